@@ -1,0 +1,59 @@
+"""Axes, vector sign, reference, padding, luma and tie rule: stated once, pinned by tests.
+
+A clip is uint8 RGB, shape (T, 3, H, W). The *current* frame n is tiled into blocks of b x b
+pixels; the grid is ceil(H/b) x ceil(W/b) and blocks over the right or lower edge are cut.
+
+A motion vector points from a block to its predictor in the reference frame, in whole pixels:
+channel 0 is x to the right, channel 1 is y downwards (int8)::
+
+    prediction[y, x] = reference[clamp(y + mv_y), clamp(x + mv_x)]
+
+`clamp` replicates the edge, so that any generated vector decodes. The search itself keeps
+predictors inside the frame. This is the P-frame convention of H.264 (ITU-T H.264, 8.4), with
+whole-pixel vectors. The residual is current - prediction, int16 in [-255, 255]; first frame +
+motion + residual give back every frame bit for bit.
+
+Search cost is the sum of absolute differences (SAD) on luma. Ties go to the zero vector, then
+to raster order of (y, x), with strict `<`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Reference = Literal["previous", "first"]
+
+REFERENCES: tuple[Reference, ...] = get_args(Reference)
+"""`previous`: frame n is predicted from n-1 (the paper). `first`: from frame 0 (cannot drift)."""
+
+BLOCKS: tuple[int, ...] = (4, 8, 16, 32)
+"""Allowed block sizes, pixels."""
+
+MAX_SEARCH_RANGE_PX = 127
+"""Vectors are int8."""
+
+NO_INDEX = -1
+"""Value of `label` and `subject` for a clip that has none."""
+
+
+def grid_shape(height: int, width: int, block: int) -> tuple[int, int]:
+    """Number of blocks down and across, counting cut ones: (ceil(H/b), ceil(W/b))."""
+    return -(-height // block), -(-width // block)
+
+
+def luma(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """BT.601 luma in integers, (77 R + 150 G + 29 B + 128) >> 8.
+
+    Args:
+        frames: uint8 RGB, shape (..., 3, H, W).
+
+    Returns:
+        uint8, shape (..., H, W).
+    """
+    red, green, blue = (frames[..., channel, :, :] for channel in range(3))
+    # 256 * 255 + 128 still fits in 16 bits.
+    total = red * np.uint16(77) + green * np.uint16(150) + blue * np.uint16(29) + np.uint16(128)
+    return (total >> 8).astype(np.uint8)
