@@ -108,9 +108,9 @@ def write_partition(
     # Hidden and inside the store: same file system, so that the renames are atomic.
     scratch = Path(tempfile.mkdtemp(prefix=f".partition{partition:05d}-", dir=path))
     try:
-        group = _create_arrays(scratch, attributes)
-        for name, array in arrays.items():
-            _array(group, name)[start : start + clips] = array
+        # Opened again by name, an array would forget that empty chunks are to be written.
+        for name, target in _create_arrays(scratch, attributes).items():
+            target[start : start + clips] = arrays[name]
         files = {}
         for chunk in _partition_files(partition):
             (path / chunk).parent.mkdir(parents=True, exist_ok=True)
@@ -213,22 +213,20 @@ class Store:
         return np.asarray(_array(self._group, name)[int(self.indices[index])])
 
 
-def _create_arrays(path: Path, attributes: StoreAttributes) -> zarr.Group:
+def _create_arrays(path: Path, attributes: StoreAttributes) -> dict[str, zarr.Array]:
     group = zarr.create_group(
         path,
         overwrite=path.exists(),
         attributes={ATTRIBUTE: attributes.model_dump(mode="json")},
     )
-    for spec in ARRAYS:
-        _create_array(group, spec, attributes)
-    return group
+    return {spec.name: _create_array(group, spec, attributes) for spec in ARRAYS}
 
 
-def _create_array(group: zarr.Group, spec: ArraySpec, attributes: StoreAttributes) -> None:
+def _create_array(group: zarr.Group, spec: ArraySpec, attributes: StoreAttributes) -> zarr.Array:
     entry = spec.shape(attributes.options)
     shard = (attributes.shard_clips, *entry)
     codec = BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")
-    group.create_array(
+    return group.create_array(
         spec.name,
         shape=(attributes.clips, *entry),
         dtype=str if spec.dtype == "str" else spec.dtype,

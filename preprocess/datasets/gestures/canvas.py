@@ -1,0 +1,82 @@
+"""A supersampled Pillow picture addressed in frame units: (0, 0) top left, (1, 1) bottom right."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .palette import Colour
+
+Point = tuple[float, float]
+
+
+class Canvas:
+    """Draws discs, tapered capsules and polygons on a picture with a margin around the frame."""
+
+    def __init__(self, image: Image.Image, unit: float, margin: float) -> None:
+        self.image = image
+        self.unit = unit
+        self.margin = margin
+        self._draw = ImageDraw.Draw(image)
+
+    @classmethod
+    def blank(cls, size: int, supersampling: int, margin_px: float) -> Self:
+        """A black canvas for frames of `size` pixels, seen from up to `margin_px` beyond them."""
+        side = round((size + 2 * margin_px) * supersampling)
+        return cls(Image.new("RGB", (side, side)), size * supersampling, margin_px * supersampling)
+
+    def copy(self) -> "Canvas":
+        """An independent canvas with the same content."""
+        return Canvas(self.image.copy(), self.unit, self.margin)
+
+    def disc(self, centre: Point, radius: float, colour: Colour, height: float = 0.0) -> None:
+        """A disc, or an upright ellipse where `height` (its half height) is given."""
+        x, y = self._at(centre)
+        rx, ry = radius * self.unit, (height or radius) * self.unit
+        self._draw.ellipse((x - rx, y - ry, x + rx, y + ry), fill=colour)
+
+    def dome(self, centre: Point, radius: float, height: float, colour: Colour) -> None:
+        """The upper half of an ellipse, a little less than half a turn on each side."""
+        x, y = self._at(centre)
+        rx, ry = radius * self.unit, height * self.unit
+        self._draw.chord((x - rx, y - ry, x + rx, y + ry), 176, 364, fill=colour)
+
+    def capsule(
+        self, start: Point, end: Point, start_radius: float, end_radius: float, colour: Colour
+    ) -> None:
+        """A limb: two discs and the band between them."""
+        dx, dy = end[0] - start[0], end[1] - start[1]
+        length = float(np.hypot(dx, dy)) or 1.0
+        nx, ny = -dy / length, dx / length
+        a, b = start_radius, end_radius
+        self.polygon(
+            (
+                (start[0] + nx * a, start[1] + ny * a),
+                (end[0] + nx * b, end[1] + ny * b),
+                (end[0] - nx * b, end[1] - ny * b),
+                (start[0] - nx * a, start[1] - ny * a),
+            ),
+            colour,
+        )
+        self.disc(start, a, colour)
+        self.disc(end, b, colour)
+
+    def polygon(self, points: Sequence[Point], colour: Colour) -> None:
+        """A filled polygon."""
+        self._draw.polygon([self._at(point) for point in points], fill=colour)
+
+    def box(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
+        """A filled rectangle."""
+        self._draw.rectangle((self._at((left, top)), self._at((right, bottom))), fill=colour)
+
+    def gradient(self, top: float, bottom: float, upper: Colour, lower: Colour) -> None:
+        """The full width between two heights, blended vertically."""
+        first, last = round(self._at((0, top))[1]), round(self._at((0, bottom))[1])
+        weight = np.linspace(0, 1, last - first)[:, None]
+        column = np.array(upper) * (1 - weight) + np.array(lower) * weight
+        strip = Image.fromarray(column.round().astype(np.uint8)[:, None])
+        self.image.paste(strip.resize((self.image.width, last - first)), (0, first))
+
+    def _at(self, point: Point) -> Point:
+        return point[0] * self.unit + self.margin, point[1] * self.unit + self.margin

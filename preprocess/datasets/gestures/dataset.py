@@ -1,0 +1,115 @@
+"""The whole data set on disk, laid out like NATOPS: gesture01/g01s01r01.mp4."""
+
+import json
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from .options import RenderOptions
+from .render import render_clip
+from .video import write_video
+
+RECORD_NAME = "render.json"
+# More of these only adds videos; every other option changes those already there.
+_GROWING = ("subjects", "repetitions")
+
+Video = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class RenderSummary:
+    """What a run did: videos asked for, rendered now, found there, and its wall-clock seconds."""
+
+    videos: int
+    rendered: int
+    skipped: int
+    seconds: float
+
+
+def video_path(root: Path, gesture: int, subject: int, repetition: int) -> Path:
+    """Where a video lies; numbers count from 1 and have at least two digits."""
+    name = f"g{gesture:02d}s{subject:02d}r{repetition:02d}.mp4"
+    return root / f"gesture{gesture:02d}" / name
+
+
+def render_dataset(
+    root: Path,
+    options: RenderOptions,
+    workers: int = 1,
+    on_video: Callable[[int], None] | None = None,
+) -> RenderSummary:
+    """Render the videos that are not yet under `root`, and the options to `root/render.json`.
+
+    The files do not depend on `workers` (processes). `on_video` is called after each video with the
+    number rendered so far. Raises ValueError where `root` holds videos of other options; another
+    number of subjects or repetitions is none.
+    """
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; allowed is 1 or more: give at least 1")
+    start = time.perf_counter()
+    _record_options(root, options)
+    videos = _videos(options)
+    missing = [video for video in videos if not video_path(root, *video).exists()]
+    with _mapper(min(workers, len(missing))) as mapped:
+        for count, _ in enumerate(mapped(partial(_render_video, root, options), missing), start=1):
+            if on_video is not None:
+                on_video(count)
+    skipped = len(videos) - len(missing)
+    return RenderSummary(len(videos), len(missing), skipped, time.perf_counter() - start)
+
+
+def _videos(options: RenderOptions) -> list[Video]:
+    return [
+        (gesture, subject, repetition)
+        for gesture in options.gesture_numbers
+        for subject in range(1, options.subjects + 1)
+        for repetition in range(1, options.repetitions + 1)
+    ]
+
+
+def _render_video(root: Path, options: RenderOptions, video: Video) -> None:
+    frames = render_clip(*video, options)
+    write_video(video_path(root, *video), frames, options.fps, options.crf)
+
+
+@contextmanager
+def _mapper(workers: int) -> Iterator[Callable[..., Any]]:
+    """`map` in this process, or in spawned ones where there are several workers."""
+    if workers <= 1:
+        yield map
+        return
+    # Forked children could inherit locks that threads of the caller hold.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        yield partial(pool.map, chunksize=4)
+
+
+def _record_options(root: Path, options: RenderOptions) -> None:
+    record = root / RECORD_NAME
+    # Through JSON, so that tuples compare as the lists they are stored as.
+    wanted = json.loads(json.dumps(asdict(options)))
+    if record.exists():
+        _require_same(record, json.loads(record.read_text()), wanted)
+    root.mkdir(parents=True, exist_ok=True)
+    aside = record.with_suffix(".part")
+    aside.write_text(json.dumps(wanted, indent=2) + "\n")
+    aside.replace(record)
+
+
+def _require_same(record: Path, held: dict[str, Any], wanted: dict[str, Any]) -> None:
+    differing = [
+        f"{name} (there {held.get(name)}, wanted {wanted.get(name)})"
+        for name in sorted(held.keys() | wanted.keys())
+        if name not in _GROWING and held.get(name) != wanted.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"{record.parent} holds videos of other options: {', '.join(differing)}; allowed to "
+            f"differ are {' and '.join(_GROWING)}: use its {record.name} or an empty folder"
+        )

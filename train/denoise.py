@@ -1,0 +1,73 @@
+"""The objective (equations 6 to 8) and the guided denoiser that samplers call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from train.noise import NoiseOptions, add_noise, predicted_x0, random_times, target
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+"""(x_t, t) to the network's prediction: what a sampler needs."""
+
+
+def diffusion_loss(
+    network: nn.Module,
+    options: NoiseOptions,
+    x0: Tensor,
+    label: Tensor,
+    first_frame: Tensor,
+    *,
+    label_dropout: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Mean squared error of the prediction at uniform random times, with lambda(t) = 1.
+
+    Args:
+        network: called as network(x_t, t, label, first_frame); has `null_label`.
+        options: process and parametrisation.
+        x0: standardised targets, shape (B, C, T, h, w).
+        label: indices, shape (B,).
+        first_frame: in [-1, 1], shape (B, 3, H, W).
+        label_dropout: probability of the null condition (classifier-free guidance).
+        generator: on the CPU, so that a run is the same on every device.
+    """
+    t = random_times(options, len(x0), generator).to(x0.device)
+    noise = torch.randn(x0.shape, generator=generator).to(x0.device)
+    dropped = torch.rand(len(x0), generator=generator).to(x0.device) < label_dropout
+    label = torch.where(dropped, network.null_label, label)  # type: ignore[arg-type]
+    output = network(add_noise(options, x0, noise, t), t, label, first_frame)
+    return (output.float() - target(options, x0, noise, t)).square().mean()
+
+
+def guided(network: nn.Module, label: Tensor, first_frame: Tensor, guidance: float) -> Denoise:
+    """Classifier-free guidance (Ho and Salimans 2022): null + g (conditioned - null).
+
+    With g = 1 the null condition is not computed.
+    """
+    null = torch.full_like(label, network.null_label)  # type: ignore[arg-type]
+
+    def denoise(noisy: Tensor, t: Tensor) -> Tensor:
+        if guidance == 1:
+            return network(noisy, t, label, first_frame)
+        both = network(
+            torch.cat([noisy, noisy]),
+            torch.cat([t, t]),
+            torch.cat([label, null]),
+            torch.cat([first_frame, first_frame]),
+        )
+        conditioned, free = both.chunk(2)
+        return free + guidance * (conditioned - free)
+
+    return denoise
+
+
+def one_step(
+    denoise: Denoise, options: NoiseOptions, x0: Tensor, t: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Noise x_0 to time t and denoise it in a single step: imperfect, yet aligned with x_0."""
+    noise = torch.randn(x0.shape, generator=generator).to(x0.device)
+    noisy = add_noise(options, x0, noise, t)
+    return predicted_x0(options, noisy, denoise(noisy, t).float(), t)

@@ -1,0 +1,96 @@
+"""The latent cache: residuals through a trained autoencoder, once, beside the store.
+
+A Zarr group `STORE.latents-HASH`, array `latent`: float16, shape (N, T-1, K, h, w) for the N
+valid clips of the store in their order. HASH is that of the autoencoder's weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import zarr
+
+from shared.console import progress_bar
+from shared.errors import UserError
+from shared.store import Store
+from train.models.autoencoder import ResidualAutoencoder, pad_to_blocks
+
+
+def autoencoder_hash(autoencoder: ResidualAutoencoder) -> str:
+    """Short hash of an autoencoder's weights, names and shapes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(autoencoder.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def cache_path(store: Store, identity: str) -> Path:
+    """Where the latents of a store by an autoencoder lie."""
+    return store.path.with_name(f"{store.path.name}.latents-{identity}")
+
+
+def write_latents(store: Store, autoencoder: ResidualAutoencoder, device: torch.device) -> Path:
+    """Encode every valid clip's residuals; nothing happens where that is done already.
+
+    Returns:
+        The cache's path.
+    """
+    final = cache_path(store, autoencoder_hash(autoencoder))
+    if final.exists():
+        return final
+    scratch = final.with_name(f".{final.name}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    shape = (store.options.frames - 1, autoencoder.latent_channels, *store.options.grid)
+    array = zarr.create_group(scratch, attributes={"store_plan": store.attributes.plan_hash})
+    latents = array.create_array(
+        "latent", shape=(len(store), *shape), chunks=(1, *shape), shards=(256, *shape),
+        dtype="float16",
+    )  # fmt: skip
+    with progress_bar("encode residuals", total=len(store), unit="clips") as bar:
+        for start in range(0, len(store), 256):
+            piece = range(start, min(start + 256, len(store)))
+            latents[start : piece.stop] = _encode(store, piece, autoencoder, device, bar.advance)
+    scratch.rename(final)
+    return final
+
+
+def read_latents(store: Store, identity: str) -> np.ndarray:
+    """All latents of a store, float16, shape (N, T-1, K, h, w).
+
+    Raises:
+        UserError: they were never written, or belong to another extraction.
+    """
+    path = cache_path(store, identity)
+    if not path.exists():
+        raise UserError(
+            f"no latents at {path}: run first `python -m train encode` with the same --recipe,"
+            " --store and --out"
+        )
+    group = zarr.open_group(path, mode="r")
+    if group.attrs["store_plan"] != store.attributes.plan_hash:
+        raise UserError(f"{path} belongs to another extraction; delete it and encode again")
+    latents = group["latent"]
+    assert isinstance(latents, zarr.Array)
+    return np.asarray(latents[:])
+
+
+@torch.no_grad()
+def _encode(
+    store: Store,
+    clips: range,
+    autoencoder: ResidualAutoencoder,
+    device: torch.device,
+    on_clip: Callable[[], None],
+) -> np.ndarray:
+    pieces = []
+    for index in clips:
+        residual = torch.from_numpy(store.clip("residual", index)).to(device).float() / 255
+        pieces.append(autoencoder.encode(pad_to_blocks(residual, autoencoder.block)).half().cpu())
+        on_clip()
+    return torch.stack(pieces).numpy()

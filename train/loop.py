@@ -1,0 +1,243 @@
+"""One training loop for every stage: budget, learning rate, EMA, log, checkpoints, resume.
+
+All that is random in step s comes from seeds made of (seed, s), so that a resumed run sees the
+same batches and the same noise as an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass as options_dataclass
+from torch import Tensor, nn
+
+from shared.console import progress_bar
+from shared.errors import UserError
+from train import checkpoint
+from train.ema import Ema
+from train.log import RunLog
+
+
+@options_dataclass(frozen=True)
+class TrainingOptions:
+    """How long and how fast a stage learns."""
+
+    steps: int = Field(100_000, ge=1)
+    """Optimiser steps at most."""
+    seconds: float | None = None
+    """Wall-clock time at most; the learning rate follows whichever budget ends first."""
+    batch: int = Field(8, ge=1)
+    """Clips in a step."""
+    learning_rate: float = Field(1e-4, gt=0)
+    warmup: int = 100
+    """Steps over which the learning rate rises."""
+    decay: bool = False
+    """Let the learning rate fall to zero along half a cosine."""
+    weight_decay: float = 0.0
+    ema: float = 0.999
+    gradient_norm: float = 1.0
+    """Gradients are clipped to this norm."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints; one is written at the end in any case."""
+    keep: int = 2
+    """Checkpoints kept."""
+    log_every: int = 10
+
+
+@dataclass
+class Stage:
+    """What the loop is to train.
+
+    Attributes:
+        title: shown at the progress bar.
+        folder: for checkpoints and logs.
+        network: whose parameters are learned.
+        loss: (step) to losses by name; `loss` is minimised.
+        config: saved beside the checkpoints; must suffice to build the network again.
+        options: budget and rates.
+        device: where the network is.
+        preview: (averaged network, log, step), called with each checkpoint.
+    """
+
+    title: str
+    folder: Path
+    network: nn.Module
+    loss: Callable[[int], dict[str, Tensor]]
+    config: dict[str, Any]
+    options: TrainingOptions
+    device: torch.device
+    preview: Callable[[nn.Module, RunLog, int], None] = field(default=lambda *_: None)
+
+
+def fit(stage: Stage) -> nn.Module:
+    """Train a stage to the end of its budget, from its newest checkpoint if there is one.
+
+    Returns:
+        The averaged network.
+
+    Raises:
+        UserError: the folder holds a run with another config, or a loss is not finite.
+    """
+    _refuse_other_config(stage)
+    checkpoint.save_config(stage.folder, stage.config)
+    run = _Run(stage)
+    log = RunLog(stage.folder)
+    try:
+        with progress_bar(stage.title, total=1000, unit="steps") as bar:
+            while run.progress < 1:
+                logs = run.step()
+                bar.update(int(1000 * run.progress), note=_note(run.steps_done, logs))
+                if run.steps_done % stage.options.log_every == 0:
+                    log.scalars(run.steps_done, logs)
+                if run.steps_done % stage.options.checkpoint_every == 0 and run.progress < 1:
+                    run.save()
+                    stage.preview(run.ema.network, log, run.steps_done)
+        run.save()
+        stage.preview(run.ema.network, log, run.steps_done)
+    finally:
+        log.close()
+    return run.ema.network
+
+
+def trained(folder: Path, network: nn.Module) -> nn.Module:
+    """Fill a network with the averaged weights of a stage's newest checkpoint.
+
+    Raises:
+        UserError: the stage has none.
+    """
+    found = checkpoint.checkpoints(folder)
+    if not found:
+        raise UserError(f"no checkpoint in {folder}: its training did not get that far")
+    checkpoint.load_network(found[-1], "ema", network)
+    return network.eval().requires_grad_(False)
+
+
+def generator_for(seed: int, *path: int) -> torch.Generator:
+    """A CPU generator whose stream depends on the seed and on each number of the path."""
+    state = np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+def batch_at(step: int, indices: NDArray[np.int64], batch: int, seed: int) -> NDArray[np.int64]:
+    """The clips of a step: consecutive pieces of one permutation after another.
+
+    Args:
+        step: from 0.
+        indices: to choose from, shape (N,).
+        batch: clips in a step.
+        seed: of the permutations.
+
+    Returns:
+        Shape (batch,).
+    """
+    positions = np.arange(step * batch, (step + 1) * batch)
+    epochs, offsets = np.divmod(positions, len(indices))
+    orders = {
+        epoch: np.random.default_rng([seed, epoch]).permutation(indices)
+        for epoch in np.unique(epochs)
+    }
+    return np.array([orders[e][o] for e, o in zip(epochs, offsets, strict=True)])
+
+
+class _Run:
+    """The moving parts of a training run."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.network = stage, stage.network
+        self.ema = Ema(stage.network, stage.options.ema)
+        self.optimiser = torch.optim.AdamW(
+            stage.network.parameters(),
+            lr=stage.options.learning_rate,
+            weight_decay=stage.options.weight_decay,
+            fused=True,
+        )
+        self.steps_done, self._seconds_before = 0, 0.0
+        self._resume()
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in this stage, earlier runs included."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget that is used, 0...1 and beyond."""
+        options = self.stage.options
+        by_time = self.seconds / options.seconds if options.seconds else 0.0
+        return max(self.steps_done / options.steps, by_time)
+
+    def step(self) -> dict[str, float]:
+        """One optimiser step; returns what to log."""
+        options = self.stage.options
+        rate = self._learning_rate()
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        with torch.autocast(
+            self.stage.device.type, torch.bfloat16, enabled=self.stage.device.type == "cuda"
+        ):
+            losses = self.stage.loss(self.steps_done)
+        if not bool(losses["loss"].isfinite()):
+            raise UserError(
+                f"{self.stage.title}: the loss is not finite at step {self.steps_done}; the last"
+                " checkpoint is kept; try a smaller learning rate"
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), options.gradient_norm)
+        self.optimiser.step()
+        self.ema.update(self.network, self.steps_done)
+        self.steps_done += 1
+        logs = {name: float(value.detach()) for name, value in losses.items()}
+        return logs | {"gradient_norm": float(norm), "lr": rate, "seconds": self.seconds}
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        checkpoint.save_checkpoint(
+            self.stage.folder,
+            {"step": self.steps_done, "seconds": self.seconds},
+            {"network": self.network, "ema": self.ema.network},
+            self.optimiser,
+            self.stage.options.keep,
+        )
+
+    def _resume(self) -> None:
+        found = checkpoint.checkpoints(self.stage.folder)
+        if not found:
+            return
+        state = checkpoint.load_state(found[-1])
+        self.steps_done, self._seconds_before = state["step"], state["seconds"]
+        checkpoint.load_network(found[-1], "network", self.network)
+        checkpoint.load_network(found[-1], "ema", self.ema.network)
+        checkpoint.load_optimiser(found[-1], self.optimiser)
+
+    def _learning_rate(self) -> float:
+        options = self.stage.options
+        rising = min(1.0, (self.steps_done + 1) / max(1, options.warmup))
+        falling = 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress))) if options.decay else 1.0
+        return options.learning_rate * rising * falling
+
+
+def _refuse_other_config(stage: Stage) -> None:
+    if not (stage.folder / "config.json").exists():
+        return
+    remedy = "choose another --out, or delete that folder to train anew"
+    found = checkpoint.load_config(stage.folder, remedy)
+    differing = sorted(
+        key for key in stage.config.keys() | found.keys() if stage.config.get(key) != found.get(key)
+    )
+    if differing:
+        raise UserError(f"{stage.folder} holds a run with another {', '.join(differing)}; {remedy}")
+
+
+def _note(step: int, logs: dict[str, float]) -> str:
+    return f"step {step}  loss {logs['loss']:.4f}"

@@ -1,0 +1,83 @@
+"""A refining network behind the decoder, as codecs have in-loop filters. Ours, not the paper's.
+
+With the first-frame reference nothing depends on a decoded frame, so all frames are refined in
+parallel: y = estimate + net(estimate, prediction, first frame, the two neighbouring estimates),
+applied several times.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class RefinerOptions:
+    """Options of `Refiner`."""
+
+    width: int = 32
+    passes: int = 2
+    unshuffle: int = 2
+    """Pixels folded into channels before the first convolution."""
+
+
+class Refiner(nn.Module):
+    """Removes block edges, doubled limbs and flicker from decoded clips."""
+
+    def __init__(self, options: RefinerOptions) -> None:
+        super().__init__()
+        self.options = options
+        fold = options.unshuffle**2
+        width = options.width
+        self.input = nn.Conv2d(15 * fold, width, 3, padding=1)
+        self.fine = nn.Sequential(_Residual(width))
+        self.shrink = nn.Conv2d(width, 2 * width, 2, stride=2)
+        self.coarse = nn.Sequential(_Residual(2 * width), _Residual(2 * width))
+        self.grow = nn.ConvTranspose2d(2 * width, width, 2, stride=2)
+        self.last = nn.Sequential(_Residual(width), nn.SiLU())
+        self.output = nn.Conv2d(width, 3 * fold, 3, padding=1)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, estimate: Tensor, prediction: Tensor, first_frame: Tensor) -> list[Tensor]:
+        """Estimates after each pass, the last one the best.
+
+        Args:
+            estimate: decoded frames 1...T-1 in [-1, 1], shape (B, T-1, 3, H, W), H and W even
+                multiples of `unshuffle`.
+            prediction: from the vectors alone, likewise.
+            first_frame: likewise, shape (B, 3, H, W).
+        """
+        first = first_frame[:, None].expand_as(estimate)
+        passes = []
+        for _ in range(self.options.passes):
+            estimate = estimate + self._correction(estimate, prediction, first)
+            passes.append(estimate)
+        return passes
+
+    def _correction(self, estimate: Tensor, prediction: Tensor, first: Tensor) -> Tensor:
+        # Before frame 1 comes frame 0; behind the last frame stands the last frame itself.
+        before = torch.cat([first[:, :1], estimate[:, :-1]], dim=1)
+        after = torch.cat([estimate[:, 1:], estimate[:, -1:]], dim=1)
+        seen = torch.cat([estimate, prediction, first, before, after], dim=2).flatten(0, 1)
+        x = F.pixel_unshuffle(seen, self.options.unshuffle)
+        x = self.fine(self.input(x.contiguous(memory_format=torch.channels_last)))
+        x = self.last(x + self.grow(self.coarse(self.shrink(x))))
+        change = F.pixel_shuffle(self.output(x), self.options.unshuffle)
+        return change.unflatten(0, estimate.shape[:2])
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)

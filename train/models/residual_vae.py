@@ -1,0 +1,69 @@
+"""The paper's residual autoencoder: a KL autoencoder (Rombach et al. 2022) on residuals.
+
+Downsampling equals the block size; L1 and a slight KL term, weight 1e-6 (the paper,
+"Implementation Details"). The network is diffusers' AutoencoderKL.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from train.models.autoencoder import ResidualAutoencoder
+
+
+@dataclass(frozen=True)
+class ResidualVaeOptions:
+    """Options of `ResidualVae`."""
+
+    kind: Literal["kl"] = "kl"
+    latent_channels: int = 16
+    channels: tuple[int, ...] = (128, 128, 256, 256, 512)
+    """Widths from fine to coarse; as many as are needed are taken from the coarse end."""
+    layers_per_block: int = 2
+    kl_weight: float = 1e-6
+
+
+class ResidualVae(ResidualAutoencoder):
+    """AutoencoderKL with as many levels as halvings in the block size, plus one."""
+
+    def __init__(self, options: ResidualVaeOptions, block: int) -> None:
+        from diffusers import AutoencoderKL  # slow to import: seconds
+
+        super().__init__()
+        self.block, self.latent_channels = block, options.latent_channels
+        self.kl_weight = options.kl_weight
+        widths = _widths(options.channels, levels=block.bit_length())
+        self.network = AutoencoderKL(
+            in_channels=3,
+            out_channels=3,
+            down_block_types=("DownEncoderBlock2D",) * len(widths),
+            up_block_types=("UpDecoderBlock2D",) * len(widths),
+            block_out_channels=widths,
+            layers_per_block=options.layers_per_block,
+            latent_channels=options.latent_channels,
+            norm_num_groups=min(32, *widths),
+        )
+
+    def encode(self, residual: Tensor) -> Tensor:
+        """Mean of the posterior; see `ResidualAutoencoder.encode`."""
+        return self.network.encode(residual).latent_dist.mode()
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """See `ResidualAutoencoder.decode`."""
+        return self.network.decode(latent).sample
+
+    def loss(self, residual: Tensor) -> dict[str, Tensor]:
+        """L1 + kl_weight x KL, both as means over the residual's values."""
+        posterior = self.network.encode(residual).latent_dist
+        l1 = (self.decode(posterior.sample()) - residual).abs().mean()
+        kl = posterior.kl().sum() / residual.numel()
+        return {"loss": l1 + self.kl_weight * kl, "l1": l1.detach(), "kl": kl.detach()}
+
+
+def _widths(channels: tuple[int, ...], levels: int) -> tuple[int, ...]:
+    if levels <= len(channels):
+        return channels[-levels:]
+    return (channels[0],) * (levels - len(channels)) + channels

@@ -1,0 +1,260 @@
+"""The denoising 3D U-Net, factorised over space and time (Ho et al. 2022, Video Diffusion Models).
+
+Spatial convolutions (1x3x3), attention over the places of a frame, attention over the frames of a
+place; time and text embeddings enter every residual block; features of the first frame are
+concatenated to the noisy target (the paper, figure 2c).
+
+Shapes: B clips, C channels, T frames to generate, h x w grid, N = B T.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from shared.errors import UserError
+from train.models.first_frame import FirstFrameEncoder
+
+
+@dataclass(frozen=True)
+class UNet3DOptions:
+    """Options of `UNet3D`."""
+
+    kind: Literal["unet3d"] = "unet3d"
+    dim: int = 64
+    """Channels at the finest level."""
+    mults: tuple[int, ...] = (1, 2, 4, 4)
+    """Channels of each level, as multiples of `dim`; each level halves the grid."""
+    blocks: int = 2
+    """Residual blocks a level."""
+    heads: int = 8
+    head_dim: int = 32
+    context: int = 64
+    """Channels of the first frame's features."""
+    label_dim: int = 256
+    temporal_conv: bool = False
+    """A 3x1x1 convolution behind each residual block, besides attention over time."""
+
+
+class UNet3D(nn.Module):
+    """Predicts v or epsilon from a noisy target, its time, a label and the first frame.
+
+    Args:
+        options: widths and depths.
+        channels: channels C of the target.
+        block: pixels a grid cell covers = total stride of the first frame's encoder.
+        labels: number of label texts; index `labels` is the null condition.
+    """
+
+    def __init__(self, options: UNet3DOptions, channels: int, block: int, labels: int) -> None:
+        super().__init__()
+        self.options = options
+        widths = [options.dim * mult for mult in options.mults]
+        embedding = 4 * options.dim
+        self.first_frame = FirstFrameEncoder(options.context, block)
+        self.label = nn.Embedding(labels + 1, options.label_dim)
+        self.time = nn.Sequential(
+            nn.Linear(options.dim, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
+        )
+        # "The embedding of the condition y is concatenated with the time step embedding."
+        self.condition = nn.Sequential(
+            nn.Linear(embedding + options.label_dim, embedding), nn.SiLU()
+        )
+        self.input = nn.Conv2d(channels + options.context, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(
+            _Level(options, before, width, embedding)
+            for before, width in zip([widths[0], *widths[:-1]], widths, strict=True)
+        )
+        self.shrink = nn.ModuleList(
+            nn.Conv2d(width, width, 4, stride=2, padding=1) for width in widths[:-1]
+        )
+        self.middle = _Level(options, widths[-1], widths[-1], embedding)
+        self.up = nn.ModuleList(
+            _Level(options, 2 * width, before, embedding)
+            for before, width in zip([widths[0], *widths[:-1]], widths, strict=True)
+        )
+        self.grow = nn.ModuleList(
+            nn.ConvTranspose2d(width, width, 4, stride=2, padding=1) for width in widths[:-1]
+        )
+        self.output = nn.Sequential(
+            _norm(2 * widths[0]), nn.SiLU(), nn.Conv2d(2 * widths[0], channels, 3, padding=1)
+        )
+        nn.init.zeros_(self.output[-1].weight)
+        nn.init.zeros_(self.output[-1].bias)
+
+    @property
+    def null_label(self) -> int:
+        """Index of the null condition."""
+        return self.label.num_embeddings - 1
+
+    def forward(self, noisy: Tensor, t: Tensor, label: Tensor, first_frame: Tensor) -> Tensor:
+        """Prediction of the shape of `noisy`.
+
+        Args:
+            noisy: float, shape (B, C, T, h, w).
+            t: diffusion time steps, shape (B,).
+            label: indices, shape (B,).
+            first_frame: float in [-1, 1], shape (B, 3, h * block, w * block).
+        """
+        batch, _, time = noisy.shape[:3]
+        self._check_grid(noisy)
+        condition = self.condition(torch.cat([self._embed_time(t), self.label(label)], dim=-1))
+        context = self.first_frame(first_frame)[:, :, None].expand(-1, -1, time, -1, -1)
+        x = rearrange(torch.cat([noisy, context], dim=1), "b c t h w -> (b t) c h w")
+        skip = x = self.input(x.contiguous(memory_format=torch.channels_last))
+        x = self._levels(x, condition.repeat_interleave(time, dim=0), time)
+        x = self.output(torch.cat([x, skip], dim=1))
+        return rearrange(x, "(b t) c h w -> b c t h w", b=batch)
+
+    def _levels(self, x: Tensor, condition: Tensor, time: int) -> Tensor:
+        skips = []
+        for index, level in enumerate(self.down):
+            x = level(x, condition, time)
+            skips.append(x)
+            if index < len(self.shrink):
+                x = self.shrink[index](x)
+        x = self.middle(x, condition, time)
+        for index in reversed(range(len(self.up))):
+            x = self.up[index](torch.cat([x, skips[index]], dim=1), condition, time)
+            if index > 0:
+                x = self.grow[index - 1](x)
+        return x
+
+    def _embed_time(self, t: Tensor) -> Tensor:
+        """Sinusoidal embedding (Vaswani et al. 2017), then two layers: (B,) to (B, 4 dim)."""
+        half = self.options.dim // 2
+        exponent = torch.arange(half, device=t.device) / (half - 1)
+        angles = t[:, None].float() * torch.exp(-math.log(10_000) * exponent)
+        return self.time(torch.cat([angles.sin(), angles.cos()], dim=-1))
+
+    def _check_grid(self, noisy: Tensor) -> None:
+        factor = 2 ** (len(self.options.mults) - 1)
+        if any(side % factor for side in noisy.shape[-2:]):
+            raise UserError(
+                f"a {noisy.shape[-2]}x{noisy.shape[-1]} grid cannot be halved"
+                f" {len(self.options.mults) - 1} times: take a recipe with fewer `mults`, or a"
+                f" store whose size / block is a multiple of {factor}"
+            )
+
+
+class _Level(nn.Module):
+    """Residual blocks, attention over space, attention over time."""
+
+    def __init__(self, options: UNet3DOptions, inputs: int, width: int, embedding: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            _ResidualBlock(inputs if index == 0 else width, width, embedding)
+            for index in range(options.blocks)
+        )
+        self.temporal_convs = nn.ModuleList(
+            _TemporalConv(width) for _ in range(options.blocks if options.temporal_conv else 0)
+        )
+        self.space = _Attention(width, options.heads, options.head_dim)
+        self.time = _TemporalAttention(width, options.heads, options.head_dim)
+
+    def forward(self, x: Tensor, condition: Tensor, time: int) -> Tensor:
+        height = x.shape[-2]
+        for index, block in enumerate(self.blocks):
+            x = block(x, condition)
+            if self.temporal_convs:
+                x = self.temporal_convs[index](x, time)
+        x = x + rearrange(
+            self.space(rearrange(x, "n c h w -> n (h w) c")), "n (h w) c -> n c h w", h=height
+        )
+        places = rearrange(x, "(b t) c h w -> (b h w) t c", t=time)
+        return x + rearrange(
+            self.time(places), "(b h w) t c -> (b t) c h w", h=height, w=x.shape[-1]
+        )
+
+
+class _ResidualBlock(nn.Module):
+    """Two normalised convolutions; the condition scales and shifts between them."""
+
+    def __init__(self, inputs: int, outputs: int, embedding: int) -> None:
+        super().__init__()
+        self.before = nn.Sequential(_norm(inputs), nn.SiLU(), _conv(inputs, outputs))
+        self.norm = _norm(outputs)
+        self.modulation = nn.Linear(embedding, 2 * outputs)
+        self.after = nn.Sequential(nn.SiLU(), _conv(outputs, outputs))
+        self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        nn.init.zeros_(self.after[-1].weight)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        scale, shift = self.modulation(condition)[..., None, None].chunk(2, dim=1)
+        return self.after(self.norm(self.before(x)) * (1 + scale) + shift) + self.shortcut(x)
+
+
+class _TemporalConv(nn.Module):
+    """Residual convolution over three neighbouring frames of each place, zero at the start."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = _norm(width)
+        self.conv = nn.Linear(3 * width, width)
+        nn.init.zeros_(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x: Tensor, time: int) -> Tensor:
+        frames = rearrange(F.silu(self.norm(x)), "(b t) c h w -> b t h w c", t=time)
+        padded = F.pad(frames, (0, 0, 0, 0, 0, 0, 1, 1))
+        neighbours = torch.cat([padded[:, :-2], frames, padded[:, 2:]], dim=-1)
+        return x + rearrange(self.conv(neighbours), "b t h w c -> (b t) c h w")
+
+
+class _Attention(nn.Module):
+    """Multi-head self-attention over the second axis; (N, L, C) to (N, L, C)."""
+
+    def __init__(self, width: int, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * heads * head_dim, bias=False)
+        self.output = nn.Linear(heads * head_dim, width)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = rearrange(self.qkv(self.norm(x)), "n l (k m d) -> k n m l d", k=3, m=self.heads)
+        attended = F.scaled_dot_product_attention(*qkv, attn_mask=self.bias(x.shape[1], x.dtype))
+        return self.output(rearrange(attended, "n m l d -> n l (m d)"))
+
+    def bias(self, length: int, dtype: torch.dtype) -> Tensor | None:
+        """Added to the attention logits, shape (heads, L, L), or nothing."""
+        return None
+
+
+class _TemporalAttention(_Attention):
+    """Attention over frames, with a learned bias for each signed distance (T5, as in VDM)."""
+
+    _FAR = 32
+
+    def __init__(self, width: int, heads: int, head_dim: int) -> None:
+        super().__init__(width, heads, head_dim)
+        self.distance = nn.Embedding(2 * self._FAR + 1, heads)
+        self.position = nn.Embedding(2 * self._FAR, width)
+        nn.init.zeros_(self.distance.weight)
+        nn.init.normal_(self.position.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # How far a frame is from the first, given one, matters as well as distances do.
+        index = torch.arange(x.shape[1], device=x.device).clamp_max(2 * self._FAR - 1)
+        return super().forward(x + self.position(index))
+
+    def bias(self, length: int, dtype: torch.dtype) -> Tensor:
+        index = torch.arange(length, device=self.distance.weight.device)
+        distance = (index[None] - index[:, None]).clamp(-self._FAR, self._FAR) + self._FAR
+        return rearrange(self.distance(distance), "i j m -> m i j").to(dtype)
+
+
+def _norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(8, width)
+
+
+def _conv(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1)

@@ -1,0 +1,80 @@
+"""Noise schedules of the forward process, equations 1 and 2 of the paper, and what is predicted.
+
+x_t = a_t x_0 + s_t eps with a_t^2 = alpha-bar_t and s_t^2 = 1 - alpha-bar_t.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class NoiseOptions:
+    """Forward process and parametrisation."""
+
+    schedule: Literal["cosine", "linear"] = "cosine"
+    steps: int = 1000
+    prediction: Literal["v", "epsilon"] = "epsilon"
+    zero_terminal_snr: bool = False
+    """Rescale so that the last step is pure noise (Lin et al. 2024); needs v-prediction."""
+
+    def __post_init__(self) -> None:
+        if self.zero_terminal_snr and self.prediction == "epsilon":
+            raise ValueError("zero_terminal_snr needs prediction='v': epsilon says nothing there")
+
+
+def scheduler_arguments(options: NoiseOptions) -> dict[str, Any]:
+    """The same process in the words of diffusers' schedulers."""
+    return {
+        "num_train_timesteps": options.steps,
+        "beta_schedule": {"cosine": "squaredcos_cap_v2", "linear": "linear"}[options.schedule],
+        "prediction_type": {"v": "v_prediction", "epsilon": "epsilon"}[options.prediction],
+        "rescale_betas_zero_snr": options.zero_terminal_snr,
+        "timestep_spacing": "trailing",
+    }
+
+
+@cache
+def alphas_cumprod(options: NoiseOptions) -> Tensor:
+    """alpha-bar_t for t = 0...steps-1, float32, shape (steps,)."""
+    from diffusers import DDPMScheduler  # slow to import: seconds
+
+    return DDPMScheduler(**scheduler_arguments(options)).alphas_cumprod
+
+
+def coefficients(options: NoiseOptions, t: Tensor, dimensions: int) -> tuple[Tensor, Tensor]:
+    """(a_t, s_t) at time steps t, shape (B,), each of shape (B, 1, ...) with `dimensions` axes."""
+    table = alphas_cumprod(options).to(t.device)[t].view(-1, *(1,) * (dimensions - 1))
+    return table.sqrt(), (1 - table).sqrt()
+
+
+def add_noise(options: NoiseOptions, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """x_t = a_t x_0 + s_t eps."""
+    signal, sigma = coefficients(options, t, x0.ndim)
+    return signal * x0 + sigma * noise
+
+
+def target(options: NoiseOptions, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """What the network is to predict: eps, or v = a_t eps - s_t x_0 (Salimans and Ho 2022)."""
+    if options.prediction == "epsilon":
+        return noise
+    signal, sigma = coefficients(options, t, x0.ndim)
+    return signal * noise - sigma * x0
+
+
+def predicted_x0(options: NoiseOptions, noisy: Tensor, output: Tensor, t: Tensor) -> Tensor:
+    """x_0 from a prediction: a_t x_t - s_t v, or (x_t - s_t eps) / a_t (equation 5)."""
+    signal, sigma = coefficients(options, t, noisy.ndim)
+    if options.prediction == "epsilon":
+        return (noisy - sigma * output) / signal.clamp_min(1e-3)
+    return signal * noisy - sigma * output
+
+
+def random_times(options: NoiseOptions, count: int, generator: torch.Generator) -> Tensor:
+    """Time steps uniform over 0...steps-1, int64, shape (count,)."""
+    return torch.randint(options.steps, (count,), generator=generator)

@@ -1,0 +1,112 @@
+"""Clips as pictures and films: contact sheets, vectors drawn over frames, mp4, animated PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+Picture = NDArray[np.uint8]
+"""RGB, shape (H, W, 3)."""
+
+Film = NDArray[np.uint8]
+"""RGB frames as the store has them, shape (T, 3, H, W)."""
+
+
+def contact_sheet(films: Sequence[Film], *, every: int = 1, gap: int = 2) -> Picture:
+    """One row a film, one column a frame, white gaps between."""
+    rows = [[frame.transpose(1, 2, 0) for frame in film[::every]] for film in films]
+    height, width = rows[0][0].shape[:2]
+    columns = max(len(row) for row in rows)
+    sheet = np.full(
+        (len(rows) * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8
+    )
+    for y, row in enumerate(rows):
+        for x, frame in enumerate(row):
+            top, left = y * (height + gap), x * (width + gap)
+            sheet[top : top + height, left : left + width] = frame
+    return sheet
+
+
+def enlarge(film: Film, factor: int) -> Film:
+    """Repeat every pixel `factor` times both ways."""
+    return film.repeat(factor, axis=-2).repeat(factor, axis=-1)
+
+
+def grey_residual(residual: NDArray[np.int16]) -> Film:
+    """Residuals (T, 3, H, W) around mid-grey, contrast doubled."""
+    return (128 + residual.astype(np.int32)).clip(0, 255).astype(np.uint8)
+
+
+def draw_vectors(film: Film, motion: NDArray[np.int8], *, block: int, factor: int = 4) -> Film:
+    """Frames 1...T-1 enlarged, with a line from each moved block's centre to its predictor.
+
+    Args:
+        film: the clip, shape (T, 3, H, W).
+        motion: vectors in pixels, shape (T-1, 2, h, w).
+        block: block size, pixels.
+        factor: enlargement.
+
+    Returns:
+        Shape (T-1, 3, H * factor, W * factor).
+    """
+    drawn = [
+        _draw_field(frame, field, block, factor)
+        for frame, field in zip(enlarge(film[1:], factor), motion, strict=True)
+    ]
+    return np.stack(drawn)
+
+
+def save_picture(path: Path, picture: Picture) -> None:
+    """Write a PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+
+
+def save_animation(path: Path, film: Film, *, fps: float) -> None:
+    """Write an animated PNG, lossless, that repeats for ever and rests on its last frame."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [Image.fromarray(frame.transpose(1, 2, 0)) for frame in film]
+    durations = [round(1000 / fps)] * (len(images) - 1) + [800]
+    images[0].save(
+        path, save_all=True, append_images=images[1:], duration=durations, loop=0, format="PNG"
+    )
+
+
+def save_video(path: Path, film: Film, *, fps: float) -> None:
+    """Write an H.264 mp4 that plays anywhere: 4:2:0, even sizes by repeating the edge."""
+    import av
+
+    film = np.pad(
+        film, ((0, 0), (0, 0), (0, film.shape[-2] % 2), (0, film.shape[-1] % 2)), mode="edge"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path.absolute()), "w", format="mp4") as container:
+        stream = container.add_stream(
+            "libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "12"}
+        )
+        stream.height, stream.width = film.shape[-2:]
+        stream.pix_fmt = "yuv420p"
+        for frame in film:
+            picture = np.ascontiguousarray(frame.transpose(1, 2, 0))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _draw_field(frame: NDArray[np.uint8], field: NDArray[np.int8], block: int, factor: int) -> Film:
+    image = Image.fromarray(np.ascontiguousarray(frame.transpose(1, 2, 0)))
+    canvas = ImageDraw.Draw(image)
+    for y, x in np.argwhere(field.any(axis=0)):
+        centre = ((x + 0.5) * block * factor, (y + 0.5) * block * factor)
+        tip = (centre[0] + field[0, y, x] * factor, centre[1] + field[1, y, x] * factor)
+        canvas.line([centre, tip], fill=(220, 30, 30), width=max(1, factor // 3))
+        radius = factor / 2
+        canvas.ellipse(
+            [centre[0] - radius, centre[1] - radius, centre[0] + radius, centre[1] + radius],
+            fill=(255, 220, 0),
+        )
+    return np.asarray(image).transpose(2, 0, 1)

@@ -1,0 +1,43 @@
+"""One experiment a file: each defines RECIPE."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any
+
+import yaml
+
+from shared.errors import UserError
+from train.recipe import Recipe, recipe_from_dict
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load_recipe(name: str, overrides: list[str]) -> Recipe:
+    """A recipe by name, with `path.to.field=value` overrides.
+
+    Raises:
+        UserError: no such recipe or field, or a value of the wrong type.
+    """
+    if name not in recipe_names():
+        raise UserError(f"unknown recipe {name!r}; known: {', '.join(recipe_names())}")
+    content = importlib.import_module(f"train.recipes.{name}").RECIPE.to_dict()
+    for override in overrides:
+        _set(content, override)
+    return recipe_from_dict(content)
+
+
+def _set(content: dict[str, Any], override: str) -> None:
+    path, separator, value = override.partition("=")
+    *parents, last = path.split(".")
+    target: Any = content
+    for parent in parents:
+        target = target.get(parent) if isinstance(target, dict) else None
+    if not separator or not isinstance(target, dict) or last not in target:
+        fields = target if isinstance(target, dict) else content
+        raise UserError(f"--set {override}: expected FIELD=VALUE; fields here: {', '.join(fields)}")
+    target[last] = yaml.safe_load(value)

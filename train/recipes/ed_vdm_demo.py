@@ -1,0 +1,32 @@
+"""ED-VDM small enough for two CPU cores and a few minutes, for 64x64 clips, block 8.
+
+Differs from the paper's: a block-wise autoencoder, v-prediction, a small U-Net, DPM-Solver++ with
+guidance 2, and two additions of ours, a dead zone and a refining network behind the decoder.
+Budgets are wall-clock, so that it ends in time on any machine.
+"""
+
+from train.loop import TrainingOptions
+from train.models.block_autoencoder import BlockAutoencoderOptions
+from train.models.refiner import RefinerOptions
+from train.models.unet3d import UNet3DOptions
+from train.noise import NoiseOptions
+from train.recipe import Recipe
+from train.samplers import SamplerOptions
+
+_FAST = {"decay": True, "warmup": 50, "checkpoint_every": 500}
+
+RECIPE = Recipe(
+    name="ed_vdm_demo",
+    autoencoder=BlockAutoencoderOptions(latent_channels=8),
+    autoencoder_training=TrainingOptions(
+        seconds=35, batch=16, learning_rate=1e-3, ema=0.995, **_FAST
+    ),
+    denoiser=UNet3DOptions(dim=64, mults=(1, 2), blocks=1, heads=4, context=32, label_dim=64),
+    noise=NoiseOptions(schedule="cosine", prediction="v"),
+    diffusion_training=TrainingOptions(
+        seconds=270, batch=8, learning_rate=1e-3, ema=0.995, **_FAST
+    ),
+    refiner=RefinerOptions(),
+    refiner_training=TrainingOptions(seconds=120, batch=4, learning_rate=1e-3, ema=0.99, **_FAST),
+    sampler=SamplerOptions(name="dpm++", steps=20, guidance=2.0),
+)

@@ -1,0 +1,109 @@
+"""Stage `diffusion`: train the 3D U-Net in the target space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shared.store import Store
+from train.data import normalise_frame
+from train.denoise import diffusion_loss, guided
+from train.log import RunLog
+from train.loop import Stage, batch_at, fit, generator_for
+from train.models.autoencoder import pad_to_blocks
+from train.models.unet3d import UNet3D
+from train.pictures import contact_sheet
+from train.recipe import Recipe
+from train.samplers import sample
+from train.stages.encode import EncodedClips, load_encoded
+
+FOLDER = "diffusion"
+_PREVIEWS = 4
+
+
+def train_diffusion(recipe: Recipe, store: Store, run: Path, device: torch.device) -> None:
+    """Train, or go on training, RUN/diffusion."""
+    encoded = load_encoded(recipe, store, run, device)
+    torch.manual_seed(recipe.seed)
+    network = build_denoiser(recipe, encoded.space.channels, store).to(device)
+    options = recipe.diffusion_training
+
+    def loss(step: int) -> dict[str, Tensor]:
+        indices = batch_at(step, encoded.clips.train, options.batch, recipe.seed)
+        label, first_frame = conditions(encoded, network, indices, device)
+        value = diffusion_loss(
+            network,
+            recipe.noise,
+            encoded.targets(indices, device),
+            label,
+            first_frame,
+            label_dropout=recipe.label_dropout,
+            generator=generator_for(recipe.seed, step),
+        )
+        return {"loss": value}
+
+    def preview(averaged: nn.Module, log: RunLog, step: int) -> None:
+        log.picture(step, "generated", preview_sheet(recipe, encoded, averaged, device))
+
+    stage = Stage(
+        "diffusion",
+        run / FOLDER,
+        network,
+        loss,
+        diffusion_config(recipe, store, encoded),
+        options,
+        device,
+        preview,
+    )
+    fit(stage)
+
+
+def build_denoiser(recipe: Recipe, channels: int, store: Store) -> UNet3D:
+    """An untrained U-Net for a store's grid and labels."""
+    return UNet3D(recipe.denoiser, channels, store.options.block, len(store.attributes.labels))
+
+
+def conditions(
+    encoded: EncodedClips, network: nn.Module, indices: np.ndarray, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Labels (B,), the null one where a clip has none, and first frames in [-1, 1], padded."""
+    label = torch.from_numpy(encoded.clips.label[indices]).to(device)
+    label = torch.where(label < 0, network.null_label, label)  # type: ignore[arg-type]
+    return label, network_frame(
+        encoded.clips.read("first_frame", indices).to(device), encoded.space.options.block
+    )
+
+
+def network_frame(first_frame: Tensor, block: int) -> Tensor:
+    """uint8 first frames as the U-Net takes them: [-1, 1], whole blocks."""
+    return pad_to_blocks(normalise_frame(first_frame), block)
+
+
+def diffusion_config(recipe: Recipe, store: Store, encoded: EncodedClips) -> dict:
+    """All that generation needs to know, beside the weights."""
+    whole = recipe.to_dict()
+    kept = ("denoiser", "noise", "label_dropout", "sampler", "dead_zone", "split", "seed")
+    return {name: whole[name] for name in kept} | {
+        "store": store.attributes.model_dump(mode="json"),
+        "autoencoder_hash": encoded.autoencoder_hash,
+    }
+
+
+def preview_sheet(
+    recipe: Recipe, encoded: EncodedClips, network: nn.Module, device: torch.device
+) -> np.ndarray:
+    """Contact sheet of a few test clips: real above generated."""
+    test = encoded.clips.test
+    indices = test[np.linspace(0, len(test) - 1, _PREVIEWS).astype(int)]
+    label, first_frame = conditions(encoded, network, indices, device)
+    generator = generator_for(recipe.seed, 0)
+    noise = torch.randn(len(indices), *encoded.space.shape, generator=generator).to(device)
+    denoise = guided(network, label, first_frame, recipe.sampler.guidance)
+    x0 = sample(denoise, noise, recipe.sampler, recipe.noise, generator)
+    batch = encoded.clips.batch(indices, device)
+    generated = encoded.space.decode(x0, batch.first_frame).frames.cpu().numpy()
+    real = encoded.clips.frames(batch).cpu().numpy()
+    return contact_sheet([film for pair in zip(real, generated, strict=True) for film in pair])
