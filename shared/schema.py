@@ -74,6 +74,10 @@ class ArraySpec:
         }
         return tuple(sizes[axis] for axis in self.axes[1:])
 
+    def fits(self, dtype: np.dtype[Any]) -> bool:
+        """Whether a numpy array of that type can hold or be this one."""
+        return dtype.kind in "UTO" if self.dtype == "str" else dtype == self.dtype
+
 
 ARRAYS: tuple[ArraySpec, ...] = (
     ArraySpec("first_frame", "uint8", ("clip", "rgb", "height", "width"), "grey levels", "frame 0"),
@@ -148,8 +152,7 @@ def check_partition(arrays: dict[str, np.ndarray], options: CodecOptions) -> int
     clips = len(arrays["valid"])
     for spec in ARRAYS:
         array, shape = arrays[spec.name], (clips, *spec.shape(options))
-        dtype_fits = array.dtype.kind in "UTO" if spec.dtype == "str" else array.dtype == spec.dtype
-        if array.shape != shape or not dtype_fits:
+        if array.shape != shape or not spec.fits(array.dtype):
             raise ValueError(
                 f"array `{spec.name}` is {array.dtype} {array.shape}; the schema says"
                 f" {spec.dtype} {shape}"

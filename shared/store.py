@@ -193,7 +193,9 @@ class Store:
             )
         _refuse_missing_files(path, self.attributes)
         self._group = zarr.open_group(path, mode="r")
-        self.indices = np.flatnonzero(np.asarray(_array(self._group, "valid")[:]))
+        # Opening an array reads its metadata: once, not for every clip.
+        self._arrays: dict[str, zarr.Array] = {}
+        self.indices = np.flatnonzero(np.asarray(self._array("valid")[:]))
 
     @property
     def options(self) -> CodecOptions:
@@ -206,11 +208,16 @@ class Store:
 
     def column(self, name: str) -> np.ndarray:
         """A whole small array (label, subject, video, start_frame), valid clips only."""
-        return np.asarray(_array(self._group, name)[:])[self.indices]
+        return np.asarray(self._array(name)[:])[self.indices]
 
     def clip(self, name: str, index: int) -> np.ndarray:
         """One valid clip's entry of a large array (first_frame, motion, residual)."""
-        return np.asarray(_array(self._group, name)[int(self.indices[index])])
+        return np.asarray(self._array(name)[int(self.indices[index])])
+
+    def _array(self, name: str) -> zarr.Array:
+        if name not in self._arrays:
+            self._arrays[name] = _array(self._group, name)
+        return self._arrays[name]
 
 
 def _create_arrays(path: Path, attributes: StoreAttributes) -> dict[str, zarr.Array]:

@@ -56,10 +56,12 @@ class Clips:
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64], device: torch.device) -> ClipBatch:
         """Everything of some clips, on a device."""
-        arrays = (
-            self.read(name, indices).to(device) for name in ("first_frame", "motion", "residual")
+        return ClipBatch(
+            first_frame=self.read("first_frame", indices).to(device),
+            motion=self.read("motion", indices).to(device),
+            residual=self.read("residual", indices).to(device),
+            label=torch.from_numpy(self.label[indices]).to(device),
         )
-        return ClipBatch(*arrays, torch.from_numpy(self.label[indices]).to(device))
 
     def frames(self, batch: ClipBatch) -> Tensor:
         """The clips themselves, exact: uint8, shape (B, T, 3, H, W)."""

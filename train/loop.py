@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -31,13 +31,13 @@ from train.log import RunLog
 class TrainingOptions:
     """How long and how fast a stage learns."""
 
-    steps: int = Field(100_000, ge=1)
+    steps: Annotated[int, Field(ge=1)] = 100_000
     """Optimiser steps at most."""
     seconds: float | None = None
     """Wall-clock time at most; the learning rate follows whichever budget ends first."""
-    batch: int = Field(8, ge=1)
+    batch: Annotated[int, Field(ge=1)] = 8
     """Clips in a step."""
-    learning_rate: float = Field(1e-4, gt=0)
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     warmup: int = 100
     """Steps over which the learning rate rises."""
     decay: bool = False

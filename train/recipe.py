@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -28,19 +27,19 @@ class Recipe:
 
     name: str
     space: Literal["codec"] = "codec"
-    autoencoder: AutoencoderOptions = field(default_factory=ResidualVaeOptions)
-    autoencoder_training: TrainingOptions = field(default_factory=TrainingOptions)
-    denoiser: UNet3DOptions = field(default_factory=UNet3DOptions)
-    noise: NoiseOptions = field(default_factory=NoiseOptions)
+    autoencoder: AutoencoderOptions = ResidualVaeOptions()
+    autoencoder_training: TrainingOptions = TrainingOptions()
+    denoiser: UNet3DOptions = UNet3DOptions()
+    noise: NoiseOptions = NoiseOptions()
     label_dropout: float = 0.1
     """Probability of the null condition in training."""
-    diffusion_training: TrainingOptions = field(default_factory=TrainingOptions)
+    diffusion_training: TrainingOptions = TrainingOptions()
     dead_zone: float = 0.0
     """Of decoding, see `train.spaces.codec.CodecSpace`; an addition of ours."""
     refiner: RefinerOptions | None = None
     """The refining network behind the decoder; an addition of ours."""
-    refiner_training: TrainingOptions = field(default_factory=TrainingOptions)
-    sampler: SamplerOptions = field(default_factory=SamplerOptions)
+    refiner_training: TrainingOptions = TrainingOptions()
+    sampler: SamplerOptions = SamplerOptions()
     split: str | None = None
     """Split protocol of the store; none takes the store's first."""
     seed: int = 0

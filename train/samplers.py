@@ -43,7 +43,7 @@ def sample(
     noise: Tensor,
     options: SamplerOptions,
     noise_options: NoiseOptions,
-    generator: torch.Generator,
+    generator: torch.Generator | list[torch.Generator],
 ) -> Tensor:
     """Draw x_0.
 
@@ -52,7 +52,7 @@ def sample(
         noise: standard normal, shape (B, ...): x at the last time step.
         options: sampler, number of steps.
         noise_options: the forward process.
-        generator: for samplers that add noise on the way; on the CPU.
+        generator: on the CPU, for samplers that add noise on the way; one for all or one a clip.
 
     Returns:
         Shape of `noise`, float32.

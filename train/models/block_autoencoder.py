@@ -7,7 +7,6 @@ zero is subtracted, so that a block without residual stays exactly without: most
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Literal
 
 import torch
@@ -16,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from train.models.autoencoder import ResidualAutoencoder
+from train.models.layers import zero_initialise
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class BlockAutoencoderOptions:
     kind: Literal["block"] = "block"
     latent_channels: int = 8
     hidden: int = 256
-    l2_weight: float = field(default=4.0)
+    l2_weight: float = 4.0
     """Weight of the squared error beside the absolute one."""
 
 
@@ -105,9 +105,7 @@ def active(blocks: Tensor) -> Tensor:
 
 
 def _correction(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    last = nn.Linear(hidden, outputs)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+    last = zero_initialise(nn.Linear(hidden, outputs))
     return nn.Sequential(
         nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), last
     )

@@ -21,9 +21,7 @@ class FirstFrameEncoder(nn.Module):
         halvings = block.bit_length() - 1
         widths = [min(channels, width << level) for level in range(halvings)] + [channels]
         self.input = nn.Conv2d(3, widths[0], 3, padding=1)
-        self.stages = nn.Sequential(
-            *(_Residual(*pair) for pair in itertools.pairwise(widths))
-        )
+        self.stages = nn.Sequential(*(_Residual(*pair) for pair in itertools.pairwise(widths)))
 
     def forward(self, first_frame: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1], whole blocks, to (B, C, H/b, W/b)."""

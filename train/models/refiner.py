@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from train.models.layers import zero_initialise
+
 
 @dataclass(frozen=True)
 class RefinerOptions:
@@ -38,8 +40,7 @@ class Refiner(nn.Module):
         self.grow = nn.ConvTranspose2d(2 * width, width, 2, stride=2)
         self.last = nn.Sequential(_Residual(width), nn.SiLU())
         self.output = nn.Conv2d(width, 3 * fold, 3, padding=1)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
+        zero_initialise(self.output)
 
     def forward(self, estimate: Tensor, prediction: Tensor, first_frame: Tensor) -> list[Tensor]:
         """Estimates after each pass, the last one the best.

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from shared.errors import UserError
 from train.models.first_frame import FirstFrameEncoder
+from train.models.layers import zero_initialise
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,8 @@ class UNet3D(nn.Module):
             nn.ConvTranspose2d(width, width, 4, stride=2, padding=1) for width in widths[:-1]
         )
         self.output = nn.Sequential(
-            _norm(2 * widths[0]), nn.SiLU(), nn.Conv2d(2 * widths[0], channels, 3, padding=1)
+            _norm(2 * widths[0]), nn.SiLU(), zero_initialise(_conv(2 * widths[0], channels))
         )
-        nn.init.zeros_(self.output[-1].weight)
-        nn.init.zeros_(self.output[-1].bias)
 
     @property
     def null_label(self) -> int:
@@ -181,9 +180,8 @@ class _ResidualBlock(nn.Module):
         self.before = nn.Sequential(_norm(inputs), nn.SiLU(), _conv(inputs, outputs))
         self.norm = _norm(outputs)
         self.modulation = nn.Linear(embedding, 2 * outputs)
-        self.after = nn.Sequential(nn.SiLU(), _conv(outputs, outputs))
+        self.after = nn.Sequential(nn.SiLU(), zero_initialise(_conv(outputs, outputs)))
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
-        nn.init.zeros_(self.after[-1].weight)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         scale, shift = self.modulation(condition)[..., None, None].chunk(2, dim=1)
@@ -196,9 +194,7 @@ class _TemporalConv(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = _norm(width)
-        self.conv = nn.Linear(3 * width, width)
-        nn.init.zeros_(self.conv.weight)
-        nn.init.zeros_(self.conv.bias)
+        self.conv = zero_initialise(nn.Linear(3 * width, width))
 
     def forward(self, x: Tensor, time: int) -> Tensor:
         frames = rearrange(F.silu(self.norm(x)), "(b t) c h w -> b t h w c", t=time)
@@ -215,13 +211,13 @@ class _Attention(nn.Module):
         self.heads = heads
         self.norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * heads * head_dim, bias=False)
-        self.output = nn.Linear(heads * head_dim, width)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
+        self.output = zero_initialise(nn.Linear(heads * head_dim, width))
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = rearrange(self.qkv(self.norm(x)), "n l (k m d) -> k n m l d", k=3, m=self.heads)
-        attended = F.scaled_dot_product_attention(*qkv, attn_mask=self.bias(x.shape[1], x.dtype))
+        query, key, value = qkv
+        bias = self.bias(x.shape[1], x.dtype)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.output(rearrange(attended, "n m l d -> n l (m d)"))
 
     def bias(self, length: int, dtype: torch.dtype) -> Tensor | None:

@@ -13,20 +13,38 @@ from train.noise import NoiseOptions
 from train.recipe import Recipe
 from train.samplers import SamplerOptions
 
-_FAST = {"decay": True, "warmup": 50, "checkpoint_every": 500}
-
 RECIPE = Recipe(
     name="ed_vdm_demo",
     autoencoder=BlockAutoencoderOptions(latent_channels=8),
     autoencoder_training=TrainingOptions(
-        seconds=35, batch=16, learning_rate=1e-3, ema=0.995, **_FAST
+        seconds=35,
+        batch=16,
+        learning_rate=1e-3,
+        ema=0.995,
+        decay=True,
+        warmup=50,
+        checkpoint_every=500,
     ),
     denoiser=UNet3DOptions(dim=64, mults=(1, 2), blocks=1, heads=4, context=32, label_dim=64),
     noise=NoiseOptions(schedule="cosine", prediction="v"),
     diffusion_training=TrainingOptions(
-        seconds=270, batch=8, learning_rate=1e-3, ema=0.995, **_FAST
+        seconds=270,
+        batch=8,
+        learning_rate=1e-3,
+        ema=0.995,
+        decay=True,
+        warmup=50,
+        checkpoint_every=500,
     ),
     refiner=RefinerOptions(),
-    refiner_training=TrainingOptions(seconds=120, batch=4, learning_rate=1e-3, ema=0.99, **_FAST),
+    refiner_training=TrainingOptions(
+        seconds=120,
+        batch=4,
+        learning_rate=1e-3,
+        ema=0.99,
+        decay=True,
+        warmup=50,
+        checkpoint_every=500,
+    ),
     sampler=SamplerOptions(name="dpm++", steps=20, guidance=2.0),
 )

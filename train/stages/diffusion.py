@@ -21,6 +21,10 @@ from train.samplers import sample
 from train.stages.encode import EncodedClips, load_encoded
 
 FOLDER = "diffusion"
+
+KEPT = ("denoiser", "noise", "label_dropout", "sampler", "dead_zone", "split", "seed")
+"""Fields of a recipe that its diffusion stage records."""
+
 _PREVIEWS = 4
 
 
@@ -85,8 +89,7 @@ def network_frame(first_frame: Tensor, block: int) -> Tensor:
 def diffusion_config(recipe: Recipe, store: Store, encoded: EncodedClips) -> dict:
     """All that generation needs to know, beside the weights."""
     whole = recipe.to_dict()
-    kept = ("denoiser", "noise", "label_dropout", "sampler", "dead_zone", "split", "seed")
-    return {name: whole[name] for name in kept} | {
+    return {name: whole[name] for name in KEPT} | {
         "store": store.attributes.model_dump(mode="json"),
         "autoencoder_hash": encoded.autoencoder_hash,
     }

@@ -1,0 +1,223 @@
+"""`python -m preprocess`: videos into a store, once, exactly. Exit codes: 0 done, 2 the user's
+mistake, 1 anything else, 130 interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from shared.errors import UserError
+
+app = typer.Typer(
+    name="preprocess",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Turn video files into a store of first frames, motion vectors and residuals.",
+)
+
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes; 1 stays in this one.  [default: all CPUs]")
+]
+
+
+@app.command()
+def run(
+    dataset: Annotated[str, typer.Argument(help="Name of a manifest: gestures, natops, folder.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Where the videos lie.  [default: data/DATASET]")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The store to make.  [default: stores/DATASET with -OPTIONVALUE for each option"
+            " given here that is not its default, in the order size, frames, stride, block, range,"
+            " reference, zerobias, motioncost, limit: stores/gestures-size64-block8-range24]"
+        ),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Height and width, pixels.  [default: the data set's, 128]")
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="Frames in a clip.  [default: the data set's, 16]")
+    ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            help="Take every so many-th frame.  [default: the data set's; gestures 3, natops 2,"
+            " folder 1]"
+        ),
+    ] = None,
+    block: Annotated[
+        int | None, typer.Option(help="Block size, pixels: 4, 8, 16 or 32.  [default: 16]")
+    ] = None,
+    search_range: Annotated[
+        int | None, typer.Option(help="Largest vector component, pixels.  [default: 16]")
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="previous|first", help="Frame that vectors point into.  [default: previous]"
+        ),
+    ] = None,
+    zero_bias: Annotated[
+        float | None,
+        typer.Option(help="SAD per pixel that a vector other than zero must save.  [default: 0]"),
+    ] = None,
+    motion_cost: Annotated[
+        float | None,
+        typer.Option(help="SAD per pixel added for each pixel of vector length.  [default: 0]"),
+    ] = None,
+    workers: Workers = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Use so many videos only, spread evenly over the data set."),
+    ] = None,
+) -> None:
+    """Make a store from a data set's videos, or finish one that was interrupted.
+
+    The same command again does only what is missing. Files that cannot be used are listed with
+    the reason, here and in rejected.jsonl in the store.
+    """
+    given = {
+        "size": size,
+        "frames": frames,
+        "stride": stride,
+        "block": block,
+        "search_range": search_range,
+        "reference": reference,
+        "zero_bias": zero_bias,
+        "motion_cost": motion_cost,
+    }
+    _run(dataset, root, out, given, workers or _cpus(), limit)
+
+
+@app.command()
+def inspect(
+    store: Annotated[Path, typer.Argument(help="A store.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Show what a store holds, how it was made, and what was rejected."""
+    from preprocess.report import describe, print_store
+
+    facts = describe(store)
+    if as_json:
+        sys.stdout.write(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    else:
+        print_store(Console(), facts)
+
+
+@app.command()
+def verify(
+    store: Annotated[Path, typer.Argument(help="A sealed store.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Where its videos lie.  [default: data/DATASET]")
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=0, help="Clips to search again with the slow reference search.")
+    ] = 8,
+) -> None:
+    """Hold a store against its videos, decoded by another path; exit 1 where anything differs."""
+    from preprocess.progress import Progress
+    from preprocess.verify import print_findings, verify_store
+
+    findings = verify_store(store, root, sample, Progress(Console(stderr=True)))
+    print_findings(Console(), findings)
+    if findings.wrong:
+        raise typer.Exit(1)
+
+
+@app.command()
+def render(
+    root: Annotated[Path, typer.Option(help="Where to put the videos.")] = Path("data/gestures"),
+    subjects: Annotated[int, typer.Option(help="How many people.")] = 20,
+    repetitions: Annotated[int, typer.Option(help="How often each performs each signal.")] = 1,
+    size: Annotated[int, typer.Option(help="Height and width, pixels; even.")] = 128,
+    seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
+    noise_sigma: Annotated[float, typer.Option(help="Sensor noise, grey levels.")] = 0.0,
+    camera_px: Annotated[float, typer.Option(help="Slow camera movement, pixels.")] = 0.0,
+    workers: Workers = None,
+) -> None:
+    """Render the embedded data set: a figure performing the 24 signals, as H.264 files."""
+    from preprocess.progress import Progress
+    from preprocess.render import render as render_videos
+
+    given = {
+        "subjects": subjects,
+        "repetitions": repetitions,
+        "size": size,
+        "seed": seed,
+        "noise_sigma": noise_sigma,
+        "camera_px": camera_px,
+    }
+    summary = render_videos(root, given, workers or _cpus(), Progress(Console(stderr=True)))
+    console = Console()
+    console.print(
+        f"{summary.videos} videos in {root}: {summary.rendered} rendered in"
+        f" {summary.seconds:.1f} s, {summary.skipped} were there",
+        markup=False,
+        highlight=False,
+    )
+    console.print(f"Next: python -m preprocess run gestures --root {root}", markup=False)
+
+
+def main() -> None:
+    """Run the command line; the user's mistakes end in one message and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        Console(stderr=True).print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+def _run(
+    dataset: str,
+    root: Path | None,
+    out: Path | None,
+    given: dict[str, Any],
+    workers: int,
+    limit: int | None,
+) -> None:
+    from preprocess.options import codec_options, default_store
+    from shared.manifest import load_manifest
+
+    manifest = load_manifest(dataset)
+    options = codec_options(manifest, given)
+    if root is None and dataset == "folder":
+        raise UserError("folder: say where your videos lie with --root DIR")
+    root = root or Path("data", dataset)
+    store = out or default_store(manifest, given, limit)
+
+    from preprocess.pipeline import Extraction
+    from preprocess.pipeline import run as run_extraction
+    from preprocess.progress import Progress
+    from preprocess.render import ensure_rendered
+    from preprocess.report import describe, print_run
+
+    progress = Progress(Console(stderr=True))
+    try:
+        if dataset == "gestures":
+            ensure_rendered(root, workers, progress)
+        extraction = Extraction(manifest, root, store, options, workers, limit)
+        outcome = run_extraction(extraction, progress)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Interrupted; run the same command again to continue.")
+        raise typer.Exit(130) from None
+    console = Console()
+    if outcome.already_complete:
+        console.print(f"{store} is complete already; nothing to do", markup=False, highlight=False)
+    print_run(console, describe(store), root, outcome.videos, outcome.clips_a_second)
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""NATOPS: each file holds 20 repetitions, divided by `data/segmentation.txt`.
+
+The file has a comment line for every subject (`// Subject 1`), then for every gesture a line
+`subject,gesture,repetitions`, then a line `n:start,end` for each repetition, whose frames are
+counted from 1, the last one included.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from preprocess.videos import Segment
+from shared.errors import UserError
+
+SEGMENTATION = "data/segmentation.txt"
+
+_HEADER = re.compile(r"(\d+)\s*,\s*(\d+)\s*,\s*(\d+)")
+_REPETITION = re.compile(r"(\d+)\s*:\s*(\d+)\s*,\s*(\d+)")
+
+
+def read_segments(root: Path) -> dict[str, tuple[Segment, ...]]:
+    """Read the segmentation file of the data set at `root`; keys are paths of its videos.
+
+    Raises:
+        UserError: the file is missing or a line of it is malformed.
+    """
+    path = root / SEGMENTATION
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise UserError(
+            f"NATOPS: {path} is missing; it says where each repetition starts and ends."
+            " Fetch segmentation.txt from where the videos came and put it there."
+        ) from None
+    return parse_segmentation(text)
+
+
+def parse_segmentation(text: str) -> dict[str, tuple[Segment, ...]]:
+    """Repetitions by video path, as half-open stretches of frames counted from 0.
+
+    Raises:
+        UserError: a line is malformed, out of place, or a repetition is empty.
+    """
+    segments: dict[str, list[Segment]] = {}
+    current: list[Segment] | None = None
+    for number, line in enumerate(map(str.strip, text.lstrip("\ufeff").splitlines()), start=1):
+        if not line or line.startswith("//"):
+            continue
+        if header := _HEADER.fullmatch(line):
+            current = segments.setdefault(_video_path(int(header[1]), int(header[2])), [])
+        elif (repetition := _REPETITION.fullmatch(line)) and current is not None:
+            current.append(_segment(int(repetition[2]), int(repetition[3]), number))
+        else:
+            raise UserError(
+                f"{SEGMENTATION} line {number}: {line!r}; expected `// comment`,"
+                " `subject,gesture,repetitions` or, after one, `n:start,end`"
+            )
+    return {path: tuple(found) for path, found in segments.items()}
+
+
+def _video_path(subject: int, gesture: int) -> str:
+    return f"data/gesture{gesture:02d}/g{gesture:02d}s{subject:02d}.avi"
+
+
+def _segment(first: int, last: int, line_number: int) -> Segment:
+    if not 1 <= first <= last:
+        raise UserError(
+            f"{SEGMENTATION} line {line_number}: frames {first} to {last}; frames count from 1"
+            " and the last may not come before the first"
+        )
+    return Segment(first - 1, last)

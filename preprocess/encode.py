@@ -1,0 +1,48 @@
+"""One clip in the store's form: first frame, motion, residual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocess.motion import search
+from shared.compensate import residual
+from shared.conventions import luma
+from shared.schema import CodecOptions
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A clip as `shared.compensate.decode_clip` takes it.
+
+    Attributes:
+        first_frame: uint8, shape (3, H, W).
+        motion: int8 pixels, shape (T-1, 2, ceil(H/b), ceil(W/b)).
+        residual: int16, shape (T-1, 3, H, W).
+    """
+
+    first_frame: NDArray[np.uint8]
+    motion: NDArray[np.int8]
+    residual: NDArray[np.int16]
+
+
+def encode(clip: NDArray[np.uint8], options: CodecOptions) -> Encoded:
+    """Search a clip's motion and take the residual; loses nothing.
+
+    Args:
+        clip: uint8 RGB, shape (T, 3, H, W), any H and W of at least one pixel.
+        options: block, search range, reference, method and costs are used here.
+    """
+    motion = search(
+        luma(clip),
+        block=options.block,
+        search_range=options.search_range,
+        method=options.method,
+        reference=options.reference,
+        zero_bias=options.zero_bias,
+        motion_cost=options.motion_cost,
+    )
+    rest = residual(clip, motion, block=options.block, reference=options.reference)
+    return Encoded(clip[0], motion, rest)

@@ -1,0 +1,109 @@
+"""One partition, from video files to a whole shard of every array: the task of a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from preprocess.clip import assemble, frame_indices
+from preprocess.decode import DecodeError, decode
+from preprocess.encode import encode
+from preprocess.plan import Clip
+from preprocess.probe import message
+from preprocess.videos import Reject
+from shared.conventions import NO_INDEX
+from shared.schema import ARRAYS, CodecOptions, StoreAttributes
+from shared.store import Marker, read_marker, write_partition
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class PartitionTask:
+    """What a worker needs to make one partition: names and numbers, never pixels."""
+
+    store: str
+    root: str
+    partition: int
+    clips: tuple[Clip, ...]
+    attributes: StoreAttributes
+
+
+def extract_partition(task: PartitionTask) -> Marker:
+    """Make and write one partition, unless it is there already.
+
+    A video that fails makes its remaining clips invalid and is recorded with the reason; the
+    rest of the partition goes on.
+    """
+    store = Path(task.store)
+    done = read_marker(store, task.partition)
+    if done is not None:
+        return done
+    arrays = _empty_arrays(task)
+    rejects = []
+    slot = 0
+    for video, group in groupby(task.clips, key=lambda clip: clip.video):
+        starts = [clip.start_frame for clip in group]
+        slots = slice(slot, slot + len(starts))
+        views = {name: array[slots] for name, array in arrays.items()}
+        reject = extract_video(Path(task.root), video, starts, task.attributes.options, views)
+        rejects += [reject.record()] if reject else []
+        slot = slots.stop
+    return write_partition(store, task.partition, arrays, rejects)
+
+
+def extract_video(
+    root: Path, video: str, starts: list[int], options: CodecOptions, arrays: Arrays
+) -> Reject | None:
+    """Decode a video once and fill its clips' entries.
+
+    Args:
+        root: where the data set lies.
+        video: path relative to the root.
+        starts: first frame of each clip, ascending.
+        options: how to make clips.
+        arrays: receives them, one entry for each start; `valid` is set where one was made.
+
+    Returns:
+        Why clips are missing, or None.
+    """
+    wanted = {i for start in starts for i in frame_indices(start, options.frames, options.stride)}
+    slots = {start: slot for slot, start in enumerate(starts)}
+    try:
+        decoded = decode(root / video, sorted(wanted), options.size)
+        for start, clip in assemble(decoded, starts, options.frames, options.stride):
+            encoded, slot = encode(clip, options), slots[start]
+            arrays["first_frame"][slot] = encoded.first_frame
+            arrays["motion"][slot] = encoded.motion
+            arrays["residual"][slot] = encoded.residual
+            arrays["valid"][slot] = True
+    except DecodeError as error:
+        reason = str(error)
+    except Exception as error:  # one video's failure, of any kind, must not end the others
+        reason = f"{type(error).__name__}: {message(error)}"
+    else:
+        return None
+    return Reject(video, reason, "extract", len(starts), int(arrays["valid"].sum()))
+
+
+def _empty_arrays(task: PartitionTask) -> Arrays:
+    clips, attributes = task.clips, task.attributes
+    arrays: Arrays = {
+        spec.name: np.zeros((len(clips), *spec.shape(attributes.options)), spec.dtype)
+        for spec in ARRAYS
+        if spec.dtype != "str"
+    }
+    arrays["label"][:] = _indices([clip.label for clip in clips], attributes.labels)
+    arrays["subject"][:] = _indices([clip.subject for clip in clips], attributes.subjects)
+    arrays["start_frame"][:] = [clip.start_frame for clip in clips]
+    arrays["video"] = np.array([clip.video for clip in clips], dtype=np.dtypes.StringDType())
+    return arrays
+
+
+def _indices(values: list[str | None], known: tuple[str, ...]) -> list[int]:
+    positions: dict[Any, int] = {value: index for index, value in enumerate(known)}
+    return [positions.get(value, NO_INDEX) for value in values]

@@ -1,0 +1,36 @@
+"""What a vector costs besides its SAD, as integers, so that no method has to round."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNITS_PER_SAD = 256
+"""Penalties are counted in 1/256 of a grey level per block pixel."""
+
+
+def penalty_table(search_range: int, *, zero_bias: float, motion_cost: float) -> NDArray[np.int64]:
+    """Penalty of every vector, `round(256 (motion_cost |v| + zero_bias [v != 0]))`.
+
+    The cost that a search minimises is `256 SAD + pixels_in_block * penalty[vy + R, vx + R]`.
+
+    Args:
+        search_range: R, pixels.
+        zero_bias: grey levels per block pixel, >= 0.
+        motion_cost: grey levels per block pixel and pixel of vector length, >= 0.
+
+    Returns:
+        int64, shape (2R+1, 2R+1); zero for the zero vector, which is the smallest.
+
+    Raises:
+        ValueError: a weight is negative or not finite.
+    """
+    for name, weight in (("zero_bias", zero_bias), ("motion_cost", motion_cost)):
+        if not 0 <= weight < np.inf:
+            raise ValueError(f"{name} {weight}; it must be finite and not negative")
+    offsets = np.arange(-search_range, search_range + 1)
+    # sqrt is rounded correctly everywhere, which hypot is not: the same table on any machine.
+    length = np.sqrt(np.square(offsets[:, None]) + np.square(offsets))
+    penalty = np.rint(UNITS_PER_SAD * (motion_cost * length + zero_bias)).astype(np.int64)
+    penalty[search_range, search_range] = 0
+    return penalty

@@ -1,0 +1,28 @@
+"""The list of rejects that lies in every store: one JSON object a line, sorted by file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from preprocess.videos import Reject
+from shared.store import REJECTED
+
+
+def write_rejects(store: Path, rejects: Iterable[Reject]) -> None:
+    """One JSON object a line, sorted by file."""
+    lines = [json.dumps(reject.record(), ensure_ascii=False) + "\n" for reject in rejects]
+    scratch = store / f".{REJECTED}"
+    scratch.write_text("".join(lines), encoding="utf-8")
+    scratch.replace(store / REJECTED)
+
+
+def read_rejects(store: Path) -> list[Reject]:
+    """What `write_rejects` wrote; empty before a store is finalised."""
+    path = store / REJECTED
+    if not path.exists():
+        return []
+    # Not splitlines(): names may hold characters that it takes for the end of a line.
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [Reject(**json.loads(line)) for line in lines if line]

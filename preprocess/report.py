@@ -1,0 +1,198 @@
+"""What the user reads: the summary of a run and the contents of a store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from preprocess.rejects import read_rejects
+from preprocess.videos import Reject
+from shared.schema import ARRAYS, StoreAttributes
+from shared.store import Store, read_attributes, read_marker
+
+_EXAMPLES = 3
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """All that `inspect` tells, as plain data; an unfinished store is described as far as it is.
+
+    Raises:
+        StoreError: there is no store, or it has lost files.
+    """
+    attributes = read_attributes(path)
+    done = [read_marker(path, partition) for partition in range(attributes.partitions)]
+    stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    valid = sum(marker.valid for marker in done if marker)
+    raw = valid * attributes.options.frames * 3 * attributes.options.size**2
+    return {
+        "store": str(path),
+        **attributes.model_dump(mode="json"),
+        "partitions": attributes.partitions,
+        "partitions_done": sum(marker is not None for marker in done),
+        "valid_clips": valid,
+        "arrays": {
+            spec.name: {
+                "dtype": spec.dtype,
+                "shape": [attributes.clips, *spec.shape(attributes.options)],
+                "axes": list(spec.axes),
+                "units": spec.units,
+                "meaning": spec.meaning,
+            }
+            for spec in ARRAYS
+        },
+        "bytes": stored,
+        "raw_rgb_bytes": raw,
+        "compression": raw / stored if stored else 0.0,
+        "clips_by_label": _count(path, attributes, "label", attributes.labels),
+        "clips_by_subject": _count(path, attributes, "subject", attributes.subjects),
+        "rejects": [reject.record() for reject in read_rejects(path)],
+    }
+
+
+def print_run(
+    console: Console, facts: dict[str, Any], root: Path, videos: int, rate: float
+) -> None:
+    """The summary at the end of `run`.
+
+    Args:
+        console: where to.
+        facts: from `describe`.
+        root: where the videos lie.
+        videos: files that follow the data set's layout.
+        rate: clips made a second; 0 where none were made now.
+    """
+    table = _grid()
+    invalid = facts["clips"] - facts["valid_clips"]
+    _row(table, "videos", f"{videos} in {root}")
+    _row(
+        table,
+        "clips",
+        f"{facts['valid_clips']}" + (f" and {invalid} that failed" if invalid else ""),
+    )
+    if rate:
+        _row(table, "speed", f"{rate:.1f} clips/s")
+    _row(table, "store", f"{facts['store']}, {_bytes(facts['bytes'])}")
+    _row(
+        table,
+        "raw RGB",
+        f"{_bytes(facts['raw_rgb_bytes'])}, {facts['compression']:.2f} × the store",
+    )
+    _row(table, "labels", _counts(facts["clips_by_label"]))
+    _row(table, "subjects", _counts(facts["clips_by_subject"]))
+    console.print(table)
+    print_rejects(console, [Reject(**record) for record in facts["rejects"]])
+    console.print(Text(f"\nLook:  python -m preprocess inspect {facts['store']}"))
+    console.print(Text(f"Check: python -m preprocess verify {facts['store']} --root {root}"))
+    console.print(Text(f"Next:  python -m train vae --store {facts['store']}"))
+
+
+def print_store(console: Console, facts: dict[str, Any]) -> None:
+    """What `inspect` shows of `describe`'s facts."""
+    table = _grid()
+    state = "sealed" if facts["sealed"] else "NOT sealed: run the same command again"
+    progress = f"{facts['partitions_done']} of {facts['partitions']} partitions"
+    _row(table, "store", f"{facts['store']}, {_bytes(facts['bytes'])}, {state}, {progress}")
+    _row(table, "data set", f"{facts['dataset']}, manifest {facts['manifest_hash']}")
+    _row(table, "options", ", ".join(f"{k} {v}" for k, v in facts["options"].items()))
+    _row(table, "frames", f"{facts['crop']}, {facts['colour']}")
+    _row(table, "clips", f"{facts['valid_clips']} valid of {facts['clips']}")
+    _row(
+        table,
+        "raw RGB",
+        f"{_bytes(facts['raw_rgb_bytes'])}, {facts['compression']:.2f} × the store",
+    )
+    _row(table, "splits", "; ".join(f"{k}: {v}" for k, v in facts["splits"].items()) or "none")
+    console.print(table)
+    console.print(_array_table(facts["arrays"]))
+    for kind in ("label", "subject"):
+        if facts[f"clips_by_{kind}"]:
+            console.print(_count_table(kind, facts[f"clips_by_{kind}"]))
+    print_rejects(console, [Reject(**record) for record in facts["rejects"]])
+
+
+def print_rejects(console: Console, rejects: Sequence[Reject]) -> None:
+    """Rejects by reason, with a few names each."""
+    if not rejects:
+        return
+    table = Table(title=f"{len(rejects)} files rejected or cut short", title_justify="left")
+    for column in ("files", "clips kept", "reason", "for example"):
+        table.add_column(column, overflow="fold")
+    for reason, group in _by_reason(rejects):
+        names = ", ".join(repr(reject.file) for reject in group[:_EXAMPLES])
+        names += ", …" if len(group) > _EXAMPLES else ""
+        planned = sum(reject.clips_planned for reject in group)
+        kept = f"{sum(reject.clips_made for reject in group)} of {planned}" if planned else "0"
+        # Text, because names may hold what rich would take for markup.
+        table.add_row(str(len(group)), kept, Text(reason), Text(names))
+    console.print(table)
+
+
+def _by_reason(rejects: Sequence[Reject]) -> list[tuple[str, list[Reject]]]:
+    groups: dict[str, list[Reject]] = {}
+    for reject in rejects:
+        groups.setdefault(reject.reason, []).append(reject)
+    return sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+
+
+def _count(
+    path: Path, attributes: StoreAttributes, column: str, names: tuple[str, ...]
+) -> dict[str, int]:
+    """Valid clips by label or subject, in the order of the store; nothing of an unsealed store."""
+    if not attributes.sealed or not names:
+        return {}
+    indices = Store(path).column(column)
+    counts = {name: int(np.count_nonzero(indices == i)) for i, name in enumerate(names)}
+    none = int(np.count_nonzero(indices < 0))
+    return {**counts, "(none)": none} if none else counts
+
+
+def _counts(counts: dict[str, int]) -> str:
+    if not counts:
+        return "none"
+    present = Counter({name: count for name, count in counts.items() if count})
+    shown = ", ".join(f"{name} {count}" for name, count in present.most_common(4))
+    return f"{len(present)}: {shown}" + (", …" if len(present) > 4 else "")
+
+
+def _array_table(arrays: dict[str, Any]) -> Table:
+    table = Table()
+    for column in ("array", "type", "shape", "axes", "units", "meaning"):
+        table.add_column(column, overflow="fold")
+    for name, array in arrays.items():
+        shape = " × ".join(map(str, array["shape"]))
+        axes = ", ".join(array["axes"])
+        table.add_row(name, array["dtype"], shape, axes, array["units"], array["meaning"])
+    return table
+
+
+def _count_table(kind: str, counts: dict[str, int]) -> Table:
+    table = Table(kind, "clips")
+    for name, count in counts.items():
+        table.add_row(Text(name), str(count))
+    return table
+
+
+def _grid() -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    return table
+
+
+def _row(table: Table, name: str, value: str) -> None:
+    table.add_row(name, Text(value))
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,85 @@
+"""The codec: first frame + motion + residual give back every frame bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from preprocess.encode import encode
+from shared.compensate import decode_clip
+from shared.conventions import BLOCKS, Reference
+from shared.schema import CodecOptions
+from tests.conftest import moving_square
+
+
+def round_trip(clip: NDArray[np.uint8], options: CodecOptions) -> NDArray[np.uint8]:
+    encoded = encode(clip, options)
+    assert encoded.motion.dtype == np.int8
+    assert encoded.residual.dtype == np.int16
+    return decode_clip(
+        encoded.first_frame,
+        encoded.motion,
+        encoded.residual,
+        block=options.block,
+        reference=options.reference,
+    )
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kind=st.sampled_from(["noise", "constant", "moving"]),
+    frames=st.integers(2, 5),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    block=st.sampled_from(BLOCKS),
+    reference=st.sampled_from(["previous", "first"]),
+    search_range=st.integers(0, 9),
+    zero_bias=st.sampled_from([0.0, 1.0]),
+    motion_cost=st.sampled_from([0.0, 0.3]),
+)
+def test_decode_of_encode_is_the_clip(
+    seed: int,
+    kind: str,
+    frames: int,
+    height: int,
+    width: int,
+    block: int,
+    reference: Reference,
+    search_range: int,
+    zero_bias: float,
+    motion_cost: float,
+) -> None:
+    rng = np.random.default_rng(seed)
+    clip = {
+        "noise": rng.integers(0, 256, (frames, 3, height, width), dtype=np.uint8),
+        "constant": np.full((frames, 3, height, width), seed % 256, np.uint8),
+        "moving": moving_square(frames, height, width, seed).transpose(0, 3, 1, 2),
+    }[kind]
+    options = CodecOptions(
+        frames=frames,
+        block=block,
+        reference=reference,
+        search_range=search_range,
+        zero_bias=zero_bias,
+        motion_cost=motion_cost,
+    )
+    assert np.array_equal(round_trip(clip, options), clip)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("reference", ["previous", "first"])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (17, 33), (100, 75), (128, 128)])
+def test_named_sizes(block: int, reference: Reference, height: int, width: int) -> None:
+    clip = moving_square(4, height, width).transpose(0, 3, 1, 2)
+    options = CodecOptions(frames=4, block=block, reference=reference)
+    assert np.array_equal(round_trip(clip, options), clip)
+
+
+def test_motion_explains_a_moving_square() -> None:
+    clip = moving_square(6, 64, 64).transpose(0, 3, 1, 2)
+    encoded = encode(clip, CodecOptions(frames=6, block=8, search_range=8))
+    difference = np.diff(clip.astype(np.int16), axis=0)
+    assert np.abs(encoded.residual).sum() < 0.5 * np.abs(difference).sum()

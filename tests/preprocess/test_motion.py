@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from preprocess.motion import METHODS, search
+from preprocess.motion.penalty import penalty_table
+from shared.conventions import BLOCKS
+from tests import naive
+
+GREYS = (1, 2, 3, 256)
+"""Few grey levels make many ties, one makes nothing else."""
+
+
+def random_clip(seed: int, frames: int, height: int, width: int, greys: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, greys, (frames, height, width), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 21), st.integers(1, 21)),
+    greys=st.sampled_from(GREYS),
+    block=st.sampled_from(BLOCKS),
+    search_range=st.integers(0, 6),
+    reference=st.sampled_from(["previous", "first"]),
+    zero_bias=st.sampled_from([0.0, 0.25, 3.0]),
+    motion_cost=st.sampled_from([0.0, 0.3, 2.0]),
+)
+def test_every_method_equals_the_oracle(
+    method: str,
+    seed: int,
+    shape: tuple[int, int, int],
+    greys: int,
+    block: int,
+    search_range: int,
+    reference: str,
+    zero_bias: float,
+    motion_cost: float,
+) -> None:
+    """Sizes that are no multiple of the block, ranges beyond the frame, ties and both costs."""
+    clip = random_clip(seed, *shape, greys)
+    options = {
+        "block": block,
+        "search_range": search_range,
+        "reference": reference,
+        "zero_bias": zero_bias,
+        "motion_cost": motion_cost,
+    }
+    found = search(clip, method=method, **options)  # type: ignore[arg-type]
+    assert found.dtype == np.int8
+    assert np.array_equal(found, naive.search(clip, **options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("search_range", [16, 40, 127])
+def test_wide_ranges(block: int, search_range: int) -> None:
+    clip = random_clip(block, 2, 37, 67, 256)
+    options = {"block": block, "search_range": search_range, "motion_cost": 0.05}
+    found = search(clip, **options)  # type: ignore[arg-type]
+    assert np.array_equal(found, search(clip, method="naive", **options))  # type: ignore[arg-type]
+
+
+@given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 50), width=st.integers(1, 50))
+def test_predictors_stay_inside_the_frame(seed: int, height: int, width: int) -> None:
+    motion = search(random_clip(seed, 2, height, width, 256), block=8, search_range=60)[0]
+    for row in range(motion.shape[1]):
+        for column in range(motion.shape[2]):
+            vx, vy = motion[:, row, column].astype(int)
+            assert 0 <= row * 8 + vy <= height - (min(row * 8 + 8, height) - row * 8)
+            assert 0 <= column * 8 + vx <= width - (min(column * 8 + 8, width) - column * 8)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_largest_difference_does_not_overflow(method: str) -> None:
+    clip = np.stack([np.zeros((64, 64), np.uint8), np.full((64, 64), 255, np.uint8)])
+    for block in BLOCKS:
+        assert not search(clip, block=block, search_range=8, method=method).any()
+
+
+def test_the_first_frame_is_the_reference_where_asked() -> None:
+    """A square at 8, then 12, then 16: 4 left of the frame before, 8 left of the first."""
+    square = np.random.default_rng(0).integers(50, 256, (8, 8), dtype=np.uint8)
+    clip = np.zeros((3, 16, 32), np.uint8)
+    for n, x in enumerate((8, 12, 16)):
+        clip[n, 8:16, x : x + 8] = square
+    options = {"block": 8, "search_range": 8}
+    previous = search(clip, reference="previous", **options)  # type: ignore[arg-type]
+    first = search(clip, reference="first", **options)  # type: ignore[arg-type]
+    assert previous[1, :, 1, 2].tolist() == [-4, 0]
+    assert first[1, :, 1, 2].tolist() == [-8, 0]
+
+
+def test_costs_make_fields_regular() -> None:
+    clip = random_clip(0, 3, 64, 64, 3)
+    plain = np.count_nonzero(search(clip, block=8, search_range=8))
+    biased = np.count_nonzero(search(clip, block=8, search_range=8, zero_bias=255.0))
+    costly = search(clip, block=8, search_range=8, motion_cost=0.02)
+    assert plain > 0
+    assert biased == 0
+    assert np.abs(costly).sum() < np.abs(search(clip, block=8, search_range=8)).sum()
+
+
+def test_penalty_in_its_units() -> None:
+    table = penalty_table(3, zero_bias=0.5, motion_cost=0.25)
+    assert table[3, 3] == 0
+    assert table[3, 4] == 256 * 0.75
+    assert table[0, 3] == table[3, 6] == 256 * 1.25
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"block": 7}, "block 7; it must be one of 4, 8, 16, 32"),
+        ({"search_range": 128}, r"search_range 128; it must be in \[0, 127\]"),
+        ({"method": "psychic"}, "it must be one of exhaustive, naive"),
+        ({"reference": "next"}, "it must be one of previous, first"),
+        ({"zero_bias": -1.0}, "zero_bias -1.0; it must be finite and not negative"),
+        ({"motion_cost": float("nan")}, "motion_cost nan"),
+    ],
+)
+def test_arguments_out_of_bounds_are_named(changed: dict[str, object], message: str) -> None:
+    arguments = {"block": 8, "search_range": 2, **changed}
+    with pytest.raises(ValueError, match=message):
+        search(np.zeros((2, 8, 8), np.uint8), **arguments)  # type: ignore[arg-type]
+
+
+def test_luma_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"luma is float64 \(2, 8, 8\)"):
+        search(np.zeros((2, 8, 8)), block=8, search_range=1)  # type: ignore[arg-type]

@@ -1,0 +1,203 @@
+"""`run` from end to end on small real files: contents, workers, resuming, refusals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import preprocess.pipeline
+from preprocess.extract import PartitionTask, extract_partition
+from shared.compensate import decode_clip
+from shared.errors import StoreError
+from shared.store import Marker, Store
+
+Cli = Callable[..., tuple[int, str, str]]
+OPTIONS = ("--size", 32, "--frames", 4, "--block", 8, "--search-range", 5, "--workers", 1)
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three clips a partition, so that twenty clips make several."""
+    monkeypatch.setattr("preprocess.plan.MAX_SHARD_CLIPS", 3)
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(store).as_posix(): path.read_bytes()
+        for path in sorted(store.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_folder_becomes_a_store(folder: Path, tmp_path: Path, cli: Cli) -> None:
+    store = tmp_path / "store"
+    code, out, err = cli("run", "folder", "--root", folder, "--out", store, *OPTIONS)
+    assert code == 0, err
+    opened = Store(store)
+    # 20, 9, 30, 13 and 8 frames give 5, 2, 7, 3 and 2 clips of four.
+    videos = opened.column("video").tolist()
+    assert {video: videos.count(video) for video in videos} == {
+        "TOP.MP4": 2,
+        "jump/a 100%d.mp4": 5,
+        "jump/b:colon.mp4": 2,
+        "wave/-dash 'quote' 🎬.avi": 7,
+        "wave/new\nline.mkv": 3,
+    }
+    assert opened.attributes.labels == ("jump", "wave")
+    assert opened.column("label").tolist() == [-1] * 2 + [0] * 7 + [1] * 10
+    assert opened.column("start_frame")[2:7].tolist() == [0, 4, 8, 12, 16]
+    rejected = [json.loads(x) for x in (store / "rejected.jsonl").read_text().split("\n") if x]
+    assert [(record["file"], record["stage"]) for record in rejected] == [
+        ("dangling.mp4", "discover"),
+        ("empty.mp4", "discover"),
+        ("short.mp4", "plan"),
+        ("text.mp4", "probe"),
+    ]
+    assert "3 frames; one clip at stride 1 needs 4" in out
+    assert f"python -m train vae --store {store}" in out
+
+
+def test_stored_clips_are_the_videos_frames(folder: Path, tmp_path: Path, cli: Cli) -> None:
+    from preprocess.decode import decode
+
+    store = tmp_path / "store"
+    assert cli("run", "folder", "--root", folder, "--out", store, *OPTIONS)[0] == 0
+    opened = Store(store)
+    index = opened.column("video").tolist().index("jump/a 100%d.mp4") + 2
+    clip = decode_clip(
+        *(opened.clip(name, index) for name in ("first_frame", "motion", "residual")),
+        block=8,
+        reference="previous",
+    )
+    frames = [frame for _, frame in decode(folder / "jump/a 100%d.mp4", range(8, 12), 32)]
+    assert np.array_equal(clip, np.stack(frames))
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_bytes_do_not_depend_on_workers(folder: Path, tmp_path: Path, cli: Cli) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    common = ("run", "folder", "--root", folder, *OPTIONS)
+    assert cli(*common, "--out", one)[0] == 0
+    assert cli(*common, "--out", two, "--workers", 2)[0] == 0
+    assert contents(one) == contents(two)
+    assert Store(one).attributes.partitions == 7
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_run_is_finished_by_the_same_command(
+    folder: Path,
+    tmp_path: Path,
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: type[BaseException],
+) -> None:
+    common = ("run", "folder", "--root", folder, *OPTIONS)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert cli(*common, "--out", whole)[0] == 0
+    made = []
+
+    def interrupted(task: PartitionTask) -> Marker:
+        if len(made) == 3:
+            raise failure(1)
+        made.append(task.partition)
+        return extract_partition(task)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(preprocess.pipeline, "extract_partition", interrupted)
+        code, _, err = cli(*common, "--out", broken)
+    assert code == (130 if failure is KeyboardInterrupt else 1)
+    assert failure is SystemExit or "same command again" in err
+    with pytest.raises(StoreError, match="not sealed"):
+        Store(broken)
+    # What a killed worker leaves: a shard without its marker, and a folder to write beside.
+    (broken / "partitions/000001.json").unlink()
+    (broken / "motion/c/1/0/0/0/0").write_bytes(b"cut")
+    (broken / ".partition00002-left").mkdir()
+    again = []
+    monkeypatch.setattr(
+        preprocess.pipeline,
+        "extract_partition",
+        lambda task: (again.append(task.partition), extract_partition(task))[1],
+    )
+    assert cli(*common, "--out", broken)[0] == 0
+    assert again == [1, 3, 4, 5, 6]
+    assert contents(broken) == contents(whole)
+
+
+def test_a_finished_store_is_left_alone(folder: Path, tmp_path: Path, cli: Cli) -> None:
+    common = ("run", "folder", "--root", folder, "--out", tmp_path / "store", *OPTIONS)
+    assert cli(*common)[0] == 0
+    before = contents(tmp_path / "store")
+    code, out, _ = cli(*common)
+    assert code == 0
+    assert "is complete already" in out
+    assert contents(tmp_path / "store") == before
+
+
+def test_other_options_are_refused_by_name(folder: Path, tmp_path: Path, cli: Cli) -> None:
+    common = ("run", "folder", "--root", folder, "--out", tmp_path / "store", *OPTIONS)
+    assert cli(*common)[0] == 0
+    code, _, err = cli(*common, "--block", 16, "--motion-cost", 0.5)
+    assert code == 2
+    assert "--block 8, now 16" in err
+    assert "--motion-cost 0.0, now 0.5" in err
+    code, _, err = cli(*common, "--limit", 2)
+    assert code == 2
+    assert "other videos: 19 clips then" in err
+
+
+def test_changed_videos_are_refused(folder: Path, tmp_path: Path, cli: Cli) -> None:
+    root = shutil.copytree(folder, tmp_path / "copy", symlinks=True)
+    common = ("run", "folder", "--root", root, "--out", tmp_path / "store", *OPTIONS)
+    assert cli(*common)[0] == 0
+    (root / "TOP.MP4").unlink()
+    code, _, err = cli(*common)
+    assert code == 2
+    assert "19 clips then, 17 now" in err
+
+
+def test_a_video_that_breaks_keeps_its_clips_from_before(
+    folder: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Partition borders within the broken video do not matter to what is reported."""
+    from tests.conftest import moving_square, write_video
+
+    monkeypatch.setattr("preprocess.plan.MAX_SHARD_CLIPS", 4)
+    root, store = tmp_path / "videos", tmp_path / "store"
+    path = write_video(root / "v.avi", moving_square(40, 64, 64), codec="mjpeg", pixels="yuvj420p")
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 3000] = bytes(3000)
+    path.write_bytes(content)
+    shutil.copy(folder / "TOP.MP4", root)
+    code, out, err = cli("run", "folder", "--root", root, "--out", store, *OPTIONS)
+    assert code == 0, err
+    [record] = [json.loads(x) for x in (store / "rejected.jsonl").read_text().split("\n") if x]
+    made = Store(store).column("video").tolist().count("v.avi")
+    assert (record["file"], record["clips_made"]) == ("v.avi", made)
+    assert 0 < made < record["clips_planned"] <= 10
+    assert f"{made} of {record['clips_planned']}" in out
+
+
+def test_no_clip_at_all_lists_the_reasons(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/a.mp4").write_text("text")
+    (tmp_path / "videos/b.mp4").touch()
+    code, _, err = cli("run", "folder", "--root", tmp_path / "videos", "--out", tmp_path / "store")
+    assert code == 2
+    assert "no clip could be made of 2 files" in err
+    assert "1 × the file is empty" in err
+    assert not (tmp_path / "store").exists()
+
+
+def test_limit_spreads_over_the_data_set(folder: Path, tmp_path: Path, cli: Cli) -> None:
+    store = tmp_path / "store"
+    common = ("run", "folder", "--root", folder, "--out", store, *OPTIONS)
+    assert cli(*common, "--limit", 3)[0] == 0
+    assert set(Store(store).column("video").tolist()) == {"TOP.MP4", "jump/b:colon.mp4"}

@@ -1,0 +1,123 @@
+"""Command line of the trainer: python -m train --help."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shared.console import run_command
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+RecipeName = Annotated[str, typer.Option("--recipe", help="One of the files in train/recipes.")]
+StorePath = Annotated[Path, typer.Option("--store", help="A sealed store from `preprocess run`.")]
+OutPath = Annotated[Path, typer.Option("--out", help="The run's folder.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a field of the recipe: path.to.field=value. Repeatable."),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+
+DEFAULT_RECIPE = "ed_vdm_demo"
+DEFAULT_STORE = Path("stores/gestures")
+DEFAULT_OUT = Path("runs/gestures-ed_vdm_demo")
+
+
+@app.command()
+def vae(
+    recipe: RecipeName = DEFAULT_RECIPE,
+    store: StorePath = DEFAULT_STORE,
+    out: OutPath = DEFAULT_OUT,
+    set_: Overrides = None,
+    device: Device = "auto",
+) -> None:
+    """Train the residual autoencoder."""
+    from train.commands import run_stage
+
+    run_stage("vae", recipe, store, out, set_ or [], device)
+
+
+@app.command()
+def encode(
+    recipe: RecipeName = DEFAULT_RECIPE,
+    store: StorePath = DEFAULT_STORE,
+    out: OutPath = DEFAULT_OUT,
+    set_: Overrides = None,
+    device: Device = "auto",
+) -> None:
+    """Cache the latents of all residuals beside the store."""
+    from train.commands import run_stage
+
+    run_stage("encode", recipe, store, out, set_ or [], device)
+
+
+@app.command()
+def diffusion(
+    recipe: RecipeName = DEFAULT_RECIPE,
+    store: StorePath = DEFAULT_STORE,
+    out: OutPath = DEFAULT_OUT,
+    set_: Overrides = None,
+    device: Device = "auto",
+) -> None:
+    """Train the 3D U-Net, and behind it the refining network where the recipe has one."""
+    from train.commands import run_stage
+
+    run_stage("diffusion", recipe, store, out, set_ or [], device)
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, typer.Option("--run", help="A trained run.")] = DEFAULT_OUT,
+    image: Annotated[Path, typer.Option("--image", help="The first frame: any picture.")] = ...,  # type: ignore[assignment]
+    text: Annotated[str | None, typer.Option("--text", help="A label's text.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="The video to write.")] = Path(
+        "samples/sample.mp4"
+    ),
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    fps: Annotated[float, typer.Option("--fps", min=1, help="Frames a second.")] = 8,
+    device: Device = "auto",
+) -> None:
+    """Generate a video from a picture and a text, with a contact sheet beside it."""
+    from train.commands import sample_video
+
+    sample_video(run, image, text, out, seed, fps, device)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Option("--run", help="A trained run.")] = DEFAULT_OUT,
+    store: StorePath = DEFAULT_STORE,
+    out: Annotated[Path | None, typer.Option("--out", help="Default: RUN/evaluation.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    seconds: Annotated[float, typer.Option(min=1, help="Training time of the classifier.")] = 40,
+    device: Device = "auto",
+) -> None:
+    """Generate one clip a label on the test split, and score them."""
+    from train.commands import evaluate_run
+
+    evaluate_run(run, store, out or run / "evaluation", seed, seconds, device)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A trained and evaluated run.")] = DEFAULT_OUT,
+    store: StorePath = DEFAULT_STORE,
+    out: Annotated[Path | None, typer.Option("--out", help="Default: RUN/report.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Write a page to look at: data, motion, reconstruction, curves, generated clips."""
+    from train.commands import report_run
+
+    report_run(run, store, out or run / "report", device)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run_command(app))
+
+
+if __name__ == "__main__":
+    main()

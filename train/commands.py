@@ -1,0 +1,118 @@
+"""What the command line does, once its options are read."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from shared.console import console
+from shared.errors import UserError
+from shared.store import Store
+from train.evaluate import evaluate
+from train.generate import label_index, load_generator
+from train.images import load_first_frame
+from train.pictures import contact_sheet, enlarge, save_picture, save_video
+from train.recipe import Recipe
+from train.recipes import load_recipe
+from train.stages.autoencoder import refuse_other_store, train_autoencoder
+from train.stages.diffusion import train_diffusion
+from train.stages.encode import encode_store
+from train.stages.refine import train_refiner
+
+COMMANDS = "commands.jsonl"
+
+_SMALLEST_VIDEO = 256
+"""Smaller clips are enlarged to about this side, pixels, so that players show them well."""
+
+
+def run_stage(
+    stage: str, recipe_name: str, store_path: Path, run: Path, overrides: list[str], device: str
+) -> None:
+    """Run one training stage of a recipe on a store, into a run's folder."""
+    recipe, store = load_recipe(recipe_name, overrides), Store(store_path)
+    chosen = choose_device(device)
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1))
+    steps: dict[str, list[Callable[[Recipe, Store, Path, torch.device], object]]] = {
+        "vae": [train_autoencoder],
+        "encode": [encode_store],
+        "diffusion": [train_diffusion, train_refiner],
+    }
+    with recorded(run):
+        for step in steps[stage]:
+            step(recipe, store, run, chosen)
+    following = {"vae": "encode", "encode": "diffusion", "diffusion": "sample"}[stage]
+    arguments = (
+        f"--run {run} --image PICTURE --text LABEL"
+        if following == "sample"
+        else f"--recipe {recipe_name} --store {store_path} --out {run}"
+    )
+    console.print(f"{stage}: done, in {run}. Next: python -m train {following} {arguments}")
+
+
+def choose_device(name: str) -> torch.device:
+    """The device by name; `auto` takes CUDA where there is one.
+
+    Raises:
+        UserError: the name is unknown or the device is absent.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device {name}: must be auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: this machine has no CUDA device; use --device cpu")
+    return device
+
+
+@contextmanager
+def recorded(run: Path) -> Iterator[None]:
+    """Note a finished command and its seconds in RUN/commands.jsonl, for the report."""
+    started = time.monotonic()
+    yield
+    command = shlex.join(["python", "-m", "train", *sys.argv[1:]])
+    with (run / COMMANDS).open("a") as file:
+        seconds = round(time.monotonic() - started, 1)
+        file.write(json.dumps({"command": command, "seconds": seconds}) + "\n")
+
+
+def sample_video(
+    run: Path, image: Path, text: str | None, out: Path, seed: int, fps: float, device: str
+) -> None:
+    """Generate one clip; writes OUT and, beside it, a contact sheet."""
+    if out.suffix.lower() != ".mp4":
+        raise UserError(f"--out {out}: the video is an mp4; give a name that ends in .mp4")
+    generator = load_generator(run, choose_device(device))
+    label = None if text is None else label_index(text, generator.store.labels)
+    first_frame = load_first_frame(image, generator.store.options.size)
+    clip = generator(first_frame, [label], [seed]).frames[0].numpy()
+    sheet = out.with_suffix(".png")
+    save_video(out, enlarge(clip, max(1, _SMALLEST_VIDEO // clip.shape[-1])), fps=fps)
+    save_picture(sheet, contact_sheet([clip]))
+    console.print(f"wrote {out} ({len(clip)} frames at {fps:g} a second) and {sheet}")
+
+
+def evaluate_run(
+    run: Path, store_path: Path, out: Path, seed: int, seconds: float, device: str
+) -> None:
+    """Score a run; writes OUT/scores.json and the generated clips."""
+    generator = load_generator(run, choose_device(device))
+    store = Store(store_path)
+    refuse_other_store({"store": generator.store.model_dump(mode="json")}, store, run)
+    with recorded(run):
+        scores = evaluate(generator, store, out, seed=seed, classifier_seconds=seconds).scores
+    for name, value in asdict(scores).items():
+        console.print(
+            f"{name:34} {value:.2f}" if isinstance(value, float) else f"{name:34} {value}"
+        )
+    console.print(f"Next: python -m train report {run} --store {store_path}")

@@ -1,0 +1,151 @@
+"""A trained run as a video generator: first frame + label + seed to a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shared.errors import UserError
+from shared.schema import StoreAttributes
+from train.checkpoint import load_config
+from train.data import normalise_frame
+from train.denoise import guided
+from train.loop import generator_for, trained
+from train.models.refiner import Refiner
+from train.models.unet3d import UNet3D
+from train.recipe import Recipe, recipe_from_dict
+from train.samplers import SamplerOptions, sample
+from train.spaces import Decoded
+from train.spaces.codec import CodecSpace
+from train.stages import diffusion, refine
+from train.stages.encode import load_space
+
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Everything a run learned.
+
+    Attributes:
+        store: attributes of the store it was trained on.
+        space: decodes x_0.
+        network: the averaged denoiser.
+        refiner: the network behind the decoder, where one was trained.
+        recipe: choices that matter at sampling.
+        device: where the networks are.
+    """
+
+    store: StoreAttributes
+    space: CodecSpace
+    network: UNet3D
+    refiner: Refiner | None
+    recipe: Recipe
+    device: torch.device
+
+    @torch.no_grad()
+    def __call__(
+        self, first_frame: Tensor, label: Sequence[int | None], seeds: Sequence[int]
+    ) -> Decoded:
+        """Generate clips; each depends on its own inputs and seed alone.
+
+        Args:
+            first_frame: uint8, shape (B, 3, H, W), of the store's size.
+            label: index into the store's labels, or None for no condition; B of them.
+            seeds: B of them.
+
+        Returns:
+            Frames uint8, shape (B, T, 3, H, W), on the CPU. Parts as of the space; with a
+            refiner also `unrefined`, the frames before it.
+        """
+        pieces = [
+            self._generate(
+                first_frame[i : i + _BATCH].to(self.device),
+                label[i : i + _BATCH],
+                seeds[i : i + _BATCH],
+                self.recipe.sampler,
+            )
+            for i in range(0, len(seeds), _BATCH)
+        ]
+        frames = torch.cat([piece.frames for piece in pieces])
+        names = pieces[0].parts
+        return Decoded(frames, {n: torch.cat([p.parts[n] for p in pieces]) for n in names})
+
+    def _generate(
+        self,
+        first_frame: Tensor,
+        label: Sequence[int | None],
+        seeds: Sequence[int],
+        options: SamplerOptions,
+    ) -> Decoded:
+        null = self.network.null_label
+        wanted = torch.tensor([null if i is None else i for i in label], device=self.device)
+        frame = diffusion.network_frame(first_frame, self.space.options.block)
+        generators = [generator_for(seed) for seed in seeds]
+        noise = torch.stack([torch.randn(*self.space.shape, generator=g) for g in generators])
+        denoise = guided(self.network, wanted, frame, options.guidance)
+        x0 = sample(denoise, noise.to(self.device), options, self.recipe.noise, generators)
+        decoded = self.space.decode(x0, first_frame)
+        if self.refiner is not None:
+            decoded = refine_clips(self.refiner, decoded, first_frame)
+        return Decoded(decoded.frames.cpu(), {n: p.cpu() for n, p in decoded.parts.items()})
+
+
+def refine_clips(refiner: nn.Module, decoded: Decoded, first_frame: Tensor) -> Decoded:
+    """Frames behind the refiner; those before it become the part `unrefined`."""
+    passes = refiner(
+        normalise_frame(decoded.frames[:, 1:]),
+        normalise_frame(decoded.parts["prediction"]),
+        normalise_frame(first_frame),
+    )
+    refined = ((passes[-1] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    frames = torch.cat([first_frame[:, None], refined], dim=1)
+    return Decoded(frames, {**decoded.parts, "unrefined": decoded.frames})
+
+
+def load_generator(run: Path, device: torch.device) -> Generator:
+    """Load a trained run.
+
+    Raises:
+        UserError: its diffusion stage was not trained, or its autoencoder is another one.
+    """
+    folder = run / diffusion.FOLDER
+    config = load_config(folder, "run first: python -m train diffusion")
+    store = StoreAttributes.model_validate(config["store"])
+    recipe = _recipe(config)
+    space = load_space(store.options, run, device, recipe.dead_zone)
+    network = UNet3D(recipe.denoiser, space.channels, store.options.block, len(store.labels))
+    trained(folder, network).to(device)
+    return Generator(store, space, network, _load_refiner(run, device), recipe, device)
+
+
+def label_index(text: str, labels: Sequence[str]) -> int:
+    """Index of a label's text, matched without case.
+
+    Raises:
+        UserError: no label has that text.
+    """
+    folded = [label.casefold() for label in labels]
+    if text.strip().casefold() not in folded:
+        known = ", ".join(repr(label) for label in labels) or "none: it was trained without labels"
+        raise UserError(f"--text {text!r} is not a label of this run; its labels: {known}")
+    return folded.index(text.strip().casefold())
+
+
+def _load_refiner(run: Path, device: torch.device) -> Refiner | None:
+    folder = run / refine.FOLDER
+    if not (folder / "config.json").exists():
+        return None
+    options = load_config(folder, "")["refiner"]
+    refiner = Refiner(recipe_from_dict({"name": "refiner", "refiner": options}).refiner)
+    trained(folder, refiner)
+    return refiner.to(device)
+
+
+def _recipe(config: dict[str, Any]) -> Recipe:
+    return recipe_from_dict({"name": "run", **{name: config[name] for name in diffusion.KEPT}})

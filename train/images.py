@@ -1,0 +1,32 @@
+"""Any picture as a first frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from shared.errors import UserError
+
+
+def load_first_frame(path: Path, size: int) -> Tensor:
+    """Read a picture, turn it upright, crop the centre square and resize it, as the store was.
+
+    Returns:
+        uint8, shape (1, 3, size, size).
+
+    Raises:
+        UserError: the file is missing or not a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except FileNotFoundError:
+        raise UserError(f"--image {path}: no such file") from None
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise UserError(f"--image {path}: not a readable picture ({error})") from None
+    fitted = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.asarray(fitted).copy()).permute(2, 0, 1)[None]

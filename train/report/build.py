@@ -1,0 +1,168 @@
+"""Gather what the page shows, write its pictures, then the page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from shared.errors import UserError
+from shared.store import Store
+from train.data import ClipBatch, Clips
+from train.evaluate import reconstruct
+from train.generate import Generator
+from train.log import read_metrics
+from train.pictures import (
+    Film,
+    contact_sheet,
+    draw_vectors,
+    enlarge,
+    grey_residual,
+    save_animation,
+    save_picture,
+)
+from train.report.curves import draw_curves
+from train.report.page import Card, Page, render_page
+
+_FPS = 8
+_DATA_ROWS = 8
+_SHEET_ROWS = 8
+_STAGES = ("vae", "diffusion", "refiner")
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """What `train evaluate` left behind: see `train.evaluate`."""
+
+    scores: dict[str, Any]
+    indices: np.ndarray
+    generated: np.ndarray
+    unrefined: np.ndarray
+    read_as: np.ndarray | None
+
+
+def build_report(
+    generator: Generator, store: Store, run: Path, evaluation: Path, out: Path
+) -> Path:
+    """Write OUT/index.html and OUT/pictures; returns the page's path.
+
+    Raises:
+        UserError: the run was not evaluated.
+    """
+    evaluated = _load_evaluation(evaluation)
+    clips = Clips(store, generator.recipe.split)
+    batch = clips.batch(evaluated.indices, torch.device("cpu"))
+    real = clips.frames(batch).numpy()
+    pictures = out / "pictures"
+    _draw_data(clips, pictures)
+    _draw_codec(generator, batch, real, pictures)
+    _draw_generated(evaluated, real, pictures)
+    draw_curves({name: read_metrics(run / name) for name in _STAGES}, pictures / "curves.png")
+    page = Page(
+        scores=evaluated.scores,
+        store=generator.store,
+        recipe=json.loads((run / "recipe.json").read_text()),
+        refined=generator.refiner is not None,
+        cards=_cards(evaluated, clips, real, pictures),
+        seconds=_stage_seconds(run),
+        commands=_commands(run),
+        parameters=sum(p.numel() for p in generator.network.parameters()),
+        train_clips=len(clips.train),
+        test_clips=len(clips.test),
+    )
+    path = out / "index.html"
+    path.write_text(render_page(page))
+    return path
+
+
+def _load_evaluation(folder: Path) -> _Evaluated:
+    from safetensors.numpy import load_file
+
+    if not (folder / "scores.json").exists():
+        raise UserError(f"no scores in {folder}: run first: python -m train evaluate")
+    arrays = load_file(folder / "generated.safetensors")
+    return _Evaluated(
+        json.loads((folder / "scores.json").read_text()),
+        arrays["clip"],
+        arrays["frames"],
+        arrays["unrefined"],
+        arrays.get("read_as"),
+    )
+
+
+def _draw_data(clips: Clips, pictures: Path) -> None:
+    """Training clips of different labels and subjects."""
+    labels = np.unique(clips.label[clips.train])
+    shown = labels[np.linspace(0, len(labels) - 1, min(_DATA_ROWS, len(labels))).astype(int)]
+    rng = np.random.default_rng(0)
+    chosen = [rng.choice(clips.train[clips.label[clips.train] == label]) for label in shown]
+    frames = clips.frames(clips.batch(chosen, torch.device("cpu"))).numpy()
+    save_picture(pictures / "data.png", contact_sheet(enlarge(frames, 2)))
+
+
+def _draw_codec(
+    generator: Generator, batch: ClipBatch, real: np.ndarray, pictures: Path
+) -> None:
+    """Vectors, residuals and reconstruction of one real clip, the one that moves most."""
+    one = int(batch.motion.abs().float().mean(dim=(1, 2, 3, 4)).argmax())
+    options = generator.store.options
+    motion, residual = batch.motion[one].numpy(), batch.residual[one].numpy()
+    picked = slice(2, None, 4)
+    vectors = draw_vectors(real[one], motion, block=options.block)[picked]
+    save_picture(pictures / "vectors.png", contact_sheet([vectors]))
+    save_picture(pictures / "residual.png", contact_sheet([enlarge(grey_residual(residual), 4)[picked]]))
+    alone = ClipBatch(*(getattr(batch, n)[one : one + 1] for n in batch.__dataclass_fields__))
+    restored = reconstruct(generator.space, alone)[0].numpy()
+    rows = [enlarge(film[1:], 4)[picked] for film in (real[one], restored)]
+    save_picture(pictures / "reconstruction.png", contact_sheet(rows))
+
+
+def _draw_generated(evaluated: _Evaluated, real: np.ndarray, pictures: Path) -> None:
+    """Rows of real above generated; and what the refining network changes."""
+    count = len(evaluated.indices)
+    chosen = np.linspace(0, count - 1, min(_SHEET_ROWS, count)).astype(int)
+    rows = [film for k in chosen for film in (real[k], evaluated.generated[k])]
+    save_picture(pictures / "generated.png", contact_sheet([enlarge(film, 2) for film in rows]))
+    rows = [film for k in chosen[:3] for film in (evaluated.unrefined[k], evaluated.generated[k])]
+    save_picture(pictures / "refining.png", contact_sheet([enlarge(film, 2) for film in rows]))
+
+
+def _cards(
+    evaluated: _Evaluated, clips: Clips, real: np.ndarray, pictures: Path
+) -> list[Card]:
+    """One animated pair a generated clip."""
+    texts = clips.store.attributes.labels
+    cards = []
+    for k, index in enumerate(evaluated.indices):
+        names = (f"real{k:02d}.png", f"generated{k:02d}.png")
+        for name, film in zip(names, (real[k], evaluated.generated[k]), strict=True):
+            save_animation(pictures / name, enlarge(film, 2), fps=_FPS)
+        label = int(clips.label[index])
+        read = None if evaluated.read_as is None else int(evaluated.read_as[k])
+        cards.append(
+            Card(
+                text=texts[label] if label >= 0 else "no label",
+                real=names[0],
+                generated=names[1],
+                read_as=None if read is None else texts[read],
+                right=read == label,
+            )
+        )
+    return cards
+
+
+
+
+def _stage_seconds(run: Path) -> dict[str, float]:
+    """Seconds and steps of every trained stage, from its last log line."""
+    ends = {name: read_metrics(run / name) for name in _STAGES}
+    return {name: lines[-1]["seconds"] for name, lines in ends.items() if lines}
+
+
+def _commands(run: Path) -> list[tuple[str, float]]:
+    lines = (run / "commands.jsonl").read_text().splitlines()
+    return [(record["command"], record["seconds"]) for record in map(json.loads, lines)]
