@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from shared.console import EXIT_INTERRUPTED, run_command
 from shared.errors import UserError
 
 app = typer.Typer(
@@ -124,10 +125,10 @@ def verify(
     ] = 8,
 ) -> None:
     """Hold a store against its videos, decoded by another path; exit 1 where anything differs."""
-    from preprocess.progress import Progress
     from preprocess.verify import print_findings, verify_store
+    from shared.console import Progress
 
-    findings = verify_store(store, root, sample, Progress(Console(stderr=True)))
+    findings = verify_store(store, root, sample, Progress())
     print_findings(Console(), findings)
     if findings.wrong:
         raise typer.Exit(1)
@@ -142,11 +143,14 @@ def render(
     seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
     noise_sigma: Annotated[float, typer.Option(help="Sensor noise, grey levels.")] = 0.0,
     camera_px: Annotated[float, typer.Option(help="Slow camera movement, pixels.")] = 0.0,
+    outfits: Annotated[
+        int, typer.Option(help="Sets of clothes and surroundings; 0: each subject its own.")
+    ] = 0,
     workers: Workers = None,
 ) -> None:
     """Render the embedded data set: a figure performing the 24 signals, as H.264 files."""
-    from preprocess.progress import Progress
     from preprocess.render import render as render_videos
+    from shared.console import Progress
 
     given = {
         "subjects": subjects,
@@ -155,8 +159,9 @@ def render(
         "seed": seed,
         "noise_sigma": noise_sigma,
         "camera_px": camera_px,
+        "outfits": outfits,
     }
-    summary = render_videos(root, given, workers or _cpus(), Progress(Console(stderr=True)))
+    summary = render_videos(root, given, workers or _cpus(), Progress())
     console = Console()
     console.print(
         f"{summary.videos} videos in {root}: {summary.rendered} rendered in"
@@ -169,11 +174,7 @@ def render(
 
 def main() -> None:
     """Run the command line; the user's mistakes end in one message and exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        Console(stderr=True).print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
+    sys.exit(run_command(app))
 
 
 def _run(
@@ -196,11 +197,11 @@ def _run(
 
     from preprocess.pipeline import Extraction
     from preprocess.pipeline import run as run_extraction
-    from preprocess.progress import Progress
     from preprocess.render import ensure_rendered
     from preprocess.report import describe, print_run
+    from shared.console import Progress
 
-    progress = Progress(Console(stderr=True))
+    progress = Progress()
     try:
         if dataset == "gestures":
             ensure_rendered(root, workers, progress)
@@ -208,7 +209,7 @@ def _run(
         outcome = run_extraction(extraction, progress)
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted; run the same command again to continue.")
-        raise typer.Exit(130) from None
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     console = Console()
     if outcome.already_complete:
         console.print(f"{store} is complete already; nothing to do", markup=False, highlight=False)

@@ -17,9 +17,9 @@ from preprocess.finalise import finalise, no_clips
 from preprocess.motion import search
 from preprocess.plan import Plan, make_plan
 from preprocess.probe import probe_many
-from preprocess.progress import Progress
 from preprocess.resume import is_complete
 from preprocess.videos import Probe, Reject, Video
+from shared.console import Progress
 from shared.errors import UserError
 from shared.manifest import Manifest
 from shared.schema import CodecOptions, StoreAttributes

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from preprocess.progress import Progress
+from shared.console import Progress
 from shared.errors import UserError
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from rich.text import Text
 
 from preprocess.clip import assemble
 from preprocess.motion import search
-from preprocess.progress import Progress
 from preprocess.recheck import recheck_frames
 from preprocess.rejects import read_rejects
 from preprocess.report import print_rejects
 from preprocess.videos import Reject
 from shared.compensate import decode_clip
+from shared.console import Progress
 from shared.conventions import luma
 from shared.errors import UserError
 from shared.schema import ARRAYS

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    Progress,
     ProgressColumn,
     Task,
+    TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from shared.errors import UserError
 
-EXIT_OK, EXIT_FAILURE, EXIT_USER_ERROR = 0, 1, 2
+EXIT_OK, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 2, 130
 
 console = Console(highlight=False)
 """For results, on standard output."""
@@ -30,71 +31,61 @@ errors = Console(stderr=True, highlight=False)
 
 
 class Bar:
-    """A progress bar in use."""
+    """A progress bar in use; calling it counts units as done."""
 
-    def __init__(self, progress: Progress, task: Task) -> None:
+    def __init__(self, progress: RichProgress, task: TaskID) -> None:
         self._progress, self._task = progress, task
 
-    def advance(self, count: int = 1) -> None:
+    def __call__(self, count: int = 1) -> None:
         """Count `count` more units as done."""
-        self._progress.advance(self._task.id, count)
+        self._progress.advance(self._task, count)
 
-    def update(self, completed: int, note: str = "") -> None:
-        """Set how many units are done, and a note behind the bar."""
-        self._progress.update(self._task.id, completed=completed, note=note)
+    def update(self, completed: int, note: str) -> None:
+        """Set how many units are done, and what stands where the rate would."""
+        self._progress.update(self._task, completed=completed, note=note)
+
+
+class Progress:
+    """Draws bars on a console; one that is not a terminal shows the last state only."""
+
+    def __init__(self, console: Console = errors) -> None:
+        self._console = console
+
+    @contextmanager
+    def bar(self, title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Bar]:
+        """A bar with its rate and the time that is left."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            _Rate(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with RichProgress(*columns, console=self._console) as progress:
+            task = progress.add_task(title, total=total, completed=done, unit=unit, note="")
+            yield Bar(progress, task)
 
 
 class _Rate(ProgressColumn):
-    """Units a second so far."""
-
     def render(self, task: Task) -> Text:
-        if task.fields.get("note"):
+        """The note where there is one, else units done and units a second."""
+        if task.fields["note"]:
             return Text(task.fields["note"])
-        return Text(f"{task.speed or 0:,.1f} {task.fields['unit']}/s")
-
-
-@contextmanager
-def progress_bar(title: str, *, total: int, unit: str) -> Iterator[Bar]:
-    """A bar with rate and time left on standard error.
-
-    Where standard error is no terminal, one line is printed at the end instead.
-    """
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.percentage:>3.0f}%"),
-        _Rate(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=errors,
-        refresh_per_second=4,
-    )
-    with progress:
-        task = progress.add_task(title, total=total, unit=unit, note="")
-        yield Bar(progress, progress.tasks[task])
+        unit, speed = task.fields["unit"], task.finished_speed or task.speed
+        done = f"{task.completed:,.0f} of {task.total:,.0f} {unit}"
+        return Text(f"{done}  {speed:,.1f}/s" if speed else done)
 
 
 def run_command(command: Callable[[], object]) -> int:
     """Run a command line and turn its outcome into an exit code.
 
     Returns:
-        0 done; 2 the user's mistake, told in one message; an exception of ours passes through
-        as a traceback (exit code 1).
+        0 done; 2 the user's mistake, told in one message. Any other exception passes through.
     """
     try:
         command()
     except UserError as error:
-        errors.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
+        errors.print(f"Error: {error}", markup=False, soft_wrap=True)
         return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        errors.print("interrupted; the same command again goes on from the last checkpoint")
-        return EXIT_FAILURE
-    except BrokenPipeError:
-        sys.stderr.close()
-        return EXIT_FAILURE
     return EXIT_OK
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")

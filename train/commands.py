@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from shared.console import console
+from shared.console import EXIT_INTERRUPTED, console
 from shared.errors import UserError
 from shared.store import Store
 from train.evaluate import evaluate
@@ -22,12 +22,14 @@ from train.images import load_first_frame
 from train.pictures import contact_sheet, enlarge, save_picture, save_video
 from train.recipe import Recipe
 from train.recipes import load_recipe
+from train.report import build_report
 from train.stages.autoencoder import refuse_other_store, train_autoencoder
 from train.stages.diffusion import train_diffusion
 from train.stages.encode import encode_store
 from train.stages.refine import train_refiner
 
 COMMANDS = "commands.jsonl"
+EVALUATION = "evaluation"
 
 _SMALLEST_VIDEO = 256
 """Smaller clips are enlarged to about this side, pixels, so that players show them well."""
@@ -46,9 +48,13 @@ def run_stage(
         "encode": [encode_store],
         "diffusion": [train_diffusion, train_refiner],
     }
-    with recorded(run):
-        for step in steps[stage]:
-            step(recipe, store, run, chosen)
+    try:
+        with recorded(run):
+            for step in steps[stage]:
+                step(recipe, store, run, chosen)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command again goes on from the last checkpoint")
+        raise SystemExit(EXIT_INTERRUPTED) from None
     following = {"vae": "encode", "encode": "diffusion", "diffusion": "sample"}[stage]
     arguments = (
         f"--run {run} --image PICTURE --text LABEL"
@@ -116,3 +122,12 @@ def evaluate_run(
             f"{name:34} {value:.2f}" if isinstance(value, float) else f"{name:34} {value}"
         )
     console.print(f"Next: python -m train report {run} --store {store_path}")
+
+
+def report_run(run: Path, store_path: Path, out: Path, device: str) -> None:
+    """Write OUT/index.html and its pictures from a run that was evaluated."""
+    generator = load_generator(run, choose_device(device))
+    store = Store(store_path)
+    refuse_other_store({"store": generator.store.model_dump(mode="json")}, store, run)
+    page = build_report(generator, store, run, run / EVALUATION, out)
+    console.print(f"open {page}")

@@ -16,7 +16,7 @@ from train.checkpoint import load_config
 from train.data import normalise_frame
 from train.denoise import guided
 from train.loop import generator_for, trained
-from train.models.refiner import Refiner
+from train.models.refiner import Refiner, RefinerOptions
 from train.models.unet3d import UNet3D
 from train.recipe import Recipe, recipe_from_dict
 from train.samplers import SamplerOptions, sample
@@ -142,7 +142,7 @@ def _load_refiner(run: Path, device: torch.device) -> Refiner | None:
     if not (folder / "config.json").exists():
         return None
     options = load_config(folder, "")["refiner"]
-    refiner = Refiner(recipe_from_dict({"name": "refiner", "refiner": options}).refiner)
+    refiner = Refiner(RefinerOptions(**options))
     trained(folder, refiner)
     return refiner.to(device)
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import zarr
 
-from shared.console import progress_bar
+from shared.console import Progress
 from shared.errors import UserError
 from shared.store import Store
 from train.models.autoencoder import ResidualAutoencoder, pad_to_blocks
@@ -52,10 +52,10 @@ def write_latents(store: Store, autoencoder: ResidualAutoencoder, device: torch.
         "latent", shape=(len(store), *shape), chunks=(1, *shape), shards=(256, *shape),
         dtype="float16",
     )  # fmt: skip
-    with progress_bar("encode residuals", total=len(store), unit="clips") as bar:
+    with Progress().bar("encode residuals", len(store), "clips") as bar:
         for start in range(0, len(store), 256):
             piece = range(start, min(start + 256, len(store)))
-            latents[start : piece.stop] = _encode(store, piece, autoencoder, device, bar.advance)
+            latents[start : piece.stop] = _encode(store, piece, autoencoder, device, bar)
     scratch.rename(final)
     return final
 
@@ -86,11 +86,11 @@ def _encode(
     clips: range,
     autoencoder: ResidualAutoencoder,
     device: torch.device,
-    on_clip: Callable[[], None],
+    on_clip: Callable[[int], None],
 ) -> np.ndarray:
     pieces = []
     for index in clips:
         residual = torch.from_numpy(store.clip("residual", index)).to(device).float() / 255
         pieces.append(autoencoder.encode(pad_to_blocks(residual, autoencoder.block)).half().cpu())
-        on_clip()
+        on_clip(1)
     return torch.stack(pieces).numpy()

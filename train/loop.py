@@ -20,11 +20,14 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as options_dataclass
 from torch import Tensor, nn
 
-from shared.console import progress_bar
+from shared.console import Progress
 from shared.errors import UserError
 from train import checkpoint
 from train.ema import Ema
 from train.log import RunLog
+
+_BUDGET_PARTS = 1000
+"""Of the progress bar: steps or seconds, whichever ends first."""
 
 
 @options_dataclass(frozen=True)
@@ -92,10 +95,10 @@ def fit(stage: Stage) -> nn.Module:
     run = _Run(stage)
     log = RunLog(stage.folder)
     try:
-        with progress_bar(stage.title, total=1000, unit="steps") as bar:
+        with Progress().bar(stage.title, _BUDGET_PARTS, "parts") as bar:
             while run.progress < 1:
                 logs = run.step()
-                bar.update(int(1000 * run.progress), note=_note(run.steps_done, logs))
+                bar.update(int(_BUDGET_PARTS * run.progress), note=run.note(logs))
                 if run.steps_done % stage.options.log_every == 0:
                     log.scalars(run.steps_done, logs)
                 if run.steps_done % stage.options.checkpoint_every == 0 and run.progress < 1:
@@ -103,6 +106,9 @@ def fit(stage: Stage) -> nn.Module:
                     stage.preview(run.ema.network, log, run.steps_done)
         run.save()
         stage.preview(run.ema.network, log, run.steps_done)
+    except KeyboardInterrupt:
+        run.save()
+        raise
     finally:
         log.close()
     return run.ema.network
@@ -162,7 +168,7 @@ class _Run:
         )
         self.steps_done, self._seconds_before = 0, 0.0
         self._resume()
-        self._started = time.monotonic()
+        self._started, self._steps_before = time.monotonic(), self.steps_done
 
     @property
     def seconds(self) -> float:
@@ -199,6 +205,11 @@ class _Run:
         self.steps_done += 1
         logs = {name: float(value.detach()) for name, value in losses.items()}
         return logs | {"gradient_norm": float(norm), "lr": rate, "seconds": self.seconds}
+
+    def note(self, logs: dict[str, float]) -> str:
+        """Steps, their rate and the loss, for the progress bar."""
+        rate = (self.steps_done - self._steps_before) / (time.monotonic() - self._started)
+        return f"step {self.steps_done}  {rate:.1f}/s  loss {logs['loss']:.4f}"
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -237,7 +248,3 @@ def _refuse_other_config(stage: Stage) -> None:
     )
     if differing:
         raise UserError(f"{stage.folder} holds a run with another {', '.join(differing)}; {remedy}")
-
-
-def _note(step: int, logs: dict[str, float]) -> str:
-    return f"step {step}  loss {logs['loss']:.4f}"

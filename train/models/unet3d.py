@@ -64,10 +64,18 @@ class UNet3D(nn.Module):
             nn.Linear(options.dim, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         )
         # "The embedding of the condition y is concatenated with the time step embedding."
+        # The place of a frame in the clip stands beside both: what a label means for frame n is
+        # then known to every block, not only to attention over time.
         self.condition = nn.Sequential(
-            nn.Linear(embedding + options.label_dim, embedding), nn.SiLU()
+            nn.Linear(2 * embedding + options.label_dim, embedding),
+            nn.SiLU(),
+            nn.Linear(embedding, embedding),
+            nn.SiLU(),
         )
-        self.input = nn.Conv2d(channels + options.context, widths[0], 3, padding=1)
+        self.frame = nn.Sequential(
+            nn.Linear(options.dim, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
+        )
+        self.input = _conv(channels + options.context + 2, widths[0])
         self.down = nn.ModuleList(
             _Level(options, before, width, embedding)
             for before, width in zip([widths[0], *widths[:-1]], widths, strict=True)
@@ -103,11 +111,11 @@ class UNet3D(nn.Module):
         """
         batch, _, time = noisy.shape[:3]
         self._check_grid(noisy)
-        condition = self.condition(torch.cat([self._embed_time(t), self.label(label)], dim=-1))
-        context = self.first_frame(first_frame)[:, :, None].expand(-1, -1, time, -1, -1)
+        context = torch.cat([self.first_frame(first_frame), _coordinates(noisy)], dim=1)
+        context = context[:, :, None].expand(-1, -1, time, -1, -1)
         x = rearrange(torch.cat([noisy, context], dim=1), "b c t h w -> (b t) c h w")
         skip = x = self.input(x.contiguous(memory_format=torch.channels_last))
-        x = self._levels(x, condition.repeat_interleave(time, dim=0), time)
+        x = self._levels(x, self._condition(t, label, time), time)
         x = self.output(torch.cat([x, skip], dim=1))
         return rearrange(x, "(b t) c h w -> b c t h w", b=batch)
 
@@ -125,12 +133,19 @@ class UNet3D(nn.Module):
                 x = self.grow[index - 1](x)
         return x
 
-    def _embed_time(self, t: Tensor) -> Tensor:
-        """Sinusoidal embedding (Vaswani et al. 2017), then two layers: (B,) to (B, 4 dim)."""
+    def _condition(self, t: Tensor, label: Tensor, time: int) -> Tensor:
+        """Embedding of diffusion time, label and place in the clip: (B T, 4 dim)."""
+        clip = torch.cat([self.time(self._sinusoid(t)), self.label(label)], dim=-1)
+        frame = self.frame(self._sinusoid(torch.arange(time, device=t.device)))
+        clip = clip.repeat_interleave(time, dim=0)
+        return self.condition(torch.cat([clip, frame.repeat(len(t), 1)], dim=-1))
+
+    def _sinusoid(self, position: Tensor) -> Tensor:
+        """Sinusoidal embedding (Vaswani et al. 2017): (L,) to (L, dim)."""
         half = self.options.dim // 2
-        exponent = torch.arange(half, device=t.device) / (half - 1)
-        angles = t[:, None].float() * torch.exp(-math.log(10_000) * exponent)
-        return self.time(torch.cat([angles.sin(), angles.cos()], dim=-1))
+        exponent = torch.arange(half, device=position.device) / (half - 1)
+        angles = position[:, None].float() * torch.exp(-math.log(10_000) * exponent)
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
     def _check_grid(self, noisy: Tensor) -> None:
         factor = 2 ** (len(self.options.mults) - 1)
@@ -246,6 +261,12 @@ class _TemporalAttention(_Attention):
         index = torch.arange(length, device=self.distance.weight.device)
         distance = (index[None] - index[:, None]).clamp(-self._FAR, self._FAR) + self._FAR
         return rearrange(self.distance(distance), "i j m -> m i j").to(dtype)
+
+
+def _coordinates(x: Tensor) -> Tensor:
+    """Where each cell is: down and across in [-1, 1], shape (B, 2, h, w)."""
+    down, across = (torch.linspace(-1, 1, side, device=x.device) for side in x.shape[-2:])
+    return torch.stack(torch.meshgrid(down, across, indexing="ij")).expand(len(x), -1, -1, -1)
 
 
 def _norm(width: int) -> nn.GroupNorm:

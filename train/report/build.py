@@ -16,8 +16,8 @@ from train.data import ClipBatch, Clips
 from train.evaluate import reconstruct
 from train.generate import Generator
 from train.log import read_metrics
+from train.machine import processor
 from train.pictures import (
-    Film,
     contact_sheet,
     draw_vectors,
     enlarge,
@@ -73,6 +73,7 @@ def build_report(
         parameters=sum(p.numel() for p in generator.network.parameters()),
         train_clips=len(clips.train),
         test_clips=len(clips.test),
+        processor=processor(),
     )
     path = out / "index.html"
     path.write_text(render_page(page))
@@ -101,12 +102,10 @@ def _draw_data(clips: Clips, pictures: Path) -> None:
     rng = np.random.default_rng(0)
     chosen = [rng.choice(clips.train[clips.label[clips.train] == label]) for label in shown]
     frames = clips.frames(clips.batch(chosen, torch.device("cpu"))).numpy()
-    save_picture(pictures / "data.png", contact_sheet(enlarge(frames, 2)))
+    save_picture(pictures / "data.png", contact_sheet(list(enlarge(frames, 2))))
 
 
-def _draw_codec(
-    generator: Generator, batch: ClipBatch, real: np.ndarray, pictures: Path
-) -> None:
+def _draw_codec(generator: Generator, batch: ClipBatch, real: np.ndarray, pictures: Path) -> None:
     """Vectors, residuals and reconstruction of one real clip, the one that moves most."""
     one = int(batch.motion.abs().float().mean(dim=(1, 2, 3, 4)).argmax())
     options = generator.store.options
@@ -114,7 +113,9 @@ def _draw_codec(
     picked = slice(2, None, 4)
     vectors = draw_vectors(real[one], motion, block=options.block)[picked]
     save_picture(pictures / "vectors.png", contact_sheet([vectors]))
-    save_picture(pictures / "residual.png", contact_sheet([enlarge(grey_residual(residual), 4)[picked]]))
+    save_picture(
+        pictures / "residual.png", contact_sheet([enlarge(grey_residual(residual), 4)[picked]])
+    )
     alone = ClipBatch(*(getattr(batch, n)[one : one + 1] for n in batch.__dataclass_fields__))
     restored = reconstruct(generator.space, alone)[0].numpy()
     rows = [enlarge(film[1:], 4)[picked] for film in (real[one], restored)]
@@ -131,9 +132,7 @@ def _draw_generated(evaluated: _Evaluated, real: np.ndarray, pictures: Path) -> 
     save_picture(pictures / "refining.png", contact_sheet([enlarge(film, 2) for film in rows]))
 
 
-def _cards(
-    evaluated: _Evaluated, clips: Clips, real: np.ndarray, pictures: Path
-) -> list[Card]:
+def _cards(evaluated: _Evaluated, clips: Clips, real: np.ndarray, pictures: Path) -> list[Card]:
     """One animated pair a generated clip."""
     texts = clips.store.attributes.labels
     cards = []
@@ -153,8 +152,6 @@ def _cards(
             )
         )
     return cards
-
-
 
 
 def _stage_seconds(run: Path) -> dict[str, float]:

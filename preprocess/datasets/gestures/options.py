@@ -7,6 +7,7 @@ from .signals import SIGNALS
 _RANGES: dict[str, tuple[float, float]] = {
     "subjects": (1, 9999),
     "repetitions": (1, 9999),
+    "outfits": (0, 9999),
     "size": (32, 1024),
     "fps": (1, 120),
     "frames": (2, 10000),
@@ -23,7 +24,8 @@ class RenderOptions:
 
     `size` is the side of the square picture in pixels, even as yuv420p needs. `noise_sigma` is the
     standard deviation of Gaussian sensor noise in grey levels, `camera_px` how many pixels a slow
-    camera movement may shift any point. `gestures` selects signals by number, None all of them;
+    camera movement may shift any point. `outfits` is how many sets of clothes and surroundings the
+    subjects share, 0 for one each. `gestures` selects signals by number, None all of them;
     `crf` is x264's constant rate factor, 0 for lossless. Raises ValueError on a value out of range.
     """
 
@@ -35,6 +37,7 @@ class RenderOptions:
     seed: int = 0
     noise_sigma: float = 0.0
     camera_px: float = 0.0
+    outfits: int = 0
     gestures: tuple[int, ...] | None = None
     crf: int = 16
 

@@ -33,7 +33,7 @@ def render_clip(
     gesture: int, subject: int, repetition: int, options: RenderOptions
 ) -> NDArray[np.uint8]:
     """Frames of one video, (T, H, W, 3) uint8 RGB; all three numbers count from 1."""
-    person = draw_subject(options.seed, subject, repetition)
+    person = draw_subject(options.seed, subject, repetition, options.outfits)
     stream = [options.seed, subject, repetition, gesture]
     camera = _camera_path(options, np.random.default_rng([*stream, _CAMERA_STREAM]))
     frames = _draw_frames(gesture, person, camera, options)

@@ -99,11 +99,16 @@ class Subject:
         return shaded(colour, factor * self.scene.brightness)
 
 
-def draw_subject(seed: int, index: int, repetition: int = 1) -> Subject:
-    """Subject `index` of `seed`, with the small variation of one of its repetitions."""
-    rng = np.random.default_rng([seed, index])
+def draw_subject(seed: int, index: int, repetition: int = 1, outfits: int = 0) -> Subject:
+    """Subject `index` of `seed`, with the small variation of one of its repetitions.
+
+    With `outfits`, clothes and scene are those of subject `index % outfits`: a crew in uniform.
+    """
+    rng = np.random.default_rng([seed, index % outfits if outfits else index])
     scene = _draw_scene(rng)
     clothes = _draw_clothes(rng, scene)
+    if outfits:
+        rng = np.random.default_rng([seed, index])
     build = _draw_build(rng)
     hand = HAND_LENGTH if clothes.wands is None else WAND_LENGTH
     scale, neck = _placed(rng, build, hand)

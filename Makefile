@@ -1,0 +1,114 @@
+# dvdm: `make` lists what one can do. Everything runs in .venv, which is made when first needed.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+# uv reads its own variable for local wheels; let it see what pip would.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+export UV_LINK_MODE ?= copy
+
+# What to extract. Only options that are given are passed on, and name the store.
+DATASET ?= gestures
+ROOT ?=
+SIZE ?=
+FRAMES ?=
+STRIDE ?=
+BLOCK ?=
+SEARCH_RANGE ?=
+REFERENCE ?=
+ZERO_BIAS ?=
+MOTION_COST ?=
+WORKERS ?=
+LIMIT ?=
+STORE ?= stores/$(DATASET)$(if $(SIZE),-size$(SIZE))$(if $(FRAMES),-frames$(FRAMES))$(if $(STRIDE),-stride$(STRIDE))$(if $(BLOCK),-block$(BLOCK))$(if $(SEARCH_RANGE),-range$(SEARCH_RANGE))$(if $(REFERENCE),-reference$(REFERENCE))$(if $(ZERO_BIAS),-zerobias$(ZERO_BIAS))$(if $(MOTION_COST),-motioncost$(MOTION_COST))$(if $(LIMIT),-limit$(LIMIT))
+OPTIONS = $(if $(ROOT),--root "$(ROOT)") $(if $(SIZE),--size $(SIZE)) $(if $(FRAMES),--frames $(FRAMES)) \
+  $(if $(STRIDE),--stride $(STRIDE)) $(if $(BLOCK),--block $(BLOCK)) \
+  $(if $(SEARCH_RANGE),--search-range $(SEARCH_RANGE)) $(if $(REFERENCE),--reference $(REFERENCE)) \
+  $(if $(ZERO_BIAS),--zero-bias $(ZERO_BIAS)) $(if $(MOTION_COST),--motion-cost $(MOTION_COST)) \
+  $(if $(WORKERS),--workers $(WORKERS)) $(if $(LIMIT),--limit $(LIMIT))
+
+# What to train: the demo recipe or any other in train/recipes; further fields through SET.
+RECIPE ?= ed_vdm_demo
+RUN ?= runs/$(DATASET)-$(RECIPE)
+SET ?=
+TRAIN = --recipe $(RECIPE) --store "$(STORE)" --out "$(RUN)" $(foreach field,$(SET),--set $(field))
+
+# What to sample from: your own run where there is one, else the demo's.
+SAMPLE_RUN = $(if $(wildcard $(RUN)/diffusion/config.json),$(RUN),demo/run)
+IMAGE ?= demo/first_frame.png
+TEXT ?= Spread Wings
+SEED ?= 0
+OUT ?= samples/sample.mp4
+
+.PHONY: help setup demo demo-tiny preprocess train sample test test-slow lint format clean
+
+help:  ## this list
+	@echo "dvdm: a picture and a text in, generated motion, a video out"
+	@echo
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@echo
+	@echo "Variables: DATASET ROOT SIZE FRAMES STRIDE BLOCK SEARCH_RANGE REFERENCE ZERO_BIAS MOTION_COST"
+	@echo "           WORKERS LIMIT STORE | RECIPE RUN SET | IMAGE TEXT SEED OUT"
+
+setup: $(VENV)/.ready  ## make .venv with everything (done by the others when needed)
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "dvdm needs Python 3.11 or newer; this is $$($(PYTHON) --version). Set PYTHON=..." >&2; exit 2; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "setting up $(VENV); the first time takes a minute or two"
+	@$(PY) -m pip install --quiet --disable-pip-version-check uv
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup  ## render, preprocess, train, generate, show: about ten minutes on two cores
+	@$(MAKE) --no-print-directory _demo DEMO=demo SUBJECTS=36 DEMO_RECIPE=ed_vdm_demo CLASSIFIER=40
+
+demo-tiny: setup  ## the same path at its smallest, under two minutes; the result is no good
+	@$(MAKE) --no-print-directory _demo DEMO=demo-tiny SUBJECTS=3 DEMO_RECIPE=ed_vdm_tiny CLASSIFIER=3
+
+# A finished stage is not done again, so an interrupted demo goes on where it was.
+.PHONY: _demo
+_demo:
+	$(PY) -m preprocess render --root $(DEMO)/data --subjects $(SUBJECTS) --size 64
+	$(PY) -m preprocess run gestures --root $(DEMO)/data --out $(DEMO)/store --size 64 --block 8 \
+	  --search-range 24 --reference first --motion-cost 0.3
+	$(PY) -m train vae --recipe $(DEMO_RECIPE) --store $(DEMO)/store --out $(DEMO)/run
+	$(PY) -m train encode --recipe $(DEMO_RECIPE) --store $(DEMO)/store --out $(DEMO)/run
+	$(PY) -m train diffusion --recipe $(DEMO_RECIPE) --store $(DEMO)/store --out $(DEMO)/run
+	$(PY) -m train evaluate --run $(DEMO)/run --store $(DEMO)/store --seconds $(CLASSIFIER)
+	$(PY) -m train report $(DEMO)/run --store $(DEMO)/store --out $(DEMO)
+	@echo "Try:  make sample IMAGE=$(DEMO)/first_frame.png TEXT=\"Turn Left\" RUN=$(DEMO)/run"
+
+preprocess: setup  ## videos to a store: DATASET=gestures|natops|folder [ROOT=... BLOCK=... ...]
+	@$(PY) -m preprocess run $(DATASET) --out "$(STORE)" $(OPTIONS)
+
+train: setup  ## a recipe on a store, all stages: DATASET=... RECIPE=... [SET="path.to.field=value ..."]
+	@test -f "$(STORE)/zarr.json" || $(MAKE) --no-print-directory preprocess
+	@$(PY) -m train vae $(TRAIN)
+	@$(PY) -m train encode $(TRAIN)
+	@$(PY) -m train diffusion $(TRAIN)
+
+sample: setup  ## a video from IMAGE=... and TEXT="..." [SEED=0 OUT=samples/sample.mp4]
+	@$(PY) -m train sample --run "$(SAMPLE_RUN)" --image "$(IMAGE)" --text "$(TEXT)" --seed $(SEED) --out "$(OUT)"
+
+test: setup  ## all tests but the slow ones, under eight minutes on two cores
+	@$(PY) -m pytest -n 2 -m "not slow"
+
+test-slow: setup  ## the slow tests
+	@$(PY) -m pytest -m slow
+
+lint: setup  ## ruff and mypy
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+format: setup  ## let ruff put the source in order
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+clean:  ## remove what demo, training and extraction made; keeps data and .venv
+	rm -rf demo demo-tiny stores runs samples

@@ -1,0 +1,123 @@
+"""Small real stores: random clips, exact residuals, some slots that are not valid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.compensate import residual
+from shared.conventions import NO_INDEX
+from shared.schema import CodecOptions, StoreAttributes
+from shared.store import Store, create_store, seal_store, write_partition
+
+LABELS = ("Go", "Halt", "Turn Left", "Turn Right")
+SUBJECTS = ("a", "b", "c")
+SPLITS = {
+    "subjects": {"by": "subject", "test_fraction": 0.34, "seed": 0},
+    "videos": {"by": "video", "test_fraction": 0.2, "seed": 0},
+}
+OPTIONS = CodecOptions(size=16, frames=4, block=4, search_range=3, reference="first")
+
+_SHARD_CLIPS = 5
+_INVALID = (2, 9)
+
+
+def random_clip(options: CodecOptions, seed: int) -> NDArray[np.uint8]:
+    """A random picture that brightens and gets noisier."""
+    rng = np.random.default_rng(seed)
+    picture = rng.integers(30, 200, (3, options.size, options.size))
+    change = rng.integers(-20, 30, (options.frames, *picture.shape)).cumsum(axis=0)
+    return (picture + change).clip(0, 255).astype(np.uint8)
+
+
+def random_motion(options: CodecOptions, seed: int) -> NDArray[np.int8]:
+    """Vectors within the search range, about half of them zero."""
+    rng = np.random.default_rng([seed, 1])
+    reach, shape = options.search_range, (options.frames - 1, 2, *options.grid)
+    moves = rng.random((shape[0], 1, *shape[2:])) < 0.5
+    return (rng.integers(-reach, reach + 1, shape) * moves).astype(np.int8)
+
+
+def write_store(
+    path: Path,
+    *,
+    options: CodecOptions = OPTIONS,
+    labels: tuple[str, ...] = LABELS,
+    subjects: tuple[str, ...] = SUBJECTS,
+    splits: dict[str, dict[str, Any]] = SPLITS,
+    clips: list[NDArray[np.uint8]] | None = None,
+    plan_hash: str = "plan",
+) -> list[NDArray[np.uint8]]:
+    """Write and seal a store of one clip a subject and label, and two slots that are not valid.
+
+    Returns:
+        The valid clips, in the store's order.
+    """
+    pairs = [(s, k) for s in range(len(subjects)) for k in range(len(labels) or 4)]
+    clips = clips or [random_clip(options, seed) for seed in range(len(pairs))]
+    rows = [
+        _row(options, clip, random_motion(options, seed), label if labels else NO_INDEX, subject)
+        for seed, (clip, (subject, label)) in enumerate(zip(clips, pairs, strict=True))
+    ]
+    for place in _INVALID:
+        rows.insert(place, _failed(rows[0]))
+    create_store(path, _attributes(options, labels, subjects, splits, len(rows), plan_hash))
+    for partition, start in enumerate(range(0, len(rows), _SHARD_CLIPS)):
+        piece = rows[start : start + _SHARD_CLIPS]
+        columns = {name: np.stack([row[name] for row in piece]) for name in piece[0]}
+        columns["video"] = np.array([f"v{start + i}.mp4" for i in range(len(piece))])
+        write_partition(path, partition, columns, [])
+    seal_store(path)
+    return clips
+
+
+def make_store(path: Path, **options: Any) -> Store:
+    """`write_store`, then open it."""
+    write_store(path, **options)
+    return Store(path)
+
+
+def _row(
+    options: CodecOptions, clip: np.ndarray, motion: np.ndarray, label: int, subject: int
+) -> dict[str, np.ndarray]:
+    rest = residual(clip, motion, block=options.block, reference=options.reference)
+    return {
+        "first_frame": clip[0],
+        "motion": motion,
+        "residual": rest,
+        "label": np.array(label, np.int16),
+        "subject": np.array(subject, np.int16),
+        "video": np.array(""),
+        "start_frame": np.array(0, np.int32),
+        "valid": np.array(True),
+    }
+
+
+def _failed(row: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A slot whose video failed, filled with what nobody may ever see."""
+    failed = {name: np.full_like(array, 77) for name, array in row.items() if name != "video"}
+    return failed | {"video": row["video"], "valid": np.array(False)}
+
+
+def _attributes(
+    options: CodecOptions,
+    labels: tuple[str, ...],
+    subjects: tuple[str, ...],
+    splits: dict[str, dict[str, Any]],
+    clips: int,
+    plan_hash: str,
+) -> StoreAttributes:
+    return StoreAttributes(
+        dataset="toy",
+        manifest_hash="m",
+        options=options,
+        labels=labels,
+        subjects=subjects,
+        splits=splits,
+        clips=clips,
+        shard_clips=_SHARD_CLIPS,
+        plan_hash=plan_hash,
+    )

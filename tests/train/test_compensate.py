@@ -1,0 +1,86 @@
+"""The torch version equals the numpy one, which equals the naive oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import compensate as exact
+from shared.conventions import BLOCKS, REFERENCES, Reference, grid_shape
+from train.compensate import decode_clips, predict, predict_from_first
+
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+    ),
+]
+CLIPS, FRAMES = 2, 3
+
+seeds = st.integers(0, 2**32 - 1)
+sides = st.integers(1, 40)
+blocks = st.sampled_from(BLOCKS)
+
+
+def random_parts(
+    seed: int, height: int, width: int, block: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First frames, vectors that leave the frame, residuals that clamp; of several clips."""
+    rng = np.random.default_rng(seed)
+    grid = grid_shape(height, width, block)
+    first_frame = rng.integers(0, 256, (CLIPS, 3, height, width), dtype=np.uint8)
+    reach = rng.choice([3, 128])
+    motion = rng.integers(-reach, reach, (CLIPS, FRAMES - 1, 2, *grid), dtype=np.int8)
+    rest = rng.integers(-255, 256, (CLIPS, FRAMES - 1, 3, height, width), dtype=np.int16)
+    return first_frame, motion, rest
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@given(seed=seeds, height=sides, width=sides, block=blocks)
+def test_predictions_equal_numpy(
+    device: str, seed: int, height: int, width: int, block: int
+) -> None:
+    first_frame, motion, _ = random_parts(seed, height, width, block)
+    frames, vectors = (torch.from_numpy(array).to(device) for array in (first_frame, motion))
+    one = predict(frames, vectors[:, 0], block=block)
+    assert one.dtype == torch.uint8
+    assert np.array_equal(one.cpu().numpy(), exact.predict(first_frame, motion[:, 0], block=block))
+    every = predict_from_first(frames, vectors, block=block)
+    assert np.array_equal(
+        every.cpu().numpy(), exact.predict(first_frame[:, None], motion, block=block)
+    )
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@given(seed=seeds, height=sides, width=sides, block=blocks, reference=st.sampled_from(REFERENCES))
+def test_decoding_equals_numpy(
+    device: str, seed: int, height: int, width: int, block: int, reference: Reference
+) -> None:
+    parts = random_parts(seed, height, width, block)
+    tensors = (torch.from_numpy(array).to(device) for array in parts)
+    decoded = decode_clips(*tensors, block=block, reference=reference)
+    expected = [
+        exact.decode_clip(*clip, block=block, reference=reference)
+        for clip in zip(*parts, strict=True)
+    ]
+    assert decoded.dtype == torch.uint8
+    assert np.array_equal(decoded.cpu().numpy(), np.stack(expected))
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_stored_residuals_give_the_clip_back(reference: Reference) -> None:
+    rng = np.random.default_rng(0)
+    clip = rng.integers(0, 256, (4, 3, 9, 14), dtype=np.uint8)
+    motion = rng.integers(-128, 128, (3, 2, 3, 4), dtype=np.int8)
+    rest = exact.residual(clip, motion, block=4, reference=reference)
+    tensors = (torch.from_numpy(array)[None] for array in (clip[0], motion, rest))
+    decoded = decode_clips(*tensors, block=4, reference=reference)
+    assert np.array_equal(decoded[0].numpy(), clip)
+
+
+def test_a_grid_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(2, 1, 1\) does not fit 8x8 frames at block 4"):
+        predict(torch.zeros(1, 3, 8, 8), torch.zeros(1, 2, 1, 1), block=4)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.train.naive import alpha_bars
+from train.denoise import diffusion_loss, guided, one_step
+from train.noise import NoiseOptions
+
+NULL = 5
+
+
+class LinearNetwork(nn.Module):
+    """Its prediction is x_t times (label + 1), so that guidance can be worked out by hand."""
+
+    null_label = NULL
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, noisy: Tensor, t: Tensor, label: Tensor, first_frame: Tensor) -> Tensor:
+        assert len(noisy) == len(t) == len(label) == len(first_frame)
+        self.seen.append(label)
+        return noisy * (label + 1).view(-1, 1, 1, 1, 1) + first_frame.mean()
+
+
+class Oracle(nn.Module):
+    """Knows x_0, hence the noise in x_t, by the schedule's own formula."""
+
+    null_label = NULL
+
+    def __init__(self, options: NoiseOptions, x0: Tensor) -> None:
+        super().__init__()
+        self.options, self.x0 = options, x0
+
+    def forward(self, noisy: Tensor, t: Tensor, label: Tensor, first_frame: Tensor) -> Tensor:
+        table = alpha_bars(self.options.schedule, self.options.steps, False)
+        alpha_bar = table[t].view(-1, 1, 1, 1, 1)
+        signal, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        epsilon = (noisy.double() - signal * self.x0) / sigma
+        if self.options.prediction == "epsilon":
+            return epsilon
+        return signal * epsilon - sigma * self.x0
+
+
+def random_x0(count: int) -> Tensor:
+    return torch.randn(count, 3, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+
+
+def loss_of(network: nn.Module, options: NoiseOptions, x0: Tensor, dropout: float = 0) -> float:
+    label, frame = torch.arange(len(x0)) % NULL, torch.zeros(len(x0), 3, 4, 4)
+    generator = torch.Generator().manual_seed(1)
+    value = diffusion_loss(
+        network, options, x0, label, frame, label_dropout=dropout, generator=generator
+    )
+    return float(value)
+
+
+@pytest.mark.parametrize("prediction", ["v", "epsilon"])
+def test_an_oracle_has_no_loss(prediction: str) -> None:
+    options, x0 = NoiseOptions(prediction=prediction), random_x0(64)  # type: ignore[arg-type]
+    assert loss_of(Oracle(options, x0), options, x0) < 1e-5
+    assert loss_of(Oracle(options, x0 + 0.1), options, x0) > 1e-3
+
+
+def test_predicting_nothing_costs_the_variance_of_the_noise() -> None:
+    class Nothing(LinearNetwork):
+        def forward(self, noisy: Tensor, t: Tensor, label: Tensor, first_frame: Tensor) -> Tensor:
+            return torch.zeros_like(noisy)
+
+    assert loss_of(Nothing(), NoiseOptions(), random_x0(1000)) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(("dropout", "low", "high"), [(0, 0, 0), (0.1, 0.08, 0.12), (1, 1, 1)])
+def test_labels_are_dropped_at_the_rate(dropout: float, low: float, high: float) -> None:
+    network, x0 = LinearNetwork(), torch.zeros(4096, 1, 1, 1, 1)
+    loss_of(network, NoiseOptions(), x0, dropout)
+    (label,) = network.seen
+    dropped = label == NULL
+    assert low <= float(dropped.float().mean()) <= high
+    assert label[~dropped].equal((torch.arange(4096) % NULL)[~dropped])
+
+
+def test_losses_repeat_with_the_generator() -> None:
+    x0 = random_x0(4)
+    assert loss_of(LinearNetwork(), NoiseOptions(), x0, 0.5) == loss_of(
+        LinearNetwork(), NoiseOptions(), x0, 0.5
+    )
+
+
+@pytest.mark.parametrize("guidance", [0.0, 0.5, 2.0, 7.5])
+def test_guidance_is_null_plus_g_times_the_difference(guidance: float) -> None:
+    noisy, label, frame = random_x0(2), torch.tensor([0, 3]), torch.zeros(2, 3, 4, 4)
+    output = guided(LinearNetwork(), label, frame, guidance)(noisy, torch.zeros(2))
+    conditioned, free = noisy * torch.tensor([1, 4]).view(-1, 1, 1, 1, 1), noisy * (NULL + 1)
+    assert torch.allclose(output, free + guidance * (conditioned - free), atol=1e-4)
+
+
+def test_without_guidance_the_null_condition_is_not_computed() -> None:
+    network, label = LinearNetwork(), torch.tensor([0, 3])
+    noisy = random_x0(2)
+    output = guided(network, label, torch.zeros(2, 3, 4, 4), 1)(noisy, torch.zeros(2))
+    assert [seen.tolist() for seen in network.seen] == [[0, 3]]
+    assert output.equal(network(noisy, torch.zeros(2), label, torch.zeros(2, 3, 4, 4)))
+
+
+@pytest.mark.parametrize("prediction", ["v", "epsilon"])
+def test_one_step_of_an_oracle_restores_x0(prediction: str) -> None:
+    options, x0 = NoiseOptions(prediction=prediction), random_x0(8)  # type: ignore[arg-type]
+    denoise = guided(Oracle(options, x0), torch.zeros(8), torch.zeros(8, 3, 4, 4), 1)
+    generator, t = torch.Generator().manual_seed(0), torch.arange(0, 800, 100)
+    assert torch.allclose(one_step(denoise, options, x0, t, generator), x0, atol=1e-3)
