@@ -50,7 +50,7 @@ def save_checkpoint(
     folder: Path,
     state: dict[str, Any],
     networks: dict[str, nn.Module],
-    optimiser: torch.optim.Optimizer,
+    optimisers: dict[str, torch.optim.Optimizer],
     keep: int,
 ) -> Path:
     """Write the checkpoint of step `state["step"]`, then delete all but the newest `keep`."""
@@ -62,7 +62,8 @@ def save_checkpoint(
     scratch.mkdir(parents=True)
     for name, network in networks.items():
         save_file(_contiguous(network.state_dict()), scratch / f"{name}.safetensors")
-    save_file(_optimiser_tensors(optimiser), scratch / "optimiser.safetensors")
+    for name, optimiser in optimisers.items():
+        save_file(_optimiser_tensors(optimiser), scratch / f"{name}.safetensors")
     (scratch / "state.json").write_text(json.dumps(state, indent=1))
     shutil.rmtree(final, ignore_errors=True)
     scratch.rename(final)
@@ -97,14 +98,14 @@ def load_network(checkpoint: Path, name: str, network: nn.Module) -> None:
         ) from None
 
 
-def load_optimiser(checkpoint: Path, optimiser: torch.optim.Optimizer) -> None:
+def load_optimiser(checkpoint: Path, name: str, optimiser: torch.optim.Optimizer) -> None:
     """Fill an optimiser's moments from a checkpoint; its options stay as they are."""
     from safetensors.torch import load_file
 
     moments: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in load_file(checkpoint / "optimiser.safetensors").items():
-        index, name = key.split(".", 1)
-        moments.setdefault(int(index), {})[name] = tensor
+    for key, tensor in load_file(checkpoint / f"{name}.safetensors").items():
+        index, moment = key.split(".", 1)
+        moments.setdefault(int(index), {})[moment] = tensor
     optimiser.load_state_dict(
         {"state": moments, "param_groups": optimiser.state_dict()["param_groups"]}
     )

@@ -25,6 +25,7 @@ from shared.errors import UserError
 from train import checkpoint
 from train.ema import Ema
 from train.log import RunLog
+from train.optimisers import OptimiserName, make_optimisers
 
 _BUDGET_PARTS = 1000
 """Of the progress bar: steps or seconds, whichever ends first."""
@@ -40,7 +41,11 @@ class TrainingOptions:
     """Wall-clock time at most; the learning rate follows whichever budget ends first."""
     batch: Annotated[int, Field(ge=1)] = 8
     """Clips in a step."""
+    optimiser: OptimiserName = "adamw"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    """AdamW's; Muon's follows from it, see `train.optimisers`."""
+    beta2: float = 0.999
+    """Of AdamW's running mean of squared gradients; short runs want less."""
     warmup: int = 100
     """Steps over which the learning rate rises."""
     decay: bool = False
@@ -160,11 +165,12 @@ class _Run:
     def __init__(self, stage: Stage) -> None:
         self.stage, self.network = stage, stage.network
         self.ema = Ema(stage.network, stage.options.ema)
-        self.optimiser = torch.optim.AdamW(
-            stage.network.parameters(),
-            lr=stage.options.learning_rate,
+        self.optimisers = make_optimisers(
+            stage.network,
+            stage.options.optimiser,
+            learning_rate=stage.options.learning_rate,
+            beta2=stage.options.beta2,
             weight_decay=stage.options.weight_decay,
-            fused=True,
         )
         self.steps_done, self._seconds_before = 0, 0.0
         self._resume()
@@ -185,9 +191,9 @@ class _Run:
     def step(self) -> dict[str, float]:
         """One optimiser step; returns what to log."""
         options = self.stage.options
-        rate = self._learning_rate()
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        share = self._rate_share()
+        for group in (g for o in self.optimisers.values() for g in o.param_groups):
+            group["lr"] = share * group["full_rate"]
         with torch.autocast(
             self.stage.device.type, torch.bfloat16, enabled=self.stage.device.type == "cuda"
         ):
@@ -197,14 +203,19 @@ class _Run:
                 f"{self.stage.title}: the loss is not finite at step {self.steps_done}; the last"
                 " checkpoint is kept; try a smaller learning rate"
             )
-        self.optimiser.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         losses["loss"].backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), options.gradient_norm)
-        self.optimiser.step()
+        for optimiser in self.optimisers.values():
+            optimiser.step()
         self.ema.update(self.network, self.steps_done)
         self.steps_done += 1
         logs = {name: float(value.detach()) for name, value in losses.items()}
-        return logs | {"gradient_norm": float(norm), "lr": rate, "seconds": self.seconds}
+        return logs | {
+            "gradient_norm": float(norm),
+            "lr": share * options.learning_rate,
+            "seconds": self.seconds,
+        }
 
     def note(self, logs: dict[str, float]) -> str:
         """Steps, their rate and the loss, for the progress bar."""
@@ -217,7 +228,7 @@ class _Run:
             self.stage.folder,
             {"step": self.steps_done, "seconds": self.seconds},
             {"network": self.network, "ema": self.ema.network},
-            self.optimiser,
+            self.optimisers,
             self.stage.options.keep,
         )
 
@@ -229,13 +240,15 @@ class _Run:
         self.steps_done, self._seconds_before = state["step"], state["seconds"]
         checkpoint.load_network(found[-1], "network", self.network)
         checkpoint.load_network(found[-1], "ema", self.ema.network)
-        checkpoint.load_optimiser(found[-1], self.optimiser)
+        for name, optimiser in self.optimisers.items():
+            checkpoint.load_optimiser(found[-1], name, optimiser)
 
-    def _learning_rate(self) -> float:
+    def _rate_share(self) -> float:
+        """What part of the full learning rate this step takes."""
         options = self.stage.options
         rising = min(1.0, (self.steps_done + 1) / max(1, options.warmup))
         falling = 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress))) if options.decay else 1.0
-        return options.learning_rate * rising * falling
+        return rising * falling
 
 
 def _refuse_other_config(stage: Stage) -> None:

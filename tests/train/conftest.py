@@ -4,11 +4,57 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from shared.store import Store
 from tests.train.stores import make_store
+
+STAGES = ("vae", "encode", "diffusion")
+
+Overrides = dict[str, str | None]
+"""Values by the path of a recipe's field."""
+
+TINY: Overrides = {
+    "autoencoder.latent_channels": "4",
+    "autoencoder.hidden": "16",
+    "denoiser.dim": "16",
+    "denoiser.heads": "2",
+    "denoiser.head_dim": "8",
+    "denoiser.context": "8",
+    "denoiser.label_dim": "8",
+    "refiner.width": "8",
+    "sampler.steps": "4",
+    "sampler.guidance": "3",
+} | {
+    f"{stage}_training.{field}": value
+    for stage in ("autoencoder", "diffusion", "refiner")
+    for field, value in {
+        "steps": "4",
+        "seconds": "null",
+        "batch": "2",
+        "learning_rate": "1e-2",
+        "warmup": "1",
+        "decay": "false",
+        "log_every": "1",
+    }.items()
+}
+"""Overrides that make the demo's recipe a matter of a second."""
+
+NO_REFINER: Overrides = {"refiner": "null", "refiner.width": None}
+
+TINY_PAPER: Overrides = {
+    "autoencoder.hidden": None,
+    "autoencoder.channels": "[8, 8, 8]",
+    "autoencoder.layers_per_block": "1",
+    "denoiser.mults": "[1, 2]",
+    "denoiser.blocks": "1",
+    "refiner.width": None,
+}
+"""Changes to `TINY` for the paper's recipe, without a refiner."""
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +74,45 @@ def call_train(*arguments: object) -> int:
             main()
     assert isinstance(stop.value.code, int)
     return stop.value.code
+
+
+def train_stages(
+    store: Path,
+    run: Path,
+    changes: Overrides | None = None,
+    stages: tuple[str, ...] = STAGES,
+    recipe: str = "ed_vdm_demo",
+) -> list[int]:
+    """Train a tiny run; returns the exit codes, of the stages up to the first that failed.
+
+    `changes` go over `TINY`; None leaves the recipe's own value.
+    """
+    values = {name: value for name, value in (TINY | (changes or {})).items() if value is not None}
+    overrides = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
+    codes = []
+    for stage in stages:
+        arguments = ("--recipe", recipe, "--store", store, "--out", run, *overrides)
+        codes.append(call_train(stage, *arguments))
+        if codes[-1]:
+            break
+    return codes
+
+
+@pytest.fixture(scope="session")
+def run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run trained on `store`, refiner and all. Not to change."""
+    path = tmp_path_factory.mktemp("runs") / "run"
+    assert train_stages(store.path, path) == [0, 0, 0]
+    return path
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PNG to start from, wider than high."""
+    pixels = np.random.default_rng(0).integers(60, 200, (20, 30, 3), np.uint8)
+    path = tmp_path_factory.mktemp("pictures") / "picture.png"
+    Image.fromarray(pixels).save(path)
+    return path
 
 
 @pytest.fixture

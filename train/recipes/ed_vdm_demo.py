@@ -5,6 +5,8 @@ guidance 2, and two additions of ours, a dead zone and a refining network behind
 Budgets are wall-clock, so that it ends in time on any machine.
 """
 
+from dataclasses import replace
+
 from train.loop import TrainingOptions
 from train.models.block_autoencoder import BlockAutoencoderOptions
 from train.models.refiner import RefinerOptions
@@ -13,38 +15,24 @@ from train.noise import NoiseOptions
 from train.recipe import Recipe
 from train.samplers import SamplerOptions
 
+_SHORT = TrainingOptions(
+    optimiser="muon",
+    learning_rate=1e-3,
+    beta2=0.99,
+    warmup=50,
+    decay=True,
+    ema=0.995,
+    checkpoint_every=1000,
+)
+
 RECIPE = Recipe(
     name="ed_vdm_demo",
     autoencoder=BlockAutoencoderOptions(latent_channels=8),
-    autoencoder_training=TrainingOptions(
-        seconds=35,
-        batch=16,
-        learning_rate=1e-3,
-        ema=0.995,
-        decay=True,
-        warmup=50,
-        checkpoint_every=500,
-    ),
+    autoencoder_training=replace(_SHORT, optimiser="adamw", seconds=30, batch=16),
     denoiser=UNet3DOptions(dim=64, mults=(1, 2), blocks=1, heads=4, context=32, label_dim=64),
     noise=NoiseOptions(schedule="cosine", prediction="v"),
-    diffusion_training=TrainingOptions(
-        seconds=270,
-        batch=8,
-        learning_rate=1e-3,
-        ema=0.995,
-        decay=True,
-        warmup=50,
-        checkpoint_every=500,
-    ),
+    diffusion_training=replace(_SHORT, seconds=300, batch=4),
     refiner=RefinerOptions(),
-    refiner_training=TrainingOptions(
-        seconds=120,
-        batch=4,
-        learning_rate=1e-3,
-        ema=0.99,
-        decay=True,
-        warmup=50,
-        checkpoint_every=500,
-    ),
+    refiner_training=replace(_SHORT, seconds=100, batch=4, ema=0.99),
     sampler=SamplerOptions(name="dpm++", steps=20, guidance=2.0),
 )

@@ -35,7 +35,7 @@ def trained(network: BlockAutoencoder, steps: int = 20) -> list[float]:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     return losses
 
 
@@ -106,12 +106,12 @@ def test_the_loss_is_weighed_over_active_blocks_alone() -> None:
     losses = network.loss(sample)
     assert float(losses["loss"].detach()) == pytest.approx(float(losses["l1"] + 4 * losses["l2"]))
     padded = torch.cat([sample, torch.zeros_like(sample)])
-    assert float(network.loss(padded)["loss"]) == pytest.approx(float(losses["loss"]), rel=1e-5)
+    assert network.loss(padded)["loss"].item() == pytest.approx(losses["loss"].item(), rel=1e-5)
 
 
 def test_clips_without_any_residual_train_too() -> None:
     network = autoencoder()
     network.start_from(torch.zeros(2, 3, 8, 8))
     losses = network.loss(torch.zeros(2, 3, 8, 8))
-    assert float(losses["loss"]) == 0
+    assert losses["loss"].item() == 0
     losses["loss"].backward()

@@ -45,6 +45,6 @@ def test_training_lowers_the_loss_and_encoding_is_deterministic() -> None:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
     assert network.encode(residual).equal(network.encode(residual))

@@ -22,9 +22,9 @@ def test_first_frame_features_lie_on_the_block_grid(block: int) -> None:
 def test_first_frame_features_are_about_their_place() -> None:
     torch.manual_seed(0)
     encoder = FirstFrameEncoder(channels=8, block=4)
-    frame = torch.rand(1, 3, 8, 64)
+    frame = torch.rand(1, 3, 4, 64)
     changed = frame.clone()
-    changed[..., :4, 60:] += 1
+    changed[..., 60:] += 1
     change = (encoder(changed) - encoder(frame)).abs().amax(dim=(0, 1))
     assert int(change.argmax()) == 15
     assert change[0, 15] > 1e-3

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from shared.errors import UserError
+from train.models.block_autoencoder import BlockAutoencoderOptions
+from train.models.residual_vae import ResidualVaeOptions
+from train.models.unet3d import UNet3D
+from train.recipe import autoencoder_options, recipe_from_dict
+from train.recipes import load_recipe, recipe_names
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_load_and_survive_json(name: str) -> None:
+    recipe = load_recipe(name, [])
+    assert recipe.name == name
+    content = json.loads(json.dumps(recipe.to_dict()))
+    assert recipe_from_dict(content) == recipe
+    assert autoencoder_options(content["autoencoder"]) == recipe.autoencoder
+
+
+def test_both_recipes_are_there() -> None:
+    assert {"ed_vdm_128", "ed_vdm_demo"} <= set(recipe_names())
+
+
+def test_an_unknown_recipe_lists_the_known() -> None:
+    with pytest.raises(UserError, match=r"unknown recipe 'ed_vdm'; known: .*ed_vdm_demo"):
+        load_recipe("ed_vdm", [])
+
+
+def test_overrides_reach_every_depth_and_type() -> None:
+    recipe = load_recipe(
+        "ed_vdm_demo",
+        [
+            "seed=3",
+            "split=subjects",
+            "refiner=null",
+            "denoiser.mults=[1, 2, 4]",
+            "noise.zero_terminal_snr=true",
+            "diffusion_training.seconds=null",
+            "diffusion_training.learning_rate=1e-3",
+            "sampler.name=dpm++",
+        ],
+    )
+    assert (recipe.seed, recipe.split, recipe.refiner) == (3, "subjects", None)
+    assert recipe.denoiser.mults == (1, 2, 4)
+    assert recipe.noise.zero_terminal_snr is True
+    assert recipe.diffusion_training.seconds is None
+    assert recipe.diffusion_training.learning_rate == 1e-3
+    assert recipe.sampler.name == "dpm++"
+
+
+def test_an_override_changes_nothing_else() -> None:
+    plain, changed = load_recipe("ed_vdm_128", []), load_recipe("ed_vdm_128", ["seed=5"])
+    assert changed.to_dict() == plain.to_dict() | {"seed": 5}
+
+
+def test_the_autoencoder_is_chosen_by_its_kind() -> None:
+    assert isinstance(load_recipe("ed_vdm_demo", []).autoencoder, BlockAutoencoderOptions)
+    kl = load_recipe("ed_vdm_demo", ["autoencoder.kind=kl"]).autoencoder
+    assert isinstance(kl, ResidualVaeOptions)
+    assert kl.latent_channels == load_recipe("ed_vdm_demo", []).autoencoder.latent_channels
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sampler.step=3", r"--set sampler.step=3: .*fields here: name, steps, guidance"),
+        ("nope=1", r"--set nope=1: .*fields here: name, space, autoencoder"),
+        ("nope.deeper=1", r"--set nope.deeper=1: expected FIELD=VALUE"),
+        ("seed.deeper=1", r"--set seed.deeper=1: expected FIELD=VALUE"),
+        ("sampler.steps", r"--set sampler.steps: expected FIELD=VALUE"),
+        ("=1", r"--set =1: expected FIELD=VALUE"),
+        ("sampler.steps=many", r"sampler.steps: .*got 'many'"),
+        ("sampler.name=euler", r"sampler.name: .*'ddpm', 'ddim' or 'dpm\+\+'.*got 'euler'"),
+        ("diffusion_training.batch=0", r"diffusion_training.batch: .*greater than or equal to 1"),
+        ("diffusion_training.learning_rate=-1", r"learning_rate: .*greater than 0"),
+        ("autoencoder.kind=vq", r"autoencoder: .*'kl', 'block'"),
+        ("noise=null", r"noise: "),
+    ],
+)
+def test_wrong_overrides_are_named(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_recipe("ed_vdm_demo", [override])
+
+
+def test_options_that_contradict_each_other_are_refused() -> None:
+    overrides = ["noise.zero_terminal_snr=true", "noise.prediction=epsilon"]
+    with pytest.raises(UserError, match="zero_terminal_snr needs prediction='v'"):
+        load_recipe("ed_vdm_demo", overrides)
+
+
+@pytest.mark.xfail(strict=True, reason="yaml's own error comes through, with a traceback")
+def test_a_value_that_is_not_yaml_is_named() -> None:
+    with pytest.raises(UserError, match=r"--set denoiser\.mults="):
+        load_recipe("ed_vdm_demo", ["denoiser.mults=[1, 2"])
+
+
+@pytest.mark.xfail(strict=True, reason="options ignore fields they do not know")
+def test_an_unknown_field_of_a_recipe_is_refused() -> None:
+    content = load_recipe("ed_vdm_demo", []).to_dict()
+    content["sampler"]["stepz"] = 3
+    with pytest.raises(UserError, match="stepz"):
+        recipe_from_dict(content)
+
+
+@pytest.mark.xfail(strict=True, reason="no bounds: these crash later, or do something else")
+@pytest.mark.parametrize(
+    "override",
+    [
+        "diffusion_training.checkpoint_every=0",
+        "diffusion_training.log_every=0",
+        "sampler.steps=0",
+        "label_dropout=2",
+        "seed=-1",
+    ],
+)
+def test_values_that_cannot_work_are_refused(override: str) -> None:
+    with pytest.raises(UserError, match=override.split("=", maxsplit=1)[0]):
+        load_recipe("ed_vdm_demo", [override])
+
+
+def test_the_papers_denoiser_has_about_173_million_parameters() -> None:
+    with torch.device("meta"):
+        network = UNet3D(load_recipe("ed_vdm_128", []).denoiser, channels=18, block=16, labels=24)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert count / 1e6 == pytest.approx(173, rel=0.1)

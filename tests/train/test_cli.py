@@ -1,0 +1,234 @@
+"""From a store to a video, through the command line; exit codes and messages."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from shared.schema import StoreAttributes
+from shared.store import Store, create_store
+from tests.train.conftest import NO_REFINER, TINY_PAPER, Overrides, train_stages
+from tests.train.stores import OPTIONS, make_store
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+def test_training_leaves_all_its_parts(run: Path) -> None:
+    for stage in ("vae", "diffusion", "refiner"):
+        assert (run / stage / "config.json").is_file()
+        assert len((run / stage / "metrics.jsonl").read_text().splitlines()) == 4
+        assert (run / stage / "step-00000004" / "ema.safetensors").is_file()
+    statistics = json.loads((run / "statistics" / "config.json").read_text())
+    assert len(statistics["mean"]) == len(statistics["std"]) == 6
+    commands = [json.loads(line) for line in (run / "commands.jsonl").read_text().splitlines()]
+    assert [record["command"].split()[3] for record in commands] == ["vae", "encode", "diffusion"]
+    assert json.loads((run / "recipe.json").read_text())["denoiser"]["dim"] == 16
+
+
+def test_a_sample_is_a_video_and_a_sheet(
+    cli: Cli, run: Path, picture: Path, tmp_path: Path
+) -> None:
+    import av
+
+    video = tmp_path / "new" / "v.mp4"
+    code, out, err = cli("sample", "--run", run, "--image", picture, "--text", "Go", "--out", video)
+    assert (code, err) == (0, "")
+    assert "v.mp4" in out
+    with av.open(str(video)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(frames) == OPTIONS.frames
+    assert frames[0].shape == (256, 256, 3)
+    sheet = np.asarray(Image.open(video.with_suffix(".png")))
+    assert sheet.shape == (16, 4 * 16 + 3 * 2, 3)
+    given = Image.open(picture).crop((5, 0, 25, 20)).resize((16, 16), Image.Resampling.LANCZOS)
+    assert abs(sheet[:, :16].astype(int) - np.asarray(given).astype(int)).max() <= 25
+
+
+def test_the_seed_and_the_label_decide(cli: Cli, run: Path, picture: Path, tmp_path: Path) -> None:
+    def sheet(name: str, *more: object) -> bytes:
+        code, _, err = cli(
+            "sample", "--run", run, "--image", picture, "--out", tmp_path / f"{name}.mp4", *more
+        )
+        assert code == 0, err
+        return (tmp_path / f"{name}.png").read_bytes()
+
+    turn = sheet("turn", "--text", "Turn Left", "--seed", 3)
+    assert sheet("again", "--text", "Turn Left", "--seed", 3) == turn
+    assert sheet("spelled", "--text", " tURN lEFT ", "--seed", 3) == turn
+    others = [
+        sheet("seed", "--text", "Turn Left", "--seed", 4),
+        sheet("label", "--text", "Halt", "--seed", 3),
+        sheet("free", "--seed", 3),
+    ]
+    assert len({turn, *others}) == 4
+
+
+def test_mistakes_in_sampling_are_named(cli: Cli, run: Path, picture: Path, tmp_path: Path) -> None:
+    good = {"--run": run, "--image": picture, "--out": tmp_path / "v.mp4"}
+    (tmp_path / "text.png").write_text("no picture")
+    cases: list[tuple[dict[str, object], str]] = [
+        ({"--text": "Jump"}, "'Jump' is not a label of this run; its labels: 'Go', 'Halt', 'Turn"),
+        ({"--image": tmp_path / "none.png"}, "no such file"),
+        ({"--image": tmp_path / "text.png"}, "not a readable picture"),
+        ({"--out": tmp_path / "v.gif"}, "give a name that ends in .mp4"),
+        ({"--run": tmp_path / "none"}, "run first: python -m train diffusion"),
+        ({"--device": "warp"}, "--device warp: must be auto, cpu, cuda or cuda:N"),
+        ({"--seed": -1}, "--seed"),
+    ]
+    for changes, message in cases:
+        code, out, err = cli(
+            "sample", *(part for pair in (good | changes).items() for part in pair)
+        )
+        assert (code, out) == (2, ""), message
+        assert message in err
+        assert "Traceback" not in err
+    assert not (tmp_path / "v.mp4").exists()
+
+
+def test_an_unsealed_and_a_missing_store_are_refused(cli: Cli, tmp_path: Path) -> None:
+    attributes = StoreAttributes(
+        dataset="toy", manifest_hash="m", options=OPTIONS, clips=1, shard_clips=1, plan_hash="p"
+    )
+    create_store(tmp_path / "unsealed", attributes)
+    for name, message in (("unsealed", "is not sealed"), ("missing", "no store at")):
+        for stage in ("vae", "encode", "diffusion"):
+            code, _, err = cli(stage, "--store", tmp_path / name, "--out", tmp_path / "run")
+            assert code == 2
+            assert message in err
+
+
+def test_stages_out_of_order_say_what_comes_first(
+    cli: Cli, store: Store, run: Path, picture: Path, tmp_path: Path
+) -> None:
+    new = ("--store", store.path, "--out", tmp_path / "run")
+    for stage in ("encode", "diffusion"):
+        code, _, err = cli(stage, *new)
+        assert code == 2
+        assert "run first: python -m train" in err
+    assert train_stages(store.path, tmp_path / "run", stages=("vae",)) == [0]
+    code, _, err = cli("diffusion", *new)
+    assert code == 2
+    assert "run first: python -m train encode" in err
+    code, _, err = cli("sample", "--run", tmp_path / "run", "--image", picture)
+    assert code == 2
+    assert "run first: python -m train diffusion" in err
+
+
+def test_another_network_in_the_same_folder_is_refused(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_stages(store.path, tmp_path, stages=("vae",)) == [0]
+    changed = {"autoencoder.latent_channels": "5"}
+    assert train_stages(store.path, tmp_path, changed, stages=("vae",)) == [2]
+    assert "holds a run with another autoencoder;" in capsys.readouterr().err
+
+
+def test_another_store_is_refused(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = make_store(tmp_path / "other", options=OPTIONS.model_copy(update={"search_range": 5}))
+    assert train_stages(store.path, tmp_path / "run", stages=("vae",)) == [0]
+    assert train_stages(other.path, tmp_path / "run", stages=("encode",)) == [2]
+    assert "search_range (run: 3, store: 5)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("recipe", "network"), [("ed_vdm_demo", NO_REFINER), ("ed_vdm_128", TINY_PAPER)]
+)
+def test_resumed_stages_equal_undisturbed_ones(
+    store: Store, tmp_path: Path, recipe: str, network: Overrides
+) -> None:
+    """In two pieces and in one: the same bytes, random numbers of the loss included."""
+    cut = network | {f"{name}_training.steps": "2" for name in ("autoencoder", "diffusion")}
+    one, two = tmp_path / "one", tmp_path / "two"
+
+    def train(run: Path, changes: Overrides, *stages: str) -> None:
+        assert train_stages(store.path, run, changes, stages, recipe) == [0] * len(stages)
+
+    torch.manual_seed(0)
+    train(one, network, "vae", "encode", "diffusion")
+    torch.manual_seed(0)
+    train(two, cut, "vae")
+    train(two, network, "vae", "encode")
+    train(two, cut, "diffusion")
+    train(two, network, "diffusion")
+    for stage in ("vae", "diffusion"):
+        files = sorted((one / stage / "step-00000004").glob("*.safetensors"))
+        assert len(files) >= 3
+        for file in files:
+            assert file.read_bytes() == (two / file.relative_to(one)).read_bytes(), file
+
+
+@pytest.mark.xfail(strict=True, reason="the autoencoder's first weights are drawn unseeded")
+def test_the_recipes_seed_decides_every_weight(store: Store, tmp_path: Path) -> None:
+    weights = []
+    for name in ("one", "two"):
+        assert train_stages(store.path, tmp_path / name, stages=("vae",)) == [0]
+        weights.append((tmp_path / name / "vae/step-00000004/ema.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_the_previous_frame_as_reference_works_without_a_refiner(
+    cli: Cli, picture: Path, tmp_path: Path
+) -> None:
+    options = OPTIONS.model_copy(update={"reference": "previous", "size": 14})
+    store = make_store(tmp_path / "store", options=options)
+    run = tmp_path / "run"
+    assert train_stages(store.path, run, NO_REFINER) == [0, 0, 0]
+    sheets = tmp_path / "v.png"
+    arguments = ("--image", picture, "--text", "halt", "--out", sheets.with_suffix(".mp4"))
+    assert cli("sample", "--run", run, *arguments)[0] == 0
+    assert np.asarray(Image.open(sheets)).shape == (14, 4 * 14 + 6, 3)
+    assert not (run / "refiner").exists()
+
+
+def test_the_previous_frame_as_reference_is_refused_with_a_refiner(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = OPTIONS.model_copy(update={"reference": "previous"})
+    store = make_store(tmp_path / "store", options=options)
+    codes = train_stages(store.path, tmp_path / "run")
+    assert codes[-1] == 2
+    assert "--reference first, or train with --set refiner=null" in capsys.readouterr().err
+
+
+@pytest.mark.xfail(strict=True, reason="the refiner halves its frames: 14 / 2 / 2 is not whole")
+def test_any_size_that_the_denoiser_takes_can_be_refined(
+    cli: Cli, picture: Path, tmp_path: Path
+) -> None:
+    store = make_store(tmp_path / "store", options=OPTIONS.model_copy(update={"size": 14}))
+    assert train_stages(store.path, tmp_path / "run") == [0, 0, 0]
+    out = tmp_path / "v.mp4"
+    assert cli("sample", "--run", tmp_path / "run", "--image", picture, "--out", out)[0] == 0
+
+
+def test_a_store_without_labels_needs_no_text(cli: Cli, picture: Path, tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", labels=())
+    run, out = tmp_path / "run", tmp_path / "v.mp4"
+    assert train_stages(store.path, run) == [0, 0, 0]
+    assert cli("sample", "--run", run, "--image", picture, "--out", out)[0] == 0
+    code, _, err = cli("sample", "--run", run, "--image", picture, "--out", out, "--text", "Go")
+    assert code == 2
+    assert "none: it was trained without labels" in err
+    code, _, err = cli("evaluate", "--run", run, "--store", store.path, "--seconds", 1)
+    assert code == 0, err
+    scores = json.loads((run / "evaluation" / "scores.json").read_text())
+    assert (scores["read_as_asked"], scores["classifier_accuracy_real"]) == (None, None)
+    code, _, err = cli("report", run, "--store", store.path)
+    assert code == 0, err
+
+
+def test_a_process_of_its_own_ends_without_a_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "train", "vae", "--store", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no store at" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,77 @@
+"""What a loaded run generates."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from shared.errors import UserError
+from shared.store import Store
+from tests.train.conftest import train_stages
+from tests.train.stores import OPTIONS
+from train.generate import Generator, label_index, load_generator
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def generator(run: Path) -> Generator:
+    return load_generator(run, CPU)
+
+
+@pytest.fixture(scope="module")
+def frames(store: Store) -> Tensor:
+    return torch.from_numpy(np.stack([store.clip("first_frame", k) for k in range(3)]))
+
+
+def test_shapes_ranges_and_parts(generator: Generator, frames: Tensor) -> None:
+    decoded = generator(frames, [0, 3, None], [5, 6, 7])
+    assert decoded.frames.dtype == torch.uint8
+    assert decoded.frames.shape == (3, OPTIONS.frames, 3, 16, 16)
+    assert decoded.frames[:, 0].equal(frames)
+    assert decoded.parts["unrefined"].shape == decoded.frames.shape
+    assert decoded.parts["motion"].shape == (3, 3, 2, 4, 4)
+    assert int(decoded.parts["motion"].abs().max()) <= OPTIONS.search_range
+    expected = decoded.parts["prediction"].int() + decoded.parts["residual"]
+    assert decoded.parts["unrefined"][:, 1:].int().equal(expected.clamp(0, 255))
+
+
+def test_a_clip_depends_on_its_own_inputs_alone(generator: Generator, frames: Tensor) -> None:
+    together = generator(frames, [0, 3, None], [5, 6, 7]).frames.int()
+    for k, label in enumerate([0, 3, None]):
+        alone = generator(frames[k : k + 1], [label], [5 + k]).frames[0].int()
+        # Sums over batches of another size round differently; a grey level is the most.
+        assert (together[k] - alone).abs().max() <= 1
+
+
+def test_more_clips_than_fit_a_batch_come_in_order(generator: Generator, frames: Tensor) -> None:
+    many = generator(frames[[0] * 10], [1] * 10, list(range(10))).frames
+    assert len(many) == 10
+    alone = generator(frames[:1], [1], [9]).frames[0]
+    assert (many[9].int() - alone.int()).abs().max() <= 1
+    assert len({clip.numpy().tobytes() for clip in many}) == 10
+
+
+def test_labels_are_found_without_case() -> None:
+    assert label_index("  turn LEFT ", ("Go", "Turn Left")) == 1
+    with pytest.raises(UserError, match="'left' is not a label of this run; its labels: 'Go'"):
+        label_index("left", ("Go",))
+    with pytest.raises(UserError, match="trained without labels"):
+        label_index("Go", ())
+
+
+@pytest.mark.xfail(strict=True, reason="the hash in the diffusion's config is never compared")
+def test_another_autoencoder_than_the_denoiser_learned_with_is_refused(
+    store: Store, run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "vae")
+    retrained = {"autoencoder_training.learning_rate": "3e-2"}
+    assert train_stages(store.path, tmp_path / "run", retrained, ("vae",)) == [0]
+    with pytest.raises(UserError, match="autoencoder"):
+        load_generator(tmp_path / "run", CPU)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from train.pictures import (
+    contact_sheet,
+    draw_vectors,
+    enlarge,
+    grey_residual,
+    save_animation,
+    save_picture,
+    save_video,
+)
+
+
+def film(frames: int = 5, height: int = 6, width: int = 9, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 250, (frames, 3, height, width), np.uint8)
+
+
+def test_a_sheet_has_a_row_a_film_and_a_column_a_frame() -> None:
+    one, other = film(seed=1), film(3, seed=2)
+    sheet = contact_sheet([one, other], gap=2)
+    assert sheet.shape == (2 * 6 + 2, 5 * 9 + 4 * 2, 3)
+    assert np.array_equal(sheet[:6, 11:20], one[1].transpose(1, 2, 0))
+    assert np.array_equal(sheet[8:14, 22:31], other[2].transpose(1, 2, 0))
+    assert (sheet[6:8] == 255).all()
+    assert (sheet[8:, 33:] == 255).all()
+
+
+def test_a_sheet_can_skip_frames() -> None:
+    sheet = contact_sheet([film()], every=2, gap=0)
+    assert np.array_equal(sheet[:, 9:18], film()[2].transpose(1, 2, 0))
+    assert sheet.shape == (6, 27, 3)
+
+
+def test_enlarging_repeats_pixels() -> None:
+    large = enlarge(film(), 3)
+    assert large.shape == (5, 3, 18, 27)
+    assert all(np.array_equal(large[..., y::3, x::3], film()) for y in range(3) for x in range(3))
+
+
+def test_residuals_lie_around_mid_grey() -> None:
+    residual = np.array([-255, -128, -1, 0, 1, 127, 255], np.int16).reshape(1, 1, 1, 7)
+    assert grey_residual(residual).ravel().tolist() == [0, 0, 127, 128, 129, 255, 255]
+
+
+def test_vectors_are_drawn_where_blocks_moved_and_nowhere_else() -> None:
+    clip = np.full((3, 3, 24, 24), 100, np.uint8)
+    motion = np.zeros((2, 2, 3, 3), np.int8)
+    motion[1, :, 1, 1] = (-2, 1)
+    drawn = draw_vectors(clip, motion, block=8, factor=4)
+    assert drawn.shape == (2, 3, 96, 96)
+    assert np.array_equal(drawn[0], enlarge(clip[1:2], 4)[0])
+    rows, columns = np.nonzero((drawn[1] != 100).any(axis=0))
+    assert 32 <= rows.min() <= rows.max() < 64
+    assert 32 <= columns.min() <= columns.max() < 64
+    # From the centre at (48, 48), two pixels left and one down, four times enlarged.
+    assert tuple(drawn[1, :, 51, 42]) == tuple(drawn[1, :, 52, 40]) == (220, 30, 30)
+    assert tuple(drawn[1, :, 44, 56]) == (100, 100, 100)
+
+
+def test_pictures_are_lossless(tmp_path: Path) -> None:
+    picture = film()[0].transpose(1, 2, 0)
+    save_picture(tmp_path / "deep" / "er" / "a.png", picture)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "deep/er/a.png")), picture)
+
+
+def test_animations_are_lossless_and_rest_on_the_last_frame(tmp_path: Path) -> None:
+    clip = film()
+    save_animation(tmp_path / "a.png", clip, fps=8)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.n_frames == len(clip)
+        assert image.info["loop"] == 0
+        durations = []
+        for n, frame in enumerate(clip):
+            image.seek(n)
+            durations.append(image.info["duration"])
+            assert np.array_equal(np.asarray(image.convert("RGB")), frame.transpose(1, 2, 0))
+    assert durations == [125] * (len(clip) - 1) + [800]
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 48), (33, 47), (16, 17)])
+def test_videos_have_every_frame_and_even_sizes(tmp_path: Path, height: int, width: int) -> None:
+    import av
+
+    shades = np.linspace(20, 230, 7).astype(np.uint8)
+    clip = np.broadcast_to(shades[:, None, None, None], (7, 3, height, width))
+    save_video(tmp_path / "new" / "v.mp4", clip, fps=12.5)
+    with av.open(str(tmp_path / "new" / "v.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec.name, stream.average_rate) == ("h264", 12.5)
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+    assert {frame.shape for frame in frames} == {(height + height % 2, width + width % 2, 3)}
+    assert [frame.mean() for frame in frames] == pytest.approx(shades.tolist(), abs=4)
