@@ -70,17 +70,22 @@ demo: setup  ## render, preprocess, train, generate, show: about ten minutes on 
 demo-tiny: setup  ## the same path at its smallest, under two minutes; the result is no good
 	@$(MAKE) --no-print-directory _demo DEMO=demo-tiny SUBJECTS=3 DEMO_RECIPE=ed_vdm_tiny CLASSIFIER=3
 
+RENDER = -m preprocess render --root $(DEMO)/data --subjects $(SUBJECTS) --size 64 --outfits 4
+EXTRACT = -m preprocess run gestures --root $(DEMO)/data --out $(DEMO)/store --size 64 --block 8 \
+  --search-range 24 --reference first --motion-cost 0.3
+DEMO_TRAIN = --recipe $(DEMO_RECIPE) --store $(DEMO)/store --out $(DEMO)/run
+
 # A finished stage is not done again, so an interrupted demo goes on where it was.
 .PHONY: _demo
 _demo:
-	$(PY) -m preprocess render --root $(DEMO)/data --subjects $(SUBJECTS) --size 64
-	$(PY) -m preprocess run gestures --root $(DEMO)/data --out $(DEMO)/store --size 64 --block 8 \
-	  --search-range 24 --reference first --motion-cost 0.3
-	$(PY) -m train vae --recipe $(DEMO_RECIPE) --store $(DEMO)/store --out $(DEMO)/run
-	$(PY) -m train encode --recipe $(DEMO_RECIPE) --store $(DEMO)/store --out $(DEMO)/run
-	$(PY) -m train diffusion --recipe $(DEMO_RECIPE) --store $(DEMO)/store --out $(DEMO)/run
+	$(PY) $(RENDER)
+	$(PY) $(EXTRACT)
+	$(PY) -m train vae $(DEMO_TRAIN)
+	$(PY) -m train encode $(DEMO_TRAIN)
+	$(PY) -m train diffusion $(DEMO_TRAIN)
 	$(PY) -m train evaluate --run $(DEMO)/run --store $(DEMO)/store --seconds $(CLASSIFIER)
-	$(PY) -m train report $(DEMO)/run --store $(DEMO)/store --out $(DEMO)
+	$(PY) -m train report $(DEMO)/run --store $(DEMO)/store --out $(DEMO) \
+	  --before "python $(RENDER)" --before "python $(EXTRACT)"
 	@echo "Try:  make sample IMAGE=$(DEMO)/first_frame.png TEXT=\"Turn Left\" RUN=$(DEMO)/run"
 
 preprocess: setup  ## videos to a store: DATASET=gestures|natops|folder [ROOT=... BLOCK=... ...]

@@ -106,12 +106,16 @@ def report(
     run: Annotated[Path, typer.Argument(help="A trained and evaluated run.")] = DEFAULT_OUT,
     store: StorePath = DEFAULT_STORE,
     out: Annotated[Path | None, typer.Option("--out", help="Default: RUN/report.")] = None,
+    before: Annotated[
+        list[str] | None,
+        typer.Option(help="A command that led to the store, to be shown too. Repeatable."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Write a page to look at: data, motion, reconstruction, curves, generated clips."""
     from train.commands import report_run
 
-    report_run(run, store, out or run / "report", device)
+    report_run(run, store, out or run / "report", before or [], device)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from train.report import build_report
 from train.stages.autoencoder import refuse_other_store, train_autoencoder
 from train.stages.diffusion import train_diffusion
 from train.stages.encode import encode_store
-from train.stages.refine import train_refiner
+from train.stages.refine import refuse_unrefinable, train_refiner
 
 COMMANDS = "commands.jsonl"
 EVALUATION = "evaluation"
@@ -42,16 +42,16 @@ def run_stage(
     recipe, store = load_recipe(recipe_name, overrides), Store(store_path)
     chosen = choose_device(device)
     run.mkdir(parents=True, exist_ok=True)
-    (run / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1))
     steps: dict[str, list[Callable[[Recipe, Store, Path, torch.device], object]]] = {
         "vae": [train_autoencoder],
         "encode": [encode_store],
-        "diffusion": [train_diffusion, train_refiner],
+        "diffusion": [refuse_unrefinable, train_diffusion, train_refiner],
     }
     try:
         with recorded(run):
             for step in steps[stage]:
                 step(recipe, store, run, chosen)
+        (run / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1))
     except KeyboardInterrupt:
         console.print("interrupted; the same command again goes on from the last checkpoint")
         raise SystemExit(EXIT_INTERRUPTED) from None
@@ -73,9 +73,11 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name)
+        device: torch.device | None = torch.device(name)
     except RuntimeError:
-        raise UserError(f"--device {name}: must be auto, cpu, cuda or cuda:N") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name}: must be auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device {name}: this machine has no CUDA device; use --device cpu")
     return device
@@ -124,10 +126,10 @@ def evaluate_run(
     console.print(f"Next: python -m train report {run} --store {store_path}")
 
 
-def report_run(run: Path, store_path: Path, out: Path, device: str) -> None:
+def report_run(run: Path, store_path: Path, out: Path, before: list[str], device: str) -> None:
     """Write OUT/index.html and its pictures from a run that was evaluated."""
     generator = load_generator(run, choose_device(device))
     store = Store(store_path)
     refuse_other_store({"store": generator.store.model_dump(mode="json")}, store, run)
-    page = build_report(generator, store, run, run / EVALUATION, out)
+    page = build_report(generator, store, run, run / EVALUATION, out, before)
     console.print(f"open {page}")

@@ -121,12 +121,12 @@ def _read(
 ) -> tuple[float | None, np.ndarray | None]:
     """The classifier's accuracy on real test clips, and what it reads in generated ones."""
     labels = len(generator.store.labels)
-    if labels < 2:
+    labelled = clips.test[clips.label[clips.test] >= 0]
+    if labels < 2 or not len(labelled):
         return None, None
     network = train_classifier(
         clips, labels, out / "classifier", seconds=seconds, seed=seed, device=generator.device
     )
-    labelled = clips.test[clips.label[clips.test] >= 0]
     verdicts = [
         classify(network, clips.frames(clips.batch(piece, generator.device)), generator.device)
         for piece in np.array_split(labelled, -(-len(labelled) // 32))

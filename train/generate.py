@@ -23,7 +23,7 @@ from train.samplers import SamplerOptions, sample
 from train.spaces import Decoded
 from train.spaces.codec import CodecSpace
 from train.stages import diffusion, refine
-from train.stages.encode import load_space
+from train.stages.encode import load_space, refuse_other_autoencoder
 
 _BATCH = 8
 
@@ -119,6 +119,7 @@ def load_generator(run: Path, device: torch.device) -> Generator:
     store = StoreAttributes.model_validate(config["store"])
     recipe = _recipe(config)
     space = load_space(store.options, run, device, recipe.dead_zone)
+    refuse_other_autoencoder(config["autoencoder_hash"], space.autoencoder, run)
     network = UNet3D(recipe.denoiser, space.channels, store.options.block, len(store.labels))
     trained(folder, network).to(device)
     return Generator(store, space, network, _load_refiner(run, device), recipe, device)

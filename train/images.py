@@ -23,10 +23,17 @@ def load_first_frame(path: Path, size: int) -> Tensor:
     """
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = _eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
     except FileNotFoundError:
         raise UserError(f"--image {path}: no such file") from None
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise UserError(f"--image {path}: not a readable picture ({error})") from None
     fitted = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.asarray(fitted).copy()).permute(2, 0, 1)[None]
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """16-bit greys scaled to 8 bits: converting them as they are would cut them off at 255."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))

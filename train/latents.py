@@ -10,6 +10,7 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,11 +44,12 @@ def write_latents(store: Store, autoencoder: ResidualAutoencoder, device: torch.
     """
     final = cache_path(store, autoencoder_hash(autoencoder))
     if final.exists():
+        _refuse_other_extraction(final, store)
         return final
     scratch = final.with_name(f".{final.name}")
     shutil.rmtree(scratch, ignore_errors=True)
     shape = (store.options.frames - 1, autoencoder.latent_channels, *store.options.grid)
-    array = zarr.create_group(scratch, attributes={"store_plan": store.attributes.plan_hash})
+    array = zarr.create_group(scratch, attributes=_extraction(store))
     latents = array.create_array(
         "latent", shape=(len(store), *shape), chunks=(1, *shape), shards=(256, *shape),
         dtype="float16",
@@ -72,12 +74,21 @@ def read_latents(store: Store, identity: str) -> np.ndarray:
             f"no latents at {path}: run first `python -m train encode` with the same --recipe,"
             " --store and --out"
         )
-    group = zarr.open_group(path, mode="r")
-    if group.attrs["store_plan"] != store.attributes.plan_hash:
-        raise UserError(f"{path} belongs to another extraction; delete it and encode again")
-    latents = group["latent"]
+    _refuse_other_extraction(path, store)
+    latents = zarr.open_group(path, mode="r")["latent"]
     assert isinstance(latents, zarr.Array)
     return np.asarray(latents[:])
+
+
+def _extraction(store: Store) -> dict[str, Any]:
+    """What the latents depend on, besides the autoencoder."""
+    attributes = store.attributes
+    return {"plan": attributes.plan_hash, "options": attributes.options.model_dump(mode="json")}
+
+
+def _refuse_other_extraction(path: Path, store: Store) -> None:
+    if dict(zarr.open_group(path, mode="r").attrs) != _extraction(store):
+        raise UserError(f"{path} belongs to another extraction; delete it and encode again")
 
 
 @torch.no_grad()

@@ -26,18 +26,19 @@ from train import checkpoint
 from train.ema import Ema
 from train.log import RunLog
 from train.optimisers import OptimiserName, make_optimisers
+from train.options import STRICT
 
 _BUDGET_PARTS = 1000
 """Of the progress bar: steps or seconds, whichever ends first."""
 
 
-@options_dataclass(frozen=True)
+@options_dataclass(frozen=True, config=STRICT)
 class TrainingOptions:
     """How long and how fast a stage learns."""
 
     steps: Annotated[int, Field(ge=1)] = 100_000
     """Optimiser steps at most."""
-    seconds: float | None = None
+    seconds: Annotated[float, Field(gt=0)] | None = None
     """Wall-clock time at most; the learning rate follows whichever budget ends first."""
     batch: Annotated[int, Field(ge=1)] = 8
     """Clips in a step."""
@@ -46,19 +47,19 @@ class TrainingOptions:
     """AdamW's; Muon's follows from it, see `train.optimisers`."""
     beta2: float = 0.999
     """Of AdamW's running mean of squared gradients; short runs want less."""
-    warmup: int = 100
+    warmup: Annotated[int, Field(ge=0)] = 100
     """Steps over which the learning rate rises."""
     decay: bool = False
     """Let the learning rate fall to zero along half a cosine."""
     weight_decay: float = 0.0
-    ema: float = 0.999
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     gradient_norm: float = 1.0
     """Gradients are clipped to this norm."""
-    checkpoint_every: int = 1000
+    checkpoint_every: Annotated[int, Field(ge=1)] = 1000
     """Steps between checkpoints; one is written at the end in any case."""
-    keep: int = 2
+    keep: Annotated[int, Field(ge=1)] = 2
     """Checkpoints kept."""
-    log_every: int = 10
+    log_every: Annotated[int, Field(ge=1)] = 10
 
 
 @dataclass
@@ -134,7 +135,7 @@ def trained(folder: Path, network: nn.Module) -> nn.Module:
 
 def generator_for(seed: int, *path: int) -> torch.Generator:
     """A CPU generator whose stream depends on the seed and on each number of the path."""
-    state = np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)[0]
+    state = np.random.SeedSequence(seed, spawn_key=path).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 

@@ -12,8 +12,10 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from train.options import STRICT
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=STRICT)
 class NoiseOptions:
     """Forward process and parametrisation."""
 

@@ -14,6 +14,7 @@ from train.models.refiner import RefinerOptions
 from train.models.residual_vae import ResidualVaeOptions
 from train.models.unet3d import UNet3DOptions
 from train.noise import NoiseOptions
+from train.options import STRICT
 from train.samplers import SamplerOptions
 
 AutoencoderOptions = Annotated[
@@ -21,7 +22,7 @@ AutoencoderOptions = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Recipe:
     """Defaults are the paper's, where it says; each field's own options say more."""
 
@@ -31,10 +32,10 @@ class Recipe:
     autoencoder_training: TrainingOptions = TrainingOptions()
     denoiser: UNet3DOptions = UNet3DOptions()
     noise: NoiseOptions = NoiseOptions()
-    label_dropout: float = 0.1
+    label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Probability of the null condition in training."""
     diffusion_training: TrainingOptions = TrainingOptions()
-    dead_zone: float = 0.0
+    dead_zone: Annotated[float, Field(ge=0)] = 0.0
     """Of decoding, see `train.spaces.codec.CodecSpace`; an addition of ours."""
     refiner: RefinerOptions | None = None
     """The refining network behind the decoder; an addition of ours."""
@@ -42,7 +43,13 @@ class Recipe:
     sampler: SamplerOptions = SamplerOptions()
     split: str | None = None
     """Split protocol of the store; none takes the store's first."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        if self.sampler.steps > self.noise.steps:
+            raise ValueError(
+                f"sampler.steps is {self.sampler.steps}, noise.steps only {self.noise.steps}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it; `recipe_from_dict` is the inverse."""

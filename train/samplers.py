@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from train.denoise import Denoise
 from train.noise import NoiseOptions, scheduler_arguments
+from train.options import STRICT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class SamplerOptions:
     """How x_0 is drawn."""
 
     name: Literal["ddpm", "ddim", "dpm++"] = "ddpm"
-    steps: int = 1000
+    steps: Annotated[int, Field(ge=1)] = 1000
     guidance: float = 1.0
     """Classifier-free guidance g; 1 = none."""
 

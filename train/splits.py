@@ -23,7 +23,7 @@ def split_clips(store: Store, protocol: str | None) -> tuple[NDArray[np.int64], 
     Raises:
         UserError: the store has no such protocol, or too few groups to divide.
     """
-    name = protocol or next(iter(store.attributes.splits))
+    name = protocol or next(iter(store.attributes.splits), "any")
     if name not in store.attributes.splits:
         raise UserError(
             f"the store has no split {name!r}; it has: {', '.join(store.attributes.splits)}"

@@ -167,7 +167,6 @@ def test_resumed_stages_equal_undisturbed_ones(
             assert file.read_bytes() == (two / file.relative_to(one)).read_bytes(), file
 
 
-@pytest.mark.xfail(strict=True, reason="the autoencoder's first weights are drawn unseeded")
 def test_the_recipes_seed_decides_every_weight(store: Store, tmp_path: Path) -> None:
     weights = []
     for name in ("one", "two"):
@@ -200,7 +199,6 @@ def test_the_previous_frame_as_reference_is_refused_with_a_refiner(
     assert "--reference first, or train with --set refiner=null" in capsys.readouterr().err
 
 
-@pytest.mark.xfail(strict=True, reason="the refiner halves its frames: 14 / 2 / 2 is not whole")
 def test_any_size_that_the_denoiser_takes_can_be_refined(
     cli: Cli, picture: Path, tmp_path: Path
 ) -> None:

@@ -65,7 +65,6 @@ def test_labels_are_found_without_case() -> None:
         label_index("Go", ())
 
 
-@pytest.mark.xfail(strict=True, reason="the hash in the diffusion's config is never compared")
 def test_another_autoencoder_than_the_denoiser_learned_with_is_refused(
     store: Store, run: Path, tmp_path: Path
 ) -> None:

@@ -78,10 +78,6 @@ def test_latents_of_another_extraction_are_refused(own_store: Store) -> None:
         read_latents(own_store, autoencoder_hash(autoencoder()))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the cache knows its store by the plan's hash alone, which leaves the options out",
-)
 def test_latents_of_the_same_videos_with_other_options_are_refused(own_store: Store) -> None:
     path = write_latents(own_store, autoencoder(), CPU)
     options = own_store.options.model_copy(update={"reference": "previous"})

@@ -2,7 +2,7 @@
 
 Both halves are a linear map plus a correction by a small network whose last layer starts at zero,
 so that training starts at the Karhunen-Loeve transform (KLT) of the training blocks. The value at
-zero is subtracted, so that a block without residual stays exactly without: most blocks are.
+zero is subtracted, so that a block without residual, as most are, stays without (but for rounding).
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from einops import rearrange
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from shared.errors import UserError
 from train.models.autoencoder import ResidualAutoencoder
 from train.models.layers import zero_initialise
+from train.options import STRICT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class BlockAutoencoderOptions:
     """Options of `BlockAutoencoder`."""
 
@@ -37,6 +39,11 @@ class BlockAutoencoder(ResidualAutoencoder):
         self.block, self.latent_channels = block, options.latent_channels
         self.l2_weight = options.l2_weight
         values = 3 * block * block
+        if self.latent_channels > values:
+            raise UserError(
+                f"latent_channels is {self.latent_channels}; a block of {block}x{block} pixels has"
+                f" only {values} values: take fewer"
+            )
         self.analysis = nn.Linear(values, self.latent_channels, bias=False)
         self.synthesis = nn.Linear(self.latent_channels, values, bias=False)
         self.encoder = _correction(values, options.hidden, self.latent_channels)

@@ -13,9 +13,10 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from train.models.layers import zero_initialise
+from train.options import STRICT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class RefinerOptions:
     """Options of `Refiner`."""
 
@@ -46,8 +47,7 @@ class Refiner(nn.Module):
         """Estimates after each pass, the last one the best.
 
         Args:
-            estimate: decoded frames 1...T-1 in [-1, 1], shape (B, T-1, 3, H, W), H and W even
-                multiples of `unshuffle`.
+            estimate: decoded frames 1...T-1 in [-1, 1], shape (B, T-1, 3, H, W).
             prediction: from the vectors alone, likewise.
             first_frame: likewise, shape (B, 3, H, W).
         """
@@ -63,11 +63,15 @@ class Refiner(nn.Module):
         before = torch.cat([first[:, :1], estimate[:, :-1]], dim=1)
         after = torch.cat([estimate[:, 1:], estimate[:, -1:]], dim=1)
         seen = torch.cat([estimate, prediction, first, before, after], dim=2).flatten(0, 1)
-        x = F.pixel_unshuffle(seen, self.options.unshuffle)
+        height, width = seen.shape[-2:]
+        # Folding, then halving once: whole multiples are needed, the edge is repeated up to them.
+        multiple = 2 * self.options.unshuffle
+        margins = (0, -width % multiple, 0, -height % multiple)
+        x = F.pixel_unshuffle(F.pad(seen, margins, mode="replicate"), self.options.unshuffle)
         x = self.fine(self.input(x.contiguous(memory_format=torch.channels_last)))
         x = self.last(x + self.grow(self.coarse(self.shrink(x))))
         change = F.pixel_shuffle(self.output(x), self.options.unshuffle)
-        return change.unflatten(0, estimate.shape[:2])
+        return change[..., :height, :width].unflatten(0, estimate.shape[:2])
 
 
 class _Residual(nn.Module):

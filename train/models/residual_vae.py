@@ -12,9 +12,10 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from train.models.autoencoder import ResidualAutoencoder
+from train.options import STRICT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ResidualVaeOptions:
     """Options of `ResidualVae`."""
 

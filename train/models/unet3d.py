@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from shared.errors import UserError
 from train.models.first_frame import FirstFrameEncoder
 from train.models.layers import zero_initialise
+from train.options import STRICT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class UNet3DOptions:
     """Options of `UNet3D`."""
 

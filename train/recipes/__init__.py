@@ -40,4 +40,10 @@ def _set(content: dict[str, Any], override: str) -> None:
     if not separator or not isinstance(target, dict) or last not in target:
         fields = target if isinstance(target, dict) else content
         raise UserError(f"--set {override}: expected FIELD=VALUE; fields here: {', '.join(fields)}")
-    target[last] = yaml.safe_load(value)
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: {value!r} is not a YAML value") from None
+    if last == "kind":
+        target.clear()  # another kind has other fields: start from its defaults
+    target[last] = read

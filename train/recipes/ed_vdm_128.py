@@ -1,7 +1,8 @@
 """ED-VDM as in the paper, 128x128, block 16: 8x8 grid, 18 channels.
 
-The paper's text leaves the U-Net's widths to a supplement that was not published; these reproduce
-its Table 4 (78 GFLOP, forward and backward, for one 16-frame clip).
+The paper leaves the U-Net's widths to a supplement that was not published. These give 161 million
+parameters and 61 GFLOP, forward and backward, for one 16-frame clip (torch's FlopCounterMode, two
+FLOP a multiply-accumulate); the paper's Table 4 states 78.
 """
 
 from train.loop import TrainingOptions

@@ -46,9 +46,11 @@ class _Evaluated:
 
 
 def build_report(
-    generator: Generator, store: Store, run: Path, evaluation: Path, out: Path
+    generator: Generator, store: Store, run: Path, evaluation: Path, out: Path, before: list[str]
 ) -> Path:
-    """Write OUT/index.html and OUT/pictures; returns the page's path.
+    """Write OUT/index.html, OUT/pictures and OUT/first_frame.png; returns the page's path.
+
+    `before`: commands that led to the store, shown above the run's own.
 
     Raises:
         UserError: the run was not evaluated.
@@ -62,6 +64,7 @@ def build_report(
     _draw_codec(generator, batch, real, pictures)
     _draw_generated(evaluated, real, pictures)
     draw_curves({name: read_metrics(run / name) for name in _STAGES}, pictures / "curves.png")
+    save_picture(out / "first_frame.png", real[0][0].transpose(1, 2, 0))
     page = Page(
         scores=evaluated.scores,
         store=generator.store,
@@ -69,7 +72,7 @@ def build_report(
         refined=generator.refiner is not None,
         cards=_cards(evaluated, clips, real, pictures),
         seconds=_stage_seconds(run),
-        commands=_commands(run),
+        commands=[*((command, None) for command in before), *_commands(run)],
         parameters=sum(p.numel() for p in generator.network.parameters()),
         train_clips=len(clips.train),
         test_clips=len(clips.test),
@@ -160,6 +163,6 @@ def _stage_seconds(run: Path) -> dict[str, float]:
     return {name: lines[-1]["seconds"] for name, lines in ends.items() if lines}
 
 
-def _commands(run: Path) -> list[tuple[str, float]]:
+def _commands(run: Path) -> list[tuple[str, float | None]]:
     lines = (run / "commands.jsonl").read_text().splitlines()
     return [(record["command"], record["seconds"]) for record in map(json.loads, lines)]

@@ -31,7 +31,8 @@ class Page:
     refined: bool
     cards: list[Card]
     seconds: dict[str, float]
-    commands: list[tuple[str, float]]
+    commands: list[tuple[str, float | None]]
+    """Each with its seconds, where they are known."""
     parameters: int
     train_clips: int
     test_clips: int
@@ -195,6 +196,7 @@ def _training(page: Page) -> str:
 
 def _commands(page: Page) -> str:
     lines = "\n".join(
-        f"{escape(command):100}  # {seconds:.0f} s" for command, seconds in page.commands
+        escape(command) + (f"  # {seconds:.0f} s" if seconds is not None else "")
+        for command, seconds in page.commands
     )
     return f"<h2>Commands that made this</h2><pre>{lines}</pre>"

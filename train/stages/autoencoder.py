@@ -27,6 +27,7 @@ _KLT_CLIPS = 512
 def train_autoencoder(recipe: Recipe, store: Store, run: Path, device: torch.device) -> None:
     """Train, or go on training, RUN/vae."""
     clips = Clips(store, recipe.split)
+    torch.manual_seed(recipe.seed)
     network = build_autoencoder(recipe.autoencoder, store.options.block)
     sample = clips.train[:: max(1, len(clips.train) // _KLT_CLIPS)]
     network.start_from(_residuals(clips, sample, network.block))

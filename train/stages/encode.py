@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from shared.errors import UserError
 from shared.store import Store
 from train.checkpoint import load_config, save_config
 from train.data import Clips
 from train.latents import autoencoder_hash, read_latents, write_latents
+from train.models.autoencoder import ResidualAutoencoder
 from train.recipe import Recipe
 from train.spaces.codec import CodecSpace, Statistics
 from train.stages.autoencoder import FOLDER, load_autoencoder, refuse_other_store
@@ -47,13 +49,15 @@ def encode_store(recipe: Recipe, store: Store, run: Path, device: torch.device) 
     refuse_other_store(load_config(run / FOLDER, ""), store, run / FOLDER)
     path = write_latents(store, autoencoder, device)
     clips = Clips(store, recipe.split)
-    raw = _raw_targets(clips, autoencoder_hash(autoencoder))
-    save_config(run / STATISTICS, asdict(Statistics.of(raw[torch.from_numpy(clips.train)])))
+    identity = autoencoder_hash(autoencoder)
+    statistics = Statistics.of(_raw_targets(clips, identity)[torch.from_numpy(clips.train)])
+    save_config(run / STATISTICS, {"autoencoder_hash": identity, **asdict(statistics)})
     return path
 
 
 def load_encoded(recipe: Recipe, store: Store, run: Path, device: torch.device) -> EncodedClips:
     """Everything the diffusion and refining stages train on."""
+    refuse_other_store(load_config(run / FOLDER, "run first: python -m train vae"), store, run)
     clips = Clips(store, recipe.split)
     space = load_space(store.options, run, device, recipe.dead_zone)
     identity = autoencoder_hash(space.autoencoder)
@@ -65,7 +69,22 @@ def load_space(options: Any, run: Path, device: torch.device, dead_zone: float) 
     """The codec space of a run: its autoencoder and statistics."""
     content = load_config(run / STATISTICS, "run first: python -m train encode")
     statistics = Statistics(tuple(content["mean"]), tuple(content["std"]))
-    return CodecSpace(options, load_autoencoder(run, device), statistics, dead_zone)
+    autoencoder = load_autoencoder(run, device)
+    refuse_other_autoencoder(content["autoencoder_hash"], autoencoder, run)
+    return CodecSpace(options, autoencoder, statistics, dead_zone)
+
+
+def refuse_other_autoencoder(expected: str, autoencoder: ResidualAutoencoder, run: Path) -> None:
+    """Notice an autoencoder that was trained again behind the back of later stages.
+
+    Raises:
+        UserError: it is not the expected one.
+    """
+    if autoencoder_hash(autoencoder) != expected:
+        raise UserError(
+            f"{run / FOLDER} was trained again since the later stages of this run: give encode and"
+            " diffusion again, into another --out or after deleting their folders"
+        )
 
 
 def _raw_targets(clips: Clips, identity: str) -> Tensor:

@@ -29,18 +29,9 @@ _WINDOW = 6
 
 
 def train_refiner(recipe: Recipe, store: Store, run: Path, device: torch.device) -> None:
-    """Train, or go on training, RUN/refiner; does nothing where the recipe has none.
-
-    Raises:
-        UserError: the store's frames are predicted from the previous one.
-    """
+    """Train, or go on training, RUN/refiner; does nothing where the recipe has none."""
     if recipe.refiner is None:
         return
-    if store.options.reference != "first":
-        raise UserError(
-            "refining works on stores whose frames are predicted from the first one: extract with"
-            " --reference first, or train with --set refiner=null"
-        )
     encoded = load_encoded(recipe, store, run, device)
     denoiser = build_denoiser(recipe, encoded.space.channels, store)
     trained(run / DIFFUSION, denoiser).to(device)
@@ -60,6 +51,19 @@ def train_refiner(recipe: Recipe, store: Store, run: Path, device: torch.device)
         "seed": recipe.seed,
     }
     fit(Stage("refiner", run / FOLDER, refiner, loss, config, options, device))
+
+
+def refuse_unrefinable(recipe: Recipe, store: Store, run: Path, device: torch.device) -> None:
+    """Notice before hours of training that the refiner at their end cannot be.
+
+    Raises:
+        UserError: the store's frames are predicted from the previous one.
+    """
+    if recipe.refiner is not None and store.options.reference != "first":
+        raise UserError(
+            "refining works on stores whose frames are predicted from the first one: extract with"
+            " --reference first, or train with --set refiner=null"
+        )
 
 
 @torch.no_grad()

@@ -93,13 +93,11 @@ def test_options_that_contradict_each_other_are_refused() -> None:
         load_recipe("ed_vdm_demo", overrides)
 
 
-@pytest.mark.xfail(strict=True, reason="yaml's own error comes through, with a traceback")
 def test_a_value_that_is_not_yaml_is_named() -> None:
     with pytest.raises(UserError, match=r"--set denoiser\.mults="):
         load_recipe("ed_vdm_demo", ["denoiser.mults=[1, 2"])
 
 
-@pytest.mark.xfail(strict=True, reason="options ignore fields they do not know")
 def test_an_unknown_field_of_a_recipe_is_refused() -> None:
     content = load_recipe("ed_vdm_demo", []).to_dict()
     content["sampler"]["stepz"] = 3
@@ -107,7 +105,6 @@ def test_an_unknown_field_of_a_recipe_is_refused() -> None:
         recipe_from_dict(content)
 
 
-@pytest.mark.xfail(strict=True, reason="no bounds: these crash later, or do something else")
 @pytest.mark.parametrize(
     "override",
     [
