@@ -118,7 +118,7 @@ def load_generator(run: Path, device: torch.device) -> Generator:
     config = load_config(folder, "run first: python -m train diffusion")
     store = StoreAttributes.model_validate(config["store"])
     recipe = _recipe(config)
-    space = load_space(store.options, run, device, recipe.dead_zone)
+    space = load_space(store.options, run, device)
     refuse_other_autoencoder(config["autoencoder_hash"], space.autoencoder, run)
     network = UNet3D(recipe.denoiser, space.channels, store.options.block, len(store.labels))
     trained(folder, network).to(device)

@@ -35,8 +35,6 @@ class Recipe:
     label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Probability of the null condition in training."""
     diffusion_training: TrainingOptions = TrainingOptions()
-    dead_zone: Annotated[float, Field(ge=0)] = 0.0
-    """Of decoding, see `train.spaces.codec.CodecSpace`; an addition of ours."""
     refiner: RefinerOptions | None = None
     """The refining network behind the decoder; an addition of ours."""
     refiner_training: TrainingOptions = TrainingOptions()

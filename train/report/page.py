@@ -95,8 +95,7 @@ def _generated(page: Page) -> str:
     )
     refining = (
         "<h2>What the refining network does</h2><p>Decoded clips above, refined below. The network"
-        " behind the decoder is an addition of this project, as is the dead zone of the decoder;"
-        " neither is in the paper.</p>"
+        " behind the decoder is an addition of this project; the paper has none.</p>"
         '<div class="wide"><img src="pictures/refining.png" alt="before and after refining"></div>'
         if page.refined
         else ""

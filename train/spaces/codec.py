@@ -41,9 +41,6 @@ class CodecSpace:
         options: the store's.
         autoencoder: for residuals, trained; its block is the store's.
         statistics: of the training split.
-        dead_zone: decode a cell as zero motion and zero residual where its decoded residual's
-            root mean square, in grey levels, and its vector, in pixels, are both below this.
-            Codecs quantise with a dead zone; the paper does not. 0 = off.
     """
 
     def __init__(
@@ -51,10 +48,8 @@ class CodecSpace:
         options: CodecOptions,
         autoencoder: ResidualAutoencoder,
         statistics: Statistics,
-        dead_zone: float = 0.0,
     ) -> None:
         self.options, self.autoencoder, self.statistics = options, autoencoder, statistics
-        self.dead_zone = dead_zone
         self.channels = 2 + autoencoder.latent_channels
         self.shape = (self.channels, options.frames - 1, *options.grid)
 
@@ -82,8 +77,6 @@ class CodecSpace:
         """See `Space.decode`; parts: `motion` int8, `residual` int16 and, where every frame is
         predicted from the first, `prediction` uint8."""
         motion, residual = self.motion_and_residual(x0)
-        if self.dead_zone:
-            motion, residual = self._apply_dead_zone(motion, residual)
         block, reference = self.options.block, self.options.reference
         frames = decode_clips(first_frame, motion, residual, block=block, reference=reference)
         parts = {"motion": motion, "residual": residual}
@@ -100,17 +93,6 @@ class CodecSpace:
         grey = self.autoencoder.decode(raw[:, :, 2:].flatten(0, 1))[..., :size, :size] * 255
         residual = grey.round().clamp(-255, 255).to(torch.int16)
         return motion, residual.unflatten(0, motion.shape[:2])
-
-    def _apply_dead_zone(self, motion: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-        block, size = self.options.block, self.options.size
-        padded = pad_to_blocks(residual, block).float()
-        energy = rearrange(
-            padded, "b t c (h y) (w x) -> b t h w (c y x)", y=block, x=block
-        ).square().mean(-1).sqrt()  # fmt: skip
-        length = motion.float().square().sum(2).sqrt()
-        keep = ((energy >= self.dead_zone) | (length >= self.dead_zone))[:, :, None]
-        pixels = keep.repeat_interleave(block, -2).repeat_interleave(block, -1)
-        return motion * keep, residual * pixels[..., :size, :size]
 
     @torch.no_grad()
     def _latents(self, residual: Tensor) -> Tensor:

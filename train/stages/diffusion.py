@@ -22,7 +22,7 @@ from train.stages.encode import EncodedClips, load_encoded
 
 FOLDER = "diffusion"
 
-KEPT = ("denoiser", "noise", "label_dropout", "sampler", "dead_zone", "split", "seed")
+KEPT = ("denoiser", "noise", "label_dropout", "sampler", "split", "seed")
 """Fields of a recipe that its diffusion stage records."""
 
 _PREVIEWS = 4

@@ -59,19 +59,19 @@ def load_encoded(recipe: Recipe, store: Store, run: Path, device: torch.device) 
     """Everything the diffusion and refining stages train on."""
     refuse_other_store(load_config(run / FOLDER, "run first: python -m train vae"), store, run)
     clips = Clips(store, recipe.split)
-    space = load_space(store.options, run, device, recipe.dead_zone)
+    space = load_space(store.options, run, device)
     identity = autoencoder_hash(space.autoencoder)
     x0 = space.standardise(_raw_targets(clips, identity)).half()
     return EncodedClips(clips, space, x0, identity)
 
 
-def load_space(options: Any, run: Path, device: torch.device, dead_zone: float) -> CodecSpace:
+def load_space(options: Any, run: Path, device: torch.device) -> CodecSpace:
     """The codec space of a run: its autoencoder and statistics."""
     content = load_config(run / STATISTICS, "run first: python -m train encode")
     statistics = Statistics(tuple(content["mean"]), tuple(content["std"]))
     autoencoder = load_autoencoder(run, device)
     refuse_other_autoencoder(content["autoencoder_hash"], autoencoder, run)
-    return CodecSpace(options, autoencoder, statistics, dead_zone)
+    return CodecSpace(options, autoencoder, statistics)
 
 
 def refuse_other_autoencoder(expected: str, autoencoder: ResidualAutoencoder, run: Path) -> None:

@@ -123,25 +123,3 @@ def test_residuals_clamp_to_what_grey_levels_allow() -> None:
     decoded = codec.decode(x0, torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
     rest = decoded.parts["residual"]
     assert (int(rest.min()), int(rest.max())) == (-255, 255)
-
-
-def test_a_dead_zone_silences_weak_cells_alone() -> None:
-    """Cells of one frame: weak residual; strong residual; weak but moved; nothing."""
-    options = codec_options(13)
-    zero = torch.zeros(1, 3, 3, 13, 13, dtype=torch.int16)
-    motion = torch.zeros(1, 3, 2, 4, 4, dtype=torch.int8)
-    zero[0, 0, :, :4, :4] = 1
-    zero[0, 0, :, :4, 4:8] = 9
-    zero[0, 0, :, :4, 8:12] = 1
-    motion[0, 0, 0, 0, 0], motion[0, 0, 1, 0, 2] = 1, -3
-    first = torch.full((1, 3, 13, 13), 100, dtype=torch.uint8)
-    batch = ClipBatch(first, motion, zero, torch.zeros(1, dtype=torch.int64))
-    x0 = space(options).encode(batch)
-    kept = space(options).decode(x0, first).parts
-    assert kept["residual"].equal(zero)
-    assert kept["motion"].equal(motion)
-    parts = space(options, dead_zone=2.0).decode(x0, first).parts
-    weak, quiet = zero.clone(), motion.clone()
-    weak[0, 0, :, :4, :4], quiet[0, 0, :, 0, 0] = 0, 0
-    assert parts["residual"].equal(weak)
-    assert parts["motion"].equal(quiet)
