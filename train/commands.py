@@ -26,7 +26,7 @@ from train.report import build_report
 from train.stages.autoencoder import refuse_other_store, train_autoencoder
 from train.stages.diffusion import train_diffusion
 from train.stages.encode import encode_store
-from train.stages.refine import refuse_unrefinable, train_refiner
+from train.stages.refine import train_refiner
 
 COMMANDS = "commands.jsonl"
 EVALUATION = "evaluation"
@@ -45,7 +45,7 @@ def run_stage(
     steps: dict[str, list[Callable[[Recipe, Store, Path, torch.device], object]]] = {
         "vae": [train_autoencoder],
         "encode": [encode_store],
-        "diffusion": [refuse_unrefinable, train_diffusion, train_refiner],
+        "diffusion": [train_diffusion, train_refiner],
     }
     try:
         with recorded(run):

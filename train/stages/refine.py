@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.errors import UserError
+from shared.console import console
 from shared.store import Store
 from train.data import normalise_frame
 from train.denoise import guided, one_step
@@ -29,8 +29,18 @@ _WINDOW = 6
 
 
 def train_refiner(recipe: Recipe, store: Store, run: Path, device: torch.device) -> None:
-    """Train, or go on training, RUN/refiner; does nothing where the recipe has none."""
+    """Train, or go on training, RUN/refiner.
+
+    Does nothing where the recipe has none, and says so where the store allows none: with frames
+    predicted from the one before, refining would have to happen inside the loop.
+    """
     if recipe.refiner is None:
+        return
+    if store.options.reference != "first":
+        console.print(
+            "no refining network: it needs a store whose frames are predicted from the first one"
+            " (--reference first)"
+        )
         return
     encoded = load_encoded(recipe, store, run, device)
     denoiser = build_denoiser(recipe, encoded.space.channels, store)
@@ -51,19 +61,6 @@ def train_refiner(recipe: Recipe, store: Store, run: Path, device: torch.device)
         "seed": recipe.seed,
     }
     fit(Stage("refiner", run / FOLDER, refiner, loss, config, options, device))
-
-
-def refuse_unrefinable(recipe: Recipe, store: Store, run: Path, device: torch.device) -> None:
-    """Notice before hours of training that the refiner at their end cannot be.
-
-    Raises:
-        UserError: the store's frames are predicted from the previous one.
-    """
-    if recipe.refiner is not None and store.options.reference != "first":
-        raise UserError(
-            "refining works on stores whose frames are predicted from the first one: extract with"
-            " --reference first, or train with --set refiner=null"
-        )
 
 
 @torch.no_grad()
