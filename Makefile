@@ -65,7 +65,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup  ## render, preprocess, train, generate, show: about ten minutes on two cores
-	@$(MAKE) --no-print-directory _demo DEMO=demo SUBJECTS=36 DEMO_RECIPE=ed_vdm_demo CLASSIFIER=40
+	@$(MAKE) --no-print-directory _demo DEMO=demo SUBJECTS=32 DEMO_RECIPE=ed_vdm_demo CLASSIFIER=35
 
 demo-tiny: setup  ## the same path at its smallest, under two minutes; the result is no good
 	@$(MAKE) --no-print-directory _demo DEMO=demo-tiny SUBJECTS=3 DEMO_RECIPE=ed_vdm_tiny CLASSIFIER=3

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from train.noise import NoiseOptions, add_noise, predicted_x0, random_times, target
+from train.noise import NoiseOptions, add_noise, coefficients, predicted_x0, random_times, target
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x_t, t) to the network's prediction: what a sampler needs."""
@@ -64,10 +64,32 @@ def guided(network: nn.Module, label: Tensor, first_frame: Tensor, guidance: flo
     return denoise
 
 
-def one_step(
-    denoise: Denoise, options: NoiseOptions, x0: Tensor, t: Tensor, generator: torch.Generator
+def denoised_again(
+    denoise: Denoise,
+    options: NoiseOptions,
+    x0: Tensor,
+    times: Sequence[int],
+    generator: torch.Generator,
 ) -> Tensor:
-    """Noise x_0 to time t and denoise it in a single step: imperfect, yet aligned with x_0."""
+    """Noise x_0 to the first time, then come back by DDIM (eta = 0) through the others.
+
+    The result has the mistakes of a generated sample, yet is aligned with x_0.
+
+    Args:
+        denoise: the network's prediction at (x_t, t).
+        options: process and parametrisation.
+        x0: shape (B, ...).
+        times: falling.
+        generator: on the CPU.
+
+    Returns:
+        Shape of `x0`.
+    """
     noise = torch.randn(x0.shape, generator=generator).to(x0.device)
-    noisy = add_noise(options, x0, noise, t)
-    return predicted_x0(options, noisy, denoise(noisy, t).float(), t)
+    for time in times:
+        t = torch.full((len(x0),), time, device=x0.device)
+        noisy = add_noise(options, x0, noise, t)
+        x0 = predicted_x0(options, noisy, denoise(noisy, t).float(), t)
+        signal, sigma = coefficients(options, t, x0.ndim)
+        noise = (noisy - signal * x0) / sigma
+    return x0

@@ -28,11 +28,11 @@ _SHORT = TrainingOptions(
 RECIPE = Recipe(
     name="ed_vdm_demo",
     autoencoder=BlockAutoencoderOptions(latent_channels=8),
-    autoencoder_training=replace(_SHORT, optimiser="adamw", seconds=30, batch=16),
+    autoencoder_training=replace(_SHORT, optimiser="adamw", seconds=25, batch=16),
     denoiser=UNet3DOptions(dim=64, mults=(1, 2), blocks=1, heads=4, context=32, label_dim=64),
     noise=NoiseOptions(schedule="cosine", prediction="v"),
     diffusion_training=replace(_SHORT, seconds=300, batch=4),
     refiner=RefinerOptions(),
-    refiner_training=replace(_SHORT, seconds=100, batch=4, ema=0.99),
+    refiner_training=replace(_SHORT, seconds=120, batch=4, ema=0.99),
     sampler=SamplerOptions(name="dpm++", steps=12, guidance=1.5),
 )

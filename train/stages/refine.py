@@ -1,6 +1,6 @@
 """Stage `refine`: train the network behind the decoder on the diffusion model's own mistakes.
 
-Real clips are noised and denoised in one step, then decoded: imperfect, yet aligned with the truth.
+Real clips are noised, denoised in a few steps and decoded: imperfect, yet aligned with the truth.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from shared.console import console
+from shared.console import Progress, console
 from shared.store import Store
 from train.data import normalise_frame
-from train.denoise import guided, one_step
+from train.denoise import denoised_again, guided
 from train.loop import Stage, batch_at, fit, generator_for, trained
 from train.models.refiner import Refiner
-from train.noise import random_times
 from train.recipe import Recipe
 from train.stages.diffusion import FOLDER as DIFFUSION
 from train.stages.diffusion import build_denoiser, conditions
@@ -26,6 +26,12 @@ from train.stages.encode import EncodedClips, load_encoded
 FOLDER = "refiner"
 _WINDOW = 6
 """Consecutive frames of a clip in a training step."""
+
+_POOL, _PART = 256, 16
+"""Clips with mistakes to learn from, and how many are made at once."""
+
+_TIMES = (0.8, 0.55, 0.3, 0.1)
+"""Where the clips are denoised again, as shares of the noise steps."""
 
 
 def train_refiner(recipe: Recipe, store: Store, run: Path, device: torch.device) -> None:
@@ -45,15 +51,16 @@ def train_refiner(recipe: Recipe, store: Store, run: Path, device: torch.device)
     encoded = load_encoded(recipe, store, run, device)
     denoiser = build_denoiser(recipe, encoded.space.channels, store)
     trained(run / DIFFUSION, denoiser).to(device)
+    pool, imperfect = _imperfect_pool(recipe, encoded, denoiser, device)
     torch.manual_seed(recipe.seed)
     refiner = Refiner(recipe.refiner).to(device)
     options = recipe.refiner_training
 
     def loss(step: int) -> dict[str, Tensor]:
-        indices = batch_at(step, encoded.clips.train, options.batch, recipe.seed)
+        picked = batch_at(step, np.arange(len(pool)), options.batch, recipe.seed)
+        x0 = imperfect[torch.from_numpy(picked)].to(device)
         generator = generator_for(recipe.seed, step)
-        x0 = _imperfect(recipe, encoded, denoiser, indices, generator, device)
-        return _refining_loss(refiner, encoded, indices, x0, generator, device)
+        return _refining_loss(refiner, encoded, pool[picked], x0, generator, device)
 
     config = {
         "refiner": recipe.to_dict()["refiner"],
@@ -64,18 +71,27 @@ def train_refiner(recipe: Recipe, store: Store, run: Path, device: torch.device)
 
 
 @torch.no_grad()
-def _imperfect(
+def _imperfect_pool(
     recipe: Recipe,
     encoded: EncodedClips,
-    denoiser: torch.nn.Module,
-    indices: np.ndarray,
-    generator: torch.Generator,
+    denoiser: nn.Module,
     device: torch.device,
-) -> Tensor:
-    label, first_frame = conditions(encoded, denoiser, indices, device)
-    t = random_times(recipe.noise, len(indices), generator).to(device)
-    denoise = guided(denoiser, label, first_frame, 1.0)
-    return one_step(denoise, recipe.noise, encoded.targets(indices, device), t, generator)
+) -> tuple[NDArray[np.int64], Tensor]:
+    """Some training clips, and their x_0 with the denoiser's mistakes; shape (N, C, T-1, h, w).
+
+    Made once: a step of refining then costs no run of the denoiser.
+    """
+    pool = batch_at(0, encoded.clips.train, min(_POOL, len(encoded.clips.train)), recipe.seed)
+    times = [round(share * (recipe.noise.steps - 1)) for share in _TIMES]
+    made = []
+    with Progress().bar("clips to refine", len(pool), "clips") as bar:
+        for part, indices in enumerate(np.array_split(pool, -(-len(pool) // _PART))):
+            label, first_frame = conditions(encoded, denoiser, indices, device)
+            denoise = guided(denoiser, label, first_frame, 1.0)
+            x0, generator = encoded.targets(indices, device), generator_for(recipe.seed, 0, part)
+            made.append(denoised_again(denoise, recipe.noise, x0, times, generator).cpu())
+            bar(len(indices))
+    return pool, torch.cat(made)
 
 
 def _refining_loss(
