@@ -26,46 +26,29 @@ DEFAULT_STORE = Path("stores/gestures")
 DEFAULT_OUT = Path("runs/gestures-ed_vdm_demo")
 
 
-@app.command()
-def vae(
-    recipe: RecipeName = DEFAULT_RECIPE,
-    store: StorePath = DEFAULT_STORE,
-    out: OutPath = DEFAULT_OUT,
-    set_: Overrides = None,
-    device: Device = "auto",
-) -> None:
-    """Train the residual autoencoder."""
-    from train.commands import run_stage
-
-    run_stage("vae", recipe, store, out, set_ or [], device)
+STAGES = {
+    "vae": "Train the residual autoencoder.",
+    "encode": "Cache the latents of all residuals beside the store.",
+    "diffusion": "Train the 3D U-Net, and the refining network where the recipe has one.",
+}
 
 
-@app.command()
-def encode(
-    recipe: RecipeName = DEFAULT_RECIPE,
-    store: StorePath = DEFAULT_STORE,
-    out: OutPath = DEFAULT_OUT,
-    set_: Overrides = None,
-    device: Device = "auto",
-) -> None:
-    """Cache the latents of all residuals beside the store."""
-    from train.commands import run_stage
+def _add_stage(name: str, help_text: str) -> None:
+    @app.command(name, help=help_text)
+    def stage(
+        recipe: RecipeName = DEFAULT_RECIPE,
+        store: StorePath = DEFAULT_STORE,
+        out: OutPath = DEFAULT_OUT,
+        set_: Overrides = None,
+        device: Device = "auto",
+    ) -> None:
+        from train.commands import run_stage
 
-    run_stage("encode", recipe, store, out, set_ or [], device)
+        run_stage(name, recipe, store, out, set_ or [], device)
 
 
-@app.command()
-def diffusion(
-    recipe: RecipeName = DEFAULT_RECIPE,
-    store: StorePath = DEFAULT_STORE,
-    out: OutPath = DEFAULT_OUT,
-    set_: Overrides = None,
-    device: Device = "auto",
-) -> None:
-    """Train the 3D U-Net, and behind it the refining network where the recipe has one."""
-    from train.commands import run_stage
-
-    run_stage("diffusion", recipe, store, out, set_ or [], device)
+for _name, _help in STAGES.items():
+    _add_stage(_name, _help)
 
 
 @app.command()
