@@ -23,10 +23,10 @@ from shared.errors import UserError
 
 EXIT_OK, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 2, 130
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 """For results, on standard output."""
 
-errors = Console(stderr=True, highlight=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
 """For progress and errors, on standard error."""
 
 
@@ -86,6 +86,6 @@ def run_command(command: Callable[[], object]) -> int:
     try:
         command()
     except UserError as error:
-        errors.print(f"Error: {error}", markup=False, soft_wrap=True)
+        errors.print(f"Error: {error}", markup=False)
         return EXIT_USER_ERROR
     return EXIT_OK

@@ -197,12 +197,12 @@ def test_the_learning_rate_rises_then_falls(tmp_path: Path) -> None:
 def test_training_learns_and_previews_see_the_average(tmp_path: Path) -> None:
     losses: list[float] = []
     seen: list[tuple[int, bool]] = []
-    stage = toy_stage(tmp_path, losses=losses, options=replace(OPTIONS, steps=300, warmup=1))
-    stage.options = replace(stage.options, checkpoint_every=200)
+    stage = toy_stage(tmp_path, losses=losses, options=replace(OPTIONS, steps=900, warmup=1))
+    stage.options = replace(stage.options, checkpoint_every=600)
     stage.preview = lambda network, log, step: seen.append((step, network is stage.network))
     fit(stage)
-    assert sum(losses[-20:]) < 0.5 * sum(losses[:20])
-    assert seen == [(200, False), (300, False)]
+    assert sum(losses[-50:]) < 0.5 * sum(losses[:50])
+    assert seen == [(600, False), (900, False)]
 
 
 def test_trained_needs_a_checkpoint_that_fits(tmp_path: Path) -> None:

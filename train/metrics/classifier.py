@@ -52,14 +52,24 @@ class ClipClassifier(nn.Module):
 
 
 def train_classifier(
-    clips: Clips, labels: int, folder: Path, *, seconds: float, seed: int, device: torch.device
+    clips: Clips,
+    labels: int,
+    folder: Path,
+    *,
+    seconds: float | None,
+    seed: int,
+    device: torch.device,
+    steps: int = 100_000,
 ) -> nn.Module:
-    """Train on the training split of labelled clips, with shifts and changes of brightness."""
+    """Train on the labelled clips of the training split, shifted at random.
+
+    Ends after `steps`, or after `seconds` where given, whichever comes first.
+    """
     torch.manual_seed(seed)
     network = ClipClassifier(labels).to(device)
     network(clips.frames(clips.batch(clips.train[:1], device)))  # shapes the last layer
     options = TrainingOptions(
-        seconds=seconds, batch=16, learning_rate=2e-3, warmup=20, decay=True, ema=0.98,
+        steps=steps, seconds=seconds, batch=16, learning_rate=2e-3, warmup=20, decay=True, ema=0.98,
         weight_decay=0.01, checkpoint_every=10_000, keep=1,
     )  # fmt: skip
     usable = clips.train[clips.label[clips.train] >= 0]
