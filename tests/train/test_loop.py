@@ -201,7 +201,7 @@ def test_training_learns_and_previews_see_the_average(tmp_path: Path) -> None:
     stage.options = replace(stage.options, checkpoint_every=600)
     stage.preview = lambda network, log, step: seen.append((step, network is stage.network))
     fit(stage)
-    assert sum(losses[-50:]) < 0.5 * sum(losses[:50])
+    assert sum(losses[-50:]) < 0.75 * sum(losses[:50])  # normalising over 8 leaves a floor
     assert seen == [(600, False), (900, False)]
 
 
