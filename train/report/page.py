@@ -46,7 +46,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); margin: 0 auto; 
   max-width: 72rem; }
 h1 { font-size: 1.6rem; margin: .5rem 0; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; }
 p { max-width: 46rem; margin: .4rem 0; } .soft { color: var(--soft); }
-img { max-width: 100%; display: block; } .wide { overflow-x: auto; } .wide img { max-width: none; }
+img { max-width: 100%; display: block; } .wide { overflow-x: auto; }
+.wide img { max-width: none; width: 100%; min-width: 40rem; }
 .cards { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }
 .card { border: 1px solid var(--line); border-radius: .5rem; overflow: hidden; }
 .card div { display: grid; grid-template-columns: 1fr 1fr; gap: 2px; }
