@@ -88,9 +88,13 @@ def print_run(
     _row(table, "subjects", _counts(facts["clips_by_subject"]))
     console.print(table)
     print_rejects(console, [Reject(**record) for record in facts["rejects"]])
-    console.print(Text(f"\nLook:  python -m preprocess inspect {facts['store']}"))
-    console.print(Text(f"Check: python -m preprocess verify {facts['store']} --root {root}"))
-    console.print(Text(f"Next:  python -m train vae --store {facts['store']}"))
+    following = (
+        f"\nLook:  python -m preprocess inspect {facts['store']}\n"
+        f"Check: python -m preprocess verify {facts['store']} --root {root}\n"
+        f"Next:  python -m train vae --store {facts['store']}"
+    )
+    # Commands are to be copied: a line broken at the terminal's width would not run.
+    console.print(Text(following), soft_wrap=True)
 
 
 def print_store(console: Console, facts: dict[str, Any]) -> None:
