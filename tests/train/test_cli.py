@@ -29,7 +29,9 @@ def test_training_leaves_all_its_parts(run: Path) -> None:
     statistics = json.loads((run / "statistics" / "config.json").read_text())
     assert len(statistics["mean"]) == len(statistics["std"]) == 6
     commands = [json.loads(line) for line in (run / "commands.jsonl").read_text().splitlines()]
-    assert [record["command"].split()[3] for record in commands] == ["vae", "encode", "diffusion"]
+    # Other tests score the same run, which is recorded behind these.
+    stages = [record["command"].split()[3] for record in commands[:3]]
+    assert stages == ["vae", "encode", "diffusion"]
     assert json.loads((run / "recipe.json").read_text())["denoiser"]["dim"] == 16
 
 
