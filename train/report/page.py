@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from shared.schema import StoreAttributes
+from shared.schema import CodecOptions, StoreAttributes
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,8 @@ def _codec(page: Page) -> str:
         "<h2>Motion vectors, residual, reconstruction</h2>"
         f"<p>Blocks of {options.block} pixels; each yellow dot is a block, its red line leads to"
         f" where its pixels come from in the {options.reference} frame. Below, the residual around"
-        " grey. First frame, vectors and residual together give back the clip bit for bit.</p>"
+        " grey. First frame, vectors and residual together give back the clip bit for bit."
+        f"{_beyond_the_paper(options)}</p>"
         '<div class="wide"><img src="pictures/vectors.png" alt="motion vectors"></div>'
         '<div class="wide"><img src="pictures/residual.png" alt="residuals"></div>'
         "<p>The same frames, real above; below restored from exact vectors and the residual"
@@ -173,6 +174,16 @@ def _codec(page: Page) -> str:
         f" block): {page.scores['psnr_reconstruction']:.1f} dB on test clips.</p>"
         '<div class="wide"><img src="pictures/reconstruction.png" alt="reconstruction"></div>'
     )
+
+
+def _beyond_the_paper(options: CodecOptions) -> str:
+    """Names the extraction's choices that are this project's own."""
+    own = []
+    if options.reference == "first":
+        own.append("every frame is predicted from the first one, not from the one before")
+    if options.motion_cost or options.zero_bias:
+        own.append("long vectors pay a cost, so that fields are regular")
+    return f" Not as in the paper: {'; '.join(own)}." if own else ""
 
 
 def _data(page: Page) -> str:
