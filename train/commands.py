@@ -17,7 +17,7 @@ from shared.console import EXIT_INTERRUPTED, console
 from shared.errors import UserError
 from shared.store import Store
 from train.evaluate import evaluate
-from train.generate import label_index, load_generator
+from train.generate import Generator, label_index, load_generator
 from train.images import load_first_frame
 from train.pictures import contact_sheet, enlarge, save_picture, save_video
 from train.recipe import Recipe
@@ -114,9 +114,7 @@ def evaluate_run(
     run: Path, store_path: Path, out: Path, seed: int, seconds: float, device: str
 ) -> None:
     """Score a run; writes OUT/scores.json and the generated clips."""
-    generator = load_generator(run, choose_device(device))
-    store = Store(store_path)
-    refuse_other_store({"store": generator.store.model_dump(mode="json")}, store, run)
+    generator, store = _load(run, store_path, device)
     with recorded(run):
         scores = evaluate(generator, store, out, seed=seed, classifier_seconds=seconds).scores
     for name, value in asdict(scores).items():
@@ -128,8 +126,13 @@ def evaluate_run(
 
 def report_run(run: Path, store_path: Path, out: Path, before: list[str], device: str) -> None:
     """Write OUT/index.html and its pictures from a run that was evaluated."""
-    generator = load_generator(run, choose_device(device))
-    store = Store(store_path)
-    refuse_other_store({"store": generator.store.model_dump(mode="json")}, store, run)
+    generator, store = _load(run, store_path, device)
     page = build_report(generator, store, run, run / EVALUATION, out, before)
     console.print(f"open {page}")
+
+
+def _load(run: Path, store_path: Path, device: str) -> tuple[Generator, Store]:
+    """A trained run and a store that belongs to it."""
+    generator, store = load_generator(run, choose_device(device)), Store(store_path)
+    refuse_other_store({"store": generator.store.model_dump(mode="json")}, store, run)
+    return generator, store

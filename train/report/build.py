@@ -12,7 +12,7 @@ import torch
 
 from shared.errors import UserError
 from shared.store import Store
-from train.data import ClipBatch, Clips
+from train.data import Clips
 from train.evaluate import reconstruct
 from train.generate import Generator
 from train.log import read_metrics
@@ -57,11 +57,10 @@ def build_report(
     """
     evaluated = _load_evaluation(evaluation)
     clips = Clips(store, generator.recipe.split)
-    batch = clips.batch(evaluated.indices, torch.device("cpu"))
-    real = clips.frames(batch).numpy()
+    real = clips.frames(clips.batch(evaluated.indices, torch.device("cpu"))).numpy()
     pictures = out / "pictures"
     _draw_data(clips, pictures)
-    _draw_codec(generator, batch, real, pictures)
+    _draw_codec(generator, clips, evaluated.indices, real, pictures)
     _draw_generated(evaluated, real, pictures)
     draw_curves({name: read_metrics(run / name) for name in _STAGES}, pictures / "curves.png")
     save_picture(out / "first_frame.png", real[0][0].transpose(1, 2, 0))
@@ -108,18 +107,21 @@ def _draw_data(clips: Clips, pictures: Path) -> None:
     save_picture(pictures / "data.png", contact_sheet(list(enlarge(frames, 2))))
 
 
-def _draw_codec(generator: Generator, batch: ClipBatch, real: np.ndarray, pictures: Path) -> None:
+def _draw_codec(
+    generator: Generator, clips: Clips, indices: np.ndarray, real: np.ndarray, pictures: Path
+) -> None:
     """Vectors, residuals and reconstruction of one real clip, the one that moves most."""
-    one = int(batch.motion.abs().float().mean(dim=(1, 2, 3, 4)).argmax())
+    all_motion = clips.read("motion", indices)
+    one = int(all_motion.abs().float().mean(dim=(1, 2, 3, 4)).argmax())
     options = generator.store.options
-    motion, residual = batch.motion[one].numpy(), batch.residual[one].numpy()
     picked = slice(2, None, 4)
+    alone = clips.batch(indices[one : one + 1], torch.device("cpu"))
+    motion, residual = alone.motion[0].numpy(), alone.residual[0].numpy()
     vectors = draw_vectors(real[one], motion, block=options.block)[picked]
     save_picture(pictures / "vectors.png", contact_sheet([vectors]))
     save_picture(
         pictures / "residual.png", contact_sheet([enlarge(grey_residual(residual), 4)[picked]])
     )
-    alone = ClipBatch(*(getattr(batch, n)[one : one + 1] for n in batch.__dataclass_fields__))
     restored = reconstruct(generator.space, alone)[0].numpy()
     rows = [enlarge(film[1:], 4)[picked] for film in (real[one], restored)]
     save_picture(pictures / "reconstruction.png", contact_sheet(rows))
