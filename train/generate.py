@@ -120,7 +120,7 @@ def load_generator(run: Path, device: torch.device) -> Generator:
     recipe = _recipe(config)
     space = load_space(store.options, run, device)
     refuse_other_autoencoder(config["autoencoder_hash"], space.autoencoder, run)
-    network = UNet3D(recipe.denoiser, space.channels, store.options.block, len(store.labels))
+    network = diffusion.build_denoiser(recipe, space, store)
     trained(folder, network).to(device)
     return Generator(store, space, network, _load_refiner(run, device), recipe, device)
 

@@ -25,6 +25,7 @@ from shared.errors import UserError
 from train import checkpoint
 from train.ema import Ema
 from train.log import RunLog
+from train.machine import autocast
 from train.optimisers import OptimiserName, make_optimisers
 from train.options import STRICT
 
@@ -195,9 +196,7 @@ class _Run:
         share = self._rate_share()
         for group in (g for o in self.optimisers.values() for g in o.param_groups):
             group["lr"] = share * group["full_rate"]
-        with torch.autocast(
-            self.stage.device.type, torch.bfloat16, enabled=self.stage.device.type == "cuda"
-        ):
+        with autocast(self.stage.device):
             losses = self.stage.loss(self.steps_done)
         if not bool(losses["loss"].isfinite()):
             raise UserError(

@@ -45,14 +45,21 @@ def make_optimisers(
 def hidden_weights(network: nn.Module) -> list[Tensor]:
     """Weights of linear and convolution layers, but for the network's own `input` and `output`.
 
-    Embeddings, norms, biases and transposed convolutions are not matrices from one hidden
-    activation to another in this sense.
+    Parts whose attribute `optimiser` is "adamw" are left out. Embeddings, norms, biases and
+    transposed convolutions are not matrices from one hidden activation to another in this sense.
     """
+    adamw_only = {
+        id(inner)
+        for module in network.modules()
+        if getattr(module, "optimiser", "") == "adamw"
+        for inner in module.modules()
+    }
     return [
         module.weight
         for name, module in network.named_modules()
         if isinstance(module, (nn.Linear, nn.Conv2d))
         and name.split(".")[0] not in ("input", "output")
+        and id(module) not in adamw_only
     ]
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from train.models.critic import PatchCritic
 from train.models.layers import zero_initialise
 from train.options import STRICT
 
@@ -24,6 +25,10 @@ class RefinerOptions:
     passes: int = 2
     unshuffle: int = 2
     """Pixels folded into channels before the first convolution."""
+    adversarial_weight: float = 0.0
+    """Of the critic's verdict, beside the absolute error; 0 trains without a critic."""
+    matching_weight: float = 0.0
+    """Of the distance between the critic's features of refined and of real frames."""
 
 
 class Refiner(nn.Module):
@@ -42,6 +47,7 @@ class Refiner(nn.Module):
         self.last = nn.Sequential(_Residual(width), nn.SiLU())
         self.output = nn.Conv2d(width, 3 * fold, 3, padding=1)
         zero_initialise(self.output)
+        self.critic = PatchCritic() if options.adversarial_weight else None
 
     def forward(self, estimate: Tensor, prediction: Tensor, first_frame: Tensor) -> list[Tensor]:
         """Estimates after each pass, the last one the best.

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from shared.errors import UserError
 from train.models.first_frame import FirstFrameEncoder
 from train.models.layers import zero_initialise
+from train.models.layout import LabelLayout
 from train.options import STRICT
 
 
@@ -40,6 +41,9 @@ class UNet3DOptions:
     context: int = 64
     """Channels of the first frame's features."""
     label_dim: int = 256
+    layout: int = 0
+    """Channels of a map over the clip that the label is turned into, see `models.layout`; 0: none.
+    An addition of ours."""
     temporal_conv: bool = False
     """A 3x1x1 convolution behind each residual block, besides attention over time."""
 
@@ -52,9 +56,17 @@ class UNet3D(nn.Module):
         channels: channels C of the target.
         block: pixels a grid cell covers = total stride of the first frame's encoder.
         labels: number of label texts; index `labels` is the null condition.
+        shape: (T, h, w) of the target, which only `options.layout` needs to know beforehand.
     """
 
-    def __init__(self, options: UNet3DOptions, channels: int, block: int, labels: int) -> None:
+    def __init__(
+        self,
+        options: UNet3DOptions,
+        channels: int,
+        block: int,
+        labels: int,
+        shape: tuple[int, int, int] = (0, 0, 0),
+    ) -> None:
         super().__init__()
         self.options = options
         widths = [options.dim * mult for mult in options.mults]
@@ -76,7 +88,10 @@ class UNet3D(nn.Module):
         self.frame = nn.Sequential(
             nn.Linear(options.dim, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         )
-        self.input = _conv(channels + options.context + 2, widths[0])
+        self.layout = (
+            LabelLayout(options.label_dim, options.layout, shape) if options.layout else None
+        )
+        self.input = _conv(channels + options.context + 2 + options.layout, widths[0])
         self.down = nn.ModuleList(
             _Level(options, before, width, embedding)
             for before, width in zip([widths[0], *widths[:-1]], widths, strict=True)
@@ -112,13 +127,18 @@ class UNet3D(nn.Module):
         """
         batch, _, time = noisy.shape[:3]
         self._check_grid(noisy)
-        context = torch.cat([self.first_frame(first_frame), _coordinates(noisy)], dim=1)
-        context = context[:, :, None].expand(-1, -1, time, -1, -1)
-        x = rearrange(torch.cat([noisy, context], dim=1), "b c t h w -> (b t) c h w")
+        x = torch.cat([noisy, *self._maps(noisy, label, first_frame)], dim=1)
+        x = rearrange(x, "b c t h w -> (b t) c h w")
         skip = x = self.input(x.contiguous(memory_format=torch.channels_last))
         x = self._levels(x, self._condition(t, label, time), time)
         x = self.output(torch.cat([x, skip], dim=1))
         return rearrange(x, "(b t) c h w -> b c t h w", b=batch)
+
+    def _maps(self, noisy: Tensor, label: Tensor, first_frame: Tensor) -> list[Tensor]:
+        """What is known of every cell, each of shape (B, C, T, h, w)."""
+        still = torch.cat([self.first_frame(first_frame), _coordinates(noisy)], dim=1)
+        maps = [still[:, :, None].expand(-1, -1, noisy.shape[2], -1, -1)]
+        return maps if self.layout is None else [*maps, self.layout(self.label(label))]
 
     def _levels(self, x: Tensor, condition: Tensor, time: int) -> Tensor:
         skips = []
@@ -233,12 +253,24 @@ class _Attention(nn.Module):
         qkv = rearrange(self.qkv(self.norm(x)), "n l (k m d) -> k n m l d", k=3, m=self.heads)
         query, key, value = qkv
         bias = self.bias(x.shape[1], x.dtype)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        attended = attention(query, key, value, bias)
         return self.output(rearrange(attended, "n m l d -> n l (m d)"))
 
     def bias(self, length: int, dtype: torch.dtype) -> Tensor | None:
         """Added to the attention logits, shape (heads, L, L), or nothing."""
         return None
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """Scaled dot-product attention over (N, heads, L, D), with a bias added to the logits.
+
+    On CPUs written out: for sequences as short as a grid row of blocks or a clip, PyTorch's fused
+    kernel is no faster there in float32 and takes several times as long in bfloat16.
+    """
+    if query.device.type != "cpu":
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    return (logits if bias is None else logits + bias).softmax(-1).to(value.dtype) @ value
 
 
 class _TemporalAttention(_Attention):

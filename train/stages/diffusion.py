@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shared.schema import StoreAttributes
 from shared.store import Store
 from train.data import normalise_frame
 from train.denoise import diffusion_loss, guided
@@ -18,6 +19,7 @@ from train.models.unet3d import UNet3D
 from train.pictures import contact_sheet
 from train.recipe import Recipe
 from train.samplers import sample
+from train.spaces.codec import CodecSpace
 from train.stages.encode import EncodedClips, load_encoded
 
 FOLDER = "diffusion"
@@ -32,7 +34,7 @@ def train_diffusion(recipe: Recipe, store: Store, run: Path, device: torch.devic
     """Train, or go on training, RUN/diffusion."""
     encoded = load_encoded(recipe, store, run, device)
     torch.manual_seed(recipe.seed)
-    network = build_denoiser(recipe, encoded.space.channels, store).to(device)
+    network = build_denoiser(recipe, encoded.space, store.attributes).to(device)
     options = recipe.diffusion_training
 
     def loss(step: int) -> dict[str, Tensor]:
@@ -65,9 +67,11 @@ def train_diffusion(recipe: Recipe, store: Store, run: Path, device: torch.devic
     fit(stage)
 
 
-def build_denoiser(recipe: Recipe, channels: int, store: Store) -> UNet3D:
-    """An untrained U-Net for a store's grid and labels."""
-    return UNet3D(recipe.denoiser, channels, store.options.block, len(store.attributes.labels))
+def build_denoiser(recipe: Recipe, space: CodecSpace, store: StoreAttributes) -> UNet3D:
+    """An untrained U-Net for a space's targets and a store's labels."""
+    channels, time, height, width = space.shape
+    shape = (time, height, width)
+    return UNet3D(recipe.denoiser, channels, space.options.block, len(store.labels), shape)
 
 
 def conditions(

@@ -18,6 +18,7 @@ from shared.store import Store
 from train.data import normalise_frame
 from train.denoise import denoised_again, guided
 from train.loop import Stage, batch_at, fit, generator_for, trained
+from train.models.critic import adversarial_losses
 from train.models.refiner import Refiner
 from train.recipe import Recipe
 from train.stages.diffusion import FOLDER as DIFFUSION
@@ -50,7 +51,7 @@ def train_refiner(recipe: Recipe, store: Store, run: Path, device: torch.device)
         )
         return
     encoded = load_encoded(recipe, store, run, device)
-    denoiser = build_denoiser(recipe, encoded.space.channels, store)
+    denoiser = build_denoiser(recipe, encoded.space, store.attributes)
     trained(run / DIFFUSION, denoiser).to(device)
     pool, imperfect = _imperfect_pool(recipe, encoded, denoiser, device)
     torch.manual_seed(recipe.seed)
@@ -115,4 +116,17 @@ def _refining_loss(
     passes = refiner(estimate, prediction, normalise_frame(batch.first_frame))
     errors = [(result - truth).abs().mean() for result in passes]
     before = (estimate - truth).abs().mean()
-    return {"loss": torch.stack(errors).sum(), "l1": errors[-1].detach(), "l1_before": before}
+    losses = {"loss": torch.stack(errors).sum(), "l1": errors[-1].detach(), "l1_before": before}
+    if refiner.critic is None:
+        return losses
+    first = normalise_frame(batch.first_frame)
+    for_critic, verdict, matching = adversarial_losses(refiner.critic, passes[-1], truth, first)
+    options = refiner.options
+    total = losses["loss"] + options.adversarial_weight * verdict
+    total = total + options.matching_weight * matching + for_critic
+    return losses | {
+        "loss": total,
+        "critic": for_critic.detach(),
+        "verdict": verdict.detach(),
+        "matching": matching.detach(),
+    }

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from train.models.critic import PatchCritic, adversarial_losses
+from train.optimisers import hidden_weights
+
+
+def critic() -> PatchCritic:
+    torch.manual_seed(0)
+    return PatchCritic(width=8)
+
+
+def frames(seed: int, time: int = 5) -> Tensor:
+    return torch.rand(2, time, 3, 32, 32, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@pytest.mark.parametrize("time", [3, 5])
+def test_it_judges_every_run_of_three_frames(time: int) -> None:
+    *features, verdict = critic()(frames(0, time), frames(1)[:, 0])
+    assert verdict.shape == (2 * (time - 2), 1, 4, 4)
+    assert len(features) == 3
+
+
+def test_a_verdict_is_about_three_neighbours_and_the_first_frame() -> None:
+    net, clip, first = critic().eval(), frames(0), frames(1)[:, 0]
+    before = net(clip, first)[-1].unflatten(0, (2, 3))
+    changed = clip.clone()
+    changed[:, 0] *= -1
+    change = (net(changed, first)[-1].unflatten(0, (2, 3)) - before).abs().amax(dim=(0, 2, 3, 4))
+    assert change[0] > 1e-4
+    assert change[1:].max() == 0
+    assert (net(clip, -first)[-1].unflatten(0, (2, 3)) - before).abs().min() > 0
+
+
+def test_each_loss_moves_its_own_network_alone() -> None:
+    net, refined = critic(), frames(0).requires_grad_()
+    for_critic, verdict, matching = adversarial_losses(net, refined, frames(1), frames(2)[:, 0])
+    for_critic.backward(retain_graph=True)
+    assert refined.grad is None
+    # At the start the hinge pulls the last bias up and down alike.
+    moved = {name: p.grad for name, p in net.named_parameters() if name != "verdict.bias"}
+    assert all(grad is not None and grad.abs().sum() > 0 for grad in moved.values())
+    net.zero_grad(set_to_none=True)
+    (verdict + matching).backward()
+    assert refined.grad is not None and refined.grad.abs().sum() > 0
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_it_learns_to_tell_smears_from_edges() -> None:
+    net, sharp = critic(), frames(0).round()
+    smeared = sharp.flatten(0, 1)
+    smeared = nn.functional.avg_pool2d(smeared, 5, 1, 2).unflatten(0, sharp.shape[:2])
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    for _ in range(30):
+        loss, _, _ = adversarial_losses(net, smeared, sharp, sharp[:, 0])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    real, fake = (net(clip, sharp[:, 0])[-1].mean() for clip in (sharp, smeared))
+    assert real > fake + 0.5
+
+
+def test_muon_leaves_it_alone() -> None:
+    assert hidden_weights(nn.Sequential(nn.Linear(4, 4), critic())) != []
+    assert hidden_weights(critic()) == []

@@ -1,0 +1,76 @@
+"""A critic of short runs of frames: a patch discriminator (Isola et al. 2017, pix2pix).
+
+Absolute error alone rewards a smear wherever a limb may be in one of two places. The critic tells
+refined frames from real ones patch by patch, three neighbouring frames at a time beside the first
+frame, so that smears and flicker both give themselves away.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+_RUN = 3
+"""Neighbouring frames that are judged together."""
+
+
+class PatchCritic(nn.Module):
+    """Four strided or plain convolutions; each output judges a patch of about 30 pixels."""
+
+    optimiser = "adamw"
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        widths = (width, 2 * width, 4 * width)
+        self.layers = nn.ModuleList(
+            nn.utils.parametrizations.spectral_norm(nn.Conv2d(before, after, 4, 2, 1))
+            for before, after in zip((3 * (_RUN + 1), *widths[:-1]), widths, strict=True)
+        )
+        self.verdict = nn.Conv2d(widths[-1], 1, 3, padding=1)
+
+    def forward(self, frames: Tensor, first_frame: Tensor) -> list[Tensor]:
+        """Features of each layer and, last, the verdicts: high where a patch looks real.
+
+        Args:
+            frames: in [-1, 1], shape (B, T, 3, H, W), T at least 3.
+            first_frame: likewise, shape (B, 3, H, W).
+        """
+        runs = torch.cat([frames[:, i : i - _RUN + 1 or None] for i in range(_RUN)], dim=2)
+        first = first_frame[:, None].expand(-1, runs.shape[1], -1, -1, -1)
+        x = torch.cat([runs, first], dim=2).flatten(0, 1)
+        outputs = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x.contiguous(memory_format=torch.channels_last)), 0.2)
+            outputs.append(x)
+        return [*outputs, self.verdict(x)]
+
+
+def adversarial_losses(
+    critic: PatchCritic, refined: Tensor, truth: Tensor, first_frame: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the critic learns from, what the refining network learns from it, and feature matching.
+
+    Hinge losses (Lim and Ye 2017), and the distance between the critic's features of refined and
+    real frames (Wang et al. 2018, pix2pixHD). Each moves its own network alone, so that one
+    backward pass serves both.
+
+    Args:
+        critic: see `PatchCritic`.
+        refined: in [-1, 1], shape (B, T, 3, H, W); carries gradients.
+        truth: the real frames, likewise.
+        first_frame: shape (B, 3, H, W).
+
+    Returns:
+        Three scalars.
+    """
+    *_, real = critic(truth, first_frame)
+    *_, fake = critic(refined.detach(), first_frame)
+    for_critic = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    frozen = {name: weight.detach() for name, weight in critic.named_parameters()}
+    *seen, verdict = functional_call(critic, frozen, (refined, first_frame))
+    with torch.no_grad():
+        *wanted, _ = critic(truth, first_frame)
+    matching = torch.stack([(a - b).abs().mean() for a, b in zip(seen, wanted, strict=True)]).mean()
+    return for_critic, -verdict.mean(), matching
