@@ -33,7 +33,7 @@ def test_pixels_and_indices_are_right(lossless: Path) -> None:
 def test_both_roads_give_the_same_pixels(lossless: Path, folder: Path, size: int) -> None:
     for path in (lossless, *folder.glob("wave/*")):
         frames = [frame for _, frame in decode(path, range(8), size)]
-        again = [frame for frame, _ in zip(recheck_frames(path, size), range(8), strict=False)]
+        again = [frame for (_, frame), _ in zip(recheck_frames(path, size), range(8), strict=False)]
         assert np.array_equal(np.stack(frames), np.stack(again))
         assert frames[0].shape == (3, size, size)
 
