@@ -137,7 +137,7 @@ class CleanFrames:
         cut = [reason for _, reason in self.breaks if reason.startswith(CUT)]
         damage = [f"damaged after frame {at}: {reason}" for at, reason in self.breaks]
         damage = [line for line in damage if CUT not in line]
-        more = f", and {len(damage) - 1} times more" if len(damage) > 1 else ""
+        more = f", and {len(damage) - 1} more" if len(damage) > 1 else ""
         return "; ".join(cut[:1] + [line + more for line in damage[:1]])
 
     def _break(self, reason: str) -> None:

@@ -88,7 +88,7 @@ def complaints() -> Iterator[list[str]]:
         finally:
             av.logging.set_level(before[0])
             av.logging.set_skip_repeated(before[1])
-        heard += [text.strip() for _, _, text in lines]
+        heard += [text.strip().rstrip(".") for _, _, text in lines]
 
 
 def read_packets(container: InputContainer, stream: VideoStream) -> Iterator[tuple[Packet, str]]:

@@ -70,7 +70,7 @@ def _look(container: InputContainer, stream: VideoStream, size: int) -> Probe | 
 
 def _refuse_size(width: int, height: int, size: int) -> str:
     if width <= 0 or height <= 0:
-        return "the container states no frame size"
+        return "its header states no frame size that can be decoded"
     if width * height > MAX_PIXELS:
         return f"frames of {width}x{height}; at most {MAX_PIXELS} pixels are decoded"
     scaled = fit(width, height, size)
