@@ -26,6 +26,7 @@ from preprocess.media import (
     is_shown,
     make_strict,
     open_container,
+    packet_damage,
     read_packets,
     video_stream,
 )
@@ -124,8 +125,9 @@ class CleanFrames:
                 self._break(lost)
             if position == 0 and not packet.is_keyframe:
                 self._break("it does not begin with a key frame")
-            if packet.is_corrupt:
-                self._break("a packet is damaged")
+            damage = packet_damage(packet, self._stream)
+            if damage:
+                self._break(damage)
             elif self._sound or self._restart(packet, position):
                 for frame in self._decode(packet):
                     yield self._index, frame

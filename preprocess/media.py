@@ -34,6 +34,12 @@ CUT = "cut short"
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"uuid")
 """Top-level boxes of MP4 and QuickTime files whose stated size is believed."""
 
+_HOLE = bytes(64)
+"""Zeros for which no entropy coder is to blame."""
+
+_STUFFED = ("mpeg1video", "mpeg2video")
+"""Codecs that may fill up a constant bit rate with zeros."""
+
 _log = threading.RLock()
 
 
@@ -115,6 +121,16 @@ def read_packets(container: InputContainer, stream: VideoStream) -> Iterator[tup
             found += 1
             yield packet, lost
             lost = ""
+
+
+def packet_damage(packet: Packet, stream: VideoStream) -> str:
+    """What is wrong with a packet, as far as shows without decoding; empty: nothing."""
+    if packet.is_corrupt:
+        return "a packet is damaged"
+    codec = stream.codec_context.codec
+    if codec.lossy and codec.name not in _STUFFED and _HOLE in bytes(packet).rstrip(b"\0"):
+        return "a packet has a hole of zeros"
+    return ""
 
 
 def is_shown(packet: Packet) -> bool:

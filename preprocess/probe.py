@@ -16,6 +16,7 @@ from preprocess.media import (
     is_shown,
     message,
     open_container,
+    packet_damage,
     read_packets,
     video_stream,
 )
@@ -55,12 +56,11 @@ def _look(container: InputContainer, stream: VideoStream, size: int) -> Probe | 
     refusal = _refuse_size(width, height, size)
     if refusal:
         return refusal
-    frames, damage = 0, []
+    frames, damage = 0, list[str]()
     for packet, lost in read_packets(container, stream):
         if packet.has_sidedata("encryption_info"):
             return "encrypted"
-        damage += [lost] if lost else []
-        damage += ["a packet is damaged"] if packet.is_corrupt else []
+        damage += [reason for reason in (lost, packet_damage(packet, stream)) if reason]
         frames += is_shown(packet)
     damage.sort(key=lambda reason: not reason.startswith(CUT))
     if not frames:

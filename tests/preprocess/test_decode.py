@@ -165,6 +165,30 @@ def test_whatever_happens_no_wrong_frame_is_given_out(
             assert originals[given[index]] == originals[given[index - 1]] + 1
 
 
+@pytest.mark.parametrize(("container", "codec"), [("webm", "libvpx"), ("mp4", "libx265")])
+def test_a_hole_of_zeros_is_noticed_where_decoders_do_not(
+    container: str, codec: str, tmp_path: Path
+) -> None:
+    """Arithmetic coding makes a frame of almost anything; but it never writes so many zeros."""
+    path = tmp_path / f"v.{container}"
+    noise = np.random.default_rng(0).integers(0, 12, (24, 64, 64, 3), dtype=np.uint8)
+    options = {"x265-params": "log-level=0"} if codec == "libx265" else None
+    write_video(path, moving_square(24, 64, 64) + noise, codec=codec, gop=8, options=options)
+    whole, _ = frames_of(path, 24)
+    packet = max(packets(path)[9:14], key=lambda packet: packet.size)
+    assert packet.pos is not None
+    content = bytearray(path.read_bytes())
+    hole = slice(packet.pos + packet.size // 3, packet.pos + packet.size // 3 + 100)
+    content[hole] = bytes(100)
+    path.write_bytes(content)
+    given, error = frames_of(path, 24)
+    assert "hole of zeros" in str(error)
+    assert given.items() < whole.items()
+    found = probe(path, 24)
+    assert isinstance(found, Probe)
+    assert "hole of zeros" in found.damage
+
+
 def test_frames_may_change_their_size(tmp_path: Path) -> None:
     """Each is scaled by itself, by both roads."""
     small = write_video(tmp_path / "s.avi", moving_square(6, 32, 48), codec="mjpeg",
