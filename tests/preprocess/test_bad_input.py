@@ -192,7 +192,7 @@ def test_bad_files(name: str, extracted: Extracted) -> None:
     assert not [other for other in rejected if other not in BAD]
 
 
-@pytest.mark.parametrize("kind", ["clips", "bad"])
+@pytest.mark.parametrize("kind", [pytest.param("clips", marks=pytest.mark.slow), "bad"])
 def test_verify_agrees(kind: str, extracted: Extracted, real_clips: Path) -> None:
     store, _ = extracted(kind)
     findings = verify_store(store.path, real_clips / kind, 2, Progress())
