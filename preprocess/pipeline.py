@@ -14,16 +14,17 @@ from preprocess.discover import Discovery, discover
 from preprocess.executor import run_tasks
 from preprocess.extract import PartitionTask, extract_partition
 from preprocess.finalise import finalise, no_clips
+from preprocess.lock import hold
 from preprocess.motion import search
 from preprocess.plan import Plan, make_plan
 from preprocess.probe import probe_many
 from preprocess.resume import is_complete
 from preprocess.videos import Probe, Reject, Video
-from shared.console import Progress
+from shared.console import Progress, errors
 from shared.errors import UserError
 from shared.manifest import Manifest
 from shared.schema import CodecOptions, StoreAttributes
-from shared.store import Marker, create_store, read_marker
+from shared.store import Marker, create_store, read_marker, remove_leftovers
 
 _PROBES_A_TASK = 64
 
@@ -85,11 +86,11 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
     if not plan.clips:
         raise no_clips([*earlier, *plan.rejects])
     attributes = plan_attributes(extraction, discovery, plan)
-    if is_complete(extraction.store, attributes):
-        return Outcome(len(videos), 0, 0.0, already_complete=True)
+    # Asked before locking, so that a finished store may lie where nothing can be written.
+    complete = is_complete(extraction.store, attributes)
     start = time.perf_counter()
-    made = _extract_all(extraction, attributes, plan, earlier, progress)
-    return Outcome(len(videos), made, time.perf_counter() - start, already_complete=False)
+    made = 0 if complete else _extract_all(extraction, attributes, plan, earlier, progress)
+    return Outcome(len(videos), made, time.perf_counter() - start, complete)
 
 
 def plan_attributes(extraction: Extraction, discovery: Discovery, plan: Plan) -> StoreAttributes:
@@ -149,20 +150,36 @@ def _extract_all(
 ) -> int:
     store = extraction.store
     try:
-        create_store(store, attributes)
-        done = [read_marker(store, p) for p in range(attributes.partitions)]
-        tasks = [
-            PartitionTask(
-                str(store.absolute()), str(extraction.root.absolute()), p, clips, attributes
-            )
-            for p, clips in enumerate(plan.partitions())
-            if done[p] is None
-        ]
-        made = _run_partitions(tasks, len(plan.clips), extraction.workers, progress)
-        markers = {m.partition: m for m in [*made, *done] if m is not None}
-        finalise(store, plan, earlier, [markers[p] for p in sorted(markers)])
+        with hold(store) as held:
+            if is_complete(store, attributes):  # by now
+                return 0
+            if held:
+                remove_leftovers(store)
+            else:
+                errors.print(f"{store}: no locks here; do not run the same command twice at once")
+            return _fill_store(extraction, attributes, plan, earlier, progress)
     except OSError as error:
         raise _unwritable(store, error) from error
+
+
+def _fill_store(
+    extraction: Extraction,
+    attributes: StoreAttributes,
+    plan: Plan,
+    earlier: Sequence[Reject],
+    progress: Progress,
+) -> int:
+    store = extraction.store
+    create_store(store, attributes)
+    done = [read_marker(store, p) for p in range(attributes.partitions)]
+    tasks = [
+        PartitionTask(str(store.absolute()), str(extraction.root.absolute()), p, clips, attributes)
+        for p, clips in enumerate(plan.partitions())
+        if done[p] is None
+    ]
+    made = _run_partitions(tasks, len(plan.clips), extraction.workers, progress)
+    markers = {m.partition: m for m in [*made, *done] if m is not None}
+    finalise(store, plan, earlier, [markers[p] for p in sorted(markers)])
     return sum(marker.valid for marker in made)
 
 

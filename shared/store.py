@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -36,6 +37,8 @@ ATTRIBUTE = "dvdm"
 MARKERS = "partitions"
 REJECTED = "rejected.jsonl"
 _METADATA = "zarr.json"
+# Names of what is being written, in front of random letters.
+_NEW, _PARTITION = ".new-", ".partition"
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,32 @@ def create_store(path: Path, attributes: StoreAttributes) -> None:
     if (path / _METADATA).exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}{_NEW}", dir=path.parent))
     try:
         _create_arrays(scratch, attributes)
         (scratch / MARKERS).mkdir()
         scratch.chmod(0o755)
+        for written in scratch.rglob("*"):
+            _sync(written)
         scratch.rename(path)
+        _sync(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what runs that were killed left half written; only while no other run is at work."""
+    absolute = path.absolute()
+    new = re.compile(re.escape(f".{absolute.name}{_NEW}") + r"\w{8}")
+    for left in [*absolute.parent.iterdir()]:
+        if new.fullmatch(left.name):
+            shutil.rmtree(left)
+    half_written = (f"{_PARTITION}*", f".{REJECTED}", f".{_METADATA}.*", f"{MARKERS}/.*")
+    for left in [left for pattern in half_written for left in path.glob(pattern)]:
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 def read_attributes(path: Path) -> StoreAttributes:
@@ -106,7 +127,7 @@ def write_partition(
     if clips != min(attributes.shard_clips, attributes.clips - start):
         raise ValueError(f"partition {partition} has {clips} clips, not a whole shard")
     # Hidden and inside the store: same file system, so that the renames are atomic.
-    scratch = Path(tempfile.mkdtemp(prefix=f".partition{partition:05d}-", dir=path))
+    scratch = Path(tempfile.mkdtemp(prefix=f"{_PARTITION}{partition:05d}-", dir=path))
     try:
         # Opened again by name, an array would forget that empty chunks are to be written.
         for name, target in _create_arrays(scratch, attributes).items():
@@ -115,7 +136,9 @@ def write_partition(
         for chunk in _partition_files(partition):
             (path / chunk).parent.mkdir(parents=True, exist_ok=True)
             files[chunk] = checksum(scratch / chunk)
+            _sync(scratch / chunk)
             (scratch / chunk).replace(path / chunk)
+            _sync((path / chunk).parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     marker = Marker(partition, files, int(arrays["valid"].sum()), rejects)
@@ -127,8 +150,8 @@ def read_marker(path: Path, partition: int) -> Marker | None:
     """The marker of a partition, or None while it is not done."""
     try:
         return Marker(**json.loads(_marker_path(path, partition).read_text()))
-    except FileNotFoundError:
-        return None
+    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        return None  # not there, or not whole: the partition is made again
 
 
 def seal_store(path: Path) -> list[Marker]:
@@ -148,7 +171,7 @@ def seal_store(path: Path) -> list[Marker]:
             f"{path} lacks {len(missing)} of {attributes.partitions} partitions"
             f" ({_few(missing)}); run the same command again to make them"
         )
-    for stale in path.glob(".partition*"):
+    for stale in path.glob(f"{_PARTITION}*"):
         shutil.rmtree(stale)
     metadata = json.loads((path / _METADATA).read_text())
     metadata["attributes"][ATTRIBUTE]["sealed"] = True
@@ -281,7 +304,18 @@ def _marker_path(path: Path, partition: int) -> Path:
 def _write_json(path: Path, content: Any) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     scratch.write_text(json.dumps(content, indent=1, ensure_ascii=False))
+    _sync(scratch)
     scratch.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Have a file or folder on disk: after a power cut, a marker must not stand for less."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _few(items: list[Any], count: int = 3) -> str:
