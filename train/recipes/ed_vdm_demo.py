@@ -29,7 +29,7 @@ _SHORT = TrainingOptions(
 RECIPE = Recipe(
     name="ed_vdm_demo",
     autoencoder=BlockAutoencoderOptions(latent_channels=8),
-    autoencoder_training=replace(_SHORT, optimiser="adamw", seconds=12, batch=16),
+    autoencoder_training=replace(_SHORT, optimiser="adamw", seconds=20, batch=16),
     denoiser=UNet3DOptions(
         dim=64, mults=(1, 2), blocks=1, heads=4, context=32, label_dim=64, layout=16
     ),
