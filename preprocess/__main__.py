@@ -6,14 +6,21 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from shared.console import EXIT_INTERRUPTED, run_command
 from shared.errors import UserError
+
+if TYPE_CHECKING:
+    from preprocess.executor import Machines
+    from preprocess.fill import Filled
+    from shared.paths import Location
 
 app = typer.Typer(
     name="preprocess",
@@ -28,6 +35,35 @@ Workers = Annotated[
 ]
 
 
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="tcp://HOST:PORT",
+        help="Use the workers of this Dask scheduler; root and store must be visible to them.",
+    ),
+]
+Block = Annotated[
+    int | None, typer.Option(help="Block size, pixels: 4, 8, 16 or 32.  [default: 16]")
+]
+SearchRange = Annotated[
+    int | None, typer.Option(help="Largest vector component, pixels.  [default: 16]")
+]
+ReferenceFrame = Annotated[
+    str | None,
+    typer.Option(
+        metavar="previous|first", help="Frame that vectors point into.  [default: previous]"
+    ),
+]
+ZeroBias = Annotated[
+    float | None,
+    typer.Option(help="SAD per pixel that a vector other than zero must save.  [default: 0]"),
+]
+MotionCost = Annotated[
+    float | None,
+    typer.Option(help="SAD per pixel added for each pixel of vector length.  [default: 0]"),
+]
+
+
 @app.command()
 def run(
     dataset: Annotated[str, typer.Argument(help="Name of a manifest: gestures, natops, folder.")],
@@ -35,7 +71,7 @@ def run(
         Path | None, typer.Option(help="Where the videos lie.  [default: data/DATASET]")
     ] = None,
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="The store to make.  [default: stores/DATASET with -OPTIONVALUE for each option"
             " given here that is not its default, in the order size, frames, stride, block, range,"
@@ -55,27 +91,13 @@ def run(
             " folder 1]"
         ),
     ] = None,
-    block: Annotated[
-        int | None, typer.Option(help="Block size, pixels: 4, 8, 16 or 32.  [default: 16]")
-    ] = None,
-    search_range: Annotated[
-        int | None, typer.Option(help="Largest vector component, pixels.  [default: 16]")
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            metavar="previous|first", help="Frame that vectors point into.  [default: previous]"
-        ),
-    ] = None,
-    zero_bias: Annotated[
-        float | None,
-        typer.Option(help="SAD per pixel that a vector other than zero must save.  [default: 0]"),
-    ] = None,
-    motion_cost: Annotated[
-        float | None,
-        typer.Option(help="SAD per pixel added for each pixel of vector length.  [default: 0]"),
-    ] = None,
+    block: Block = None,
+    search_range: SearchRange = None,
+    reference: ReferenceFrame = None,
+    zero_bias: ZeroBias = None,
+    motion_cost: MotionCost = None,
     workers: Workers = None,
+    scheduler: Scheduler = None,
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="Use so many videos only, spread evenly over the data set."),
@@ -96,18 +118,53 @@ def run(
         "zero_bias": zero_bias,
         "motion_cost": motion_cost,
     }
-    _run(dataset, root, out, given, workers or _cpus(), limit)
+    _run(dataset, root, out, given, _machines(workers, scheduler), limit)
+
+
+@app.command()
+def reblock(
+    store: Annotated[str, typer.Argument(help="A sealed store.")],
+    block: Block = None,
+    search_range: SearchRange = None,
+    reference: ReferenceFrame = None,
+    method: Annotated[str | None, typer.Option(help="Search method.")] = None,
+    zero_bias: ZeroBias = None,
+    motion_cost: MotionCost = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="The store to make.  [default: STORE with -OPTIONVALUE for each option that"
+            " changes: stores/gestures-block8]"
+        ),
+    ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+) -> None:
+    """Make a store with other search options from a store alone, without its videos.
+
+    The result is the store that `run` would make from the videos with those options, byte for
+    byte. Options that are not given stay as they are in STORE.
+    """
+    given = {
+        "block": block,
+        "search_range": search_range,
+        "reference": reference,
+        "method": method,
+        "zero_bias": zero_bias,
+        "motion_cost": motion_cost,
+    }
+    _reblock(store, out, given, _machines(workers, scheduler))
 
 
 @app.command()
 def inspect(
-    store: Annotated[Path, typer.Argument(help="A store.")],
+    store: Annotated[str, typer.Argument(help="A store.")],
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Show what a store holds, how it was made, and what was rejected."""
     from preprocess.report import describe, print_store
 
-    facts = describe(store)
+    facts = describe(_reachable(store))
     if as_json:
         sys.stdout.write(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     else:
@@ -116,7 +173,7 @@ def inspect(
 
 @app.command()
 def verify(
-    store: Annotated[Path, typer.Argument(help="A sealed store.")],
+    store: Annotated[str, typer.Argument(help="A sealed store.")],
     root: Annotated[
         Path | None, typer.Option(help="Where its videos lie.  [default: data/DATASET]")
     ] = None,
@@ -128,7 +185,7 @@ def verify(
     from preprocess.verify import print_findings, verify_store
     from shared.console import Progress
 
-    findings = verify_store(store, root, sample, Progress())
+    findings = verify_store(_reachable(store), root, sample, Progress())
     print_findings(Console(), findings)
     if findings.wrong:
         raise typer.Exit(1)
@@ -180,9 +237,9 @@ def main() -> None:
 def _run(
     dataset: str,
     root: Path | None,
-    out: Path | None,
+    out: str | None,
     given: dict[str, Any],
-    workers: int,
+    machines: Machines,
     limit: int | None,
 ) -> None:
     from preprocess.options import codec_options, default_store
@@ -193,27 +250,69 @@ def _run(
     if root is None and dataset == "folder":
         raise UserError("folder: say where your videos lie with --root DIR")
     root = root or Path("data", dataset)
-    store = out or default_store(manifest, given, limit)
+    store = _reachable(out) if out else default_store(manifest, given, limit)
 
     from preprocess.pipeline import Extraction
     from preprocess.pipeline import run as run_extraction
     from preprocess.render import ensure_rendered
-    from preprocess.report import describe, print_run
     from shared.console import Progress
 
     progress = Progress()
-    try:
+    with _interruptible():
         if dataset == "gestures":
-            ensure_rendered(root, workers, progress)
-        extraction = Extraction(manifest, root, store, options, workers, limit)
+            ensure_rendered(root, machines.workers, progress)
+        extraction = Extraction(manifest, root, store, options, machines, limit)
         outcome = run_extraction(extraction, progress)
+    _summary(store, outcome.filled, ("videos", f"{outcome.videos} in {root}"), f"--root {root}")
+
+
+def _reblock(name: str, out: str | None, given: dict[str, Any], machines: Machines) -> None:
+    from preprocess.reblock import default_store, reblock
+    from shared.console import Progress
+    from shared.store import read_attributes
+
+    source = _reachable(name)
+    before = read_attributes(source).options
+    store = _reachable(out) if out else default_store(source, before, given)
+    with _interruptible():
+        filled = reblock(source, store, given, machines, Progress())
+    _summary(store, filled, ("from", str(source)), "--root DIR")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted; run the same command again to continue.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _summary(store: Location, filled: Filled | None, origin: tuple[str, str], check: str) -> None:
+    """What was made; `filled` is None where there was nothing left to do."""
+    from preprocess.report import describe, print_made
+
     console = Console()
-    if outcome.already_complete:
+    if filled is None:
         console.print(f"{store} is complete already; nothing to do", markup=False, highlight=False)
-    print_run(console, describe(store), root, outcome.videos, outcome.clips_a_second)
+    rate = filled.clips_a_second if filled else 0.0
+    print_made(console, describe(store), origin, check, rate)
+
+
+def _reachable(text: str) -> Location:
+    from shared.paths import location, require_reachable
+
+    place = location(text)
+    require_reachable(place)
+    return place
+
+
+def _machines(workers: int | None, scheduler: str | None) -> Machines:
+    from preprocess.executor import Machines
+
+    if workers and scheduler:
+        raise UserError("--workers is for this machine; with --scheduler its own workers are used")
+    return Machines(workers or _cpus(), scheduler)
 
 
 def _cpus() -> int:

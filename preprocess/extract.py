@@ -16,6 +16,7 @@ from preprocess.plan import Clip
 from preprocess.probe import message
 from preprocess.videos import Reject
 from shared.conventions import NO_INDEX
+from shared.paths import location
 from shared.schema import ARRAYS, CodecOptions, StoreAttributes
 from shared.store import Marker, read_marker, write_partition
 
@@ -39,7 +40,7 @@ def extract_partition(task: PartitionTask) -> Marker:
     A video that fails makes its remaining clips invalid and is recorded with the reason; the
     rest of the partition goes on.
     """
-    store = Path(task.store)
+    store = location(task.store)
     done = read_marker(store, task.partition)
     if done is not None:
         return done

@@ -34,11 +34,16 @@ def codec_options(manifest: Manifest, given: dict[str, Any]) -> CodecOptions:
     Raises:
         UserError: a value is not allowed; the message names flag, value and what is allowed.
     """
-    values = {**_defaults(manifest), **_stated(given)}
-    try:
-        return CodecOptions.model_validate(values)
-    except ValidationError as error:
-        raise UserError("\n".join(map(_explain, error.errors()))) from None
+    return _checked({**_defaults(manifest), **_stated(given)})
+
+
+def change_options(options: CodecOptions, given: dict[str, Any]) -> CodecOptions:
+    """Options with those given in place of their own.
+
+    Raises:
+        UserError: a value is not allowed; the message names flag, value and what is allowed.
+    """
+    return _checked({**options.model_dump(), **_stated(given)})
 
 
 def default_store(manifest: Manifest, given: dict[str, Any], limit: int | None) -> Path:
@@ -51,6 +56,13 @@ def default_store(manifest: Manifest, given: dict[str, Any], limit: int | None) 
             parts.append(f"{SUFFIXES[name]}{value:g}" if name != "reference" else _reference(value))
     parts += [f"limit{limit}"] if limit is not None else []
     return Path("stores", "-".join(parts))
+
+
+def _checked(values: dict[str, Any]) -> CodecOptions:
+    try:
+        return CodecOptions.model_validate(values)
+    except ValidationError as error:
+        raise UserError("\n".join(map(_explain, error.errors()))) from None
 
 
 def _reference(value: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from preprocess.discover import Discovery, discover
-from preprocess.executor import run_tasks
+from preprocess.executor import Machines, run_tasks
 from preprocess.extract import PartitionTask, extract_partition
-from preprocess.finalise import finalise, no_clips
-from preprocess.motion import search
+from preprocess.fill import Filled, Work, fill_store
+from preprocess.finalise import gather_rejects, no_clips
 from preprocess.plan import Plan, make_plan
 from preprocess.probe import probe_many
 from preprocess.resume import is_complete
@@ -22,8 +20,8 @@ from preprocess.videos import Probe, Reject, Video
 from shared.console import Progress
 from shared.errors import UserError
 from shared.manifest import Manifest
+from shared.paths import Location
 from shared.schema import CodecOptions, StoreAttributes
-from shared.store import Marker, create_store, read_marker
 
 _PROBES_A_TASK = 64
 
@@ -37,15 +35,15 @@ class Extraction:
         root: where the videos lie.
         store: where the result goes.
         options: shape the stored bytes.
-        workers: processes.
+        machines: where the work is done.
         limit: at most so many videos, spread evenly over all; None takes them all.
     """
 
     manifest: Manifest
     root: Path
-    store: Path
+    store: Location
     options: CodecOptions
-    workers: int
+    machines: Machines
     limit: int | None = None
 
 
@@ -55,20 +53,11 @@ class Outcome:
 
     Attributes:
         videos: files that follow the layout, after the limit.
-        made: clips made now, not counting those of an earlier run.
-        seconds: that making them took.
-        already_complete: whether the store was sealed before.
+        filled: what was made now; None where the store was complete before.
     """
 
     videos: int
-    made: int
-    seconds: float
-    already_complete: bool
-
-    @property
-    def clips_a_second(self) -> float:
-        """Speed of this run; 0 where it made none."""
-        return self.made / self.seconds if self.made else 0.0
+    filled: Filled | None
 
 
 def run(extraction: Extraction, progress: Progress) -> Outcome:
@@ -86,10 +75,9 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
         raise no_clips([*earlier, *plan.rejects])
     attributes = plan_attributes(extraction, discovery, plan)
     if is_complete(extraction.store, attributes):
-        return Outcome(len(videos), 0, 0.0, already_complete=True)
-    start = time.perf_counter()
-    made = _extract_all(extraction, attributes, plan, earlier, progress)
-    return Outcome(len(videos), made, time.perf_counter() - start, already_complete=False)
+        return Outcome(len(videos), None)
+    work = _work(extraction, attributes, plan, earlier)
+    return Outcome(len(videos), fill_store(work, extraction.machines, progress))
 
 
 def plan_attributes(extraction: Extraction, discovery: Discovery, plan: Plan) -> StoreAttributes:
@@ -131,59 +119,25 @@ def _probe_all(
         for i in range(0, len(paths), _PROBES_A_TASK)
     ]
     # Reading packets is quick: processes start only where they pay.
-    workers = extraction.workers if len(tasks) > 8 else 1
+    machines = extraction.machines if len(tasks) > 8 else Machines()
     with progress.bar("Looking into files", len(paths), "files") as advance:
-        found = run_tasks(probe_many, tasks, workers, lambda answers: advance(len(answers)))
+        found = run_tasks(probe_many, tasks, machines, lambda answers: advance(len(answers)))
     answers = dict(zip(paths, (answer for part in found for answer in part), strict=True))
     good = {path: answer for path, answer in answers.items() if isinstance(answer, Probe)}
     bad = [Reject(path, why, "probe") for path, why in answers.items() if isinstance(why, str)]
     return good, bad
 
 
-def _extract_all(
-    extraction: Extraction,
-    attributes: StoreAttributes,
-    plan: Plan,
-    earlier: Sequence[Reject],
-    progress: Progress,
-) -> int:
-    store = extraction.store
-    try:
-        create_store(store, attributes)
-        done = [read_marker(store, p) for p in range(attributes.partitions)]
-        tasks = [
-            PartitionTask(
-                str(store.absolute()), str(extraction.root.absolute()), p, clips, attributes
-            )
-            for p, clips in enumerate(plan.partitions())
-            if done[p] is None
-        ]
-        made = _run_partitions(tasks, len(plan.clips), extraction.workers, progress)
-        markers = {m.partition: m for m in [*made, *done] if m is not None}
-        finalise(store, plan, earlier, [markers[p] for p in sorted(markers)])
-    except OSError as error:
-        raise _unwritable(store, error) from error
-    return sum(marker.valid for marker in made)
-
-
-def _run_partitions(
-    tasks: list[PartitionTask], clips: int, workers: int, progress: Progress
-) -> list[Marker]:
-    sizes = {task.partition: len(task.clips) for task in tasks}
-    # Compiled here once: worker processes then read it from disk instead of racing for it.
-    search(np.zeros((2, 32, 32), np.uint8), block=16, search_range=1)
-    search(np.zeros((2, 32, 32), np.uint8), block=32, search_range=1)
-    with progress.bar("Extracting", clips, "clips", done=clips - sum(sizes.values())) as advance:
-        return run_tasks(
-            extract_partition, tasks, workers, lambda marker: advance(sizes[marker.partition])
-        )
-
-
-def _unwritable(store: Path, error: OSError) -> UserError:
-    reason = error.strerror or str(error)
-    remedy = (
-        "free some space and run the same command again: what is done is kept"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT)
-        else "choose another --out, or mend the permissions and run the same command again"
+def _work(
+    extraction: Extraction, attributes: StoreAttributes, plan: Plan, earlier: Sequence[Reject]
+) -> Work[PartitionTask]:
+    root, store = str(extraction.root.absolute()), str(extraction.store.absolute())
+    return Work(
+        title="Extracting",
+        store=extraction.store,
+        attributes=attributes,
+        source=extraction.root,
+        function=extract_partition,
+        task=lambda p: PartitionTask(store, root, p, plan.partition(p), attributes),
+        rejects=lambda markers: gather_rejects(plan, earlier, markers),
     )
-    return UserError(f"cannot write the store {store}: {reason}; {remedy}")

@@ -51,10 +51,9 @@ class Plan:
     rejects: tuple[Reject, ...]
     hash: str
 
-    def partitions(self) -> list[tuple[Clip, ...]]:
-        """Clips by partition."""
-        step = self.shard_clips
-        return [self.clips[i : i + step] for i in range(0, len(self.clips), step)]
+    def partition(self, index: int) -> tuple[Clip, ...]:
+        """Clips of one partition."""
+        return self.clips[index * self.shard_clips : (index + 1) * self.shard_clips]
 
 
 def make_plan(videos: Sequence[Video], probes: Mapping[str, Probe], options: CodecOptions) -> Plan:

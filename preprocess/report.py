@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,21 +13,22 @@ from rich.text import Text
 
 from preprocess.rejects import read_rejects
 from preprocess.videos import Reject
+from shared.paths import Location, sizes
 from shared.schema import ARRAYS, StoreAttributes
-from shared.store import Store, read_attributes, read_marker
+from shared.store import Store, read_attributes, read_markers
 
 _EXAMPLES = 3
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: Location) -> dict[str, Any]:
     """All that `inspect` tells, as plain data; an unfinished store is described as far as it is.
 
     Raises:
         StoreError: there is no store, or it has lost files.
     """
     attributes = read_attributes(path)
-    done = [read_marker(path, partition) for partition in range(attributes.partitions)]
-    stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    done = read_markers(path, range(attributes.partitions))
+    stored = sum(sizes(path).values())
     valid = sum(marker.valid for marker in done if marker)
     raw = valid * attributes.options.frames * 3 * attributes.options.size**2
     return {
@@ -56,21 +56,21 @@ def describe(path: Path) -> dict[str, Any]:
     }
 
 
-def print_run(
-    console: Console, facts: dict[str, Any], root: Path, videos: int, rate: float
+def print_made(
+    console: Console, facts: dict[str, Any], origin: tuple[str, str], check: str, rate: float
 ) -> None:
-    """The summary at the end of `run`.
+    """The summary at the end of `run` and `reblock`.
 
     Args:
         console: where to.
         facts: from `describe`.
-        root: where the videos lie.
-        videos: files that follow the data set's layout.
+        origin: what the clips are from: a heading, and how many where.
+        check: options that make `verify` compare the store with its videos.
         rate: clips made a second; 0 where none were made now.
     """
     table = _grid()
     invalid = facts["clips"] - facts["valid_clips"]
-    _row(table, "videos", f"{videos} in {root}")
+    _row(table, *origin)
     _row(
         table,
         "clips",
@@ -90,7 +90,7 @@ def print_run(
     print_rejects(console, [Reject(**record) for record in facts["rejects"]])
     following = (
         f"\nLook:  python -m preprocess inspect {facts['store']}\n"
-        f"Check: python -m preprocess verify {facts['store']} --root {root}\n"
+        f"Check: python -m preprocess verify {facts['store']} {check}\n"
         f"Next:  python -m train vae --store {facts['store']}"
     )
     # Commands are to be copied: a line broken at the terminal's width would not run.
@@ -146,7 +146,7 @@ def _by_reason(rejects: Sequence[Reject]) -> list[tuple[str, list[Reject]]]:
 
 
 def _count(
-    path: Path, attributes: StoreAttributes, column: str, names: tuple[str, ...]
+    path: Location, attributes: StoreAttributes, column: str, names: tuple[str, ...]
 ) -> dict[str, int]:
     """Valid clips by label or subject, in the order of the store; nothing of an unsealed store."""
     if not attributes.sealed or not names:

@@ -23,6 +23,8 @@ from shared.compensate import decode_clip
 from shared.console import Progress
 from shared.conventions import luma
 from shared.errors import UserError
+from shared.layout import open_group
+from shared.paths import Location
 from shared.schema import ARRAYS
 from shared.store import Store, damaged_files
 
@@ -46,7 +48,7 @@ class Findings:
     rejects: list[Reject] = field(default_factory=list)
 
 
-def verify_store(path: Path, root: Path | None, sample: int, progress: Progress) -> Findings:
+def verify_store(path: Location, root: Path | None, sample: int, progress: Progress) -> Findings:
     """Check a store's bytes, its frames and its vectors.
 
     Args:
@@ -95,7 +97,7 @@ def _check_files(store: Store, findings: Findings, progress: Progress) -> None:
 
 def _check_metadata(store: Store, findings: Findings) -> None:
     """Array metadata has no checksum of its own: it must say what the schema says."""
-    group = zarr.open_group(store.path, mode="r")
+    group = open_group(store.path)
     for spec in ARRAYS:
         try:
             array = group[spec.name]

@@ -132,6 +132,10 @@ class StoreAttributes(BaseModel):
         """Number of partitions, the last of which may be short."""
         return -(-self.clips // self.shard_clips)
 
+    def clips_in(self, partition: int) -> int:
+        """Clips of one partition; the last may have fewer."""
+        return min(self.shard_clips, self.clips - partition * self.shard_clips)
+
 
 def check_partition(arrays: dict[str, np.ndarray], options: CodecOptions) -> int:
     """Check one partition's arrays against the schema.

@@ -55,7 +55,7 @@ def test_shards_depend_on_the_options_alone() -> None:
 
 def test_partitions_hold_every_clip_once() -> None:
     plan = make_plan([video()], {"a.mp4": Probe(16 * 130, 64, 64)}, CodecOptions())
-    parts = plan.partitions()
+    parts = [plan.partition(p) for p in range(-(-len(plan.clips) // plan.shard_clips))]
     assert [len(part) for part in parts] == [64, 64, 2]
     assert sum(parts, ()) == plan.clips
 
