@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import threading
@@ -151,13 +152,14 @@ def _connected(address: str) -> Iterator[Any]:
     from distributed import Client
 
     try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
+        # A client alone would wait for ever on a port where something else listens.
+        asyncio.run(asyncio.wait_for(_identity(address), CONNECT_SECONDS))
+    except (OSError, ValueError, TimeoutError) as error:
         raise UserError(
             f"--scheduler {address}: no Dask scheduler answers within {CONNECT_SECONDS} s"
-            f" ({error}); start one with: dask scheduler"
+            f" ({error or 'silence'}); start one with: dask scheduler"
         ) from None
-    with client:
+    with Client(address, timeout=CONNECT_SECONDS) as client:
         try:
             client.wait_for_workers(1, timeout=CONNECT_SECONDS)
         except TimeoutError:
@@ -165,6 +167,13 @@ def _connected(address: str) -> Iterator[Any]:
                 f"--scheduler {address} has no workers; start some with: dask worker {address}"
             ) from None
         yield client
+
+
+async def _identity(address: str) -> Any:
+    from distributed.core import rpc
+
+    async with rpc(address) as scheduler:
+        return await scheduler.identity()
 
 
 def software() -> dict[str, str]:
@@ -186,7 +195,7 @@ def _require_same_software(client: Any, address: str) -> None:
     """Workers must have this package, and what reads videos must be the same everywhere."""
     try:
         found: dict[str, dict[str, str]] = client.run(software)
-    except ImportError as error:
+    except Exception as error:  # Dask wraps what a worker raised while it unpickled
         raise UserError(
             f"--scheduler {address}: its workers cannot import this package ({error}); install the"
             " same version in the environment they are started from"
