@@ -157,6 +157,26 @@ def reblock(
 
 
 @app.command()
+def export(
+    store: Annotated[str, typer.Argument(help="A sealed store.")],
+    out: Annotated[str, typer.Option(help="A new folder for the shards.")],
+    form: Annotated[str, typer.Option("--format", help="webdataset.")] = "webdataset",
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+) -> None:
+    """Write a store's valid clips as tar shards that WebDataset, and the trainer, can stream."""
+    from preprocess.export import export_store
+    from shared.console import Progress
+
+    machines = _machines(workers, scheduler)
+    with _interruptible():
+        made = export_store(_reachable(store), _reachable(out), form, machines, Progress())
+    console = Console(soft_wrap=True)
+    console.print(f"{len(made)} clips in {out}", markup=False, highlight=False)
+    console.print(f"Next: python -m train vae --store {out}", markup=False, highlight=False)
+
+
+@app.command()
 def inspect(
     store: Annotated[str, typer.Argument(help="A store.")],
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,

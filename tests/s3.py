@@ -30,9 +30,11 @@ def s3_endpoint() -> Iterator[str]:
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         # File systems are kept by fsspec for as long as their options are equal.
         _forget_file_systems()
-        location("s3://bucket").fs.mkdir("bucket")  # type: ignore[union-attr]
+        # Servers of one process share what they hold.
+        bucket = f"bucket{next(_numbers)}"
+        location(f"s3://{bucket}").fs.mkdir(bucket)  # type: ignore[union-attr]
         try:
-            yield "bucket"
+            yield bucket
         finally:
             _forget_file_systems()
             server.stop()

@@ -7,10 +7,12 @@ from numpy.typing import NDArray
 
 from shared.errors import UserError
 from shared.manifest import Split
-from shared.store import Store
+from shared.reader import ClipReader
 
 
-def split_clips(store: Store, protocol: str | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split_clips(
+    store: ClipReader, protocol: str | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions of training and test clips among a store's valid clips.
 
     Args:

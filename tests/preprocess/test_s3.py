@@ -77,9 +77,8 @@ def test_what_is_missing_is_made_again(
     assert extract(cli, folder, place, "--workers", 1)[0] == 0
     whole = contents(place)
     # What an interrupted run leaves: no seal, shards without their marker.
-    (place / "zarr.json").write_bytes(
-        whole["zarr.json"].replace(b'"sealed": true', b'"sealed": false')
-    )
+    unsealed = whole["zarr.json"].replace(b'"sealed": true', b'"sealed": false')
+    (place / "zarr.json").write_bytes(unsealed)
     for name in ("partitions/000002.json", "residual/c/4/0/0/0/0", "partitions/000004.json"):
         (place / name).unlink()
     markers = read_markers(place, range(5))
