@@ -76,7 +76,7 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
     attributes = plan_attributes(extraction, discovery, plan)
     if is_complete(extraction.store, attributes):
         return Outcome(len(videos), None)
-    work = _work(extraction, attributes, plan, earlier)
+    work = work_for(extraction, attributes, plan, earlier)
     return Outcome(len(videos), fill_store(work, extraction.machines, progress))
 
 
@@ -128,9 +128,10 @@ def _probe_all(
     return good, bad
 
 
-def _work(
+def work_for(
     extraction: Extraction, attributes: StoreAttributes, plan: Plan, earlier: Sequence[Reject]
 ) -> Work[PartitionTask]:
+    """How the planned store is to be filled."""
     root, store = str(extraction.root.absolute()), str(extraction.store.absolute())
     return Work(
         title="Extracting",
