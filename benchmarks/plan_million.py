@@ -1,4 +1,6 @@
-"""Seconds and memory to plan a data set, before any frame is decoded: python benchmarks/plan_million.py
+"""Seconds and memory to plan a data set, before any frame is decoded.
+
+    python benchmarks/plan_million.py
 
 Videos and probes are made up, as discovery and probing would leave them; planning, the store's
 attributes and all tasks, pickled as for a cluster, are the real code.
@@ -55,6 +57,12 @@ def main() -> None:
     print(f"plan    {planned - start:6.1f} s")
     print(f"tasks   {done - planned:6.1f} s, {pickled / 1e6:.0f} MB pickled in all")
     print(f"memory  {_peak_mb() - before:6.0f} MB more than the list of videos")
+
+
+def _video(number: int) -> Video:
+    label, subject = f"label {number % 101:03d}", f"{number % 40:02d}"
+    path = f"{label}/subject{subject}/video{number:07d}.mp4"
+    return Video(path, label, subject, size_bytes=10**6 + number, mtime_ns=number)
 
 
 def _peak_mb() -> float:
