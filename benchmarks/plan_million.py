@@ -14,10 +14,10 @@ import resource
 import time
 from pathlib import Path
 
-from preprocess.discover import Discovery
 from preprocess.executor import Machines
 from preprocess.pipeline import Extraction, plan_attributes, work_for
 from preprocess.plan import make_plan
+from preprocess.splits import sides
 from preprocess.videos import Probe, Video
 from shared.manifest import load_manifest
 from shared.schema import CodecOptions
@@ -43,12 +43,13 @@ def main() -> None:
     probes = {v.path: Probe(given.clips_a_video * options.frames, 320, 240) for v in videos}
     before = _peak_mb()
     start = time.perf_counter()
-    plan = make_plan(videos, probes, options)
+    splits = load_manifest("folder").splits
+    plan = make_plan(videos, probes, options, lambda takes: sides(takes, splits, {}))
     planned = time.perf_counter()
     extraction = Extraction(
         load_manifest("folder"), Path("videos"), Path("store"), options, Machines()
     )
-    attributes = plan_attributes(extraction, Discovery(tuple(videos), ()), plan)
+    attributes = plan_attributes(extraction, splits, plan)
     work = work_for(extraction, attributes, plan, [])
     tasks = [work.task(p) for p in range(attributes.partitions)]
     pickled = sum(len(pickle.dumps(task)) for task in tasks)

@@ -66,7 +66,7 @@ MotionCost = Annotated[
 
 @app.command()
 def run(
-    dataset: Annotated[str, typer.Argument(help="Name of a manifest: gestures, natops, folder.")],
+    dataset: Annotated[str, typer.Argument(help="Its name; `datasets` lists them.")],
     root: Annotated[
         Path | None, typer.Option(help="Where the videos lie.  [default: data/DATASET]")
     ] = None,
@@ -74,12 +74,16 @@ def run(
         str | None,
         typer.Option(
             help="The store to make.  [default: stores/DATASET with -OPTIONVALUE for each option"
-            " given here that is not its default, in the order size, frames, stride, block, range,"
-            " reference, zerobias, motioncost, limit: stores/gestures-size64-block8-range24]"
+            " given here that is not its default, in the order size, frames, stride, clips, hop,"
+            " seed, fps, fit, crop, block, range, reference, zerobias, motioncost, limit:"
+            " stores/gestures-size64-block8-range24]"
         ),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Height and width, pixels.  [default: the data set's, 128]")
+        int | None,
+        typer.Option(
+            help="Height and width, pixels.  [default: the data set's: bair 64, else 128]"
+        ),
     ] = None,
     frames: Annotated[
         int | None, typer.Option(help="Frames in a clip.  [default: the data set's, 16]")
@@ -87,8 +91,41 @@ def run(
     stride: Annotated[
         int | None,
         typer.Option(
-            help="Take every so many-th frame.  [default: the data set's; gestures 3, natops 2,"
-            " folder 1]"
+            help="Take every so many-th frame; for windows.  [default: the data set's; gestures 3,"
+            " else 1]"
+        ),
+    ] = None,
+    clips: Annotated[
+        str | None,
+        typer.Option(
+            metavar="windows|span|random_sorted",
+            help="Consecutive clips; one clip spread evenly over each video or segment; or one of"
+            " frames drawn at random, in order.  [default: the data set's; natops, mhad and mug"
+            " span, else windows]",
+        ),
+    ] = None,
+    hop: Annotated[
+        int | None,
+        typer.Option(help="Frames from one window to the next.  [default: no overlap, no gap]"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of random_sorted.  [default: 0]")] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="Take frames by time, at this rate.  [default: each frame, as it comes]"),
+    ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="crop|pad|stretch",
+            help="How frames become square: cut, black bars, distorted.  [default: crop]",
+        ),
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOP:BOTTOM,LEFT:RIGHT|none",
+            help="Part of the upright frame to use, pixels.  [default: the data set's; natops"
+            " 10:239,30:290, mhad 0:480,156:492, else none]",
         ),
     ] = None,
     block: Block = None,
@@ -108,10 +145,18 @@ def run(
     The same command again does only what is missing. Files that cannot be used are listed with
     the reason, here and in rejected.jsonl in the store.
     """
+    from preprocess.options import parse_crop
+
     given = {
         "size": size,
         "frames": frames,
         "stride": stride,
+        "clips": clips,
+        "hop": hop,
+        "seed": seed,
+        "fps": fps,
+        "fit": fit,
+        "crop": parse_crop(crop),
         "block": block,
         "search_range": search_range,
         "reference": reference,
@@ -283,6 +328,8 @@ def _run(
             ensure_rendered(root, machines.workers, progress)
         extraction = Extraction(manifest, root, store, options, machines, limit)
         outcome = run_extraction(extraction, progress)
+    for name in outcome.left_out:
+        Console(stderr=True).print(f"Split {name} left out: its lists are not below {root}")
     _summary(store, outcome.filled, ("videos", f"{outcome.videos} in {root}"), f"--root {root}")
 
 

@@ -9,15 +9,11 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from preprocess.clip import fit
-from preprocess.probe import MAX_PIXELS, message, open_container, video_stream
-
-# Rounding that is the same on every processor, so that a store can be verified on another.
-_EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+from preprocess.geometry import Geometry, Squarer
+from preprocess.probe import message, open_container, video_stream
 
 
 class DecodeError(Exception):
@@ -29,17 +25,17 @@ class DecodeError(Exception):
 
 
 def decode(
-    path: Path, wanted: range | list[int], size: int
+    path: Path, wanted: range | list[int], geometry: Geometry
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Decode the wanted frames of a video, in order, and stop after the last.
 
-    The shorter side is scaled to `size` (area averaging to shrink, bicubic to grow) and the
-    middle square cut out; a multiple of 90 degrees of rotation that the file asks for is done.
+    They are scaled by area averaging to shrink, bicubic to grow; a multiple of 90 degrees of
+    rotation that the file asks for is done.
 
     Args:
         path: the video file.
         wanted: ascending indices among the frames in the order they are shown.
-        size: height and width, pixels.
+        geometry: how frames become squares.
 
     Yields:
         Index and frame, uint8 RGB, shape (3, size, size).
@@ -57,7 +53,7 @@ def decode(
         stream = video_stream(container)
         if stream is None:
             raise DecodeError("no video stream", 0)
-        square = Squarer(size)
+        square = Squarer(geometry)
         for frame in _shown_frames(container, stream):
             if frames == next_index:
                 yield frames, square(frame)
@@ -85,32 +81,3 @@ def _shown_frames(container: InputContainer, stream: VideoStream) -> Iterator[Vi
                 count += 1
     except FFmpegError as error:
         raise DecodeError(f"does not decode after frame {count}: {message(error)}", count) from None
-
-
-class Squarer:
-    """Scales, crops, turns and converts frames, one scaler for a whole video."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """uint8 RGB, shape (3, size, size)."""
-        if frame.width * frame.height > MAX_PIXELS:
-            raise ValueError(f"a frame of {frame.width}x{frame.height} is too large to scale")
-        # Computed for each frame: its size may change within a video.
-        scaled = fit(frame.width, frame.height, self._size)
-        rgb = self._reformatter.reformat(
-            frame,
-            width=scaled.width,
-            height=scaled.height,
-            format="rgb24",
-            # Matrix and range of the source are the frame's own; BT.601 where it names none.
-            dst_color_range=ColorRange.JPEG,
-            interpolation=(Interpolation.AREA if scaled.shrinks else Interpolation.BICUBIC)
-            | _EXACT,
-            threads=1,
-        ).to_ndarray()
-        square = rgb[scaled.top : scaled.top + self._size, scaled.left : scaled.left + self._size]
-        upright = np.rot90(square, round(frame.rotation / 90))
-        return np.ascontiguousarray(upright.transpose(2, 0, 1))

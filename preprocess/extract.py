@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -9,15 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from preprocess.clip import assemble, frame_indices
-from preprocess.decode import DecodeError, decode
+from preprocess.clip import Frames, assemble
+from preprocess.decode import DecodeError
 from preprocess.encode import encode
+from preprocess.geometry import Geometry
 from preprocess.plan import Clip
 from preprocess.probe import message
+from preprocess.sources import SOURCES
 from preprocess.videos import Reject
 from shared.conventions import NO_INDEX
 from shared.paths import location
-from shared.schema import ARRAYS, CodecOptions, StoreAttributes
+from shared.schema import ARRAYS, NEITHER, StoreAttributes
 from shared.store import Marker, read_marker, write_partition
 
 Arrays = dict[str, np.ndarray]
@@ -48,36 +51,36 @@ def extract_partition(task: PartitionTask) -> Marker:
     rejects = []
     slot = 0
     for video, group in groupby(task.clips, key=lambda clip: clip.video):
-        starts = [clip.start_frame for clip in group]
-        slots = slice(slot, slot + len(starts))
+        frames = [clip.frames for clip in group]
+        slots = slice(slot, slot + len(frames))
         views = {name: array[slots] for name, array in arrays.items()}
-        reject = extract_video(Path(task.root), video, starts, task.attributes.options, views)
+        reject = extract_video(Path(task.root), video, frames, task.attributes, views)
         rejects += [reject.record()] if reject else []
         slot = slots.stop
     return write_partition(store, task.partition, arrays, rejects)
 
 
 def extract_video(
-    root: Path, video: str, starts: list[int], options: CodecOptions, arrays: Arrays
+    root: Path, video: str, clips: Sequence[Frames], attributes: StoreAttributes, arrays: Arrays
 ) -> Reject | None:
     """Decode a video once and fill its clips' entries.
 
     Args:
         root: where the data set lies.
         video: path relative to the root.
-        starts: first frame of each clip, ascending.
-        options: how to make clips.
-        arrays: receives them, one entry for each start; `valid` is set where one was made.
+        clips: frames of each clip.
+        attributes: what holds the frames, and how to make clips.
+        arrays: receives them, one entry for each clip; `valid` is set where one was made.
 
     Returns:
         Why clips are missing, or None.
     """
-    wanted = {i for start in starts for i in frame_indices(start, options.frames, options.stride)}
-    slots = {start: slot for slot, start in enumerate(starts)}
+    options, source = attributes.options, SOURCES[attributes.source]
+    wanted = sorted({index for frames in clips for index in frames})
     try:
-        decoded = decode(root / video, sorted(wanted), options.size)
-        for start, clip in assemble(decoded, starts, options.frames, options.stride):
-            encoded, slot = encode(clip, options), slots[start]
+        decoded = source.decode(root / video, wanted, Geometry.of(options))
+        for slot, clip in assemble(decoded, clips):
+            encoded = encode(clip, options)
             arrays["first_frame"][slot] = encoded.first_frame
             arrays["motion"][slot] = encoded.motion
             arrays["residual"][slot] = encoded.residual
@@ -88,19 +91,22 @@ def extract_video(
         reason = f"{type(error).__name__}: {message(error)}"
     else:
         return None
-    return Reject(video, reason, "extract", len(starts), int(arrays["valid"].sum()))
+    return Reject(video, reason, "extract", len(clips), int(arrays["valid"].sum()))
 
 
 def _empty_arrays(task: PartitionTask) -> Arrays:
     clips, attributes = task.clips, task.attributes
     arrays: Arrays = {
-        spec.name: np.zeros((len(clips), *spec.shape(attributes.options)), spec.dtype)
+        spec.name: np.zeros((len(clips), *spec.shape(attributes)), spec.dtype)
         for spec in ARRAYS
         if spec.dtype != "str"
     }
     arrays["label"][:] = _indices([clip.label for clip in clips], attributes.labels)
     arrays["subject"][:] = _indices([clip.subject for clip in clips], attributes.subjects)
-    arrays["start_frame"][:] = [clip.start_frame for clip in clips]
+    arrays["segment"][:] = [clip.segment for clip in clips]
+    arrays["frame_index"][:] = [list(clip.frames) for clip in clips]
+    arrays["start_frame"][:] = arrays["frame_index"][:, 0]
+    arrays["split"][:] = [clip.sides or (NEITHER,) for clip in clips]
     arrays["video"] = np.array([clip.video for clip in clips], dtype=np.dtypes.StringDType())
     return arrays
 

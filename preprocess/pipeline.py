@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from preprocess.discover import Discovery, discover
+from preprocess.discover import discover
 from preprocess.executor import Machines, run_tasks
 from preprocess.extract import PartitionTask, extract_partition
 from preprocess.fill import Filled, Work, fill_store
 from preprocess.finalise import gather_rejects, no_clips
+from preprocess.geometry import Geometry
 from preprocess.plan import Plan, make_plan
-from preprocess.probe import probe_many
 from preprocess.resume import is_complete
+from preprocess.sources import ProbeTask, probe_many
+from preprocess.splits import read_lists, sides, usable_splits
 from preprocess.videos import Probe, Reject, Video
 from shared.console import Progress
 from shared.errors import UserError
 from shared.manifest import Manifest
 from shared.paths import Location
 from shared.schema import CodecOptions, StoreAttributes
+from shared.splits import Split
 
 _PROBES_A_TASK = 64
 
@@ -54,10 +57,12 @@ class Outcome:
     Attributes:
         videos: files that follow the layout, after the limit.
         filled: what was made now; None where the store was complete before.
+        left_out: split protocols whose list files are not there.
     """
 
     videos: int
     filled: Filled | None
+    left_out: tuple[str, ...] = ()
 
 
 def run(extraction: Extraction, progress: Progress) -> Outcome:
@@ -69,18 +74,28 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
     discovery = discover(extraction.root, extraction.manifest)
     videos = _spread(discovery.videos, extraction.limit)
     probes, unfit = _probe_all(extraction, videos, progress)
-    plan = make_plan([v for v in videos if v.path in probes], probes, extraction.options)
+    splits = usable_splits(extraction.root, extraction.manifest)
+    left_out = tuple(name for name in extraction.manifest.splits if name not in splits)
+    lists = read_lists(extraction.root, splits)
+    plan = make_plan(
+        [video for video in videos if video.path in probes],
+        probes,
+        extraction.options,
+        lambda takes: sides(takes, splits, lists),
+    )
     earlier = [*discovery.rejects, *unfit]
     if not plan.clips:
         raise no_clips([*earlier, *plan.rejects])
-    attributes = plan_attributes(extraction, discovery, plan)
+    attributes = plan_attributes(extraction, splits, plan)
     if is_complete(extraction.store, attributes):
-        return Outcome(len(videos), None)
+        return Outcome(len(videos), None, left_out)
     work = work_for(extraction, attributes, plan, earlier)
-    return Outcome(len(videos), fill_store(work, extraction.machines, progress))
+    return Outcome(len(videos), fill_store(work, extraction.machines, progress), left_out)
 
 
-def plan_attributes(extraction: Extraction, discovery: Discovery, plan: Plan) -> StoreAttributes:
+def plan_attributes(
+    extraction: Extraction, splits: Mapping[str, Split], plan: Plan
+) -> StoreAttributes:
     """The store's attributes, which follow from manifest, options and plan alone."""
     manifest = extraction.manifest
     # All of a manifest's labels, used or not: their indices are then the same in every store.
@@ -94,10 +109,11 @@ def plan_attributes(extraction: Extraction, discovery: Discovery, plan: Plan) ->
     return StoreAttributes(
         dataset=manifest.name,
         manifest_hash=manifest.hash,
+        source=manifest.source,
         options=extraction.options,
         labels=tuple(dict.fromkeys(labels)),
         subjects=tuple(subjects),
-        splits={name: split.model_dump() for name, split in manifest.splits.items()},
+        splits={name: split.model_dump(exclude_none=True) for name, split in splits.items()},
         clips=len(plan.clips),
         shard_clips=plan.shard_clips,
         plan_hash=plan.hash,
@@ -114,8 +130,10 @@ def _probe_all(
     extraction: Extraction, videos: Sequence[Video], progress: Progress
 ) -> tuple[dict[str, Probe], list[Reject]]:
     paths = [video.path for video in videos]
+    options, kind = extraction.options, extraction.manifest.source
+    root, geometry, timed = str(extraction.root), Geometry.of(options), options.fps is not None
     tasks = [
-        (str(extraction.root), tuple(paths[i : i + _PROBES_A_TASK]), extraction.options.size)
+        ProbeTask(kind, root, tuple(paths[i : i + _PROBES_A_TASK]), geometry, timed)
         for i in range(0, len(paths), _PROBES_A_TASK)
     ]
     # Reading packets is quick: processes start only where they pay.

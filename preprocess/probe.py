@@ -9,19 +9,16 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
-from preprocess.clip import fit
+from preprocess.geometry import Geometry, refusal
 from preprocess.videos import Probe
 
-MAX_PIXELS = 8192 * 8192
-"""Larger frames are refused before a decoder takes memory for them."""
 
-
-def probe(path: Path, size: int) -> Probe | str:
+def probe(path: Path, geometry: Geometry) -> Probe | str:
     """Read a video's packets, or say why it cannot be used.
 
     Args:
         path: absolute; a relative one with a colon would be taken for a protocol.
-        size: height and width the frames are to be scaled to, pixels.
+        geometry: how frames are to become squares.
     """
     try:
         with open_container(path) as container:
@@ -30,19 +27,14 @@ def probe(path: Path, size: int) -> Probe | str:
                 return "no video stream"
             if stream.codec_context is None:
                 return "no decoder for its codec"
-            refusal = _refuse_size(stream.codec_context.width, stream.codec_context.height, size)
-            if refusal:
-                return refusal
+            context = stream.codec_context
+            unfit = _refuse_size(context.width, context.height, geometry)
+            if unfit:
+                return unfit
             frames = _count_packets(container, stream)
-            return Probe(frames, stream.codec_context.width, stream.codec_context.height)
+            return Probe(frames, context.width, context.height)
     except Exception as error:  # one file's failure, of any kind, must not end the others
         return f"cannot be opened as a video: {message(error)}"
-
-
-def probe_many(task: tuple[str, tuple[str, ...], int]) -> list[Probe | str]:
-    """`probe` for a list of paths relative to a root; a task for a worker."""
-    root, paths, size = task
-    return [probe(Path(root, path), size) for path in paths]
 
 
 def open_container(path: Path) -> InputContainer:
@@ -75,12 +67,6 @@ def _count_packets(container: InputContainer, stream: VideoStream) -> int:
     return frames
 
 
-def _refuse_size(width: int, height: int, size: int) -> str:
-    if width <= 0 or height <= 0:
-        return "the container states no frame size"
-    if width * height > MAX_PIXELS:
-        return f"frames of {width}x{height}; at most {MAX_PIXELS} pixels are decoded"
-    scaled = fit(width, height, size)
-    if scaled.width * scaled.height > MAX_PIXELS:
-        return f"frames of {width}x{height} are too narrow to scale to {size} and crop"
-    return ""
+def _refuse_size(width: int, height: int, geometry: Geometry) -> str:
+    # Rotation is known once a frame is decoded: refused here is what is unfit either way round.
+    return refusal(width, height, geometry) and refusal(height, width, geometry)

@@ -14,7 +14,7 @@ from rich.text import Text
 from preprocess.rejects import read_rejects
 from preprocess.videos import Reject
 from shared.paths import Location, sizes
-from shared.schema import ARRAYS, StoreAttributes
+from shared.schema import ARRAYS, NEITHER, TEST, TRAIN, StoreAttributes
 from shared.store import Store, read_attributes, read_markers
 
 _EXAMPLES = 3
@@ -40,7 +40,7 @@ def describe(path: Location) -> dict[str, Any]:
         "arrays": {
             spec.name: {
                 "dtype": spec.dtype,
-                "shape": [attributes.clips, *spec.shape(attributes.options)],
+                "shape": [attributes.clips, *spec.shape(attributes)],
                 "axes": list(spec.axes),
                 "units": spec.units,
                 "meaning": spec.meaning,
@@ -52,6 +52,7 @@ def describe(path: Location) -> dict[str, Any]:
         "compression": raw / stored if stored else 0.0,
         "clips_by_label": _count(path, attributes, "label", attributes.labels),
         "clips_by_subject": _count(path, attributes, "subject", attributes.subjects),
+        "clips_by_split": _count_sides(path, attributes),
         "rejects": [reject.record() for reject in read_rejects(path)],
     }
 
@@ -105,14 +106,18 @@ def print_store(console: Console, facts: dict[str, Any]) -> None:
     _row(table, "store", f"{facts['store']}, {_bytes(facts['bytes'])}, {state}, {progress}")
     _row(table, "data set", f"{facts['dataset']}, manifest {facts['manifest_hash']}")
     _row(table, "options", ", ".join(f"{k} {v}" for k, v in facts["options"].items()))
-    _row(table, "frames", f"{facts['crop']}, {facts['colour']}")
+    _row(table, "frames", f"from {facts['source']}, {facts['colour']}")
     _row(table, "clips", f"{facts['valid_clips']} valid of {facts['clips']}")
     _row(
         table,
         "raw RGB",
         f"{_bytes(facts['raw_rgb_bytes'])}, {facts['compression']:.2f} × the store",
     )
-    _row(table, "splits", "; ".join(f"{k}: {v}" for k, v in facts["splits"].items()) or "none")
+    splits = [
+        _protocol(name, protocol, facts["clips_by_split"].get(name, {}))
+        for name, protocol in facts["splits"].items()
+    ]
+    _row(table, "splits", "\n".join(splits) or "none")
     console.print(table)
     console.print(_array_table(facts["arrays"]))
     for kind in ("label", "subject"):
@@ -155,6 +160,27 @@ def _count(
     counts = {name: int(np.count_nonzero(indices == i)) for i, name in enumerate(names)}
     none = int(np.count_nonzero(indices < 0))
     return {**counts, "(none)": none} if none else counts
+
+
+def _count_sides(path: Location, attributes: StoreAttributes) -> dict[str, dict[str, int]]:
+    """Valid clips by split protocol and side; nothing of an unsealed store."""
+    if not attributes.sealed:
+        return {}
+    column = Store(path).column("split")
+    return {
+        name: {
+            side: int(np.count_nonzero(column[:, i] == value))
+            for side, value in (("train", TRAIN), ("test", TEST), ("neither", NEITHER))
+        }
+        for i, name in enumerate(attributes.splits)
+    }
+
+
+def _protocol(name: str, made: dict[str, Any], clips: dict[str, int]) -> str:
+    """One line on a split: clips on each side, and how it was made."""
+    sides = ", ".join(f"{count} {side}" for side, count in clips.items() if count)
+    told = ", ".join(f"{key} {value}" for key, value in made.items())
+    return f"{name}: {sides or 'unknown until the store is sealed'} ({told})"
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -37,7 +37,7 @@ def _differences(existing: StoreAttributes, wanted: StoreAttributes) -> list[str
         for name in new
         if old[name] != new[name]
     ]
-    for name in ("dataset", "manifest_hash", "crop", "colour"):
+    for name in ("dataset", "manifest_hash", "source", "colour", "splits"):
         before, now = getattr(existing, name), getattr(wanted, name)
         if before != now:
             found.append(f"{name.replace('_', ' ')} {before}, now {now}")

@@ -14,10 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from preprocess.clip import assemble
+from preprocess.geometry import Geometry
 from preprocess.motion import search
-from preprocess.recheck import recheck_frames
 from preprocess.rejects import read_rejects
 from preprocess.report import print_rejects
+from preprocess.sources import SOURCES
 from preprocess.videos import Reject
 from shared.compensate import decode_clip
 from shared.console import Progress
@@ -106,7 +107,7 @@ def _check_metadata(store: Store, findings: Findings) -> None:
         except Exception as error:  # whatever zarr makes of damage
             findings.wrong.append(f"array `{spec.name}` does not open: {error}")
             continue
-        shape = (store.attributes.clips, *spec.shape(store.options))
+        shape = (store.attributes.clips, *spec.shape(store.attributes))
         if array.shape != shape or not spec.fits(dtype):
             findings.wrong.append(
                 f"array `{spec.name}` is {dtype} {array.shape}; the schema says"
@@ -115,30 +116,29 @@ def _check_metadata(store: Store, findings: Findings) -> None:
 
 
 def _check_frames(store: Store, root: Path, findings: Findings, progress: Progress) -> None:
-    videos, starts = store.column("video"), store.column("start_frame")
+    videos, frames = store.column("video"), store.column("frame_index")
     with progress.bar("Decoding again", len(store), "clips") as advance:
         for video in dict.fromkeys(videos.tolist()):
-            of_video = {int(starts[i]): int(i) for i in np.flatnonzero(videos == video)}
-            for start, clip in _clips_again(store, root / video, list(of_video)):
-                index = of_video.pop(start)
+            indices = np.flatnonzero(videos == video).tolist()
+            missing = dict(zip(indices, frames[indices].tolist(), strict=True))
+            for position, clip in _clips_again(store, root / video, list(missing.values())):
+                index = indices[position]
+                start = missing.pop(index)[0]
                 findings.clips += 1
                 if not np.array_equal(clip, _stored_clip(store, index)):
                     findings.wrong.append(f"{video!r}: the clip at frame {start} differs")
                 advance(1)
-            if of_video:
-                listed = ", ".join(map(str, of_video))
+            if missing:
+                listed = ", ".join(str(of_clip[0]) for of_clip in missing.values())
                 findings.wrong.append(f"{video!r} no longer gives the clips at frames {listed}")
 
 
 def _clips_again(
-    store: Store, path: Path, starts: list[int]
+    store: Store, path: Path, clips: list[list[int]]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    options = store.options
-    if not path.is_file():
-        return
-    frames = enumerate(recheck_frames(path, options.size))
-    remaining = len(starts)
-    for found in assemble(frames, starts, options.frames, options.stride):
+    source, remaining = SOURCES[store.attributes.source], len(clips)
+    frames = enumerate(source.recheck(path, Geometry.of(store.options)))
+    for found in assemble(frames, clips):
         yield found
         remaining -= 1
         if not remaining:

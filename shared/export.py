@@ -24,11 +24,11 @@ from shared.schema import ARRAYS, CodecOptions, StoreAttributes
 DATASET = "dataset.json"
 FORMAT = "dvdm-webdataset-1"
 
-LARGE = tuple(spec.name for spec in ARRAYS if len(spec.axes) > 1)
+LARGE = tuple(spec.name for spec in ARRAYS if not spec.small)
 """Arrays with an entry of its own in the tar for every clip."""
 
-COLUMNS = tuple(spec for spec in ARRAYS if len(spec.axes) == 1 and spec.name != "valid")
-"""Arrays with one value a clip; only valid clips are exported."""
+COLUMNS = tuple(spec for spec in ARRAYS if spec.small and spec.name != "valid")
+"""Arrays of a value or a few for each clip; only valid clips are exported."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Export:
         return self._ends[-1]
 
     def column(self, name: str) -> np.ndarray:
-        """A whole small array: label, subject, video or start_frame, shape (N,)."""
+        """A whole small array: label, video, frame_index, split..., clip axis first."""
         [spec] = [spec for spec in COLUMNS if spec.name == name]
         values = [value for index in self._shards for value in index.columns[name]]
         return np.array(values, np.dtypes.StringDType() if spec.dtype == "str" else spec.dtype)

@@ -30,7 +30,7 @@ def create_arrays(path: Path, attributes: StoreAttributes) -> dict[str, zarr.Arr
 
 
 def _create_array(group: zarr.Group, spec: ArraySpec, attributes: StoreAttributes) -> zarr.Array:
-    entry = spec.shape(attributes.options)
+    entry = spec.shape(attributes)
     shard = (attributes.shard_clips, *entry)
     codec = BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")
     return group.create_array(
@@ -38,9 +38,9 @@ def _create_array(group: zarr.Group, spec: ArraySpec, attributes: StoreAttribute
         shape=(attributes.clips, *entry),
         dtype=str if spec.dtype == "str" else spec.dtype,
         # Large entries: one chunk a clip in one shard a partition. Columns: one chunk a partition.
-        chunks=(1, *entry) if entry else shard,
-        shards=shard if entry else None,
-        compressors=codec if entry else "auto",
+        chunks=shard if spec.small else (1, *entry),
+        shards=None if spec.small else shard,
+        compressors="auto" if spec.small else codec,
         dimension_names=spec.axes,
         attributes={"units": spec.units, "meaning": spec.meaning},
         # An all-zero shard must be a file like any other: a missing one is then an error.

@@ -31,7 +31,7 @@ class ClipReader(Protocol):
         """Number of valid clips."""
 
     def column(self, name: str) -> np.ndarray:
-        """A whole small array: label, subject, video or start_frame, shape (N,)."""
+        """A whole small array: label, video, frame_index, split..., clip axis first."""
 
     def clip(self, name: str, index: int) -> np.ndarray:
         """One clip's entry of a large array: first_frame, motion or residual."""

@@ -115,7 +115,7 @@ def write_partition(
         rejects: records of the videos that failed here.
     """
     attributes = read_attributes(path)
-    clips = check_partition(arrays, attributes.options)
+    clips = check_partition(arrays, attributes)
     start = partition * attributes.shard_clips
     if clips != attributes.clips_in(partition):
         raise ValueError(f"partition {partition} has {clips} clips, not a whole shard")
@@ -255,7 +255,7 @@ class Store:
         return len(self.indices)
 
     def column(self, name: str) -> np.ndarray:
-        """A whole small array (label, subject, video, start_frame), valid clips only."""
+        """A whole small array (label, video, frame_index, split...), valid clips only."""
         return np.asarray(self._array(name)[:])[self.indices]
 
     def clip(self, name: str, index: int) -> np.ndarray:

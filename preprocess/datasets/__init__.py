@@ -10,7 +10,7 @@ from shared.manifest import Manifest
 
 
 def read_segments(manifest: Manifest, root: Path) -> dict[str, tuple[Segment, ...]]:
-    """Labelled repetitions by the video's path; empty where each file is one repetition."""
+    """Labelled repetitions by the video's file name; empty where each file is one repetition."""
     if manifest.segments == "natops":
         return natops.read_segments(root)
     return {}

@@ -64,6 +64,7 @@ def test_a_folder_becomes_a_store(folder: Path, tmp_path: Path, cli: Cli) -> Non
 
 def test_stored_clips_are_the_videos_frames(folder: Path, tmp_path: Path, cli: Cli) -> None:
     from preprocess.decode import decode
+    from preprocess.geometry import Geometry
 
     store = tmp_path / "store"
     assert cli("run", "folder", "--root", folder, "--out", store, *OPTIONS)[0] == 0
@@ -74,7 +75,7 @@ def test_stored_clips_are_the_videos_frames(folder: Path, tmp_path: Path, cli: C
         block=8,
         reference="previous",
     )
-    frames = [frame for _, frame in decode(folder / "jump/a 100%d.mp4", range(8, 12), 32)]
+    frames = [frame for _, frame in decode(folder / "jump/a 100%d.mp4", range(8, 12), Geometry(32))]
     assert np.array_equal(clip, np.stack(frames))
 
 

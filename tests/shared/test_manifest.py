@@ -16,7 +16,7 @@ def test_manifests_load(name: str) -> None:
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(ManifestError, match="known: folder, gestures, natops"):
+    with pytest.raises(ManifestError, match="known: bair, davis, folder, gestures"):
         load_manifest("natop")
 
 

@@ -1,0 +1,114 @@
+"""A folder of images is a video: one frame a file, in the order of the numbers in their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from preprocess.decode import DecodeError
+from preprocess.geometry import Geometry, refusal, square_rgb, upright_size
+from preprocess.recheck import recheck_picture
+from preprocess.videos import Found, Probe, Reject, Times, printable
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
+"""Files that are frames; others in the folder are none."""
+
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
+"""EXIF's tag for how a picture is to be turned, and its values that swap width and height."""
+
+
+def find(root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
+    """One video for every folder that holds some of the files."""
+    for folder in sorted({PurePosixPath(name).parent.as_posix() for name in files}):
+        try:
+            statuses = [path.stat() for path in frame_files(root / folder)]
+        except OSError as error:
+            yield Reject(printable(folder), f"a frame cannot be read: {error.strerror}", "discover")
+            continue
+        newest = max((status.st_mtime_ns for status in statuses), default=0)
+        yield Found(folder, sum(status.st_size for status in statuses), newest)
+
+
+def frame_files(folder: Path) -> list[Path]:
+    """The frames of a folder; `2.jpg` comes before `10.jpg`."""
+    frames = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return sorted(frames, key=lambda path: _natural(path.name))
+
+
+def probe(path: Path, geometry: Geometry) -> Probe | str:
+    """Count the frames and look at the first one's size."""
+    try:
+        files = frame_files(path)
+        if not files:
+            return "no images in the folder"
+        with _opened(files[0]) as image:
+            turned = image.getexif().get(_ORIENTATION) in _TURNED
+            width, height = upright_size(*image.size, 90 if turned else 0)
+    except Exception as error:  # one folder's failure, of any kind, must not end the others
+        return f"its first frame cannot be opened: {_message(error)}"
+    return refusal(width, height, geometry) or Probe(len(files), width, height)
+
+
+def times(path: Path) -> Times | str:
+    """Files carry no times."""
+    return "a folder of images does not say when its frames are shown"
+
+
+def decode(
+    path: Path, wanted: Iterable[int], geometry: Geometry
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """The wanted frames of a folder; raises DecodeError at the first that fails."""
+    files = frame_files(path)
+    for index in wanted:
+        if index >= len(files):
+            raise DecodeError(f"the folder holds {len(files)} frames", len(files))
+        try:
+            rgb = _read(files[index])
+            reason = refusal(rgb.shape[1], rgb.shape[0], geometry)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            reason = _message(error)
+        if reason:
+            raise DecodeError(f"frame {index}, {files[index].name}: {reason}", index)
+        yield index, square_rgb(rgb, geometry)
+
+
+def recheck(path: Path, geometry: Geometry) -> Iterator[NDArray[np.uint8]]:
+    """The same images, cut before they are scaled."""
+    for file in frame_files(path) if path.is_dir() else []:
+        try:
+            yield recheck_picture(_read(file), geometry)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            # Damage is for extraction to name; clips from before it must still agree.
+            return
+
+
+def _read(file: Path) -> NDArray[np.uint8]:
+    """Upright RGB, shape (H, W, 3)."""
+    with _opened(file) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def _opened(file: Path) -> Image.Image:
+    image = Image.open(file)
+    reason = refusal(*image.size, Geometry(1, "stretch"))
+    if reason:
+        image.close()
+        raise ValueError(reason)
+    return image
+
+
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Sort key in which numbers count as numbers."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
