@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from preprocess import flags
 from shared.console import EXIT_INTERRUPTED, run_command
 from shared.errors import UserError
 
@@ -30,111 +31,38 @@ app = typer.Typer(
     help="Turn video files into a store of first frames, motion vectors and residuals.",
 )
 
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes; 1 stays in this one.  [default: all CPUs]")
-]
-
-
-Scheduler = Annotated[
-    str | None,
-    typer.Option(
-        metavar="tcp://HOST:PORT",
-        help="Use the workers of this Dask scheduler; root and store must be visible to them.",
-    ),
-]
-Block = Annotated[
-    int | None, typer.Option(help="Block size, pixels: 4, 8, 16 or 32.  [default: 16]")
-]
-SearchRange = Annotated[
-    int | None, typer.Option(help="Largest vector component, pixels.  [default: 16]")
-]
-ReferenceFrame = Annotated[
-    str | None,
-    typer.Option(
-        metavar="previous|first", help="Frame that vectors point into.  [default: previous]"
-    ),
-]
-ZeroBias = Annotated[
-    float | None,
-    typer.Option(help="SAD per pixel that a vector other than zero must save.  [default: 0]"),
-]
-MotionCost = Annotated[
-    float | None,
-    typer.Option(help="SAD per pixel added for each pixel of vector length.  [default: 0]"),
-]
-
 
 @app.command()
 def run(
     dataset: Annotated[str, typer.Argument(help="Its name; `datasets` lists them.")],
     root: Annotated[
-        Path | None, typer.Option(help="Where the videos lie.  [default: data/DATASET]")
+        Path | None, typer.Option(help="Where the videos lie. Default: data/DATASET")
     ] = None,
     out: Annotated[
         str | None,
         typer.Option(
-            help="The store to make.  [default: stores/DATASET with -OPTIONVALUE for each option"
+            help="The store to make. Default: stores/DATASET with -OPTIONVALUE for each option"
             " given here that is not its default, in the order size, frames, stride, clips, hop,"
             " seed, fps, fit, crop, block, range, reference, zerobias, motioncost, limit:"
-            " stores/gestures-size64-block8-range24]"
+            " stores/gestures-size64-block8-range24"
         ),
     ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(
-            help="Height and width, pixels.  [default: the data set's: bair 64, else 128]"
-        ),
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option(help="Frames in a clip.  [default: the data set's, 16]")
-    ] = None,
-    stride: Annotated[
-        int | None,
-        typer.Option(
-            help="Take every so many-th frame; for windows.  [default: the data set's; gestures 3,"
-            " else 1]"
-        ),
-    ] = None,
-    clips: Annotated[
-        str | None,
-        typer.Option(
-            metavar="windows|span|random_sorted",
-            help="Consecutive clips; one clip spread evenly over each video or segment; or one of"
-            " frames drawn at random, in order.  [default: the data set's; natops, mhad and mug"
-            " span, else windows]",
-        ),
-    ] = None,
-    hop: Annotated[
-        int | None,
-        typer.Option(help="Frames from one window to the next.  [default: no overlap, no gap]"),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of random_sorted.  [default: 0]")] = None,
-    fps: Annotated[
-        float | None,
-        typer.Option(help="Take frames by time, at this rate.  [default: each frame, as it comes]"),
-    ] = None,
-    fit: Annotated[
-        str | None,
-        typer.Option(
-            metavar="crop|pad|stretch",
-            help="How frames become square: cut, black bars, distorted.  [default: crop]",
-        ),
-    ] = None,
-    crop: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TOP:BOTTOM,LEFT:RIGHT|none",
-            help="Part of the upright frame to use, pixels.  [default: the data set's; natops"
-            " 10:239,30:290, mhad 0:480,156:492, else none]",
-        ),
-    ] = None,
-    block: Block = None,
-    search_range: SearchRange = None,
-    reference: ReferenceFrame = None,
-    zero_bias: ZeroBias = None,
-    motion_cost: MotionCost = None,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
+    size: flags.Size = None,
+    frames: flags.Frames = None,
+    stride: flags.Stride = None,
+    clips: flags.Clips = None,
+    hop: flags.Hop = None,
+    seed: flags.Seed = None,
+    fps: flags.Fps = None,
+    fit: flags.Fit = None,
+    crop: flags.Crop = None,
+    block: flags.Block = None,
+    search_range: flags.SearchRange = None,
+    reference: flags.ReferenceFrame = None,
+    zero_bias: flags.ZeroBias = None,
+    motion_cost: flags.MotionCost = None,
+    workers: flags.Workers = None,
+    scheduler: flags.Scheduler = None,
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="Use so many videos only, spread evenly over the data set."),
@@ -169,21 +97,21 @@ def run(
 @app.command()
 def reblock(
     store: Annotated[str, typer.Argument(help="A sealed store.")],
-    block: Block = None,
-    search_range: SearchRange = None,
-    reference: ReferenceFrame = None,
+    block: flags.Block = None,
+    search_range: flags.SearchRange = None,
+    reference: flags.ReferenceFrame = None,
     method: Annotated[str | None, typer.Option(help="Search method.")] = None,
-    zero_bias: ZeroBias = None,
-    motion_cost: MotionCost = None,
+    zero_bias: flags.ZeroBias = None,
+    motion_cost: flags.MotionCost = None,
     out: Annotated[
         str | None,
         typer.Option(
-            help="The store to make.  [default: STORE with -OPTIONVALUE for each option that"
-            " changes: stores/gestures-block8]"
+            help="The store to make. Default: STORE with -OPTIONVALUE for each option that"
+            " changes: stores/gestures-block8"
         ),
     ] = None,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
+    workers: flags.Workers = None,
+    scheduler: flags.Scheduler = None,
 ) -> None:
     """Make a store with other search options from a store alone, without its videos.
 
@@ -240,7 +168,7 @@ def inspect(
 def verify(
     store: Annotated[str, typer.Argument(help="A sealed store.")],
     root: Annotated[
-        Path | None, typer.Option(help="Where its videos lie.  [default: data/DATASET]")
+        Path | None, typer.Option(help="Where its videos lie. Default: data/DATASET")
     ] = None,
     sample: Annotated[
         int, typer.Option(min=0, help="Clips to search again with the slow reference search.")
@@ -257,6 +185,48 @@ def verify(
 
 
 @app.command()
+def datasets(
+    data: Annotated[Path, typer.Option(help="Folder that holds the data sets.")] = Path("data"),
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """List the data sets: what, how many, where they would be, and whether they are there."""
+    from preprocess.catalogue import catalogue, print_catalogue
+
+    facts = catalogue(data)
+    if as_json:
+        sys.stdout.write(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    else:
+        print_catalogue(Console(), facts)
+
+
+@app.command()
+def download(
+    dataset: Annotated[str, typer.Argument(help="Its name; `datasets` lists them.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Where to put it. Default: data/DATASET")
+    ] = None,
+) -> None:
+    """Fetch a data set's files, check and unpack them; goes on where it was interrupted."""
+    from preprocess.download import DownloadError
+    from preprocess.download import download as fetch
+    from shared.console import Progress
+    from shared.manifest import load_manifest
+
+    manifest = load_manifest(dataset)
+    place = root or Path("data", dataset)
+    console = Console(soft_wrap=True)
+    try:
+        with _interruptible():
+            fetched = fetch(manifest, place, Progress())
+    except DownloadError as error:
+        Console(stderr=True, soft_wrap=True).print(f"Error: {error}", markup=False)
+        raise typer.Exit(1) from None
+    count = f"{len(fetched.now)} files fetched, {len(fetched.before)} were there"
+    console.print(f"{manifest.title} in {place}: {count}", markup=False, highlight=False)
+    console.print(f"Next: python -m preprocess run {dataset} --root {place}", markup=False)
+
+
+@app.command()
 def render(
     root: Annotated[Path, typer.Option(help="Where to put the videos.")] = Path("data/gestures"),
     subjects: Annotated[int, typer.Option(help="How many people.")] = 20,
@@ -268,7 +238,7 @@ def render(
     outfits: Annotated[
         int, typer.Option(help="Sets of clothes and surroundings; 0: each subject its own.")
     ] = 0,
-    workers: Workers = None,
+    workers: flags.Workers = None,
 ) -> None:
     """Render the embedded data set: a figure performing the 24 signals, as H.264 files."""
     from preprocess.render import render as render_videos
