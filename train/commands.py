@@ -103,7 +103,7 @@ def sample_video(
         raise UserError(f"--out {out}: the video is an mp4; give a name that ends in .mp4")
     generator = load_generator(run, choose_device(device))
     label = None if text is None else label_index(text, generator.store.labels)
-    first_frame = load_first_frame(image, generator.store.options.size)
+    first_frame = load_first_frame(image, generator.store.options.size, generator.store.options.fit)
     clip = generator(first_frame, [label], [seed]).frames[0].numpy()
     sheet = out.with_suffix(".png")
     save_video(out, enlarge(clip, max(1, _SMALLEST_VIDEO // clip.shape[-1])), fps=fps)

@@ -202,3 +202,44 @@ def test_limit_spreads_over_the_data_set(folder: Path, tmp_path: Path, cli: Cli)
     common = ("run", "folder", "--root", folder, "--out", store, *OPTIONS)
     assert cli(*common, "--limit", 3)[0] == 0
     assert set(Store(store).column("video").tolist()) == {"TOP.MP4", "jump/b:colon.mp4"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--clips", "span"),
+        ("--clips", "random_sorted", "--seed", 3),
+        ("--hop", 2, "--fit", "pad"),
+        ("--fps", 7.5, "--fit", "stretch", "--crop", "1:20,2:21"),
+    ],
+)
+def test_policies_and_geometry_reach_the_store_exactly(
+    folder: Path, tmp_path: Path, cli: Cli, options: tuple[object, ...]
+) -> None:
+    """Made in two ways, held against the videos by `verify`; other options are refused."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    common = ("run", "folder", "--root", folder, *OPTIONS, *options)
+    assert cli(*common, "--out", one)[0] == 0
+    assert cli(*common, "--out", two, "--workers", 2)[0] == 0
+    assert contents(one) == contents(two)
+    code, out, err = cli("verify", one, "--root", folder, "--sample", 2)
+    assert code == 0, out + err
+    opened = Store(one)
+    assert f"{len(opened)} clips, bit for bit" in out
+    frames = opened.column("frame_index")
+    assert (np.diff(frames) >= 0).all()
+    assert opened.column("start_frame").tolist() == frames[:, 0].tolist()
+    code, _, err = cli("run", "folder", "--root", folder, *OPTIONS, "--out", one)
+    assert code == 2
+    assert f"{options[0]} {options[1]}, now " in err
+
+
+def test_the_split_is_in_the_store(folder: Path, tmp_path: Path, cli: Cli) -> None:
+    store = tmp_path / "store"
+    assert cli("run", "folder", "--root", folder, "--out", store, *OPTIONS)[0] == 0
+    opened = Store(store)
+    assert opened.attributes.splits == {
+        "random": {"kind": "random", "by": "video", "test_fraction": 0.2, "seed": 0}
+    }
+    sides = dict(zip(opened.column("video"), opened.column("split")[:, 0], strict=True))
+    assert sorted(map(int, sides.values())) == [0, 0, 0, 0, 1]
