@@ -134,8 +134,8 @@ def export(
     store: Annotated[str, typer.Argument(help="A sealed store.")],
     out: Annotated[str, typer.Option(help="A new folder for the shards.")],
     form: Annotated[str, typer.Option("--format", help="webdataset.")] = "webdataset",
-    workers: Workers = None,
-    scheduler: Scheduler = None,
+    workers: flags.Workers = None,
+    scheduler: flags.Scheduler = None,
 ) -> None:
     """Write a store's valid clips as tar shards that WebDataset, and the trainer, can stream."""
     from preprocess.export import export_store
