@@ -68,7 +68,7 @@ MotionCost = Annotated[
 def run(
     dataset: Annotated[str, typer.Argument(help="Name of a manifest: gestures, natops, folder.")],
     root: Annotated[
-        Path | None, typer.Option(help="Where the videos lie.  [default: data/DATASET]")
+        str | None, typer.Option(help="Where the videos lie.  [default: data/DATASET]")
     ] = None,
     out: Annotated[
         str | None,
@@ -195,7 +195,7 @@ def inspect(
 def verify(
     store: Annotated[str, typer.Argument(help="A sealed store.")],
     root: Annotated[
-        Path | None, typer.Option(help="Where its videos lie.  [default: data/DATASET]")
+        str | None, typer.Option(help="Where its videos lie.  [default: data/DATASET]")
     ] = None,
     sample: Annotated[
         int, typer.Option(min=0, help="Clips to search again with the slow reference search.")
@@ -205,7 +205,8 @@ def verify(
     from preprocess.verify import print_findings, verify_store
     from shared.console import Progress
 
-    findings = verify_store(_reachable(store), root, sample, Progress())
+    videos = _reachable(root) if root else None
+    findings = verify_store(_reachable(store), videos, sample, Progress())
     print_findings(Console(), findings)
     if findings.wrong:
         raise typer.Exit(1)
@@ -256,7 +257,7 @@ def main() -> None:
 
 def _run(
     dataset: str,
-    root: Path | None,
+    root: str | None,
     out: str | None,
     given: dict[str, Any],
     machines: Machines,
@@ -269,7 +270,7 @@ def _run(
     options = codec_options(manifest, given)
     if root is None and dataset == "folder":
         raise UserError("folder: say where your videos lie with --root DIR")
-    root = root or Path("data", dataset)
+    videos = _reachable(root) if root else Path("data", dataset)
     store = _reachable(out) if out else default_store(manifest, given, limit)
 
     from preprocess.pipeline import Extraction
@@ -279,11 +280,11 @@ def _run(
 
     progress = Progress()
     with _interruptible():
-        if dataset == "gestures":
-            ensure_rendered(root, machines.workers, progress)
-        extraction = Extraction(manifest, root, store, options, machines, limit)
+        if dataset == "gestures" and isinstance(videos, Path):
+            ensure_rendered(videos, machines.workers, progress)
+        extraction = Extraction(manifest, videos, store, options, machines, limit)
         outcome = run_extraction(extraction, progress)
-    _summary(store, outcome.filled, ("videos", f"{outcome.videos} in {root}"), f"--root {root}")
+    _summary(store, outcome.filled, ("videos", f"{outcome.videos} in {videos}"), f"--root {videos}")
 
 
 def _reblock(name: str, out: str | None, given: dict[str, Any], machines: Machines) -> None:

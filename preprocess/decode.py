@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from av.container import InputContainer
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from preprocess.clip import fit
 from preprocess.probe import MAX_PIXELS, message, open_container, video_stream
+from shared.paths import Location
 
 # Rounding that is the same on every processor, so that a store can be verified on another.
 _EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT
@@ -29,7 +29,7 @@ class DecodeError(Exception):
 
 
 def decode(
-    path: Path, wanted: range | list[int], size: int
+    path: Location, wanted: range | list[int], size: int
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Decode the wanted frames of a video, in order, and stop after the last.
 

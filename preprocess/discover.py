@@ -13,6 +13,7 @@ from preprocess.datasets import read_segments
 from preprocess.videos import Reject, Segment, Video
 from shared.errors import UserError
 from shared.manifest import Manifest
+from shared.paths import Location, listing
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Discovery:
     rejects: tuple[Reject, ...]
 
 
-def discover(root: Path, manifest: Manifest) -> Discovery:
+def discover(root: Location, manifest: Manifest) -> Discovery:
     """List the data set's files below a folder.
 
     Args:
@@ -35,16 +36,7 @@ def discover(root: Path, manifest: Manifest) -> Discovery:
     """
     if not root.is_dir():
         raise UserError(_absent(f"no folder {root}", manifest))
-    segments = read_segments(manifest, root)
-    found: list[Video | Reject] = []
-    for relative, problem in _walk(root):
-        if problem is None and not matches(relative, manifest.glob):
-            continue
-        found.append(
-            Reject(printable(relative), problem, "discover")
-            if problem
-            else _examine(root, relative, manifest, segments)
-        )
+    found = _found(root, manifest)
     if not found:
         globs = ", ".join(manifest.glob)
         raise UserError(_absent(f"no file below {root} matches {globs}", manifest))
@@ -52,6 +44,23 @@ def discover(root: Path, manifest: Manifest) -> Discovery:
         tuple(sorted((f for f in found if isinstance(f, Video)), key=lambda video: video.path)),
         tuple(sorted((f for f in found if isinstance(f, Reject)), key=lambda reject: reject.file)),
     )
+
+
+def _found(root: Location, manifest: Manifest) -> list[Video | Reject]:
+    segments = read_segments(manifest, root)
+    if not isinstance(root, Path):
+        return [
+            _describe(relative, _empty(size), size, mtime_ns, manifest, segments)
+            for relative, (size, mtime_ns) in listing(root).items()
+            if matches(relative, manifest.glob)
+        ]
+    found: list[Video | Reject] = []
+    for relative, problem in _walk(root):
+        if problem is not None:
+            found.append(Reject(printable(relative), problem, "discover"))
+        elif matches(relative, manifest.glob):
+            found.append(_examine(root, relative, manifest, segments))
+    return found
 
 
 def matches(relative: str, globs: tuple[str, ...]) -> bool:
@@ -93,38 +102,54 @@ def _examine(
     except OSError as error:
         reason = "a dangling link" if (root / relative).is_symlink() else str(error.strerror)
         return Reject(printable(relative), reason, "discover")
+    reason = _refusal(root / relative, status)
+    return _describe(relative, reason, status.st_size, status.st_mtime_ns, manifest, segments)
+
+
+def _describe(
+    relative: str,
+    reason: str,
+    size_bytes: int,
+    mtime_ns: int,
+    manifest: Manifest,
+    segments: dict[str, tuple[Segment, ...]],
+) -> Video | Reject:
+    """A file by what its name says, or why it is refused; `reason` is the file system's."""
     match = re.fullmatch(manifest.pattern, relative)
-    reason = _refusal(root / relative, status, relative, match is not None)
-    if reason or match is None:
-        return Reject(printable(relative), reason, "discover")
-    groups = match.groupdict()
+    groups = match.groupdict() if match else {}
     label = groups.get("label")
-    if manifest.labels and label not in manifest.labels:
-        return Reject(relative, f"label {label!r} is not in the manifest", "discover")
-    if manifest.segments != "none" and relative not in segments:
-        return Reject(relative, "the segmentation file does not mention it", "discover")
+    if not reason and printable(relative) != relative:
+        reason = "its name is not valid UTF-8"
+    elif not reason and match is None:
+        reason = "its name does not follow the data set's layout"
+    elif not reason and manifest.labels and label not in manifest.labels:
+        reason = f"label {label!r} is not in the manifest"
+    elif not reason and manifest.segments != "none" and relative not in segments:
+        reason = "the segmentation file does not mention it"
+    if reason:
+        return Reject(printable(relative), reason, "discover")
     return Video(
         path=relative,
         label=manifest.labels.get(label, label) if label is not None else None,
         subject=groups.get("subject"),
-        size_bytes=status.st_size,
-        mtime_ns=status.st_mtime_ns,
+        size_bytes=size_bytes,
+        mtime_ns=mtime_ns,
         segments=segments.get(relative, ()),
     )
 
 
-def _refusal(path: Path, status: os.stat_result, relative: str, named_right: bool) -> str:
+def _refusal(path: Path, status: os.stat_result) -> str:
     if stat.S_ISDIR(status.st_mode):
         return "a folder, not a file"
     if not stat.S_ISREG(status.st_mode):
         return "not a regular file"
-    if printable(relative) != relative:
-        return "its name is not valid UTF-8"
-    if not named_right:
-        return "its name does not follow the data set's layout"
     if not os.access(path, os.R_OK):
         return "no permission to read it"
-    return "the file is empty" if status.st_size == 0 else ""
+    return _empty(status.st_size)
+
+
+def _empty(size_bytes: int) -> str:
+    return "the file is empty" if size_bytes == 0 else ""
 
 
 def _absent(what: str, manifest: Manifest) -> str:

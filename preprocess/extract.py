@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from preprocess.plan import Clip
 from preprocess.probe import message
 from preprocess.videos import Reject
 from shared.conventions import NO_INDEX
-from shared.paths import location
+from shared.paths import Location, location
 from shared.schema import ARRAYS, CodecOptions, StoreAttributes
 from shared.store import Marker, read_marker, write_partition
 
@@ -51,14 +50,14 @@ def extract_partition(task: PartitionTask) -> Marker:
         starts = [clip.start_frame for clip in group]
         slots = slice(slot, slot + len(starts))
         views = {name: array[slots] for name, array in arrays.items()}
-        reject = extract_video(Path(task.root), video, starts, task.attributes.options, views)
+        reject = extract_video(location(task.root), video, starts, task.attributes.options, views)
         rejects += [reject.record()] if reject else []
         slot = slots.stop
     return write_partition(store, task.partition, arrays, rejects)
 
 
 def extract_video(
-    root: Path, video: str, starts: list[int], options: CodecOptions, arrays: Arrays
+    root: Location, video: str, starts: list[int], options: CodecOptions, arrays: Arrays
 ) -> Reject | None:
     """Decode a video once and fill its clips' entries.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -11,12 +9,13 @@ from av.video.stream import VideoStream
 
 from preprocess.clip import fit
 from preprocess.videos import Probe
+from shared.paths import Location, location, openable
 
 MAX_PIXELS = 8192 * 8192
 """Larger frames are refused before a decoder takes memory for them."""
 
 
-def probe(path: Path, size: int) -> Probe | str:
+def probe(path: Location, size: int) -> Probe | str:
     """Read a video's packets, or say why it cannot be used.
 
     Args:
@@ -42,12 +41,12 @@ def probe(path: Path, size: int) -> Probe | str:
 def probe_many(task: tuple[str, tuple[str, ...], int]) -> list[Probe | str]:
     """`probe` for a list of paths relative to a root; a task for a worker."""
     root, paths, size = task
-    return [probe(Path(root, path), size) for path in paths]
+    return [probe(location(root) / path, size) for path in paths]
 
 
-def open_container(path: Path) -> InputContainer:
+def open_container(path: Location) -> InputContainer:
     """Open a media file, whatever bytes its tags are made of."""
-    return av.open(str(path.absolute()), metadata_errors="replace")
+    return av.open(openable(path), "r", metadata_errors="replace")
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:

@@ -8,7 +8,6 @@ would be further away still, but it does not see where a frame's chroma samples 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import av
 import numpy as np
@@ -18,10 +17,12 @@ from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from shared.paths import Location, openable
 
-def recheck_frames(path: Path, size: int) -> Iterator[NDArray[np.uint8]]:
+
+def recheck_frames(path: Location, size: int) -> Iterator[NDArray[np.uint8]]:
     """All frames of a video until the first that fails, uint8 RGB, shape (3, size, size)."""
-    with av.open(str(path.absolute()), metadata_errors="replace") as container:
+    with av.open(openable(path), "r", metadata_errors="replace") as container:
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream):
             return

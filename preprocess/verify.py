@@ -48,7 +48,9 @@ class Findings:
     rejects: list[Reject] = field(default_factory=list)
 
 
-def verify_store(path: Location, root: Path | None, sample: int, progress: Progress) -> Findings:
+def verify_store(
+    path: Location, root: Location | None, sample: int, progress: Progress
+) -> Findings:
     """Check a store's bytes, its frames and its vectors.
 
     Args:
@@ -114,7 +116,7 @@ def _check_metadata(store: Store, findings: Findings) -> None:
             )
 
 
-def _check_frames(store: Store, root: Path, findings: Findings, progress: Progress) -> None:
+def _check_frames(store: Store, root: Location, findings: Findings, progress: Progress) -> None:
     videos, starts = store.column("video"), store.column("start_frame")
     with progress.bar("Decoding again", len(store), "clips") as advance:
         for video in dict.fromkeys(videos.tolist()):
@@ -131,7 +133,7 @@ def _check_frames(store: Store, root: Path, findings: Findings, progress: Progre
 
 
 def _clips_again(
-    store: Store, path: Path, starts: list[int]
+    store: Store, path: Location, starts: list[int]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     options = store.options
     if not path.is_file():
