@@ -28,6 +28,7 @@ REFERENCE ?=
 ZERO_BIAS ?=
 MOTION_COST ?=
 WORKERS ?=
+SCHEDULER ?=
 LIMIT ?=
 # As the command line names it; a comma cannot be written among a function's arguments.
 COMMA := ,
@@ -36,10 +37,13 @@ STORE ?= stores/$(DATASET)$(if $(SIZE),-size$(SIZE))$(if $(FRAMES),-frames$(FRAM
 OPTIONS = $(if $(ROOT),--root "$(ROOT)") $(if $(SIZE),--size $(SIZE)) $(if $(FRAMES),--frames $(FRAMES)) \
   $(if $(STRIDE),--stride $(STRIDE)) $(if $(CLIPS),--clips $(CLIPS)) $(if $(HOP),--hop $(HOP)) \
   $(if $(CLIP_SEED),--seed $(CLIP_SEED)) $(if $(FPS),--fps $(FPS)) $(if $(FIT),--fit $(FIT)) \
-  $(if $(CROP),--crop $(CROP)) $(if $(BLOCK),--block $(BLOCK)) \
+  $(if $(CROP),--crop $(CROP)) $(SEARCH) $(WHERE) $(if $(LIMIT),--limit $(LIMIT))
+SEARCH = $(if $(BLOCK),--block $(BLOCK)) \
   $(if $(SEARCH_RANGE),--search-range $(SEARCH_RANGE)) $(if $(REFERENCE),--reference $(REFERENCE)) \
-  $(if $(ZERO_BIAS),--zero-bias $(ZERO_BIAS)) $(if $(MOTION_COST),--motion-cost $(MOTION_COST)) \
-  $(if $(WORKERS),--workers $(WORKERS)) $(if $(LIMIT),--limit $(LIMIT))
+  $(if $(ZERO_BIAS),--zero-bias $(ZERO_BIAS)) $(if $(MOTION_COST),--motion-cost $(MOTION_COST))
+WHERE = $(if $(WORKERS),--workers $(WORKERS)) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+# What reblock and export make; beside STORE where not given.
+NEW ?=
 
 # What to train: the demo recipe or any other in train/recipes; further fields through SET.
 RECIPE ?= ed_vdm_demo
@@ -54,7 +58,7 @@ TEXT ?= Spread Wings
 SEED ?= 0
 OUT ?= samples/sample.mp4
 
-.PHONY: help setup demo demo-tiny datasets download preprocess train sample test test-slow lint format clean
+.PHONY: help setup demo demo-tiny datasets download preprocess reblock export train sample test test-slow lint format clean
 
 help:  ## this list
 	@echo "dvdm: a picture and a text in, generated motion, a video out"
@@ -63,7 +67,7 @@ help:  ## this list
 	@echo
 	@echo "Variables: DATASET ROOT SIZE FRAMES STRIDE CLIPS HOP CLIP_SEED FPS FIT CROP BLOCK SEARCH_RANGE"
 	@echo "           REFERENCE ZERO_BIAS MOTION_COST"
-	@echo "           WORKERS LIMIT STORE | RECIPE RUN SET | IMAGE TEXT SEED OUT"
+	@echo "           WORKERS SCHEDULER LIMIT STORE NEW | RECIPE RUN SET | IMAGE TEXT SEED OUT"
 
 setup: $(VENV)/.ready  ## make .venv with everything (done by the others when needed)
 
@@ -108,6 +112,12 @@ download: setup  ## fetch a data set: DATASET=... [ROOT=...]
 
 preprocess: setup  ## videos to a store: DATASET=... [ROOT=... BLOCK=... ...], listed by make datasets
 	@$(PY) -m preprocess run $(DATASET) --out "$(STORE)" $(OPTIONS)
+
+reblock: setup  ## a store with other search options, without videos: STORE=... BLOCK=8 [NEW=...]
+	@$(PY) -m preprocess reblock "$(STORE)" $(if $(NEW),--out "$(NEW)") $(SEARCH) $(WHERE)
+
+export: setup  ## a store as WebDataset tar shards: STORE=... [NEW=...]
+	@$(PY) -m preprocess export "$(STORE)" --out "$(or $(NEW),$(STORE)-webdataset)" $(WHERE)
 
 train: setup  ## a recipe on a store, all stages: DATASET=... RECIPE=... [SET="path.to.field=value ..."]
 	@test -f "$(STORE)/zarr.json" || $(MAKE) --no-print-directory preprocess

@@ -36,7 +36,7 @@ app = typer.Typer(
 def run(
     dataset: Annotated[str, typer.Argument(help="Its name; `datasets` lists them.")],
     root: Annotated[
-        Path | None, typer.Option(help="Where the videos lie. Default: data/DATASET")
+        str | None, typer.Option(help="Where the videos lie. Default: data/DATASET")
     ] = None,
     out: Annotated[
         str | None,
@@ -168,7 +168,7 @@ def inspect(
 def verify(
     store: Annotated[str, typer.Argument(help="A sealed store.")],
     root: Annotated[
-        Path | None, typer.Option(help="Where its videos lie. Default: data/DATASET")
+        str | None, typer.Option(help="Where its videos lie. Default: data/DATASET")
     ] = None,
     sample: Annotated[
         int, typer.Option(min=0, help="Clips to search again with the slow reference search.")
@@ -178,7 +178,8 @@ def verify(
     from preprocess.verify import print_findings, verify_store
     from shared.console import Progress
 
-    findings = verify_store(_reachable(store), root, sample, Progress())
+    videos = _reachable(root) if root else None
+    findings = verify_store(_reachable(store), videos, sample, Progress())
     print_findings(Console(), findings)
     if findings.wrong:
         raise typer.Exit(1)
@@ -271,7 +272,7 @@ def main() -> None:
 
 def _run(
     dataset: str,
-    root: Path | None,
+    root: str | None,
     out: str | None,
     given: dict[str, Any],
     machines: Machines,
@@ -284,7 +285,7 @@ def _run(
     options = codec_options(manifest, given)
     if root is None and dataset == "folder":
         raise UserError("folder: say where your videos lie with --root DIR")
-    root = root or Path("data", dataset)
+    videos = _reachable(root) if root else Path("data", dataset)
     store = _reachable(out) if out else default_store(manifest, given, limit)
 
     from preprocess.pipeline import Extraction
@@ -294,13 +295,13 @@ def _run(
 
     progress = Progress()
     with _interruptible():
-        if dataset == "gestures":
-            ensure_rendered(root, machines.workers, progress)
-        extraction = Extraction(manifest, root, store, options, machines, limit)
+        if dataset == "gestures" and isinstance(videos, Path):
+            ensure_rendered(videos, machines.workers, progress)
+        extraction = Extraction(manifest, videos, store, options, machines, limit)
         outcome = run_extraction(extraction, progress)
     for name in outcome.left_out:
-        Console(stderr=True).print(f"Split {name} left out: its lists are not below {root}")
-    _summary(store, outcome.filled, ("videos", f"{outcome.videos} in {root}"), f"--root {root}")
+        Console(stderr=True).print(f"Split {name} left out: its lists are not below {videos}")
+    _summary(store, outcome.filled, ("videos", f"{outcome.videos} in {videos}"), f"--root {videos}")
 
 
 def _reblock(name: str, out: str | None, given: dict[str, Any], machines: Machines) -> None:

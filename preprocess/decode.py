@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from av.container import InputContainer
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from preprocess.geometry import Geometry, Squarer
 from preprocess.probe import message, open_container, video_stream
+from shared.paths import Location
 
 
 class DecodeError(Exception):
@@ -25,7 +25,7 @@ class DecodeError(Exception):
 
 
 def decode(
-    path: Path, wanted: range | list[int], geometry: Geometry
+    path: Location, wanted: range | list[int], geometry: Geometry
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Decode the wanted frames of a video, in order, and stop after the last.
 

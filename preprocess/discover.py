@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from upath import UPath
+
 from preprocess.datasets import read_segments
 from preprocess.sources import SOURCES
 from preprocess.videos import Found, Reject, Segment, Video, printable
 from shared.errors import UserError
 from shared.manifest import Manifest
+from shared.paths import Location, listing
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Discovery:
     rejects: tuple[Reject, ...]
 
 
-def discover(root: Path, manifest: Manifest) -> Discovery:
+def discover(root: Location, manifest: Manifest) -> Discovery:
     """List the data set's files below a folder.
 
     Args:
@@ -36,15 +39,10 @@ def discover(root: Path, manifest: Manifest) -> Discovery:
     if not root.is_dir():
         raise UserError(_absent(f"no folder {root}", manifest))
     segments = read_segments(manifest, root)
-    files: list[str] = []
-    found: list[Video | Reject] = []
-    for relative, problem in walk(root):
-        if problem:
-            found.append(Reject(printable(relative), problem, "discover"))
-        elif matches(relative, manifest.glob):
-            files.append(relative)
-    for item in SOURCES[manifest.source].find(root, files):
-        found.append(item if isinstance(item, Reject) else _describe(item, manifest, segments))
+    items = _below(root, manifest) if isinstance(root, Path) else _remote(root, manifest)
+    found = [
+        item if isinstance(item, Reject) else _describe(item, manifest, segments) for item in items
+    ]
     if not found:
         globs = ", ".join(manifest.glob)
         raise UserError(_absent(f"no file below {root} matches {globs}", manifest))
@@ -52,6 +50,29 @@ def discover(root: Path, manifest: Manifest) -> Discovery:
         tuple(sorted((f for f in found if isinstance(f, Video)), key=lambda video: video.path)),
         tuple(sorted((f for f in found if isinstance(f, Reject)), key=lambda reject: reject.file)),
     )
+
+
+def _below(root: Path, manifest: Manifest) -> Iterator[Found | Reject]:
+    files = []
+    for relative, problem in walk(root):
+        if problem:
+            yield Reject(printable(relative), problem, "discover")
+        elif matches(relative, manifest.glob):
+            files.append(relative)
+    yield from SOURCES[manifest.source].find(root, files)
+
+
+def _remote(root: UPath, manifest: Manifest) -> Iterator[Found | Reject]:
+    """Video files in an object store; one listing says all there is to know of them."""
+    if manifest.source != "video":
+        raise UserError(
+            f"{manifest.name}: its frames are read from folders and records on a disk only; copy"
+            f" {root} there and name the copy with --root DIR"
+        )
+    for relative, (size_bytes, mtime_ns) in listing(root).items():
+        if matches(relative, manifest.glob):
+            empty = Reject(printable(relative), "the file is empty", "discover")
+            yield Found(relative, size_bytes, mtime_ns) if size_bytes else empty
 
 
 def matches(relative: str, globs: tuple[str, ...]) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from preprocess.probe import message
 from preprocess.sources import SOURCES
 from preprocess.videos import Reject
 from shared.conventions import NO_INDEX
-from shared.paths import location
+from shared.paths import Location, location
 from shared.schema import ARRAYS, NEITHER, StoreAttributes
 from shared.store import Marker, read_marker, write_partition
 
@@ -54,14 +53,14 @@ def extract_partition(task: PartitionTask) -> Marker:
         frames = [clip.frames for clip in group]
         slots = slice(slot, slot + len(frames))
         views = {name: array[slots] for name, array in arrays.items()}
-        reject = extract_video(Path(task.root), video, frames, task.attributes, views)
+        reject = extract_video(location(task.root), video, frames, task.attributes, views)
         rejects += [reject.record()] if reject else []
         slot = slots.stop
     return write_partition(store, task.partition, arrays, rejects)
 
 
 def extract_video(
-    root: Path, video: str, clips: Sequence[Frames], attributes: StoreAttributes, arrays: Arrays
+    root: Location, video: str, clips: Sequence[Frames], attributes: StoreAttributes, arrays: Arrays
 ) -> Reject | None:
     """Decode a video once and fill its clips' entries.
 

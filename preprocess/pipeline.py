@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -43,7 +42,7 @@ class Extraction:
     """
 
     manifest: Manifest
-    root: Path
+    root: Location
     store: Location
     options: CodecOptions
     machines: Machines

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -11,9 +9,10 @@ from av.video.stream import VideoStream
 
 from preprocess.geometry import Geometry, refusal
 from preprocess.videos import Probe
+from shared.paths import Location, openable
 
 
-def probe(path: Path, geometry: Geometry) -> Probe | str:
+def probe(path: Location, geometry: Geometry) -> Probe | str:
     """Read a video's packets, or say why it cannot be used.
 
     Args:
@@ -37,9 +36,9 @@ def probe(path: Path, geometry: Geometry) -> Probe | str:
         return f"cannot be opened as a video: {message(error)}"
 
 
-def open_container(path: Path) -> InputContainer:
+def open_container(path: Location) -> InputContainer:
     """Open a media file, whatever bytes its tags are made of."""
-    return av.open(str(path.absolute()), metadata_errors="replace")
+    return av.open(openable(path), "r", metadata_errors="replace")
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:

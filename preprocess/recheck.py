@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from math import floor
-from pathlib import Path
 
 import av
 import numpy as np
@@ -22,24 +21,30 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from preprocess.geometry import Geometry
+from shared.paths import Location, openable
 
 HALF = Fraction(1, 2)
 
 
-def recheck_frames(path: Path, geometry: Geometry) -> Iterator[NDArray[np.uint8]]:
-    """All frames of a video until the first that fails, uint8 RGB, shape (3, size, size)."""
-    with av.open(str(path.absolute()), metadata_errors="replace") as container:
+def recheck_frames(path: Location, geometry: Geometry) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """All frames of a video until the first that fails, with their indices.
+
+    Yields:
+        Index and frame, uint8 RGB, shape (3, size, size).
+    """
+    with av.open(openable(path), "r", metadata_errors="replace") as container:
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream):
             return
         stream.thread_type = "AUTO"
         try:
-            for frame in container.decode(stream):
+            for index, frame in enumerate(container.decode(stream)):
                 if geometry.box:
                     upright = _upright(_scaled(frame, frame.width, frame.height), frame.rotation)
-                    yield recheck_picture(upright, geometry)
+                    yield index, recheck_picture(upright, geometry)
                 else:
-                    yield _upright(_square(frame, geometry), frame.rotation).transpose(2, 0, 1)
+                    square = _upright(_square(frame, geometry), frame.rotation)
+                    yield index, square.transpose(2, 0, 1)
         except FFmpegError:
             # Damage is for extraction to name; clips from before it must still agree.
             return

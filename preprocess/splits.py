@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from preprocess.videos import Take
 from shared.errors import UserError
 from shared.manifest import Manifest
+from shared.paths import Location
 from shared.schema import NEITHER, TEST, TRAIN
 from shared.splits import ListSplit, PathSplit, RandomSplit, Split, SubjectSplit
 
@@ -20,7 +21,7 @@ Lists = dict[str, int]
 Side = Callable[[Take], int]
 
 
-def read_lists(root: Path, splits: Mapping[str, Split]) -> dict[str, Lists]:
+def read_lists(root: Location, splits: Mapping[str, Split]) -> dict[str, Lists]:
     """What the list files of a data set say, by protocol; missing files give no entry.
 
     Raises:
@@ -39,7 +40,7 @@ def read_lists(root: Path, splits: Mapping[str, Split]) -> dict[str, Lists]:
     return found
 
 
-def usable_splits(root: Path, manifest: Manifest) -> dict[str, Split]:
+def usable_splits(root: Location, manifest: Manifest) -> dict[str, Split]:
     """The manifest's protocols, but for those whose lists are not below the root.
 
     Raises:
@@ -55,7 +56,7 @@ def usable_splits(root: Path, manifest: Manifest) -> dict[str, Split]:
     return {name: split for name, split in manifest.splits.items() if not missing[name]}
 
 
-def _missing(root: Path, split: Split) -> list[str]:
+def _missing(root: Location, split: Split) -> list[str]:
     """Files that a protocol needs and that are not below the root."""
     if not isinstance(split, ListSplit):
         return []
@@ -110,7 +111,7 @@ def _by_path(video: str, split: PathSplit) -> int:
     return TEST if re.search(split.test, video) else NEITHER
 
 
-def _names(path: Path) -> set[str]:
+def _names(path: Location) -> set[str]:
     """The first word of every line, without folder and ending."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -49,7 +49,9 @@ class Findings:
     rejects: list[Reject] = field(default_factory=list)
 
 
-def verify_store(path: Location, root: Path | None, sample: int, progress: Progress) -> Findings:
+def verify_store(
+    path: Location, root: Location | None, sample: int, progress: Progress
+) -> Findings:
     """Check a store's bytes, its frames and its vectors.
 
     Args:
@@ -115,7 +117,7 @@ def _check_metadata(store: Store, findings: Findings) -> None:
             )
 
 
-def _check_frames(store: Store, root: Path, findings: Findings, progress: Progress) -> None:
+def _check_frames(store: Store, root: Location, findings: Findings, progress: Progress) -> None:
     videos, frames = store.column("video"), store.column("frame_index")
     with progress.bar("Decoding again", len(store), "clips") as advance:
         for video in dict.fromkeys(videos.tolist()):
@@ -134,10 +136,10 @@ def _check_frames(store: Store, root: Path, findings: Findings, progress: Progre
 
 
 def _clips_again(
-    store: Store, path: Path, clips: list[list[int]]
+    store: Store, path: Location, clips: list[list[int]]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     source, remaining = SOURCES[store.attributes.source], len(clips)
-    frames = enumerate(source.recheck(path, Geometry.of(store.options)))
+    frames = source.recheck(path, Geometry.of(store.options))
     for found in assemble(frames, clips):
         yield found
         remaining -= 1

@@ -10,8 +10,9 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from upath import UPath
 
@@ -139,6 +140,26 @@ def sizes(folder: Location) -> dict[str, int]:
         }
     found = folder.fs.find(folder.path, detail=True)
     return {key.removeprefix(f"{folder.path}/"): entry["size"] for key, entry in found.items()}
+
+
+def listing(folder: UPath) -> dict[str, tuple[int, int]]:
+    """Bytes and time of change, nanoseconds, of every file below a remote folder, by path."""
+    found = folder.fs.find(folder.path, detail=True)
+    return {
+        key.removeprefix(f"{folder.path}/"): (entry["size"], _changed_ns(entry))
+        for key, entry in sorted(found.items())
+    }
+
+
+def _changed_ns(entry: dict[str, Any]) -> int:
+    stamp = entry.get("LastModified") or entry.get("mtime")
+    return int(stamp.timestamp() * 1e9) if isinstance(stamp, datetime) else 0
+
+
+def openable(path: Location) -> str | IO[bytes]:
+    """What a media library can open: an absolute name, or a file whose reads become requests."""
+    # A relative name with a colon would be taken for a protocol.
+    return str(path.absolute()) if isinstance(path, Path) else path.open("rb", block_size=2**22)
 
 
 def remove(folder: Location) -> None:

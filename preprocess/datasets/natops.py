@@ -8,10 +8,10 @@ counted from 1, the last one included.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from preprocess.videos import Segment
 from shared.errors import UserError
+from shared.paths import Location
 
 SEGMENTATION = "data/segmentation.txt"
 """Where the layout has it; at the root it is found, too."""
@@ -20,7 +20,7 @@ _HEADER = re.compile(r"(\d+)\s*,\s*(\d+)\s*,\s*(\d+)")
 _REPETITION = re.compile(r"(\d+)\s*:\s*(\d+)\s*,\s*(\d+)")
 
 
-def read_segments(root: Path) -> dict[str, tuple[Segment, ...]]:
+def read_segments(root: Location) -> dict[str, tuple[Segment, ...]]:
     """Read the segmentation file of the data set at `root`; keys are its videos' file names.
 
     Raises:

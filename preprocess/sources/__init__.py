@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from preprocess.geometry import Geometry
 from preprocess.sources import bair, images, video
 from preprocess.videos import Found, Probe, Reject, Times
+from shared.paths import Location, location
 from shared.schema import SourceKind
 
 
@@ -44,19 +45,21 @@ class Source(Protocol):
     def find(self, root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
         """The videos in files that match the manifest's glob, by paths relative to the root."""
 
-    def probe(self, path: Path, geometry: Geometry) -> Probe | str:
+    def probe(self, path: Location, geometry: Geometry) -> Probe | str:
         """How many frames a video has and how large they are, or why it cannot be used."""
 
-    def times(self, path: Path) -> Times | str:
+    def times(self, path: Location) -> Times | str:
         """When each frame is shown, or why that is not known."""
 
     def decode(
-        self, path: Path, wanted: list[int], geometry: Geometry
+        self, path: Location, wanted: list[int], geometry: Geometry
     ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Wanted frames with their indices, uint8, shape (3, size, size); raises DecodeError."""
 
-    def recheck(self, path: Path, geometry: Geometry) -> Iterator[NDArray[np.uint8]]:
-        """Every frame from the first on, by another road than `decode`, for `verify`.
+    def recheck(
+        self, path: Location, geometry: Geometry
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Every frame with its index, by another road than `decode`, for `verify`.
 
         Ends without a word where the video is damaged, or is not there.
         """
@@ -69,10 +72,10 @@ SOURCES: dict[SourceKind, Source] = {"video": video, "images": images, "bair": b
 def probe_many(task: ProbeTask) -> list[Probe | str]:
     """What each video holds, or why it cannot be used."""
     source = SOURCES[task.source]
-    return [_probe(source, Path(task.root, path), task) for path in task.paths]
+    return [_probe(source, location(task.root) / path, task) for path in task.paths]
 
 
-def _probe(source: Source, path: Path, task: ProbeTask) -> Probe | str:
+def _probe(source: Source, path: Location, task: ProbeTask) -> Probe | str:
     found = source.probe(path, task.geometry)
     if isinstance(found, str) or not task.timed:
         return found

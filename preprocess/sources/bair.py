@@ -21,6 +21,7 @@ from preprocess.recheck import recheck_picture
 from preprocess.sources import video
 from preprocess.sources.tfrecord import RecordError, byte_features, payload, records
 from preprocess.videos import Found, Probe, Reject, Times
+from shared.paths import Location
 
 CAMERAS = ("image_main", "image_aux1")
 HEIGHT, WIDTH = 64, 64
@@ -42,7 +43,7 @@ def find(root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
             yield Reject(found.path, damage, "discover")
 
 
-def probe(path: Path, geometry: Geometry) -> Probe | str:
+def probe(path: Location, geometry: Geometry) -> Probe | str:
     """Count the frames of a camera; pixels stay unread."""
     try:
         file, number, camera = _parts(path)
@@ -55,13 +56,13 @@ def probe(path: Path, geometry: Geometry) -> Probe | str:
     return refusal(WIDTH, HEIGHT, geometry) or Probe(frames, WIDTH, HEIGHT)
 
 
-def times(path: Path) -> Times | str:
+def times(path: Location) -> Times | str:
     """Records carry no times."""
     return "the records do not say when their frames are shown"
 
 
 def decode(
-    path: Path, wanted: Iterable[int], geometry: Geometry
+    path: Location, wanted: Iterable[int], geometry: Geometry
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """The wanted frames of a record; raises DecodeError where it is damaged."""
     try:
@@ -81,7 +82,7 @@ def decode(
         yield index, square_rgb(rgb, geometry)
 
 
-def recheck(path: Path, geometry: Geometry) -> Iterator[NDArray[np.uint8]]:
+def recheck(path: Location, geometry: Geometry) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """The pixels behind each frame's name, found among the record's bytes without parsing it."""
     file, number, camera = _parts(path)
     content = file.read_bytes() if file.is_file() else b""
@@ -94,10 +95,10 @@ def recheck(path: Path, geometry: Geometry) -> Iterator[NDArray[np.uint8]]:
         # Key and length of the bytes: field 1, 64 x 64 x 3 = 12,288 in two groups of seven bits.
         pixels = record.index(b"\x0a\x80\x60", after_name) + 3
         rgb = np.frombuffer(record, np.uint8, _FRAME_BYTES, pixels).reshape(HEIGHT, WIDTH, 3)
-        yield recheck_picture(rgb, geometry)
+        yield index, recheck_picture(rgb, geometry)
 
 
-def _parts(path: Path) -> tuple[Path, int, str]:
+def _parts(path: Location) -> tuple[Path, int, str]:
     """File, number of the record, and camera of a video's name."""
     file, _, rest = str(path).rpartition("#")
     number, _, camera = rest.partition("/")

@@ -14,6 +14,7 @@ from preprocess.decode import DecodeError
 from preprocess.geometry import Geometry, refusal, square_rgb, upright_size
 from preprocess.recheck import recheck_picture
 from preprocess.videos import Found, Probe, Reject, Times, printable
+from shared.paths import Location
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 """Files that are frames; others in the folder are none."""
@@ -34,13 +35,13 @@ def find(root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
         yield Found(folder, sum(status.st_size for status in statuses), newest)
 
 
-def frame_files(folder: Path) -> list[Path]:
+def frame_files(folder: Location) -> list[Location]:
     """The frames of a folder; `2.jpg` comes before `10.jpg`."""
     frames = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     return sorted(frames, key=lambda path: _natural(path.name))
 
 
-def probe(path: Path, geometry: Geometry) -> Probe | str:
+def probe(path: Location, geometry: Geometry) -> Probe | str:
     """Count the frames and look at the first one's size."""
     try:
         files = frame_files(path)
@@ -54,13 +55,13 @@ def probe(path: Path, geometry: Geometry) -> Probe | str:
     return refusal(width, height, geometry) or Probe(len(files), width, height)
 
 
-def times(path: Path) -> Times | str:
+def times(path: Location) -> Times | str:
     """Files carry no times."""
     return "a folder of images does not say when its frames are shown"
 
 
 def decode(
-    path: Path, wanted: Iterable[int], geometry: Geometry
+    path: Location, wanted: Iterable[int], geometry: Geometry
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """The wanted frames of a folder; raises DecodeError at the first that fails."""
     files = frame_files(path)
@@ -77,24 +78,24 @@ def decode(
         yield index, square_rgb(rgb, geometry)
 
 
-def recheck(path: Path, geometry: Geometry) -> Iterator[NDArray[np.uint8]]:
+def recheck(path: Location, geometry: Geometry) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """The same images, cut before they are scaled."""
-    for file in frame_files(path) if path.is_dir() else []:
+    for index, file in enumerate(frame_files(path) if path.is_dir() else []):
         try:
-            yield recheck_picture(_read(file), geometry)
+            yield index, recheck_picture(_read(file), geometry)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             # Damage is for extraction to name; clips from before it must still agree.
             return
 
 
-def _read(file: Path) -> NDArray[np.uint8]:
+def _read(file: Location) -> NDArray[np.uint8]:
     """Upright RGB, shape (H, W, 3)."""
     with _opened(file) as image:
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
-def _opened(file: Path) -> Image.Image:
-    image = Image.open(file)
+def _opened(file: Location) -> Image.Image:
+    image = Image.open(str(file))
     reason = refusal(*image.size, Geometry(1, "stretch"))
     if reason:
         image.close()

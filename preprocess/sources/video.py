@@ -17,6 +17,7 @@ from preprocess.geometry import Geometry
 from preprocess.probe import message, open_container, probe, video_stream
 from preprocess.recheck import recheck_frames
 from preprocess.videos import Found, Reject, Times, printable
+from shared.paths import Location
 
 __all__ = ["decode", "find", "probe", "recheck", "times"]
 
@@ -37,13 +38,13 @@ def find(root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
             yield Found(name, status.st_size, status.st_mtime_ns)
 
 
-def recheck(path: Path, geometry: Geometry) -> Iterator[NDArray[np.uint8]]:
+def recheck(path: Location, geometry: Geometry) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Every frame, by another road."""
     if path.is_file():
         yield from recheck_frames(path, geometry)
 
 
-def times(path: Path) -> Times | str:
+def times(path: Location) -> Times | str:
     """When each frame is shown, read from packets without decoding.
 
     The n-th frame is shown at the n-th of the sorted times, also where a container (AVI) states

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +35,7 @@ def test_pixels_and_indices_are_right(lossless: Path) -> None:
 def test_both_roads_give_the_same_pixels(lossless: Path, folder: Path, size: int) -> None:
     for path in (lossless, *folder.glob("wave/*")):
         frames = [frame for _, frame in decode(path, range(8), Geometry(size))]
-        again = [
-            frame for frame, _ in zip(recheck_frames(path, Geometry(size)), range(8), strict=False)
-        ]
+        again = [frame for _, frame in islice(recheck_frames(path, Geometry(size)), 8)]
         assert np.array_equal(np.stack(frames), np.stack(again))
         assert frames[0].shape == (3, size, size)
 

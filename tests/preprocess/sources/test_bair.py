@@ -54,7 +54,7 @@ def test_frames_are_the_bytes_themselves(root: Path) -> None:
     frames = dict(bair.decode(path, [0, 2, 11], Geometry(64)))
     for index, frame in frames.items():
         assert np.array_equal(frame, pixels(4, "image_aux1", index).transpose(2, 0, 1))
-    again = list(bair.recheck(path, Geometry(64)))
+    again = dict(bair.recheck(path, Geometry(64)))
     assert len(again) == 30
     assert all(np.array_equal(frame, again[index]) for index, frame in frames.items())
 

@@ -45,7 +45,8 @@ def test_both_roads_give_the_same_pixels(tmp_path: Path, size: int, box: Box | N
     for fit in ("crop", "pad", "stretch"):
         geometry = Geometry(size, fit, box)  # type: ignore[arg-type]
         frames = [frame for _, frame in images.decode(folder, range(6), geometry)]
-        assert np.array_equal(np.stack(frames), np.stack(list(images.recheck(folder, geometry))))
+        again = [frame for _, frame in images.recheck(folder, geometry)]
+        assert np.array_equal(np.stack(frames), np.stack(again))
 
 
 def test_pictures_are_turned_upright(tmp_path: Path) -> None:
