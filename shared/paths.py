@@ -49,11 +49,6 @@ def location(text: str) -> Location:
     return found
 
 
-def is_local(path: Location) -> bool:
-    """Whether a place is a folder or file of this machine."""
-    return isinstance(path, Path)
-
-
 def require_reachable(path: Location) -> None:
     """Notice an object store that cannot be used before any work is done.
 

@@ -206,7 +206,7 @@ def seal_store(path: Location) -> list[Marker]:
 def checksum(path: Location) -> str:
     """SHA-256 of a file, hexadecimal."""
     if not isinstance(path, Path):
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(path.fs.cat_file(path.path)).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
