@@ -63,6 +63,7 @@ def assemble(
 
     Yields:
         A clip's start and its frames, uint8, shape (T, 3, H, W), as soon as the last is there.
+        A clip of which a frame is missing is left out.
     """
     wanted: dict[int, list[int]] = {}
     for start in starts:
@@ -75,3 +76,11 @@ def assemble(
             gathered.append(frame)
             if len(gathered) == frames:
                 yield start, np.stack(under_way.pop(start))
+        _forget_broken(under_way, index, stride)
+
+
+def _forget_broken(under_way: dict[int, list[NDArray[np.uint8]]], index: int, stride: int) -> None:
+    """Drop clips that missed a frame up to this one, so that their frames are not held."""
+    for start, gathered in list(under_way.items()):
+        if start + len(gathered) * stride <= index:
+            del under_way[start]

@@ -11,8 +11,8 @@ import numpy as np
 from preprocess.clip import assemble, frame_indices
 from preprocess.decode import DecodeError, decode
 from preprocess.encode import encode
+from preprocess.media import message
 from preprocess.plan import Clip
-from preprocess.probe import message
 from preprocess.videos import Reject
 from shared.conventions import NO_INDEX
 from shared.paths import Location, location
@@ -36,8 +36,8 @@ class PartitionTask:
 def extract_partition(task: PartitionTask) -> Marker:
     """Make and write one partition, unless it is there already.
 
-    A video that fails makes its remaining clips invalid and is recorded with the reason; the
-    rest of the partition goes on.
+    Clips that a video's damage touches are invalid, and the video is recorded with the reason;
+    the rest of the partition goes on.
     """
     store = location(task.store)
     done = read_marker(store, task.partition)
@@ -46,18 +46,25 @@ def extract_partition(task: PartitionTask) -> Marker:
     arrays = _empty_arrays(task)
     rejects = []
     slot = 0
-    for video, group in groupby(task.clips, key=lambda clip: clip.video):
+    for (video, damaged), group in groupby(task.clips, key=lambda c: (c.video, c.damaged)):
         starts = [clip.start_frame for clip in group]
         slots = slice(slot, slot + len(starts))
         views = {name: array[slots] for name, array in arrays.items()}
-        reject = extract_video(location(task.root), video, starts, task.attributes.options, views)
+        options, root = task.attributes.options, location(task.root)
+        reject = extract_video(root, video, starts, options, views, to_end=damaged)
         rejects += [reject.record()] if reject else []
         slot = slots.stop
     return write_partition(store, task.partition, arrays, rejects)
 
 
 def extract_video(
-    root: Location, video: str, starts: list[int], options: CodecOptions, arrays: Arrays
+    root: Location,
+    video: str,
+    starts: list[int],
+    options: CodecOptions,
+    arrays: Arrays,
+    *,
+    to_end: bool = False,
 ) -> Reject | None:
     """Decode a video once and fill its clips' entries.
 
@@ -67,14 +74,16 @@ def extract_video(
         starts: first frame of each clip, ascending.
         options: how to make clips.
         arrays: receives them, one entry for each start; `valid` is set where one was made.
+        to_end: look for damage behind the last clip too.
 
     Returns:
-        Why clips are missing, or None.
+        What is wrong with the video, as far as it was decoded, or None.
     """
     wanted = {i for start in starts for i in frame_indices(start, options.frames, options.stride)}
     slots = {start: slot for slot, start in enumerate(starts)}
+    recovered = 0
     try:
-        decoded = decode(root / video, sorted(wanted), options.size)
+        decoded = decode(root / video, sorted(wanted), options.size, to_end=to_end)
         for start, clip in assemble(decoded, starts, options.frames, options.stride):
             encoded, slot = encode(clip, options), slots[start]
             arrays["first_frame"][slot] = encoded.first_frame
@@ -82,12 +91,22 @@ def extract_video(
             arrays["residual"][slot] = encoded.residual
             arrays["valid"][slot] = True
     except DecodeError as error:
-        reason = str(error)
+        reason, recovered = str(error), error.frames
+        for slot, start in enumerate(starts):
+            last = frame_indices(start, options.frames, options.stride)[-1]
+            if any(start < restart <= last for restart in error.restarts):
+                _take_back(arrays, slot)  # it begins before a gap and ends after it
     except Exception as error:  # one video's failure, of any kind, must not end the others
         reason = f"{type(error).__name__}: {message(error)}"
+        _take_back(arrays, slice(None))  # nor is it known what to trust after one unforeseen
     else:
         return None
-    return Reject(video, reason, "extract", len(starts), int(arrays["valid"].sum()))
+    return Reject(video, reason, "extract", len(starts), int(arrays["valid"].sum()), recovered)
+
+
+def _take_back(arrays: Arrays, slots: int | slice) -> None:
+    for name in ("first_frame", "motion", "residual", "valid"):
+        arrays[name][slots] = 0
 
 
 def _empty_arrays(task: PartitionTask) -> Arrays:

@@ -14,7 +14,6 @@ from preprocess.fill import Filled, Work, fill_store
 from preprocess.finalise import gather_rejects, no_clips
 from preprocess.plan import Plan, make_plan
 from preprocess.probe import probe_many
-from preprocess.resume import is_complete
 from preprocess.videos import Probe, Reject, Video
 from shared.console import Progress
 from shared.errors import UserError
@@ -73,8 +72,6 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
     if not plan.clips:
         raise no_clips([*earlier, *plan.rejects])
     attributes = plan_attributes(extraction, discovery, plan)
-    if is_complete(extraction.store, attributes):
-        return Outcome(len(videos), None)
     work = work_for(extraction, attributes, plan, earlier)
     return Outcome(len(videos), fill_store(work, extraction.machines, progress))
 

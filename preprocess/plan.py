@@ -27,12 +27,14 @@ class Clip:
         start_frame: index of frame 0 among the decoded frames.
         label: text of what it shows, or None.
         subject: who it shows, or None.
+        damaged: whether something of its video is known to be broken or missing.
     """
 
     video: str
     start_frame: int
     label: str | None
     subject: str | None
+    damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,14 @@ def make_plan(videos: Sequence[Video], probes: Mapping[str, Probe], options: Cod
     clips: list[Clip] = []
     rejects: list[Reject] = []
     for video in videos:
-        frames = probes[video.path].frames
+        frames, damage = probes[video.path].frames, probes[video.path].damage
         starts = video_starts(video.segments, frames, options)
-        clips += [Clip(video.path, start, video.label, video.subject) for start in starts]
+        clips += [
+            Clip(video.path, start, video.label, video.subject, bool(damage)) for start in starts
+        ]
         reason = too_short(frames, video, options)
         if reason:
+            reason = f"{damage}; {reason}" if damage else reason
             rejects.append(Reject(video.path, reason, "plan"))
     used = {clip.video for clip in clips}
     return Plan(

@@ -138,7 +138,7 @@ def _clips_again(
     options = store.options
     if not path.is_file():
         return
-    frames = enumerate(recheck_frames(path, options.size))
+    frames = recheck_frames(path, options.size)
     remaining = len(starts)
     for found in assemble(frames, starts, options.frames, options.stride):
         yield found
