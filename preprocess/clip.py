@@ -77,7 +77,7 @@ def assemble(
 
     Yields:
         A clip's position in `clips` and its frames, uint8, shape (T, 3, H, W), as soon as the
-        last is there. A clip of which a frame is missing is not given out.
+        last is there. A clip of which a frame is missing is left out.
     """
     wanted: dict[int, list[int]] = {}
     for position, frames in enumerate(clips):
@@ -87,7 +87,9 @@ def assemble(
     for index, frame in decoded:
         for position in wanted.get(index, ()):
             under_way.setdefault(position, []).append(frame)
-        for position in [p for p in under_way if clips[p][-1] <= index]:
-            gathered = under_way.pop(position)
+        for position, gathered in list(under_way.items()):
             if len(gathered) == len(clips[position]):
-                yield position, np.stack(gathered)
+                yield position, np.stack(under_way.pop(position))
+            elif clips[position][len(gathered)] <= index:
+                # It missed a frame: those that it has need not be held until its end.
+                del under_way[position]

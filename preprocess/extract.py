@@ -13,13 +13,13 @@ from preprocess.clip import Frames, assemble
 from preprocess.decode import DecodeError
 from preprocess.encode import encode
 from preprocess.geometry import Geometry
+from preprocess.media import message
 from preprocess.plan import Clip
-from preprocess.probe import message
 from preprocess.sources import SOURCES
 from preprocess.videos import Reject
 from shared.conventions import NO_INDEX
 from shared.paths import Location, location
-from shared.schema import ARRAYS, NEITHER, StoreAttributes
+from shared.schema import ARRAYS, NEITHER, CodecOptions, StoreAttributes
 from shared.store import Marker, read_marker, write_partition
 
 Arrays = dict[str, np.ndarray]
@@ -39,8 +39,8 @@ class PartitionTask:
 def extract_partition(task: PartitionTask) -> Marker:
     """Make and write one partition, unless it is there already.
 
-    A video that fails makes its remaining clips invalid and is recorded with the reason; the
-    rest of the partition goes on.
+    Clips that a video's damage touches are invalid, and the video is recorded with the reason;
+    the rest of the partition goes on.
     """
     store = location(task.store)
     done = read_marker(store, task.partition)
@@ -49,18 +49,25 @@ def extract_partition(task: PartitionTask) -> Marker:
     arrays = _empty_arrays(task)
     rejects = []
     slot = 0
-    for video, group in groupby(task.clips, key=lambda clip: clip.video):
+    for (video, damaged), group in groupby(task.clips, key=lambda c: (c.video, c.damaged)):
         frames = [clip.frames for clip in group]
         slots = slice(slot, slot + len(frames))
         views = {name: array[slots] for name, array in arrays.items()}
-        reject = extract_video(location(task.root), video, frames, task.attributes, views)
+        attributes, root = task.attributes, location(task.root)
+        reject = extract_video(root, video, frames, attributes, views, to_end=damaged)
         rejects += [reject.record()] if reject else []
         slot = slots.stop
     return write_partition(store, task.partition, arrays, rejects)
 
 
 def extract_video(
-    root: Location, video: str, clips: Sequence[Frames], attributes: StoreAttributes, arrays: Arrays
+    root: Location,
+    video: str,
+    clips: Sequence[Frames],
+    attributes: StoreAttributes,
+    arrays: Arrays,
+    *,
+    to_end: bool = False,
 ) -> Reject | None:
     """Decode a video once and fill its clips' entries.
 
@@ -70,14 +77,16 @@ def extract_video(
         clips: frames of each clip.
         attributes: what holds the frames, and how to make clips.
         arrays: receives them, one entry for each clip; `valid` is set where one was made.
+        to_end: look for damage behind the last clip too.
 
     Returns:
-        Why clips are missing, or None.
+        What is wrong with the video, as far as it was decoded, or None.
     """
     options, source = attributes.options, SOURCES[attributes.source]
     wanted = sorted({index for frames in clips for index in frames})
+    recovered = 0
     try:
-        decoded = source.decode(root / video, wanted, Geometry.of(options))
+        decoded = source.decode(root / video, wanted, Geometry.of(options), to_end=to_end)
         for slot, clip in assemble(decoded, clips):
             encoded = encode(clip, options)
             arrays["first_frame"][slot] = encoded.first_frame
@@ -85,12 +94,29 @@ def extract_video(
             arrays["residual"][slot] = encoded.residual
             arrays["valid"][slot] = True
     except DecodeError as error:
-        reason = str(error)
+        reason, recovered = str(error), error.frames
+        for slot, frames in enumerate(clips):
+            if _touches_gap(frames, error, options):
+                _take_back(arrays, slot)
     except Exception as error:  # one video's failure, of any kind, must not end the others
         reason = f"{type(error).__name__}: {message(error)}"
+        _take_back(arrays, slice(None))  # nor is it known what to trust after one unforeseen
     else:
         return None
-    return Reject(video, reason, "extract", len(clips), int(arrays["valid"].sum()))
+    return Reject(video, reason, "extract", len(clips), int(arrays["valid"].sum()), recovered)
+
+
+def _touches_gap(frames: Frames, error: DecodeError, options: CodecOptions) -> bool:
+    """Whether a clip has frames of both sides of a gap, or may show what was lost in one."""
+    if any(frames[0] < restart <= frames[-1] for restart in error.restarts):
+        return True
+    # Taken by time, the last frame before a gap would stand in for those that are lost.
+    return options.fps is not None and frames[-1] + 1 in error.breaks
+
+
+def _take_back(arrays: Arrays, slots: int | slice) -> None:
+    for name in ("first_frame", "motion", "residual", "valid"):
+        arrays[name][slots] = 0
 
 
 def _empty_arrays(task: PartitionTask) -> Arrays:

@@ -6,19 +6,22 @@ import errno
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from preprocess.executor import Machines, run_tasks
 from preprocess.finalise import finalise
+from preprocess.lock import hold
 from preprocess.motion import search
+from preprocess.resume import is_complete
 from preprocess.videos import Reject
-from shared.console import Progress
+from shared.console import Progress, errors
 from shared.errors import UserError
 from shared.paths import Location, storage_errors
 from shared.schema import StoreAttributes
-from shared.store import Marker, create_store, read_markers
+from shared.store import Marker, create_store, read_markers, remove_leftovers
 
 Task = TypeVar("Task")
 
@@ -59,24 +62,39 @@ class Filled:
         return self.clips / self.seconds if self.clips else 0.0
 
 
-def fill_store(work: Work, machines: Machines, progress: Progress) -> Filled:
-    """Make the partitions that are missing, then seal.
+def fill_store(work: Work, machines: Machines, progress: Progress) -> Filled | None:
+    """Make the partitions that are missing, then seal; None where all that was done before.
 
     Raises:
         UserError: the store cannot be written, the cluster cannot be used, or no clip is valid.
     """
     start = time.perf_counter()
     try:
-        create_store(work.store, work.attributes)
-        done = read_markers(work.store, range(work.attributes.partitions))
-        missing = [p for p, marker in enumerate(done) if marker is None]
-        made = _make(work, missing, machines, progress)
-        markers = {m.partition: m for m in [*made, *done] if m is not None}
-        ordered = [markers[p] for p in sorted(markers)]
-        finalise(work.store, work.rejects(ordered), ordered)
+        # Asked before locking, so that a finished store may lie where nothing can be written.
+        if is_complete(work.store, work.attributes):
+            return None
+        with hold(work.store) as held:
+            if is_complete(work.store, work.attributes):  # by now
+                return None
+            if held and isinstance(work.store, Path):
+                remove_leftovers(work.store)
+            else:
+                errors.print(f"{work.store}: no locks here; do not run this twice at once")
+            made = _fill(work, machines, progress)
     except storage_errors() as error:
         raise _unwritable(work.store, error) from error
     return Filled(sum(marker.valid for marker in made), time.perf_counter() - start)
+
+
+def _fill(work: Work, machines: Machines, progress: Progress) -> list[Marker]:
+    create_store(work.store, work.attributes)
+    done = read_markers(work.store, range(work.attributes.partitions))
+    missing = [p for p, marker in enumerate(done) if marker is None]
+    made = _make(work, missing, machines, progress)
+    markers = {m.partition: m for m in [*made, *done] if m is not None}
+    ordered = [markers[p] for p in sorted(markers)]
+    finalise(work.store, work.rejects(ordered), ordered)
+    return made
 
 
 def _make(

@@ -44,16 +44,20 @@ def no_clips(rejects: Sequence[Reject]) -> UserError:
 def gather_rejects(
     plan: Plan, earlier: Iterable[Reject], markers: Iterable[Marker]
 ) -> list[Reject]:
-    """Every file that gave fewer clips than planned, once, with its total of clips."""
+    """Every file that is damaged or gave fewer clips than planned, with its total of clips."""
     planned = Counter(clip.video for clip in plan.clips)
     reasons: dict[str, str] = {}
     missing: Counter[str] = Counter()
+    recovered: dict[str, int] = {}
     for record in (record for marker in markers for record in marker.rejects):
-        # A long video may fail in several partitions: the earliest tells what happened.
+        # A long video may fail in several partitions: each that met damage tells the same.
         reasons.setdefault(record["file"], record["reason"])
+        recovered.setdefault(record["file"], record["frames_recovered"])
         missing[record["file"]] += record["clips_planned"] - record["clips_made"]
     late = [
-        Reject(file, reason, "extract", planned[file], planned[file] - missing[file])
+        Reject(
+            file, reason, "extract", planned[file], planned[file] - missing[file], recovered[file]
+        )
         for file, reason in reasons.items()
     ]
     return sorted([*earlier, *plan.rejects, *late], key=lambda reject: (reject.file, reject.reason))

@@ -96,7 +96,7 @@ def fit(width: int, height: int, geometry: Geometry) -> Fit:
 def refusal(width: int, height: int, geometry: Geometry) -> str:
     """Why frames of that upright size cannot be used; empty where they can."""
     if width <= 0 or height <= 0:
-        return "the container states no frame size"
+        return "its header states no frame size that can be decoded"
     if width * height > MAX_PIXELS:
         return f"frames of {width}x{height}; at most {MAX_PIXELS} pixels are decoded"
     box = geometry.box or Box(0, height, 0, width)

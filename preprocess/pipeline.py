@@ -14,7 +14,6 @@ from preprocess.fill import Filled, Work, fill_store
 from preprocess.finalise import gather_rejects, no_clips
 from preprocess.geometry import Geometry
 from preprocess.plan import Plan, make_plan
-from preprocess.resume import is_complete
 from preprocess.sources import ProbeTask, probe_many
 from preprocess.splits import read_lists, sides, usable_splits
 from preprocess.videos import Probe, Reject, Video
@@ -86,8 +85,6 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
     if not plan.clips:
         raise no_clips([*earlier, *plan.rejects])
     attributes = plan_attributes(extraction, splits, plan)
-    if is_complete(extraction.store, attributes):
-        return Outcome(len(videos), None, left_out)
     work = work_for(extraction, attributes, plan, earlier)
     return Outcome(len(videos), fill_store(work, extraction.machines, progress), left_out)
 

@@ -29,6 +29,7 @@ class Clip:
         label: text of what it shows, or None.
         subject: who it shows, or None.
         sides: train, test or neither by each split protocol.
+        damaged: whether something of its video is known to be broken or missing.
     """
 
     video: str
@@ -37,6 +38,7 @@ class Clip:
     label: str | None
     subject: str | None
     sides: tuple[int, ...] = ()
+    damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,18 +79,28 @@ def make_plan(
     takes: list[tuple[Take, Video, list[Frames]]] = []
     rejects: list[Reject] = []
     for video in videos:
-        of_video = video_clips(video, probes[video.path], options)
+        probe = probes[video.path]
+        of_video = video_clips(video, probe, options)
         takes += [
             (Take(video.path, number, video.subject), video, found)
             for number, found in enumerate(of_video)
             if found
         ]
-        reason = too_short(of_video, probes[video.path], video, options)
+        reason = too_short(of_video, probe, video, options)
         if reason:
+            reason = f"{probe.damage}; {reason}" if probe.damage else reason
             rejects.append(Reject(video.path, reason, "plan"))
     sides = divide([take for take, _, _ in takes])
     clips = [
-        Clip(video.path, take.segment, frames, video.label, video.subject, side)
+        Clip(
+            video.path,
+            take.segment,
+            frames,
+            video.label,
+            video.subject,
+            side,
+            bool(probes[video.path].damage),
+        )
         for (take, video, found), side in zip(takes, sides, strict=True)
         for frames in found
     ]

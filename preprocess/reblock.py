@@ -17,7 +17,6 @@ from preprocess.executor import Machines
 from preprocess.fill import Filled, Work, fill_store
 from preprocess.options import SUFFIXES, change_options
 from preprocess.rejects import read_rejects
-from preprocess.resume import is_complete
 from shared.compensate import decode_clip
 from shared.console import Progress
 from shared.errors import UserError
@@ -74,8 +73,6 @@ def reblock(
     if source == store:
         raise UserError(f"--out {store} is the store itself; choose another")
     wanted = existing.model_copy(update={"options": options, "sealed": False})
-    if is_complete(store, wanted):
-        return None
     work = Work(
         title="Searching again",
         store=store,

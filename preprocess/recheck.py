@@ -1,19 +1,24 @@
 """A second road from video file to RGB frames, for `verify`.
 
-It shares with `preprocess.decode` the decoder and scaler underneath, but neither its packet loop,
-its threading and its scaler's life time, nor its cropping and turning. (FFmpeg's own scale filter
-would be further away still, but it does not see where a frame's chroma samples lie.)
+It shares with `preprocess.decode` the decoder and scaler underneath, and an ear for FFmpeg's
+complaints, but neither its packet loop, its threading and its scaler's life time, nor its
+cropping and turning.
+(FFmpeg's own scale filter would be further away still, but it does not see where a frame's chroma
+samples lie.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from math import floor
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.error import FFmpegError
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
@@ -21,33 +26,137 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from preprocess.geometry import Geometry
+from preprocess.media import complaints
 from shared.paths import Location, openable
 
 HALF = Fraction(1, 2)
 
+_READ_ERRORS = 100
+"""A file that cannot be read at so many places is not read further."""
+
+
+class _LostError(Exception):
+    """Packets are missing, or a key frame does not come out."""
+
 
 def recheck_frames(path: Location, geometry: Geometry) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """All frames of a video until the first that fails, with their indices.
+    """The frames of a video with their indices: all of them, where nothing is damaged.
+
+    Where the decoder fails, it goes on at the next key frame, in the file opened afresh and with
+    a decoder that has seen nothing else.
+
+    Args:
+        path: the video file.
+        geometry: how frames become squares.
 
     Yields:
-        Index and frame, uint8 RGB, shape (3, size, size).
+        Index, ascending, and frame, uint8 RGB, shape (3, size, size).
     """
-    with av.open(openable(path), "r", metadata_errors="replace") as container:
-        stream = container.streams.best("video")
-        if not isinstance(stream, VideoStream):
-            return
-        stream.thread_type = "AUTO"
+    following = 0
+    # Key frames are looked for only after a failure.
+    for position, place in chain([(None, 0)], _key_frames(path)):
+        if position is not None and place < following:
+            continue
         try:
-            for index, frame in enumerate(container.decode(stream)):
-                if geometry.box:
-                    upright = _upright(_scaled(frame, frame.width, frame.height), frame.rotation)
-                    yield index, recheck_picture(upright, geometry)
-                else:
-                    square = _upright(_square(frame, geometry), frame.rotation)
-                    yield index, square.transpose(2, 0, 1)
-        except FFmpegError:
-            # Damage is for extraction to name; clips from before it must still agree.
+            for index, frame in enumerate(_frames_from(path, position), start=place):
+                yield index, _pixels(frame, geometry)
+                following = index + 1
             return
+        except (FFmpegError, _LostError):
+            # Damage is for extraction to name; the clips around it must still agree.
+            continue
+
+
+def _frames_from(path: Location, position: int | None) -> Iterator[VideoFrame]:
+    """Frames from a key frame's packet on, or all of them, in the order they are shown.
+
+    Raises:
+        FFmpegError: a packet does not decode.
+        _LostError: packets are missing, or the first one is no key frame's.
+    """
+    with _open(path) as container:
+        stream = _video(container)
+        if stream is None:
+            return
+        # Threads that share a frame: with a frame each, an error would swallow those before it.
+        stream.thread_type = "SLICE"
+        stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+        key_time: int | None = None
+        first = True
+        for number, (packet, complaint) in enumerate(_packets(container, stream)):
+            lost = complaint and number > (position or 0)
+            if lost or (number == 0 and position is None and not packet.is_keyframe):
+                raise _LostError
+            if number < (position or 0):
+                continue
+            if number == position:
+                key_time = packet.pts
+            # What follows a key frame but is shown before it may refer to what came before.
+            if key_time is not None and packet.pts is not None and packet.pts < key_time:
+                continue
+            for frame in packet.decode():
+                if first and key_time is not None and frame.pts != key_time:
+                    raise _LostError
+                first = False
+                yield frame
+
+
+def _key_frames(path: Location) -> Iterator[tuple[int, int]]:
+    """Number of each key frame among the packets, and its place among the frames shown."""
+    with _open(path) as container:
+        stream = _video(container)
+        if stream is None:
+            return
+        packets = [
+            (packet.pts, packet.is_keyframe, packet.is_discard)
+            for packet, _ in _packets(container, stream)
+            if packet.size
+        ]
+    times = [time for time, _, _ in packets if time is not None]
+    if len(set(times)) < len(packets):
+        times = list(range(len(packets)))
+    shown = sorted(time for time, (_, _, hidden) in zip(times, packets, strict=True) if not hidden)
+    places = {time: place for place, time in enumerate(shown)}
+    for number, (_, is_key, hidden) in enumerate(packets):
+        if is_key and not hidden:
+            yield number, places[times[number]]
+
+
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[tuple[Packet, bool]]:
+    """Packets, and whether FFmpeg complained on the way to each."""
+    packets, complaint = container.demux(stream), False
+    for _ in range(_READ_ERRORS):
+        packet: Packet | None = None
+        while True:
+            ended = False
+            with complaints() as heard:
+                packet = next(packets, None)
+                ended = packet is None
+            complaint = complaint or bool(heard)
+            if ended:
+                return
+            if packet is None:
+                break
+            yield packet, complaint
+            complaint, packet = False, None
+        packets = container.demux(stream)  # reading failed: there may be more behind
+
+
+def _open(path: Location) -> InputContainer:
+    return av.open(openable(path), "r", metadata_errors="replace")
+
+
+def _video(container: InputContainer) -> VideoStream | None:
+    stream = container.streams.best("video")
+    return stream if isinstance(stream, VideoStream) else None
+
+
+def _pixels(frame: VideoFrame, geometry: Geometry) -> NDArray[np.uint8]:
+    """Shape (3, size, size)."""
+    if geometry.box:
+        upright = _upright(_scaled(frame, frame.width, frame.height), frame.rotation)
+        return recheck_picture(upright, geometry)
+    return _upright(_square(frame, geometry), frame.rotation).transpose(2, 0, 1)
 
 
 def recheck_picture(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:

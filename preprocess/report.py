@@ -131,15 +131,18 @@ def print_rejects(console: Console, rejects: Sequence[Reject]) -> None:
     if not rejects:
         return
     table = Table(title=f"{len(rejects)} files rejected or cut short", title_justify="left")
-    for column in ("files", "clips kept", "reason", "for example"):
+    for column in ("files", "clips kept", "usable frames", "reason", "for example"):
         table.add_column(column, overflow="fold")
     for reason, group in _by_reason(rejects):
         names = ", ".join(repr(reject.file) for reject in group[:_EXAMPLES])
         names += ", …" if len(group) > _EXAMPLES else ""
         planned = sum(reject.clips_planned for reject in group)
         kept = f"{sum(reject.clips_made for reject in group)} of {planned}" if planned else "0"
+        # Of damaged videos only: of the others that were looked at, every frame is.
+        usable = sum(reject.frames_recovered for reject in group)
         # Text, because names may hold what rich would take for markup.
-        table.add_row(str(len(group)), kept, Text(reason), Text(names))
+        row = str(len(group)), kept, str(usable or ""), Text(reason), Text(names)
+        table.add_row(*row)
     console.print(table)
 
 

@@ -78,12 +78,14 @@ class Probe:
         frames: as many as a decoder is to show; a few more than it gives, for some codecs.
         width: pixels.
         height: pixels.
+        damage: what is broken or missing, as far as shows without decoding; empty: nothing.
         times: when they are shown; None where that was not asked for.
     """
 
     frames: int
     width: int
     height: int
+    damage: str = ""
     times: Times | None = None
 
 
@@ -123,13 +125,23 @@ class Times:
 
 @dataclass(frozen=True)
 class Reject:
-    """A file that gave fewer clips than it should have, and why."""
+    """A file that gave fewer clips than it should have, or is damaged, and why.
+
+    Attributes:
+        file: relative to the root.
+        reason: what is wrong with it.
+        stage: that found it out.
+        clips_planned: as if it were whole, as far as it is there.
+        clips_made: those without damage.
+        frames_recovered: usable frames of a damaged video, in clips or not.
+    """
 
     file: str
     reason: str
     stage: Stage
     clips_planned: int = 0
     clips_made: int = 0
+    frames_recovered: int = 0
 
     def record(self) -> dict[str, Any]:
         """As one line of `rejected.jsonl`."""
@@ -139,6 +151,7 @@ class Reject:
             "stage": self.stage,
             "clips_planned": self.clips_planned,
             "clips_made": self.clips_made,
+            "frames_recovered": self.frames_recovered,
         }
 
 

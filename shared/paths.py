@@ -49,11 +49,6 @@ def location(text: str) -> Location:
     return found
 
 
-def is_local(path: Location) -> bool:
-    """Whether a place is a folder or file of this machine."""
-    return isinstance(path, Path)
-
-
 def require_reachable(path: Location) -> None:
     """Notice an object store that cannot be used before any work is done.
 
@@ -88,7 +83,7 @@ def write_whole(path: Location, content: bytes) -> None:
     if isinstance(path, Path):
         scratch = path.with_name(f".{path.name}.{os.getpid()}")
         scratch.write_bytes(content)
-        scratch.replace(path)
+        put_in_place(scratch, path)
     else:
         path.fs.pipe_file(path.path, content)
 
@@ -102,9 +97,20 @@ def put_in_place(source: Path, target: Location) -> None:
     """
     if isinstance(target, Path):
         target.parent.mkdir(parents=True, exist_ok=True)
+        sync(source)
         source.replace(target)
+        sync(target.parent)
     else:
         target.fs.put_file(str(source), target.path)
+
+
+def sync(path: Path) -> None:
+    """Have a file or folder on disk: after a power cut, a marker must not stand for less."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_existing(folder: Location, names: Iterable[str]) -> dict[str, bytes]:
@@ -158,8 +164,11 @@ def _changed_ns(entry: dict[str, Any]) -> int:
 
 def openable(path: Location) -> str | IO[bytes]:
     """What a media library can open: an absolute name, or a file whose reads become requests."""
-    # A relative name with a colon would be taken for a protocol.
-    return str(path.absolute()) if isinstance(path, Path) else path.open("rb", block_size=2**22)
+    if isinstance(path, Path):
+        return str(path.absolute())  # a relative name with a colon would be taken for a protocol
+    file: Any = path.open("rb", block_size=2**22)
+    file.name = f"/{path.name}"  # formats are told by a file's ending, too
+    return file
 
 
 def remove(folder: Location) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -38,12 +39,15 @@ from shared.paths import (
     absent,
     put_in_place,
     read_existing,
+    sync,
     write_whole,
 )
 from shared.schema import ARRAYS, SCHEMA_VERSION, CodecOptions, StoreAttributes, check_partition
 
 MARKERS = "partitions"
 REJECTED = "rejected.jsonl"
+# Names of what is being written, in front of random letters.
+_NEW, _PARTITION = ".new-", ".partition"
 
 
 @dataclass(frozen=True)
@@ -65,18 +69,36 @@ def create_store(path: Location, attributes: StoreAttributes) -> None:
         return
     if isinstance(path, Path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=_beside(path)))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}{_NEW}", dir=_beside(path)))
     try:
         create_arrays(scratch, attributes)
         if isinstance(path, Path):
             (scratch / MARKERS).mkdir()
             scratch.chmod(0o755)
+            for written in scratch.rglob("*"):
+                sync(written)
             scratch.rename(path)
+            sync(path.parent)
         else:
             for name in METADATA_FILES:
                 put_in_place(scratch / name, path / name)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what runs that were killed left half written; only while no other run is at work."""
+    absolute = path.absolute()
+    new = re.compile(re.escape(f".{absolute.name}{_NEW}") + r"\w{8}")
+    for left in [*absolute.parent.iterdir()]:
+        if new.fullmatch(left.name):
+            shutil.rmtree(left)
+    half_written = (f"{_PARTITION}*", f".{REJECTED}*", f".{METADATA}.*", f"{MARKERS}/.*")
+    for left in [left for pattern in half_written for left in path.glob(pattern)]:
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 def read_attributes(path: Location) -> StoreAttributes:
@@ -121,7 +143,7 @@ def write_partition(
         raise ValueError(f"partition {partition} has {clips} clips, not a whole shard")
     # Hidden and inside a local store: same file system, so that the renames are atomic.
     folder = path if isinstance(path, Path) else None
-    scratch = Path(tempfile.mkdtemp(prefix=f".partition{partition:05d}-", dir=folder))
+    scratch = Path(tempfile.mkdtemp(prefix=f"{_PARTITION}{partition:05d}-", dir=folder))
     try:
         # Opened again by name, an array would forget that empty chunks are to be written.
         for name, target in create_arrays(scratch, attributes).items():
@@ -174,7 +196,7 @@ def read_markers(path: Location, partitions: Iterable[int]) -> list[Marker | Non
     """The markers of some partitions, None for each that is not done."""
     names = [_marker_name(partition) for partition in partitions]
     found = read_existing(path, names)
-    return [Marker(**json.loads(found[name])) if name in found else None for name in names]
+    return [_parse_marker(found.get(name)) for name in names]
 
 
 def seal_store(path: Location) -> list[Marker]:
@@ -195,7 +217,7 @@ def seal_store(path: Location) -> list[Marker]:
             f" ({_few(missing)}); run the same command again to make them"
         )
     if isinstance(path, Path):
-        for stale in path.glob(".partition*"):
+        for stale in path.glob(f"{_PARTITION}*"):
             shutil.rmtree(stale)
     metadata = json.loads((path / METADATA).read_bytes())
     metadata["attributes"][ATTRIBUTE]["sealed"] = True
@@ -206,7 +228,7 @@ def seal_store(path: Location) -> list[Marker]:
 def checksum(path: Location) -> str:
     """SHA-256 of a file, hexadecimal."""
     if not isinstance(path, Path):
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(path.fs.cat_file(path.path)).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -298,6 +320,13 @@ def _marker_name(partition: int) -> str:
 
 def _as_json(content: Any) -> bytes:
     return json.dumps(content, indent=1, ensure_ascii=False).encode()
+
+
+def _parse_marker(content: bytes | None) -> Marker | None:
+    try:
+        return None if content is None else Marker(**json.loads(content))
+    except (ValueError, TypeError):
+        return None  # not whole: the partition is made again
 
 
 def _few(items: list[Any], count: int = 3) -> str:

@@ -15,6 +15,19 @@ from pathlib import Path
 
 SECONDS = 60
 
+# Ends with the process that started it, however that ends: its standard input then closes.
+_DASK = """
+import os, sys, threading
+from dask.cli import run_cli
+
+def end_with_parent():
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+run_cli()
+"""
+
 
 @dataclass
 class Cluster:
@@ -52,7 +65,7 @@ def running_cluster(folder: Path, workers: int) -> Iterator[Cluster]:
     finally:
         for process in [*cluster.workers, scheduler]:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
@@ -66,7 +79,8 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 def _start(*command: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "dask", *command],
+        [sys.executable, "-c", _DASK, *command],
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},

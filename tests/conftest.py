@@ -31,14 +31,21 @@ def moving_square(frames: int, height: int, width: int, seed: int = 0) -> NDArra
 
 
 def write_video(
-    path: Path, video: NDArray[np.uint8], *, codec: str = "mpeg4", pixels: str = "yuv420p"
+    path: Path,
+    video: NDArray[np.uint8],
+    *,
+    codec: str = "mpeg4",
+    pixels: str = "yuv420p",
+    gop: int = 12,
+    options: dict[str, str] | None = None,
 ) -> Path:
-    """Write uint8 (T, H, W, 3) to a file."""
+    """Write uint8 (T, H, W, 3) to a file, with a key frame every `gop` frames."""
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path.absolute()), "w") as container:
-        stream = container.add_stream(codec, rate=Fraction(20))
+        stream = container.add_stream(codec, rate=Fraction(20), options=options or {})
+        stream.codec_context.gop_size = gop
         stream.height, stream.width = video.shape[1:3]
         stream.pix_fmt = pixels
         for pts, picture in enumerate(video):

@@ -52,16 +52,20 @@ class Source(Protocol):
         """When each frame is shown, or why that is not known."""
 
     def decode(
-        self, path: Location, wanted: list[int], geometry: Geometry
+        self, path: Location, wanted: list[int], geometry: Geometry, *, to_end: bool = False
     ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Wanted frames with their indices, uint8, shape (3, size, size); raises DecodeError."""
+        """Wanted frames with their indices, uint8, shape (3, size, size).
+
+        Those that damage may touch are left out. Raises DecodeError after the last, where damage
+        was met; it is looked for beyond the last wanted frame too where `to_end` asks for that.
+        """
 
     def recheck(
         self, path: Location, geometry: Geometry
     ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Every frame with its index, by another road than `decode`, for `verify`.
 
-        Ends without a word where the video is damaged, or is not there.
+        Says nothing of frames that are damaged, or of a video that is not there.
         """
 
 

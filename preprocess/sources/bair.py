@@ -62,9 +62,12 @@ def times(path: Location) -> Times | str:
 
 
 def decode(
-    path: Location, wanted: Iterable[int], geometry: Geometry
+    path: Location, wanted: Iterable[int], geometry: Geometry, *, to_end: bool = False
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """The wanted frames of a record; raises DecodeError where it is damaged."""
+    """The wanted frames of a record; raises DecodeError where it is damaged.
+
+    Its checksum speaks for the whole of it, so that `to_end` asks for nothing more.
+    """
     try:
         file, number, camera = _parts(path)
         features = byte_features(payload(_mapped(file), *_places(file)[number]))

@@ -19,6 +19,9 @@ from shared.paths import Location
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 """Files that are frames; others in the folder are none."""
 
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for files that it cannot read."""
+
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 """EXIF's tag for how a picture is to be turned, and its values that swap width and height."""
 
@@ -61,37 +64,68 @@ def times(path: Location) -> Times | str:
 
 
 def decode(
-    path: Location, wanted: Iterable[int], geometry: Geometry
+    path: Location, wanted: Iterable[int], geometry: Geometry, *, to_end: bool = False
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """The wanted frames of a folder; raises DecodeError at the first that fails."""
+    """The wanted frames of a folder, leaving out those that are damaged.
+
+    Raises:
+        DecodeError: after the last frame, where any was damaged or missing.
+    """
     files = frame_files(path)
+    damage: dict[int, str] = {}
     for index in wanted:
         if index >= len(files):
             raise DecodeError(f"the folder holds {len(files)} frames", len(files))
         try:
-            rgb = _read(files[index])
-            reason = refusal(rgb.shape[1], rgb.shape[0], geometry)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            reason = _message(error)
-        if reason:
-            raise DecodeError(f"frame {index}, {files[index].name}: {reason}", index)
-        yield index, square_rgb(rgb, geometry)
+            rgb = _read(files[index], geometry)
+        except _UNREADABLE as error:
+            damage[index] = _message(error)
+        else:
+            yield index, square_rgb(rgb, geometry)
+    # Once there is damage, what can be saved is counted in the whole of the video.
+    if damage or to_end:
+        damage |= _damage(files, geometry)
+    if damage:
+        raise _error(files, damage)
+
+
+def _error(files: list[Location], damage: dict[int, str]) -> DecodeError:
+    first = min(damage)
+    more = f", and {len(damage) - 1} more" if len(damage) > 1 else ""
+    reason = f"frame {first}, {files[first].name}: {damage[first]}{more}"
+    restarts = sorted(index + 1 for index in damage if index + 1 not in damage)
+    return DecodeError(reason, len(files) - len(damage), restarts)
+
+
+def _damage(files: list[Location], geometry: Geometry) -> dict[int, str]:
+    """What is wrong with each frame that cannot be used, by index."""
+    damage: dict[int, str] = {}
+    for index, file in enumerate(files):
+        try:
+            _read(file, geometry)
+        except _UNREADABLE as error:
+            damage[index] = _message(error)
+    return damage
 
 
 def recheck(path: Location, geometry: Geometry) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """The same images, cut before they are scaled."""
     for index, file in enumerate(frame_files(path) if path.is_dir() else []):
         try:
-            yield index, recheck_picture(_read(file), geometry)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            # Damage is for extraction to name; clips from before it must still agree.
-            return
+            yield index, recheck_picture(_read(file, geometry), geometry)
+        except _UNREADABLE:
+            # Damage is for extraction to name; the clips around it must still agree.
+            continue
 
 
-def _read(file: Location) -> NDArray[np.uint8]:
-    """Upright RGB, shape (H, W, 3)."""
+def _read(file: Location, geometry: Geometry) -> NDArray[np.uint8]:
+    """Upright RGB, shape (H, W, 3), of which the square can be made."""
     with _opened(file) as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        rgb = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    reason = refusal(rgb.shape[1], rgb.shape[0], geometry)
+    if reason:
+        raise ValueError(reason)
+    return rgb
 
 
 def _opened(file: Location) -> Image.Image:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from preprocess.decode import decode
 from preprocess.geometry import Geometry
-from preprocess.probe import message, open_container, probe, video_stream
+from preprocess.media import is_shown, message, open_container, read_packets, video_stream
+from preprocess.probe import probe
 from preprocess.recheck import recheck_frames
 from preprocess.videos import Found, Reject, Times, printable
 from shared.paths import Location
@@ -57,8 +58,8 @@ def times(path: Location) -> Times | str:
                 return "no video stream"
             packets = [
                 (packet.pts, packet.duration or 0)
-                for packet in container.demux(stream)
-                if packet.size > 0 and not packet.is_discard
+                for packet, _ in read_packets(path, container, stream)
+                if is_shown(packet)
             ]
             rate, unit = stream.average_rate or stream.guessed_rate, stream.time_base
     except FFmpegError as error:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -92,6 +95,24 @@ def test_assemble_gathers_overlapping_clips_and_drops_cut_ones() -> None:
     assert clips[1][:, 0, 0, 0].tolist() == [2, 5, 8]
     assert clips[2][:, 0, 0, 0].tolist() == [0, 0, 11]
     assert clips[0].shape == (3, 3, 1, 1)
+
+
+def test_clips_that_missed_a_frame_are_not_held() -> None:
+    """A clip over a whole video must not keep its frames to the end once it is lost."""
+    seen: list[weakref.ref[np.ndarray]] = []
+    alive = []
+
+    def frames() -> Iterator[tuple[int, np.ndarray]]:
+        for index in [0, 1, *range(3, 100)]:
+            frame = np.zeros((3, 1, 1), np.uint8)
+            seen.append(weakref.ref(frame))
+            yield index, frame
+            del frame
+            alive.append(sum(found() is not None for found in seen))
+
+    assert list(assemble(frames(), [range(100), range(1, 100, 2)])) != []
+    assert list(assemble(frames(), [range(100)])) == []
+    assert max(alive[-90:]) <= 1
 
 
 @given(

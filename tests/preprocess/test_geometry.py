@@ -104,7 +104,7 @@ def test_both_roads_through_a_video_agree(tmp_path: Path, by: FitName, box: Box 
 
 def test_what_cannot_be_used_is_named() -> None:
     assert refusal(640, 480, Geometry(64)) == ""
-    assert refusal(0, 480, Geometry(64)) == "the container states no frame size"
+    assert "states no frame size" in refusal(0, 480, Geometry(64))
     assert refusal(9000, 9000, Geometry(64)).startswith("frames of 9000x9000; at most")
     box = Geometry(64, "crop", Box(10, 239, 30, 290))
     assert refusal(320, 240, box) == ""

@@ -55,11 +55,13 @@ def test_the_plan_does_not_depend_on_other_videos() -> None:
 def test_taken_by_time() -> None:
     options = CodecOptions(frames=4, fps=10)
     times = Times(tuple(range(0, 400, 40)), 400, Fraction(1, 1000))  # 25 frames a second
-    plan = make_plan([video()], {"a.mp4": Probe(10, 8, 8, times)}, options)
+    plan = make_plan([video()], {"a.mp4": Probe(10, 8, 8, times=times)}, options)
     assert [tuple(clip.frames) for clip in plan.clips] == [(0, 2, 5, 7)]
-    assert make_plan([video()], {"a.mp4": Probe(10, 8, 8, times)}, CodecOptions(fps=10)).rejects[
-        0
-    ].reason == ("4 frames at 10 frames a second; one clip at stride 1 needs 16")
+    probes = {"a.mp4": Probe(10, 8, 8, "cut short", times)}
+    [reject] = make_plan([video()], probes, CodecOptions(fps=10)).rejects
+    assert reject.reason == (
+        "cut short; 4 frames at 10 frames a second; one clip at stride 1 needs 16"
+    )
 
 
 def test_a_video_too_short_is_rejected_with_numbers() -> None:

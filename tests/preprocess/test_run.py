@@ -7,14 +7,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+import zarr
 
 import preprocess.pipeline
 from preprocess.extract import PartitionTask, extract_partition
 from shared.compensate import decode_clip
 from shared.errors import StoreError
 from shared.store import Marker, Store
+from tests.conftest import moving_square, write_video
 
 Cli = Callable[..., tuple[int, str, str]]
 OPTIONS = ("--size", 32, "--frames", 4, "--block", 8, "--search-range", 5, "--workers", 1)
@@ -163,27 +166,99 @@ def test_changed_videos_are_refused(folder: Path, tmp_path: Path, cli: Cli) -> N
     assert "19 clips then, 17 now" in err
 
 
-def test_a_video_that_breaks_keeps_its_clips_from_before(
-    folder: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("stride", [1, 3])
+def test_a_damaged_video_keeps_its_clips_before_and_after(
+    stride: int, tmp_path: Path, cli: Cli
 ) -> None:
-    """Partition borders within the broken video do not matter to what is reported."""
-    from tests.conftest import moving_square, write_video
-
-    monkeypatch.setattr("preprocess.plan.MAX_SHARD_CLIPS", 4)
-    root, store = tmp_path / "videos", tmp_path / "store"
-    path = write_video(root / "v.avi", moving_square(40, 64, 64), codec="mjpeg", pixels="yuvj420p")
+    """At the same places as in the whole one, whatever the partition borders and the workers."""
+    roots = tmp_path / "whole", tmp_path / "damaged"
+    for root in roots:
+        write_video(root / "other.mp4", moving_square(20, 64, 64, 7))
+        path = write_video(root / "v.mp4", moving_square(120, 64, 64), gop=10)
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
     content = bytearray(path.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 3000] = bytes(3000)
+    for damaged in (43, 44, 77):
+        at = packets[damaged].pos
+        assert at is not None
+        content[at : at + packets[damaged].size] = bytes(packets[damaged].size)
     path.write_bytes(content)
-    shutil.copy(folder / "TOP.MP4", root)
-    code, out, err = cli("run", "folder", "--root", root, "--out", store, *OPTIONS)
-    assert code == 0, err
-    [record] = [json.loads(x) for x in (store / "rejected.jsonl").read_text().split("\n") if x]
-    made = Store(store).column("video").tolist().count("v.avi")
-    assert (record["file"], record["clips_made"]) == ("v.avi", made)
-    assert 0 < made < record["clips_planned"] <= 10
-    assert f"{made} of {record['clips_planned']}" in out
+    stores = [tmp_path / name for name in ("a", "b", "c")]
+    for root, store, workers in zip(
+        (*roots, roots[1]), stores, (1, 1, stride % 3 + 1), strict=True
+    ):
+        command = ("run", "folder", "--root", root, "--out", store, *OPTIONS, "--stride", stride)
+        code, out, err = cli(*command, "--workers", workers)
+        assert code == 0, err
+        assert cli("verify", store, "--root", root, "--sample", 2)[0] == 0
+    assert contents(stores[1]) == contents(stores[2])
+
+    span = 3 * stride + 1
+    gaps = [range(43, 50), range(77, 80)]
+    starts = list(range(0, 120 - span + 1, 4 * stride))
+    usable = [n for n in starts if not any(set(range(n, n + span)) & set(gap) for gap in gaps)]
+    clips = [clips_of(store, "v.mp4") for store in stores]
+    assert list(clips[0]) == starts
+    assert list(clips[1]) == usable
+    assert all(np.array_equal(clip, clips[0][start]) for start, clip in clips[1].items())
+    assert clips_of(stores[1], "other.mp4")
+    [record] = [json.loads(x) for x in (stores[1] / "rejected.jsonl").read_text().split("\n") if x]
+    assert record["file"] == "v.mp4"
+    assert record["reason"].startswith("damaged after frame 43: ")
+    assert (record["clips_planned"], record["clips_made"]) == (len(starts), len(usable))
+    assert record["frames_recovered"] == 120 - sum(map(len, gaps))
+    assert f"{len(usable)} of {len(starts)}" in out
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_damage_leaves_clips_by_time_as_they_were(tmp_path: Path, cli: Cli) -> None:
+    """Packets that are missing altogether: the frame before them must not stand in for them."""
+    roots, stores = (tmp_path / "v0", tmp_path / "v1"), (tmp_path / "s0", tmp_path / "s1")
+    for root in roots:
+        path = write_video(root / "v.mkv", moving_square(160, 64, 64), codec="ffv1", gop=1)
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    for first, after in ((37, 41), (90, 93)):
+        start, stop = places[first], places[after]
+        assert start is not None
+        assert stop is not None
+        content[start:stop] = bytes(stop - start)
+    path.write_bytes(content)
+    for root, store in zip(roots, stores, strict=True):
+        command = ("run", "folder", "--root", root, "--out", store, *OPTIONS, "--fps", 16)
+        code, _, err = cli(*command, "--frames", 3)
+        assert code == 0, err
+        assert cli("verify", store, "--root", root, "--sample", 0)[0] == 0
+    valid, pixels = zip(*map(slots_of, stores), strict=True)
+    assert valid[0].all()
+    assert 0.7 * len(valid[0]) < valid[1].sum() < len(valid[0])
+    for whole, damaged in zip(*pixels, strict=True):
+        assert np.array_equal(whole[valid[1]], damaged[valid[1]])
+
+
+def slots_of(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Which slots of a store are valid, and its pixels slot by slot."""
+    group = zarr.open_group(path, mode="r")
+    names = ("first_frame", "motion", "residual")
+    return group["valid"][:], [group[name][:] for name in names]  # type: ignore[index,return-value]
+
+
+def clips_of(path: Path, video: str) -> dict[int, np.ndarray]:
+    """Residuals of a video's valid clips by first frame."""
+    store = Store(path)
+    videos, starts = store.column("video"), store.column("start_frame")
+    return {int(starts[i]): store.clip("residual", i) for i in np.flatnonzero(videos == video)}
+
+
+def test_files_of_one_name_in_two_folders_stay_apart(tmp_path: Path, cli: Cli) -> None:
+    for seed, folder in enumerate(("one", "two")):
+        write_video(tmp_path / "v" / folder / "same.mp4", moving_square(8, 32, 32, seed))
+    assert cli("run", "folder", "--root", tmp_path / "v", "--out", tmp_path / "s", *OPTIONS)[0] == 0
+    one, two = (clips_of(tmp_path / "s", f"{folder}/same.mp4") for folder in ("one", "two"))
+    assert list(one) == list(two) == [0, 4]
+    assert not np.array_equal(one[0], two[0])
 
 
 def test_no_clip_at_all_lists_the_reasons(tmp_path: Path, cli: Cli) -> None:

@@ -191,6 +191,7 @@ def test_videos_in_s3_give_what_local_files_give(
     assert "no folder s3://" in err
 
 
+@pytest.mark.slow
 def test_real_files_in_s3(real_clips: Path, tmp_path: Path, bucket: str, cli: Cli) -> None:
     root, local, there = new_place(bucket), tmp_path / "local", tmp_path / "there"
     for path in (real_clips / "bad").iterdir():

@@ -14,6 +14,7 @@ from shared.store import (
     damaged_files,
     read_attributes,
     read_marker,
+    remove_leftovers,
     seal_store,
     write_partition,
 )
@@ -159,3 +160,26 @@ def test_plain_zarr_reads_a_store(sealed: Path) -> None:
     group = zarr.open_group(sealed, mode="r")
     assert group["residual"].shape == (5, 2, 3, 16, 16)
     assert np.array_equal(group["first_frame"][4:5], random_arrays(1, 2)["first_frame"])
+
+
+def test_what_is_half_written_is_removed_and_nothing_else(sealed: Path) -> None:
+    names = set(sealed.parent.rglob("*"))
+    for left in (".store.new-abc_1234", "store/.partition00001-abcd1234"):
+        (sealed.parent / left).mkdir()
+        (sealed.parent / left / "file").touch()
+    for left in ("partitions/.000001.json.17", ".zarr.json.17", ".rejected.jsonl"):
+        (sealed / left).touch()
+    others = sealed.parent / ".store.new-abc_12345", sealed.parent / ".stores.new-abc_1234"
+    for other in others:
+        other.mkdir()
+    remove_leftovers(sealed)
+    assert set(sealed.parent.rglob("*")) == names | set(others)
+    remove_leftovers(sealed.parent / "absent")
+
+
+@pytest.mark.parametrize("content", ["", '{"partition": 1, "fi', "[]", "{}"])
+def test_a_marker_that_is_not_whole_does_not_count(content: str, sealed: Path) -> None:
+    """A file system that lost power may have kept the name and not the bytes."""
+    marker = sealed / "partitions" / "000001.json"
+    marker.write_text(content)
+    assert read_marker(sealed, 1) is None

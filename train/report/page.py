@@ -200,9 +200,21 @@ def _training(page: Page) -> str:
     spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in page.seconds.items())
     return (
         f"<h2>Training</h2><p>The denoiser has {page.parameters / 1e6:.1f} million parameters."
-        f" Training took: {spent}.</p>"
+        f" Training took: {spent}.{_beyond_the_papers_networks(page)}</p>"
         '<img src="pictures/curves.png" alt="loss curves">'
     )
+
+
+def _beyond_the_papers_networks(page: Page) -> str:
+    """Names the networks' parts that are this project's own."""
+    own = []
+    if page.recipe["autoencoder"]["kind"] == "block":
+        own.append("the autoencoder works block by block, from the optimal linear code")
+    if page.recipe["denoiser"]["layout"]:
+        own.append("the label also chooses a learned map over frames and cells")
+    if page.refined:
+        own.append("a network behind the decoder refines what was generated")
+    return f" Not as in the paper: {'; '.join(own)}." if own else ""
 
 
 def _commands(page: Page) -> str:

@@ -63,13 +63,16 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
     folder = write_frames(tmp_path / "v")
     (folder / "frame9.png").write_text("text")
     found = images.decode(folder, [0, 2, 3], Geometry(8))
-    next(found)
-    with pytest.raises(DecodeError, match=r"^frame 2, frame9\.png: not an image$"):
+    assert [next(found)[0], next(found)[0]] == [0, 3]
+    with pytest.raises(DecodeError, match=r"^frame 2, frame9\.png: not an image$") as caught:
         next(found)
+    assert (caught.value.frames, caught.value.restarts) == (5, (3,))
+    assert [index for index, _ in images.recheck(folder, Geometry(8))] == [0, 1, 3, 4, 5]
     cut = (folder / "frame10.png").read_bytes()
     (folder / "frame10.png").write_bytes(cut[: len(cut) // 2])
-    with pytest.raises(DecodeError, match=r"^frame 3, frame10\.png: "):
+    with pytest.raises(DecodeError, match=r"^frame 2, frame9\.png: .*, and 1 more$") as caught:
         next(images.decode(folder, [3], Geometry(8)))
+    assert (caught.value.frames, caught.value.restarts) == (4, (4,))
     (folder / "frame7.png").write_text("text")
     assert images.probe(folder, Geometry(8)) == "its first frame cannot be opened: not an image"
 
