@@ -16,19 +16,34 @@ ROOT ?=
 SIZE ?=
 FRAMES ?=
 STRIDE ?=
+CLIPS ?=
+HOP ?=
+CLIP_SEED ?=
+FPS ?=
+FIT ?=
+CROP ?=
 BLOCK ?=
 SEARCH_RANGE ?=
 REFERENCE ?=
 ZERO_BIAS ?=
 MOTION_COST ?=
 WORKERS ?=
+SCHEDULER ?=
 LIMIT ?=
-STORE ?= stores/$(DATASET)$(if $(SIZE),-size$(SIZE))$(if $(FRAMES),-frames$(FRAMES))$(if $(STRIDE),-stride$(STRIDE))$(if $(BLOCK),-block$(BLOCK))$(if $(SEARCH_RANGE),-range$(SEARCH_RANGE))$(if $(REFERENCE),-reference$(REFERENCE))$(if $(ZERO_BIAS),-zerobias$(ZERO_BIAS))$(if $(MOTION_COST),-motioncost$(MOTION_COST))$(if $(LIMIT),-limit$(LIMIT))
+# As the command line names it; a comma cannot be written among a function's arguments.
+COMMA := ,
+CROP_NAME = $(subst :,x,$(subst $(COMMA),x,$(CROP)))
+STORE ?= stores/$(DATASET)$(if $(SIZE),-size$(SIZE))$(if $(FRAMES),-frames$(FRAMES))$(if $(STRIDE),-stride$(STRIDE))$(if $(CLIPS),-clips$(CLIPS))$(if $(HOP),-hop$(HOP))$(if $(CLIP_SEED),-seed$(CLIP_SEED))$(if $(FPS),-fps$(FPS))$(if $(FIT),-fit$(FIT))$(if $(CROP),-crop$(CROP_NAME))$(if $(BLOCK),-block$(BLOCK))$(if $(SEARCH_RANGE),-range$(SEARCH_RANGE))$(if $(REFERENCE),-reference$(REFERENCE))$(if $(ZERO_BIAS),-zerobias$(ZERO_BIAS))$(if $(MOTION_COST),-motioncost$(MOTION_COST))$(if $(LIMIT),-limit$(LIMIT))
 OPTIONS = $(if $(ROOT),--root "$(ROOT)") $(if $(SIZE),--size $(SIZE)) $(if $(FRAMES),--frames $(FRAMES)) \
-  $(if $(STRIDE),--stride $(STRIDE)) $(if $(BLOCK),--block $(BLOCK)) \
+  $(if $(STRIDE),--stride $(STRIDE)) $(if $(CLIPS),--clips $(CLIPS)) $(if $(HOP),--hop $(HOP)) \
+  $(if $(CLIP_SEED),--seed $(CLIP_SEED)) $(if $(FPS),--fps $(FPS)) $(if $(FIT),--fit $(FIT)) \
+  $(if $(CROP),--crop $(CROP)) $(SEARCH) $(WHERE) $(if $(LIMIT),--limit $(LIMIT))
+SEARCH = $(if $(BLOCK),--block $(BLOCK)) \
   $(if $(SEARCH_RANGE),--search-range $(SEARCH_RANGE)) $(if $(REFERENCE),--reference $(REFERENCE)) \
-  $(if $(ZERO_BIAS),--zero-bias $(ZERO_BIAS)) $(if $(MOTION_COST),--motion-cost $(MOTION_COST)) \
-  $(if $(WORKERS),--workers $(WORKERS)) $(if $(LIMIT),--limit $(LIMIT))
+  $(if $(ZERO_BIAS),--zero-bias $(ZERO_BIAS)) $(if $(MOTION_COST),--motion-cost $(MOTION_COST))
+WHERE = $(if $(WORKERS),--workers $(WORKERS)) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+# What reblock and export make; beside STORE where not given.
+NEW ?=
 
 # What to train: the demo recipe or any other in train/recipes; further fields through SET.
 RECIPE ?= ed_vdm_demo
@@ -43,15 +58,16 @@ TEXT ?= Spread Wings
 SEED ?= 0
 OUT ?= samples/sample.mp4
 
-.PHONY: help setup demo demo-tiny preprocess train sample test test-slow lint format clean
+.PHONY: help setup demo demo-tiny datasets download preprocess reblock export train sample test test-slow lint format clean
 
 help:  ## this list
 	@echo "dvdm: a picture and a text in, generated motion, a video out"
 	@echo
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 	@echo
-	@echo "Variables: DATASET ROOT SIZE FRAMES STRIDE BLOCK SEARCH_RANGE REFERENCE ZERO_BIAS MOTION_COST"
-	@echo "           WORKERS LIMIT STORE | RECIPE RUN SET | IMAGE TEXT SEED OUT"
+	@echo "Variables: DATASET ROOT SIZE FRAMES STRIDE CLIPS HOP CLIP_SEED FPS FIT CROP BLOCK SEARCH_RANGE"
+	@echo "           REFERENCE ZERO_BIAS MOTION_COST"
+	@echo "           WORKERS SCHEDULER LIMIT STORE NEW | RECIPE RUN SET | IMAGE TEXT SEED OUT"
 
 setup: $(VENV)/.ready  ## make .venv with everything (done by the others when needed)
 
@@ -88,8 +104,20 @@ _demo:
 	  --before "python $(RENDER)" --before "python $(EXTRACT)"
 	@echo "Try:  make sample IMAGE=$(DEMO)/first_frame.png TEXT=\"Turn Left\" RUN=$(DEMO)/run"
 
-preprocess: setup  ## videos to a store: DATASET=gestures|natops|folder [ROOT=... BLOCK=... ...]
+datasets: setup  ## list the data sets, and which of them are here
+	@$(PY) -m preprocess datasets
+
+download: setup  ## fetch a data set: DATASET=... [ROOT=...]
+	@$(PY) -m preprocess download $(DATASET) $(if $(ROOT),--root "$(ROOT)")
+
+preprocess: setup  ## videos to a store: DATASET=... [ROOT=... BLOCK=... ...], listed by make datasets
 	@$(PY) -m preprocess run $(DATASET) --out "$(STORE)" $(OPTIONS)
+
+reblock: setup  ## a store with other search options, without videos: STORE=... BLOCK=8 [NEW=...]
+	@$(PY) -m preprocess reblock "$(STORE)" $(if $(NEW),--out "$(NEW)") $(SEARCH) $(WHERE)
+
+export: setup  ## a store as WebDataset tar shards: STORE=... [NEW=...]
+	@$(PY) -m preprocess export "$(STORE)" --out "$(or $(NEW),$(STORE)-webdataset)" $(WHERE)
 
 train: setup  ## a recipe on a store, all stages: DATASET=... RECIPE=... [SET="path.to.field=value ..."]
 	@test -f "$(STORE)/zarr.json" || $(MAKE) --no-print-directory preprocess

@@ -6,14 +6,22 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from preprocess import flags
 from shared.console import EXIT_INTERRUPTED, run_command
 from shared.errors import UserError
+
+if TYPE_CHECKING:
+    from preprocess.executor import Machines
+    from preprocess.fill import Filled
+    from shared.paths import Location
 
 app = typer.Typer(
     name="preprocess",
@@ -23,59 +31,38 @@ app = typer.Typer(
     help="Turn video files into a store of first frames, motion vectors and residuals.",
 )
 
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes; 1 stays in this one.  [default: all CPUs]")
-]
-
 
 @app.command()
 def run(
-    dataset: Annotated[str, typer.Argument(help="Name of a manifest: gestures, natops, folder.")],
+    dataset: Annotated[str, typer.Argument(help="Its name; `datasets` lists them.")],
     root: Annotated[
-        Path | None, typer.Option(help="Where the videos lie.  [default: data/DATASET]")
+        str | None, typer.Option(help="Where the videos lie. Default: data/DATASET")
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            help="The store to make.  [default: stores/DATASET with -OPTIONVALUE for each option"
-            " given here that is not its default, in the order size, frames, stride, block, range,"
-            " reference, zerobias, motioncost, limit: stores/gestures-size64-block8-range24]"
-        ),
-    ] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Height and width, pixels.  [default: the data set's, 128]")
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option(help="Frames in a clip.  [default: the data set's, 16]")
-    ] = None,
-    stride: Annotated[
-        int | None,
-        typer.Option(
-            help="Take every so many-th frame.  [default: the data set's; gestures 3, natops 2,"
-            " folder 1]"
-        ),
-    ] = None,
-    block: Annotated[
-        int | None, typer.Option(help="Block size, pixels: 4, 8, 16 or 32.  [default: 16]")
-    ] = None,
-    search_range: Annotated[
-        int | None, typer.Option(help="Largest vector component, pixels.  [default: 16]")
-    ] = None,
-    reference: Annotated[
         str | None,
         typer.Option(
-            metavar="previous|first", help="Frame that vectors point into.  [default: previous]"
+            help="The store to make. Default: stores/DATASET with -OPTIONVALUE for each option"
+            " given here that is not its default, in the order size, frames, stride, clips, hop,"
+            " seed, fps, fit, crop, block, range, reference, zerobias, motioncost, limit:"
+            " stores/gestures-size64-block8-range24"
         ),
     ] = None,
-    zero_bias: Annotated[
-        float | None,
-        typer.Option(help="SAD per pixel that a vector other than zero must save.  [default: 0]"),
-    ] = None,
-    motion_cost: Annotated[
-        float | None,
-        typer.Option(help="SAD per pixel added for each pixel of vector length.  [default: 0]"),
-    ] = None,
-    workers: Workers = None,
+    size: flags.Size = None,
+    frames: flags.Frames = None,
+    stride: flags.Stride = None,
+    clips: flags.Clips = None,
+    hop: flags.Hop = None,
+    seed: flags.Seed = None,
+    fps: flags.Fps = None,
+    fit: flags.Fit = None,
+    crop: flags.Crop = None,
+    block: flags.Block = None,
+    search_range: flags.SearchRange = None,
+    reference: flags.ReferenceFrame = None,
+    zero_bias: flags.ZeroBias = None,
+    motion_cost: flags.MotionCost = None,
+    workers: flags.Workers = None,
+    scheduler: flags.Scheduler = None,
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="Use so many videos only, spread evenly over the data set."),
@@ -86,28 +73,91 @@ def run(
     The same command again does only what is missing. Files that cannot be used are listed with
     the reason, here and in rejected.jsonl in the store.
     """
+    from preprocess.options import parse_crop
+
     given = {
         "size": size,
         "frames": frames,
         "stride": stride,
+        "clips": clips,
+        "hop": hop,
+        "seed": seed,
+        "fps": fps,
+        "fit": fit,
+        "crop": parse_crop(crop),
         "block": block,
         "search_range": search_range,
         "reference": reference,
         "zero_bias": zero_bias,
         "motion_cost": motion_cost,
     }
-    _run(dataset, root, out, given, workers or _cpus(), limit)
+    _run(dataset, root, out, given, _machines(workers, scheduler), limit)
+
+
+@app.command()
+def reblock(
+    store: Annotated[str, typer.Argument(help="A sealed store.")],
+    block: flags.Block = None,
+    search_range: flags.SearchRange = None,
+    reference: flags.ReferenceFrame = None,
+    method: Annotated[str | None, typer.Option(help="Search method.")] = None,
+    zero_bias: flags.ZeroBias = None,
+    motion_cost: flags.MotionCost = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="The store to make. Default: STORE with -OPTIONVALUE for each option that"
+            " changes: stores/gestures-block8"
+        ),
+    ] = None,
+    workers: flags.Workers = None,
+    scheduler: flags.Scheduler = None,
+) -> None:
+    """Make a store with other search options from a store alone, without its videos.
+
+    The result is the store that `run` would make from the videos with those options, byte for
+    byte. Options that are not given stay as they are in STORE.
+    """
+    given = {
+        "block": block,
+        "search_range": search_range,
+        "reference": reference,
+        "method": method,
+        "zero_bias": zero_bias,
+        "motion_cost": motion_cost,
+    }
+    _reblock(store, out, given, _machines(workers, scheduler))
+
+
+@app.command()
+def export(
+    store: Annotated[str, typer.Argument(help="A sealed store.")],
+    out: Annotated[str, typer.Option(help="A new folder for the shards.")],
+    form: Annotated[str, typer.Option("--format", help="webdataset.")] = "webdataset",
+    workers: flags.Workers = None,
+    scheduler: flags.Scheduler = None,
+) -> None:
+    """Write a store's valid clips as tar shards that WebDataset, and the trainer, can stream."""
+    from preprocess.export import export_store
+    from shared.console import Progress
+
+    machines = _machines(workers, scheduler)
+    with _interruptible():
+        made = export_store(_reachable(store), _reachable(out), form, machines, Progress())
+    console = Console(soft_wrap=True)
+    console.print(f"{len(made)} clips in {out}", markup=False, highlight=False)
+    console.print(f"Next: python -m train vae --store {out}", markup=False, highlight=False)
 
 
 @app.command()
 def inspect(
-    store: Annotated[Path, typer.Argument(help="A store.")],
+    store: Annotated[str, typer.Argument(help="A store.")],
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Show what a store holds, how it was made, and what was rejected."""
     from preprocess.report import describe, print_store
 
-    facts = describe(store)
+    facts = describe(_reachable(store))
     if as_json:
         sys.stdout.write(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     else:
@@ -116,9 +166,9 @@ def inspect(
 
 @app.command()
 def verify(
-    store: Annotated[Path, typer.Argument(help="A sealed store.")],
+    store: Annotated[str, typer.Argument(help="A sealed store.")],
     root: Annotated[
-        Path | None, typer.Option(help="Where its videos lie.  [default: data/DATASET]")
+        str | None, typer.Option(help="Where its videos lie. Default: data/DATASET")
     ] = None,
     sample: Annotated[
         int, typer.Option(min=0, help="Clips to search again with the slow reference search.")
@@ -128,10 +178,53 @@ def verify(
     from preprocess.verify import print_findings, verify_store
     from shared.console import Progress
 
-    findings = verify_store(store, root, sample, Progress())
+    videos = _reachable(root) if root else None
+    findings = verify_store(_reachable(store), videos, sample, Progress())
     print_findings(Console(), findings)
     if findings.wrong:
         raise typer.Exit(1)
+
+
+@app.command()
+def datasets(
+    data: Annotated[Path, typer.Option(help="Folder that holds the data sets.")] = Path("data"),
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """List the data sets: what, how many, where they would be, and whether they are there."""
+    from preprocess.catalogue import catalogue, print_catalogue
+
+    facts = catalogue(data)
+    if as_json:
+        sys.stdout.write(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    else:
+        print_catalogue(Console(), facts)
+
+
+@app.command()
+def download(
+    dataset: Annotated[str, typer.Argument(help="Its name; `datasets` lists them.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Where to put it. Default: data/DATASET")
+    ] = None,
+) -> None:
+    """Fetch a data set's files, check and unpack them; goes on where it was interrupted."""
+    from preprocess.download import DownloadError
+    from preprocess.download import download as fetch
+    from shared.console import Progress
+    from shared.manifest import load_manifest
+
+    manifest = load_manifest(dataset)
+    place = root or Path("data", dataset)
+    console = Console(soft_wrap=True)
+    try:
+        with _interruptible():
+            fetched = fetch(manifest, place, Progress())
+    except DownloadError as error:
+        Console(stderr=True, soft_wrap=True).print(f"Error: {error}", markup=False)
+        raise typer.Exit(1) from None
+    count = f"{len(fetched.now)} files fetched, {len(fetched.before)} were there"
+    console.print(f"{manifest.title} in {place}: {count}", markup=False, highlight=False)
+    console.print(f"Next: python -m preprocess run {dataset} --root {place}", markup=False)
 
 
 @app.command()
@@ -146,7 +239,7 @@ def render(
     outfits: Annotated[
         int, typer.Option(help="Sets of clothes and surroundings; 0: each subject its own.")
     ] = 0,
-    workers: Workers = None,
+    workers: flags.Workers = None,
 ) -> None:
     """Render the embedded data set: a figure performing the 24 signals, as H.264 files."""
     from preprocess.render import render as render_videos
@@ -179,10 +272,10 @@ def main() -> None:
 
 def _run(
     dataset: str,
-    root: Path | None,
-    out: Path | None,
+    root: str | None,
+    out: str | None,
     given: dict[str, Any],
-    workers: int,
+    machines: Machines,
     limit: int | None,
 ) -> None:
     from preprocess.options import codec_options, default_store
@@ -192,28 +285,72 @@ def _run(
     options = codec_options(manifest, given)
     if root is None and dataset == "folder":
         raise UserError("folder: say where your videos lie with --root DIR")
-    root = root or Path("data", dataset)
-    store = out or default_store(manifest, given, limit)
+    videos = _reachable(root) if root else Path("data", dataset)
+    store = _reachable(out) if out else default_store(manifest, given, limit)
 
     from preprocess.pipeline import Extraction
     from preprocess.pipeline import run as run_extraction
     from preprocess.render import ensure_rendered
-    from preprocess.report import describe, print_run
     from shared.console import Progress
 
     progress = Progress()
-    try:
-        if dataset == "gestures":
-            ensure_rendered(root, workers, progress)
-        extraction = Extraction(manifest, root, store, options, workers, limit)
+    with _interruptible():
+        if dataset == "gestures" and isinstance(videos, Path):
+            ensure_rendered(videos, machines.workers, progress)
+        extraction = Extraction(manifest, videos, store, options, machines, limit)
         outcome = run_extraction(extraction, progress)
+    for name in outcome.left_out:
+        Console(stderr=True).print(f"Split {name} left out: its lists are not below {videos}")
+    _summary(store, outcome.filled, ("videos", f"{outcome.videos} in {videos}"), f"--root {videos}")
+
+
+def _reblock(name: str, out: str | None, given: dict[str, Any], machines: Machines) -> None:
+    from preprocess.reblock import default_store, reblock
+    from shared.console import Progress
+    from shared.store import read_attributes
+
+    source = _reachable(name)
+    before = read_attributes(source).options
+    store = _reachable(out) if out else default_store(source, before, given)
+    with _interruptible():
+        filled = reblock(source, store, given, machines, Progress())
+    _summary(store, filled, ("from", str(source)), "--root DIR")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted; run the same command again to continue.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _summary(store: Location, filled: Filled | None, origin: tuple[str, str], check: str) -> None:
+    """What was made; `filled` is None where there was nothing left to do."""
+    from preprocess.report import describe, print_made
+
     console = Console()
-    if outcome.already_complete:
+    if filled is None:
         console.print(f"{store} is complete already; nothing to do", markup=False, highlight=False)
-    print_run(console, describe(store), root, outcome.videos, outcome.clips_a_second)
+    rate = filled.clips_a_second if filled else 0.0
+    print_made(console, describe(store), origin, check, rate)
+
+
+def _reachable(text: str) -> Location:
+    from shared.paths import location, require_reachable
+
+    place = location(text)
+    require_reachable(place)
+    return place
+
+
+def _machines(workers: int | None, scheduler: str | None) -> Machines:
+    from preprocess.executor import Machines
+
+    if workers and scheduler:
+        raise UserError("--workers is for this machine; with --scheduler its own workers are used")
+    return Machines(workers or _cpus(), scheduler)
 
 
 def _cpus() -> int:

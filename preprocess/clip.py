@@ -1,86 +1,95 @@
-"""Geometry and timing: which pixels of which frames make a clip."""
+"""Timing: which frames of a video make its clips, and gathering them from a stream."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.schema import ClipPolicy, CodecOptions
 
-@dataclass(frozen=True)
-class Fit:
-    """How a frame is scaled, and where the square is cut out of it; all in scaled pixels."""
-
-    width: int
-    height: int
-    left: int
-    top: int
-    shrinks: bool
-    """Whether scaling loses pixels: area averaging then, bicubic interpolation otherwise."""
+Frames = Sequence[int]
+"""Ascending indices among a video's decoded frames; taken by time, some may repeat."""
 
 
-def fit(width: int, height: int, size: int) -> Fit:
-    """Scale the shorter side to `size`, then cut the middle out of the longer one.
+def choose_clips(sampled: Frames, options: CodecOptions, name: str) -> list[Frames]:
+    """Lay clips over a video, or over one segment of it.
 
     Args:
-        width: of the coded frame, pixels.
-        height: of the coded frame, pixels.
-        size: height and width of the square, pixels.
+        sampled: the frames there are to choose from.
+        options: clips, frames, stride, hop and seed are used here.
+        name: of the video and segment; decides, with the seed, what `random_sorted` draws.
+
+    Returns:
+        Frames of each clip; none where there are too few to choose from.
     """
-    shorter = min(width, height)
-    scaled_width, scaled_height = (
-        max(size, (2 * side * size + shorter) // (2 * shorter)) for side in (width, height)
-    )
-    left, top = (scaled_width - size) // 2, (scaled_height - size) // 2
-    return Fit(scaled_width, scaled_height, left, top, shorter > size)
+    if len(sampled) < span(options):
+        return []
+    return _POLICIES[options.clips](sampled, options, name)
 
 
-def frame_indices(start: int, frames: int, stride: int) -> range:
-    """Indices of a clip's frames among the decoded frames of its video."""
-    return range(start, start + span(frames, stride), stride)
+def span(options: CodecOptions) -> int:
+    """Sampled frames that a clip needs: from its first to its last, both included."""
+    return (options.frames - 1) * options.stride + 1
 
 
-def span(frames: int, stride: int) -> int:
-    """Decoded frames from a clip's first to its last, both included."""
-    return (frames - 1) * stride + 1
+def _windows(sampled: Frames, options: CodecOptions, name: str) -> list[Frames]:
+    """Consecutive clips; one begins `hop` frames after the one before."""
+    length, hop = span(options), options.hop or options.frames * options.stride
+    return [
+        sampled[start : start + length : options.stride]
+        for start in range(0, len(sampled) - length + 1, hop)
+    ]
+
+
+def _span(sampled: Frames, options: CodecOptions, name: str) -> list[Frames]:
+    """One clip from the first frame to the last, the others as evenly between as rounding lets."""
+    last, gaps = len(sampled) - 1, options.frames - 1
+    return [tuple(sampled[(2 * n * last + gaps) // (2 * gaps)] for n in range(options.frames))]
+
+
+def _random_sorted(sampled: Frames, options: CodecOptions, name: str) -> list[Frames]:
+    """One clip of frames drawn without repetition, every set of them as likely as any other."""
+    digest = hashlib.sha256(f"{options.seed}\n{name}".encode()).digest()
+    # Raw numbers, because numpy promises that these stay the same in later versions.
+    keys = np.random.PCG64(int.from_bytes(digest[:16], "little")).random_raw(len(sampled))
+    drawn = np.argsort(keys, kind="stable")[: options.frames]
+    return [tuple(sampled[n] for n in sorted(drawn.tolist()))]
+
+
+_POLICIES: dict[ClipPolicy, Callable[[Frames, CodecOptions, str], list[Frames]]] = {
+    "windows": _windows,
+    "span": _span,
+    "random_sorted": _random_sorted,
+}
 
 
 def assemble(
-    decoded: Iterable[tuple[int, NDArray[np.uint8]]],
-    starts: Iterable[int],
-    frames: int,
-    stride: int,
+    decoded: Iterable[tuple[int, NDArray[np.uint8]]], clips: Sequence[Frames]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Gather clips from a stream of frames, holding only those that are under way.
 
     Args:
-        decoded: index and frame, uint8 (3, H, W), in ascending order.
-        starts: first frame's index of every clip; clips may overlap.
-        frames: T.
-        stride: every how many decoded frames one is taken.
+        decoded: index and frame, uint8 (3, H, W), in ascending order; indices may be missing.
+        clips: frames of each clip; clips may overlap.
 
     Yields:
-        A clip's start and its frames, uint8, shape (T, 3, H, W), as soon as the last is there.
-        A clip of which a frame is missing is left out.
+        A clip's position in `clips` and its frames, uint8, shape (T, 3, H, W), as soon as the
+        last is there. A clip of which a frame is missing is left out.
     """
     wanted: dict[int, list[int]] = {}
-    for start in starts:
-        for index in frame_indices(start, frames, stride):
-            wanted.setdefault(index, []).append(start)
+    for position, frames in enumerate(clips):
+        for index in frames:
+            wanted.setdefault(index, []).append(position)
     under_way: dict[int, list[NDArray[np.uint8]]] = {}
     for index, frame in decoded:
-        for start in wanted.get(index, ()):
-            gathered = under_way.setdefault(start, [])
-            gathered.append(frame)
-            if len(gathered) == frames:
-                yield start, np.stack(under_way.pop(start))
-        _forget_broken(under_way, index, stride)
-
-
-def _forget_broken(under_way: dict[int, list[NDArray[np.uint8]]], index: int, stride: int) -> None:
-    """Drop clips that missed a frame up to this one, so that their frames are not held."""
-    for start, gathered in list(under_way.items()):
-        if start + len(gathered) * stride <= index:
-            del under_way[start]
+        for position in wanted.get(index, ()):
+            under_way.setdefault(position, []).append(frame)
+        for position, gathered in list(under_way.items()):
+            if len(gathered) == len(clips[position]):
+                yield position, np.stack(under_way.pop(position))
+            elif clips[position][len(gathered)] <= index:
+                # It missed a frame: those that it has need not be held until its end.
+                del under_way[position]

@@ -8,31 +8,27 @@ there, so that clips lie where they would lie in the undamaged video.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import PictureType, VideoFrame
-from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from preprocess.clip import fit
+from preprocess.geometry import Geometry, Squarer
 from preprocess.media import (
     CUT,
-    MAX_PIXELS,
     complaints,
     is_shown,
     make_strict,
+    message,
     open_container,
     packet_damage,
     read_packets,
     video_stream,
 )
-
-# Rounding that is the same on every processor, so that a store can be verified on another.
-_EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+from shared.paths import Location
 
 
 class DecodeError(Exception):
@@ -41,26 +37,34 @@ class DecodeError(Exception):
     Attributes:
         frames: how many are not.
         restarts: indices of the first frame after each gap; no clip may hold frames of both sides.
+        breaks: one more than the index of the last frame before each gap.
     """
 
-    def __init__(self, reason: str, frames: int, restarts: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        reason: str,
+        frames: int,
+        restarts: Sequence[int] = (),
+        breaks: Sequence[int] = (),
+    ) -> None:
         super().__init__(reason)
         self.frames = frames
         self.restarts = tuple(restarts)
+        self.breaks = tuple(breaks)
 
 
 def decode(
-    path: Path, wanted: range | list[int], size: int, *, to_end: bool = False
+    path: Location, wanted: range | list[int], geometry: Geometry, *, to_end: bool = False
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Decode the wanted frames of a video, in order, leaving out those that damage may touch.
 
-    The shorter side is scaled to `size` (area averaging to shrink, bicubic to grow) and the
-    middle square cut out; a multiple of 90 degrees of rotation that the file asks for is done.
+    They are scaled by area averaging to shrink, bicubic to grow; a multiple of 90 degrees of
+    rotation that the file asks for is done.
 
     Args:
         path: the video file.
         wanted: ascending indices among the frames in the order they are shown.
-        size: height and width, pixels.
+        geometry: how frames become squares.
         to_end: look for damage beyond the last wanted frame too.
 
     Yields:
@@ -77,18 +81,18 @@ def decode(
         stream = video_stream(container)
         if stream is None:
             raise DecodeError("no video stream", 0)
-        square, clean = Squarer(size), CleanFrames(path, container, stream)
+        square, clean = Squarer(geometry), CleanFrames(path, container, stream)
         for index, frame in clean:
             while following is not None and following < index:  # it was lost in a gap
                 following = next(due, None)
             if index == following:
-                yield index, square(frame)
+                yield index, _squared(square, frame, clean)
                 following = next(due, None)
             # Once there is damage, what can be saved is counted in the whole of the video.
             if following is None and not (to_end or clean.breaks):
                 return
     if clean.breaks:
-        raise DecodeError(clean.description(), clean.count, clean.restarts)
+        raise clean.error(clean.description())
     if following is not None:
         raise DecodeError(
             f"the video ends after {clean.count} frames, fewer than its packets", clean.count
@@ -105,7 +109,7 @@ class CleanFrames:
             that are missing altogether leave none out.
     """
 
-    def __init__(self, path: Path, container: InputContainer, stream: VideoStream) -> None:
+    def __init__(self, path: Location, container: InputContainer, stream: VideoStream) -> None:
         self.count = 0
         self.breaks: list[tuple[int, str]] = []
         self.restarts: list[int] = []
@@ -119,7 +123,7 @@ class CleanFrames:
 
     def __iter__(self) -> Iterator[tuple[int, VideoFrame]]:
         """Indices, ascending, and frames."""
-        packets = read_packets(self._container, self._stream)
+        packets = read_packets(self._path, self._container, self._stream)
         for position, (packet, lost) in enumerate(packets):
             if lost:
                 self._break(lost)
@@ -141,6 +145,10 @@ class CleanFrames:
         damage = [line for line in damage if CUT not in line]
         more = f", and {len(damage) - 1} more" if len(damage) > 1 else ""
         return "; ".join(cut[:1] + [line + more for line in damage[:1]])
+
+    def error(self, reason: str) -> DecodeError:
+        """What is wrong, with what came out all the same."""
+        return DecodeError(reason, self.count, self.restarts, [at for at, _ in self.breaks])
 
     def _break(self, reason: str) -> None:
         self._sound = False
@@ -187,6 +195,13 @@ class CleanFrames:
         return self._sound
 
 
+def _squared(square: Squarer, frame: VideoFrame, clean: CleanFrames) -> NDArray[np.uint8]:
+    try:
+        return square(frame)
+    except ValueError as error:  # frames may change their size until the square does not fit
+        raise clean.error(message(error)) from None
+
+
 class _Order:
     """Where each packet's frame is shown, in a video too damaged to count frames.
 
@@ -194,11 +209,13 @@ class _Order:
         timed: whether that follows from the packets' times; else they are taken as they come.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         with open_container(path) as container:
             stream = video_stream(container)
             assert stream is not None
-            packets = [(p.pts, is_shown(p)) for p, _ in read_packets(container, stream) if p.size]
+            packets = [
+                (p.pts, is_shown(p)) for p, _ in read_packets(path, container, stream) if p.size
+            ]
         times = [pts for pts, _ in packets if pts is not None]
         self.timed = len(set(times)) == len(packets)
         self._times = np.array(times if self.timed else range(len(packets)), np.int64)
@@ -207,32 +224,3 @@ class _Order:
     def index(self, position: int) -> int:
         """Index among the shown frames, of the packet at a position in decoding order."""
         return int(np.count_nonzero(self._shown & (self._times < self._times[position])))
-
-
-class Squarer:
-    """Scales, crops, turns and converts frames, one scaler for a whole video."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """uint8 RGB, shape (3, size, size)."""
-        if frame.width * frame.height > MAX_PIXELS:
-            raise ValueError(f"a frame of {frame.width}x{frame.height} is too large to scale")
-        # Computed for each frame: its size may change within a video.
-        scaled = fit(frame.width, frame.height, self._size)
-        rgb = self._reformatter.reformat(
-            frame,
-            width=scaled.width,
-            height=scaled.height,
-            format="rgb24",
-            # Matrix and range of the source are the frame's own; BT.601 where it names none.
-            dst_color_range=ColorRange.JPEG,
-            interpolation=(Interpolation.AREA if scaled.shrinks else Interpolation.BICUBIC)
-            | _EXACT,
-            threads=1,
-        ).to_ndarray()
-        square = rgb[scaled.top : scaled.top + self._size, scaled.left : scaled.left + self._size]
-        upright = np.rot90(square, round(frame.rotation / 90))
-        return np.ascontiguousarray(upright.transpose(2, 0, 1))

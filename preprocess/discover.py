@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from upath import UPath
+
 from preprocess.datasets import read_segments
-from preprocess.videos import Reject, Segment, Video
+from preprocess.sources import SOURCES
+from preprocess.videos import Found, Reject, Segment, Video, printable
 from shared.errors import UserError
 from shared.manifest import Manifest
+from shared.paths import Location, listing
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Discovery:
     rejects: tuple[Reject, ...]
 
 
-def discover(root: Path, manifest: Manifest) -> Discovery:
+def discover(root: Location, manifest: Manifest) -> Discovery:
     """List the data set's files below a folder.
 
     Args:
@@ -36,15 +39,10 @@ def discover(root: Path, manifest: Manifest) -> Discovery:
     if not root.is_dir():
         raise UserError(_absent(f"no folder {root}", manifest))
     segments = read_segments(manifest, root)
-    found: list[Video | Reject] = []
-    for relative, problem in _walk(root):
-        if problem is None and not matches(relative, manifest.glob):
-            continue
-        found.append(
-            Reject(printable(relative), problem, "discover")
-            if problem
-            else _examine(root, relative, manifest, segments)
-        )
+    items = _below(root, manifest) if isinstance(root, Path) else _remote(root, manifest)
+    found = [
+        item if isinstance(item, Reject) else _describe(item, manifest, segments) for item in items
+    ]
     if not found:
         globs = ", ".join(manifest.glob)
         raise UserError(_absent(f"no file below {root} matches {globs}", manifest))
@@ -54,18 +52,36 @@ def discover(root: Path, manifest: Manifest) -> Discovery:
     )
 
 
+def _below(root: Path, manifest: Manifest) -> Iterator[Found | Reject]:
+    files = []
+    for relative, problem in walk(root):
+        if problem:
+            yield Reject(printable(relative), problem, "discover")
+        elif matches(relative, manifest.glob):
+            files.append(relative)
+    yield from SOURCES[manifest.source].find(root, files)
+
+
+def _remote(root: UPath, manifest: Manifest) -> Iterator[Found | Reject]:
+    """Video files in an object store; one listing says all there is to know of them."""
+    if manifest.source != "video":
+        raise UserError(
+            f"{manifest.name}: its frames are read from folders and records on a disk only; copy"
+            f" {root} there and name the copy with --root DIR"
+        )
+    for relative, (size_bytes, mtime_ns) in listing(root).items():
+        if matches(relative, manifest.glob):
+            empty = Reject(printable(relative), "the file is empty", "discover")
+            yield Found(relative, size_bytes, mtime_ns) if size_bytes else empty
+
+
 def matches(relative: str, globs: tuple[str, ...]) -> bool:
     """Whether a path fits one of the globs, compared from the right and without case."""
     path = PurePosixPath(relative.lower())
     return any(path.match(glob.lower()) for glob in globs)
 
 
-def printable(path: str) -> str:
-    """A path that can be written as UTF-8, whatever bytes the file's name is made of."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _walk(root: Path) -> Iterator[tuple[str, str | None]]:
+def walk(root: Path) -> Iterator[tuple[str, str | None]]:
     """Every file's relative path, or a folder's with the reason why it cannot be read."""
     unreadable: list[tuple[str, str | None]] = []
 
@@ -85,52 +101,38 @@ def _walk(root: Path) -> Iterator[tuple[str, str | None]]:
     yield from unreadable
 
 
-def _examine(
-    root: Path, relative: str, manifest: Manifest, segments: dict[str, tuple[Segment, ...]]
+def _describe(
+    found: Found, manifest: Manifest, segments: dict[str, tuple[Segment, ...]]
 ) -> Video | Reject:
-    try:
-        status = (root / relative).stat()
-    except OSError as error:
-        reason = "a dangling link" if (root / relative).is_symlink() else str(error.strerror)
-        return Reject(printable(relative), reason, "discover")
-    match = re.fullmatch(manifest.pattern, relative)
-    reason = _refusal(root / relative, status, relative, match is not None)
-    if reason or match is None:
-        return Reject(printable(relative), reason, "discover")
-    groups = match.groupdict()
-    label = groups.get("label")
-    if manifest.labels and label not in manifest.labels:
-        return Reject(relative, f"label {label!r} is not in the manifest", "discover")
-    if manifest.segments != "none" and relative not in segments:
-        return Reject(relative, "the segmentation file does not mention it", "discover")
-    return Video(
-        path=relative,
-        label=manifest.labels.get(label, label) if label is not None else None,
-        subject=groups.get("subject"),
-        size_bytes=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-        segments=segments.get(relative, ()),
-    )
-
-
-def _refusal(path: Path, status: os.stat_result, relative: str, named_right: bool) -> str:
-    if stat.S_ISDIR(status.st_mode):
-        return "a folder, not a file"
-    if not stat.S_ISREG(status.st_mode):
-        return "not a regular file"
-    if printable(relative) != relative:
-        return "its name is not valid UTF-8"
-    if not named_right:
-        return "its name does not follow the data set's layout"
-    if not os.access(path, os.R_OK):
-        return "no permission to read it"
-    return "the file is empty" if status.st_size == 0 else ""
+    """What a video's name says of it."""
+    match = re.fullmatch(manifest.pattern, found.path)
+    groups = match.groupdict() if match else {}
+    label, name = groups.get("label"), PurePosixPath(found.path).name
+    if printable(found.path) != found.path:
+        reason = "its name is not valid UTF-8"
+    elif match is None:
+        reason = "its name does not follow the data set's layout"
+    elif manifest.labels and label not in manifest.labels:
+        reason = f"label {label!r} is not in the manifest"
+    elif manifest.segments != "none" and name not in segments:
+        reason = "the segmentation file does not mention it"
+    else:
+        return Video(
+            path=found.path,
+            label=manifest.labels.get(label, label) if label is not None else None,
+            subject=groups.get("subject"),
+            size_bytes=found.size_bytes,
+            mtime_ns=found.mtime_ns,
+            segments=segments.get(name, ()),
+        )
+    return Reject(printable(found.path), reason, "discover")
 
 
 def _absent(what: str, manifest: Manifest) -> str:
+    fetch = f"\nOr: python -m preprocess download {manifest.name}" if manifest.files else ""
     return (
         f"{manifest.title}: {what}.\n"
-        f"Obtain: {manifest.obtain.strip()}\n"
+        f"Obtain: {manifest.obtain.strip()}{fetch}\n"
         f"Layout below the root: {manifest.layout.strip()}\n"
         "Name another place with --root DIR."
     )

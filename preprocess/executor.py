@@ -1,13 +1,19 @@
-"""Run tasks one after another, or in processes of a local Dask cluster; same results."""
+"""Run tasks one after another, in processes of this machine, or on a Dask cluster; same results."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
+
+from shared.errors import UserError
+from shared.paths import Location, location
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -26,30 +32,60 @@ _CONFIG: dict[str, Any] = {
     "distributed.worker.memory.terminate": False,
 }
 
+TASKS_AHEAD = 1024
+"""Tasks a cluster knows of at a time: keeps hundreds of workers busy, and the scheduler small."""
+
+CONNECT_SECONDS = 10
+"""How long a scheduler has to answer, and its first worker to appear."""
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Where tasks run.
+
+    Attributes:
+        workers: processes on this machine; 1 stays in this one.
+        scheduler: address of a Dask scheduler, whose workers are used instead; or None.
+    """
+
+    workers: int = 1
+    scheduler: str | None = None
+
 
 def run_tasks(
     function: Callable[[Task], Result],
     tasks: Sequence[Task],
-    workers: int,
+    machines: Machines,
     on_done: Callable[[Result], None] = lambda result: None,
+    places: Sequence[Location] = (),
 ) -> list[Result]:
     """Call a function on every task.
 
     Args:
         function: importable by name, for other processes to find it.
         tasks: small and picklable: paths, not arrays.
-        workers: processes; 1 stays in this one.
+        machines: where to run.
         on_done: told each result as it comes, in no particular order.
+        places: folders that the workers of a cluster must see under the same names.
 
     Returns:
         Results in the order of the tasks.
 
     Raises:
+        UserError: the cluster cannot be used.
         Exception: whatever a task raised; tasks that were under way are abandoned.
     """
-    if workers == 1 or len(tasks) < 2:
+    if not tasks:
+        return []
+    if machines.scheduler:
+        with _connected(machines.scheduler) as client:
+            _require_same_software(client, machines.scheduler)
+            _require_places(client, places)
+            return _gather(client, function, tasks, on_done)
+    if machines.workers == 1 or len(tasks) < 2:
         return [_report(function(task), on_done) for task in tasks]
-    return _run_on_cluster(function, tasks, min(workers, len(tasks)), on_done)
+    with _local_cluster(min(machines.workers, len(tasks))) as client:
+        return _gather(client, function, tasks, on_done)
 
 
 def _report(result: Result, on_done: Callable[[Result], None]) -> Result:
@@ -57,16 +93,47 @@ def _report(result: Result, on_done: Callable[[Result], None]) -> Result:
     return result
 
 
-def _run_on_cluster(
+def _gather(
+    client: Any,
     function: Callable[[Task], Result],
     tasks: Sequence[Task],
-    workers: int,
     on_done: Callable[[Result], None],
 ) -> list[Result]:
-    import dask
-    from distributed import Client, LocalCluster, as_completed
+    """Results of all tasks, of which the cluster holds a bounded number at a time."""
+    from distributed import KilledWorker, as_completed
 
-    results: dict[str, Result] = {}
+    positions: dict[str, int] = {}
+    results: dict[int, Result] = {}
+    waiting = iter(enumerate(tasks))
+
+    def submit(position: int, task: Task) -> Any:
+        future = client.submit(function, task, pure=False)
+        positions[future.key] = position
+        return future
+
+    ahead = [submit(*item) for item in islice(waiting, TASKS_AHEAD)]
+    under_way = as_completed(ahead, raise_errors=False)
+    # Nothing else may hold a future: its result would stay on the cluster.
+    del ahead
+    try:
+        for future in under_way:
+            # Raises what the task raised.
+            results[positions.pop(future.key)] = _report(future.result(), on_done)
+            for item in islice(waiting, 1):
+                under_way.add(submit(*item))
+    except KilledWorker as error:
+        raise UserError(
+            f"a task took down every worker it was given to ({error}); most often they have too"
+            " little memory: give them more, then the same command again"
+        ) from None
+    return [results[position] for position in range(len(tasks))]
+
+
+@contextmanager
+def _local_cluster(workers: int) -> Iterator[Any]:
+    import dask
+    from distributed import Client, LocalCluster
+
     with dask.config.set(_CONFIG), _interrupts_ignored():
         cluster = LocalCluster(
             n_workers=workers,
@@ -76,11 +143,85 @@ def _run_on_cluster(
             silence_logs=logging.CRITICAL,
         )
     with cluster, Client(cluster) as client:
-        futures = client.map(function, list(tasks), pure=False)
-        for future in as_completed(futures, raise_errors=False):
-            # Raises what the task raised; KilledWorker once it has taken ten workers down.
-            results[future.key] = _report(future.result(), on_done)
-        return [results[future.key] for future in futures]
+        yield client
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    """A client of a scheduler that has at least one worker."""
+    from distributed import Client
+
+    try:
+        # A client alone would wait for ever on a port where something else listens.
+        asyncio.run(asyncio.wait_for(_identity(address), CONNECT_SECONDS))
+    except (OSError, ValueError, TimeoutError) as error:
+        raise UserError(
+            f"--scheduler {address}: no Dask scheduler answers within {CONNECT_SECONDS} s"
+            f" ({error or 'silence'}); start one with: dask scheduler"
+        ) from None
+    with Client(address, timeout=CONNECT_SECONDS) as client:
+        try:
+            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        except TimeoutError:
+            raise UserError(
+                f"--scheduler {address} has no workers; start some with: dask worker {address}"
+            ) from None
+        yield client
+
+
+async def _identity(address: str) -> Any:
+    from distributed.core import rpc
+
+    async with rpc(address) as scheduler:
+        return await scheduler.identity()
+
+
+def software() -> dict[str, str]:
+    """Versions of what decides over the stored bytes, in this process."""
+    import av
+    import numpy as np
+
+    import shared
+
+    return {"dvdm": shared.__version__, "av": av.__version__, "numpy": np.__version__}
+
+
+def unseen(places: Sequence[str]) -> list[str]:
+    """Those folders that this process does not see."""
+    return [place for place in places if not location(place).exists()]
+
+
+def _require_same_software(client: Any, address: str) -> None:
+    """Workers must have this package, and what reads videos must be the same everywhere."""
+    try:
+        found: dict[str, dict[str, str]] = client.run(software)
+    except Exception as error:  # Dask wraps what a worker raised while it unpickled
+        raise UserError(
+            f"--scheduler {address}: its workers cannot import this package ({error}); install the"
+            " same version in the environment they are started from"
+        ) from None
+    here = software()
+    for worker, versions in found.items():
+        if versions != here:
+            raise UserError(
+                f"--scheduler {address}: worker {worker} has {_list(versions)}, this process"
+                f" {_list(here)}; install the same versions everywhere"
+            )
+
+
+def _require_places(client: Any, places: Sequence[Location]) -> None:
+    """A worker that does not see the videos would reject them all."""
+    found: dict[str, list[str]] = client.run(unseen, [str(place) for place in places])
+    for worker, missing in found.items():
+        if missing:
+            raise UserError(
+                f"worker {worker} does not see {', '.join(missing)}: on several machines, root and"
+                " store must lie on a file system that all of them share, or in S3"
+            )
+
+
+def _list(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 @contextmanager

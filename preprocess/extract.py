@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from preprocess.clip import assemble, frame_indices
-from preprocess.decode import DecodeError, decode
+from preprocess.clip import Frames, assemble
+from preprocess.decode import DecodeError
 from preprocess.encode import encode
+from preprocess.geometry import Geometry
 from preprocess.media import message
 from preprocess.plan import Clip
+from preprocess.sources import SOURCES
 from preprocess.videos import Reject
 from shared.conventions import NO_INDEX
-from shared.schema import ARRAYS, CodecOptions, StoreAttributes
+from shared.paths import Location, location
+from shared.schema import ARRAYS, NEITHER, CodecOptions, StoreAttributes
 from shared.store import Marker, read_marker, write_partition
 
 Arrays = dict[str, np.ndarray]
@@ -39,7 +42,7 @@ def extract_partition(task: PartitionTask) -> Marker:
     Clips that a video's damage touches are invalid, and the video is recorded with the reason;
     the rest of the partition goes on.
     """
-    store = Path(task.store)
+    store = location(task.store)
     done = read_marker(store, task.partition)
     if done is not None:
         return done
@@ -47,21 +50,21 @@ def extract_partition(task: PartitionTask) -> Marker:
     rejects = []
     slot = 0
     for (video, damaged), group in groupby(task.clips, key=lambda c: (c.video, c.damaged)):
-        starts = [clip.start_frame for clip in group]
-        slots = slice(slot, slot + len(starts))
+        frames = [clip.frames for clip in group]
+        slots = slice(slot, slot + len(frames))
         views = {name: array[slots] for name, array in arrays.items()}
-        options = task.attributes.options
-        reject = extract_video(Path(task.root), video, starts, options, views, to_end=damaged)
+        attributes, root = task.attributes, location(task.root)
+        reject = extract_video(root, video, frames, attributes, views, to_end=damaged)
         rejects += [reject.record()] if reject else []
         slot = slots.stop
     return write_partition(store, task.partition, arrays, rejects)
 
 
 def extract_video(
-    root: Path,
+    root: Location,
     video: str,
-    starts: list[int],
-    options: CodecOptions,
+    clips: Sequence[Frames],
+    attributes: StoreAttributes,
     arrays: Arrays,
     *,
     to_end: bool = False,
@@ -71,37 +74,44 @@ def extract_video(
     Args:
         root: where the data set lies.
         video: path relative to the root.
-        starts: first frame of each clip, ascending.
-        options: how to make clips.
-        arrays: receives them, one entry for each start; `valid` is set where one was made.
+        clips: frames of each clip.
+        attributes: what holds the frames, and how to make clips.
+        arrays: receives them, one entry for each clip; `valid` is set where one was made.
         to_end: look for damage behind the last clip too.
 
     Returns:
         What is wrong with the video, as far as it was decoded, or None.
     """
-    wanted = {i for start in starts for i in frame_indices(start, options.frames, options.stride)}
-    slots = {start: slot for slot, start in enumerate(starts)}
+    options, source = attributes.options, SOURCES[attributes.source]
+    wanted = sorted({index for frames in clips for index in frames})
     recovered = 0
     try:
-        decoded = decode(root / video, sorted(wanted), options.size, to_end=to_end)
-        for start, clip in assemble(decoded, starts, options.frames, options.stride):
-            encoded, slot = encode(clip, options), slots[start]
+        decoded = source.decode(root / video, wanted, Geometry.of(options), to_end=to_end)
+        for slot, clip in assemble(decoded, clips):
+            encoded = encode(clip, options)
             arrays["first_frame"][slot] = encoded.first_frame
             arrays["motion"][slot] = encoded.motion
             arrays["residual"][slot] = encoded.residual
             arrays["valid"][slot] = True
     except DecodeError as error:
         reason, recovered = str(error), error.frames
-        for slot, start in enumerate(starts):
-            last = frame_indices(start, options.frames, options.stride)[-1]
-            if any(start < restart <= last for restart in error.restarts):
-                _take_back(arrays, slot)  # it begins before a gap and ends after it
+        for slot, frames in enumerate(clips):
+            if _touches_gap(frames, error, options):
+                _take_back(arrays, slot)
     except Exception as error:  # one video's failure, of any kind, must not end the others
         reason = f"{type(error).__name__}: {message(error)}"
         _take_back(arrays, slice(None))  # nor is it known what to trust after one unforeseen
     else:
         return None
-    return Reject(video, reason, "extract", len(starts), int(arrays["valid"].sum()), recovered)
+    return Reject(video, reason, "extract", len(clips), int(arrays["valid"].sum()), recovered)
+
+
+def _touches_gap(frames: Frames, error: DecodeError, options: CodecOptions) -> bool:
+    """Whether a clip has frames of both sides of a gap, or may show what was lost in one."""
+    if any(frames[0] < restart <= frames[-1] for restart in error.restarts):
+        return True
+    # Taken by time, the last frame before a gap would stand in for those that are lost.
+    return options.fps is not None and frames[-1] + 1 in error.breaks
 
 
 def _take_back(arrays: Arrays, slots: int | slice) -> None:
@@ -112,13 +122,16 @@ def _take_back(arrays: Arrays, slots: int | slice) -> None:
 def _empty_arrays(task: PartitionTask) -> Arrays:
     clips, attributes = task.clips, task.attributes
     arrays: Arrays = {
-        spec.name: np.zeros((len(clips), *spec.shape(attributes.options)), spec.dtype)
+        spec.name: np.zeros((len(clips), *spec.shape(attributes)), spec.dtype)
         for spec in ARRAYS
         if spec.dtype != "str"
     }
     arrays["label"][:] = _indices([clip.label for clip in clips], attributes.labels)
     arrays["subject"][:] = _indices([clip.subject for clip in clips], attributes.subjects)
-    arrays["start_frame"][:] = [clip.start_frame for clip in clips]
+    arrays["segment"][:] = [clip.segment for clip in clips]
+    arrays["frame_index"][:] = [list(clip.frames) for clip in clips]
+    arrays["start_frame"][:] = arrays["frame_index"][:, 0]
+    arrays["split"][:] = [clip.sides or (NEITHER,) for clip in clips]
     arrays["video"] = np.array([clip.video for clip in clips], dtype=np.dtypes.StringDType())
     return arrays
 

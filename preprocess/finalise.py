@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from preprocess.plan import Plan
 from preprocess.rejects import write_rejects
 from preprocess.videos import Reject
 from shared.errors import UserError
+from shared.paths import Location, remove
 from shared.store import Marker, seal_store
 
 
-def finalise(store: Path, plan: Plan, earlier: Sequence[Reject], markers: list[Marker]) -> None:
+def finalise(store: Location, rejects: Sequence[Reject], markers: list[Marker]) -> None:
     """Write `rejected.jsonl` and seal; nothing is sealed that holds no clip.
 
     Args:
         store: all of whose partitions are done.
-        plan: what the store was to hold.
-        earlier: rejects of discovery and probing.
+        rejects: every file that gave fewer clips than it should have.
         markers: of all partitions.
 
     Raises:
         UserError: not one clip could be made; the store is removed.
     """
-    rejects = gather_rejects(plan, earlier, markers)
     if not any(marker.valid for marker in markers):
-        shutil.rmtree(store)
+        remove(store)
         raise no_clips(rejects)
     write_rejects(store, rejects)
     seal_store(store)

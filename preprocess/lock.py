@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared.errors import StoreError
+from shared.paths import Location
 
 try:
     import fcntl
@@ -23,19 +24,22 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 @contextmanager
-def hold(store: Path) -> Iterator[bool]:
+def hold(store: Location) -> Iterator[bool]:
     """Hold a store, whether it exists yet or not, against other runs.
 
     The lock file lies beside the store and names the process, for people to read; what counts is
     the operating system's lock on it, which ends with the process however that ends.
 
     Yields:
-        Whether it is held; not so where the file system has no locks.
+        Whether it is held; not so where the file system, or S3, has no locks.
 
     Raises:
         StoreError: another run holds it.
         OSError: the folder cannot be written to.
     """
+    if not isinstance(store, Path):
+        yield False
+        return
     path = store.absolute().with_name(f".{store.absolute().name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, held = _open_locked(path, store)

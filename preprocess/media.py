@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import av
 import av.logging
@@ -19,8 +18,8 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-MAX_PIXELS = 8192 * 8192
-"""Larger frames are refused before a decoder takes memory for them."""
+from preprocess.geometry import MAX_PIXELS
+from shared.paths import Location, openable
 
 _STRICT = {
     "max_pixels": str(MAX_PIXELS),
@@ -43,12 +42,12 @@ _STUFFED = ("mpeg1video", "mpeg2video")
 _log = threading.RLock()
 
 
-def open_container(path: Path) -> InputContainer:
+def open_container(path: Location) -> InputContainer:
     """Open a media file, whatever bytes its tags are made of.
 
     Absolute, because a relative name with a colon would be taken for a protocol.
     """
-    return av.open(str(path.absolute()), metadata_errors="replace")
+    return av.open(openable(path), "r", metadata_errors="replace")
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
@@ -97,7 +96,9 @@ def complaints() -> Iterator[list[str]]:
         heard += [text.strip().rstrip(".") for _, _, text in lines]
 
 
-def read_packets(container: InputContainer, stream: VideoStream) -> Iterator[tuple[Packet, str]]:
+def read_packets(
+    path: Location, container: InputContainer, stream: VideoStream
+) -> Iterator[tuple[Packet, str]]:
     """Every packet of a stream, in decoding order.
 
     Yields:
@@ -115,7 +116,7 @@ def read_packets(container: InputContainer, stream: VideoStream) -> Iterator[tup
             packets = container.demux(stream)  # there may be more after the damage
         elif packet is None or not packet.size:
             ending = f"{CUT}: {lost}" if lost else ""
-            yield packet or Packet(0), _too_few(container, stream, found) or ending
+            yield packet or Packet(0), _too_few(path, container, stream, found) or ending
             return
         else:
             found += 1
@@ -138,7 +139,7 @@ def is_shown(packet: Packet) -> bool:
     return packet.size > 0 and not packet.is_discard
 
 
-def cut_short(path: Path) -> str:
+def cut_short(path: Location) -> str:
     """Whether an MP4 or QuickTime file ends within one of its boxes: says where, or nothing."""
     size, at = path.stat().st_size, 0
     with path.open("rb") as file:
@@ -156,19 +157,19 @@ def cut_short(path: Path) -> str:
     return ""
 
 
-def _too_few(container: InputContainer, stream: VideoStream, found: int) -> str:
+def _too_few(path: Location, container: InputContainer, stream: VideoStream, found: int) -> str:
     """Whether the index of a file names frames that are not there."""
     family = container.format.name.split(",")[0]
     if family not in ("mov", "avi") or found >= stream.frames:
         return ""
-    if family == "mov" and _samples(container, stream) >= stream.frames:
+    if family == "mov" and _samples(path, stream) >= stream.frames:
         return ""
     return f"{CUT}: {found} of the {stream.frames} frames in its index are there"
 
 
-def _samples(container: InputContainer, stream: VideoStream) -> int:
+def _samples(path: Location, stream: VideoStream) -> int:
     """Packets of a stream with those that an edit list leaves out."""
     with av.open(
-        container.name, metadata_errors="replace", options={"ignore_editlist": "1"}
+        openable(path), "r", metadata_errors="replace", options={"ignore_editlist": "1"}
     ) as whole:
         return sum(packet.size > 0 for packet in whole.demux(whole.streams[stream.index]))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, cast
 
 from pydantic import ValidationError
 
@@ -11,10 +12,18 @@ from shared.errors import UserError
 from shared.manifest import Manifest
 from shared.schema import CodecOptions
 
+CropBox: TypeAlias = tuple[int, int, int, int]
+
 SUFFIXES = {
     "size": "size",
     "frames": "frames",
     "stride": "stride",
+    "clips": "clips",
+    "hop": "hop",
+    "seed": "seed",
+    "fps": "fps",
+    "fit": "fit",
+    "crop": "crop",
     "block": "block",
     "search_range": "range",
     "reference": "reference",
@@ -28,44 +37,88 @@ def codec_options(manifest: Manifest, given: dict[str, Any]) -> CodecOptions:
     """Options of an extraction: those given, else the data set's, else the schema's.
 
     Args:
-        manifest: states size, frames and stride.
+        manifest: states size, frames, clip policy and geometry.
         given: by option name; None where the user gave none.
 
     Raises:
         UserError: a value is not allowed; the message names flag, value and what is allowed.
     """
-    values = {**_defaults(manifest), **_stated(given)}
+    stated = _stated(given)
+    options = _checked({**_defaults(manifest, stated), **stated})
+    if options.fps is not None and manifest.source != "video":
+        raise UserError(f"--fps {options.fps:g}: the frames of {manifest.name} carry no times")
+    return options
+
+
+def change_options(options: CodecOptions, given: dict[str, Any]) -> CodecOptions:
+    """Options with those given in place of their own.
+
+    Raises:
+        UserError: a value is not allowed; the message names flag, value and what is allowed.
+    """
+    return _checked({**options.model_dump(), **_stated(given)})
+
+
+def default_store(manifest: Manifest, given: dict[str, Any], limit: int | None) -> Path:
+    """`stores/<data set>`, with a suffix for each given option that is not its default."""
+    schema = {name: field.default for name, field in CodecOptions.model_fields.items()}
+    stated = _stated(given)
+    usual = {**schema, **_defaults(manifest, stated)}
+    parts = [manifest.name]
+    for name, suffix in SUFFIXES.items():
+        if name in stated and stated[name] != usual[name]:
+            parts.append(f"{suffix}{_shown(stated[name])}")
+    parts += [f"limit{limit}"] if limit is not None else []
+    return Path("stores", "-".join(parts))
+
+
+def _checked(values: dict[str, Any]) -> CodecOptions:
     try:
         return CodecOptions.model_validate(values)
     except ValidationError as error:
         raise UserError("\n".join(map(_explain, error.errors()))) from None
 
 
-def default_store(manifest: Manifest, given: dict[str, Any], limit: int | None) -> Path:
-    """`stores/<data set>`, with a suffix for each given option that is not its default."""
-    schema = {name: field.default for name, field in CodecOptions.model_fields.items()}
-    usual = {**schema, **_defaults(manifest)}
-    parts = [manifest.name]
-    for name, value in sorted(_stated(given).items(), key=lambda item: [*SUFFIXES].index(item[0])):
-        if value != usual[name]:
-            parts.append(f"{SUFFIXES[name]}{value:g}" if name != "reference" else _reference(value))
-    parts += [f"limit{limit}"] if limit is not None else []
-    return Path("stores", "-".join(parts))
+def parse_crop(text: str | None) -> CropBox | Literal["none"] | None:
+    """`TOP:BOTTOM,LEFT:RIGHT` or `none`, as `codec_options` takes it.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if text is None or text == "none":
+        return cast(Literal["none"] | None, text)
+    numbers = re.fullmatch(r"(\d+):(\d+),(\d+):(\d+)", text)
+    if numbers is None:
+        raise UserError(
+            f"--crop {text}: give TOP:BOTTOM,LEFT:RIGHT in pixels, as in 10:239,30:290, or none"
+        )
+    top, bottom, left, right = map(int, numbers.groups())
+    return top, bottom, left, right
 
 
-def _reference(value: str) -> str:
-    return f"{SUFFIXES['reference']}{value}"
-
-
-def _defaults(manifest: Manifest) -> dict[str, Any]:
-    return {"size": manifest.size, "frames": manifest.frames, "stride": manifest.stride}
+def _defaults(manifest: Manifest, stated: dict[str, Any]) -> dict[str, Any]:
+    """What the data set says; its stride and hop are of use to windows alone."""
+    names = ["size", "frames", "clips", "fps", "fit", "crop"]
+    if stated.get("clips", manifest.clips) == "windows":
+        names += ["stride", "hop"]
+    return {name: getattr(manifest, name) for name in names}
 
 
 def _stated(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None}
+    """What the user gave; a crop of `none` is stated, and means no crop box."""
+    stated = {name: value for name, value in given.items() if value is not None}
+    return {name: None if value == "none" else value for name, value in stated.items()}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "x".join(map(str, value))
+    return f"{value:g}" if isinstance(value, int | float) else str(value).lower()
 
 
 def _explain(error: Any) -> str:
-    flag = "--" + "-".join(str(part) for part in error["loc"]).replace("_", "-")
     reason = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if not error["loc"]:  # several options do not go together
+        return str(reason)
+    flag = "--" + str(error["loc"][0]).replace("_", "-")
     return f"{flag} {error['input']}: {reason}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from preprocess.clip import span
-from preprocess.videos import Probe, Reject, Segment, Video
+from preprocess.clip import Frames, choose_clips, span
+from preprocess.videos import Probe, Reject, Segment, Take, Video
 from shared.schema import CodecOptions
 
 SHARD_RGB_BYTES = 48 * 2**20
@@ -24,16 +24,20 @@ class Clip:
 
     Attributes:
         video: path relative to the root.
-        start_frame: index of frame 0 among the decoded frames.
+        segment: number of the segment it is from, 0 where the video has none.
+        frames: index of every frame among the decoded frames, ascending.
         label: text of what it shows, or None.
         subject: who it shows, or None.
+        sides: train, test or neither by each split protocol.
         damaged: whether something of its video is known to be broken or missing.
     """
 
     video: str
-    start_frame: int
+    segment: int
+    frames: Frames
     label: str | None
     subject: str | None
+    sides: tuple[int, ...] = ()
     damaged: bool = False
 
 
@@ -45,7 +49,7 @@ class Plan:
         clips: ordered by path, then by start.
         shard_clips: clips in a partition; the last may have fewer.
         rejects: videos that give no clip.
-        hash: of the clips and of every used video's path, size and modification time.
+        hash: of the clips, their sides, and every used video's path, size and modification time.
     """
 
     clips: tuple[Clip, ...]
@@ -53,33 +57,54 @@ class Plan:
     rejects: tuple[Reject, ...]
     hash: str
 
-    def partitions(self) -> list[tuple[Clip, ...]]:
-        """Clips by partition."""
-        step = self.shard_clips
-        return [self.clips[i : i + step] for i in range(0, len(self.clips), step)]
+    def partition(self, index: int) -> tuple[Clip, ...]:
+        """Clips of one partition."""
+        return self.clips[index * self.shard_clips : (index + 1) * self.shard_clips]
 
 
-def make_plan(videos: Sequence[Video], probes: Mapping[str, Probe], options: CodecOptions) -> Plan:
-    """Lay out consecutive clips over every video, or over every segment of it.
+def make_plan(
+    videos: Sequence[Video],
+    probes: Mapping[str, Probe],
+    options: CodecOptions,
+    divide: Callable[[Sequence[Take]], Sequence[tuple[int, ...]]] = lambda takes: [()] * len(takes),
+) -> Plan:
+    """Lay out clips over every video, or over every segment of it.
 
     Args:
         videos: sorted by path.
         probes: by path.
-        options: frames, stride and size are used here.
+        options: the policy, its numbers, and size are used here.
+        divide: gives the sides of all takes that clips are made of; see `preprocess.splits`.
     """
-    clips: list[Clip] = []
+    takes: list[tuple[Take, Video, list[Frames]]] = []
     rejects: list[Reject] = []
     for video in videos:
-        frames, damage = probes[video.path].frames, probes[video.path].damage
-        starts = video_starts(video.segments, frames, options)
-        clips += [
-            Clip(video.path, start, video.label, video.subject, bool(damage)) for start in starts
+        probe = probes[video.path]
+        of_video = video_clips(video, probe, options)
+        takes += [
+            (Take(video.path, number, video.subject), video, found)
+            for number, found in enumerate(of_video)
+            if found
         ]
-        reason = too_short(frames, video, options)
+        reason = too_short(of_video, probe, video, options)
         if reason:
-            reason = f"{damage}; {reason}" if damage else reason
+            reason = f"{probe.damage}; {reason}" if probe.damage else reason
             rejects.append(Reject(video.path, reason, "plan"))
-    used = {clip.video for clip in clips}
+    sides = divide([take for take, _, _ in takes])
+    clips = [
+        Clip(
+            video.path,
+            take.segment,
+            frames,
+            video.label,
+            video.subject,
+            side,
+            bool(probes[video.path].damage),
+        )
+        for (take, video, found), side in zip(takes, sides, strict=True)
+        for frames in found
+    ]
+    used = {take.video for take, _, _ in takes}
     return Plan(
         clips=tuple(clips),
         shard_clips=shard_clips(options),
@@ -88,20 +113,20 @@ def make_plan(videos: Sequence[Video], probes: Mapping[str, Probe], options: Cod
     )
 
 
-def video_starts(segments: Sequence[Segment], frames: int, options: CodecOptions) -> list[int]:
-    """First frames of a video's clips: one after another without overlap in each segment.
-
-    Args:
-        segments: stretches to stay within; none means the whole video.
-        frames: decoded frames in the video.
-        options: frames and stride are used.
-    """
-    length, hop = span(options.frames, options.stride), options.frames * options.stride
+def video_clips(video: Video, probe: Probe, options: CodecOptions) -> list[list[Frames]]:
+    """Frames of a video's clips, by segment; a video without segments counts as one."""
+    segments = video.segments or (Segment(0, probe.frames),)
     return [
-        start
-        for segment in segments or (Segment(0, frames),)
-        for start in range(segment.start, min(segment.stop, frames) - length + 1, hop)
+        choose_clips(_sampled(segment, probe, options), options, f"{video.path}#{number}")
+        for number, segment in enumerate(segments)
     ]
+
+
+def _sampled(segment: Segment, probe: Probe, options: CodecOptions) -> Frames:
+    """Frames that a segment's clips are chosen from: all, or those that time picks."""
+    if options.fps is not None and probe.times is not None:
+        return probe.times.sample(segment, options.fps)
+    return range(segment.start, max(segment.start, min(segment.stop, probe.frames)))
 
 
 def shard_clips(options: CodecOptions) -> int:
@@ -110,20 +135,34 @@ def shard_clips(options: CodecOptions) -> int:
     return min(MAX_SHARD_CLIPS, max(1, SHARD_RGB_BYTES // clip_bytes))
 
 
-def too_short(frames: int, video: Video, options: CodecOptions) -> str:
+def too_short(
+    of_video: Sequence[Sequence[Frames]], probe: Probe, video: Video, options: CodecOptions
+) -> str:
     """Why a video, or some segments of it, give no clip; empty where all do."""
-    needed = f"one clip at stride {options.stride} needs {span(options.frames, options.stride)}"
-    if not video.segments:
-        plural = "frame" if frames == 1 else "frames"
-        return "" if video_starts((), frames, options) else f"{frames} {plural}; {needed}"
-    short = sum(not video_starts((segment,), frames, options) for segment in video.segments)
-    return f"{short} of {len(video.segments)} segments are too short; {needed}" if short else ""
+    short = sum(not found for found in of_video)
+    if not short:
+        return ""
+    rate = "" if options.fps is None else f" at {options.fps:g} frames a second"
+    stride = f" at stride {options.stride}" if options.clips == "windows" else ""
+    needed = f"one clip{stride} needs {span(options)}"
+    if video.segments:
+        return f"{short} of {len(of_video)} segments are too short{rate}; {needed}"
+    frames = len(_sampled(Segment(0, probe.frames), probe, options))
+    return f"{frames} {'frame' if frames == 1 else 'frames'}{rate}; {needed}"
 
 
 def _hash(clips: Sequence[Clip], videos: Sequence[Video]) -> str:
     digest = hashlib.sha256()
     for clip in clips:
-        digest.update(json.dumps([clip.video, clip.start_frame, clip.label, clip.subject]).encode())
+        told = [clip.video, clip.segment, _told(clip.frames), clip.label, clip.subject, clip.sides]
+        digest.update(json.dumps(told).encode())
     for video in videos:
         digest.update(json.dumps([video.path, video.size_bytes, video.mtime_ns]).encode())
     return digest.hexdigest()[:16]
+
+
+def _told(frames: Frames) -> list[int]:
+    """Enough to tell frames from others; a clip of even steps is three numbers."""
+    if isinstance(frames, range):
+        return [frames.start, frames.stop, frames.step]
+    return list(frames)

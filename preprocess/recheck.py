@@ -10,8 +10,9 @@ samples lie.)
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import chain
-from pathlib import Path
+from math import floor
 
 import av
 import numpy as np
@@ -22,8 +23,13 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
+from PIL import Image
 
+from preprocess.geometry import Geometry
 from preprocess.media import complaints
+from shared.paths import Location, openable
+
+HALF = Fraction(1, 2)
 
 _READ_ERRORS = 100
 """A file that cannot be read at so many places is not read further."""
@@ -33,7 +39,7 @@ class _LostError(Exception):
     """Packets are missing, or a key frame does not come out."""
 
 
-def recheck_frames(path: Path, size: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def recheck_frames(path: Location, geometry: Geometry) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """The frames of a video with their indices: all of them, where nothing is damaged.
 
     Where the decoder fails, it goes on at the next key frame, in the file opened afresh and with
@@ -41,7 +47,7 @@ def recheck_frames(path: Path, size: int) -> Iterator[tuple[int, NDArray[np.uint
 
     Args:
         path: the video file.
-        size: height and width, pixels.
+        geometry: how frames become squares.
 
     Yields:
         Index, ascending, and frame, uint8 RGB, shape (3, size, size).
@@ -53,7 +59,7 @@ def recheck_frames(path: Path, size: int) -> Iterator[tuple[int, NDArray[np.uint
             continue
         try:
             for index, frame in enumerate(_frames_from(path, position), start=place):
-                yield index, _upright(_square(frame, size), frame.rotation)
+                yield index, _pixels(frame, geometry)
                 following = index + 1
             return
         except (FFmpegError, _LostError):
@@ -61,7 +67,7 @@ def recheck_frames(path: Path, size: int) -> Iterator[tuple[int, NDArray[np.uint
             continue
 
 
-def _frames_from(path: Path, position: int | None) -> Iterator[VideoFrame]:
+def _frames_from(path: Location, position: int | None) -> Iterator[VideoFrame]:
     """Frames from a key frame's packet on, or all of them, in the order they are shown.
 
     Raises:
@@ -95,7 +101,7 @@ def _frames_from(path: Path, position: int | None) -> Iterator[VideoFrame]:
                 yield frame
 
 
-def _key_frames(path: Path) -> Iterator[tuple[int, int]]:
+def _key_frames(path: Location) -> Iterator[tuple[int, int]]:
     """Number of each key frame among the packets, and its place among the frames shown."""
     with _open(path) as container:
         stream = _video(container)
@@ -136,8 +142,8 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[tuple[P
         packets = container.demux(stream)  # reading failed: there may be more behind
 
 
-def _open(path: Path) -> InputContainer:
-    return av.open(str(path.absolute()), metadata_errors="replace")
+def _open(path: Location) -> InputContainer:
+    return av.open(openable(path), "r", metadata_errors="replace")
 
 
 def _video(container: InputContainer) -> VideoStream | None:
@@ -145,35 +151,71 @@ def _video(container: InputContainer) -> VideoStream | None:
     return stream if isinstance(stream, VideoStream) else None
 
 
-def _square(frame: VideoFrame, size: int) -> NDArray[np.uint8]:
-    """The middle of a scaled frame, shape (size, size, 3)."""
-    shorter = min(frame.width, frame.height)
-    width, height = (
-        max(size, int(side * size / shorter + 0.5)) for side in (frame.width, frame.height)
+def _pixels(frame: VideoFrame, geometry: Geometry) -> NDArray[np.uint8]:
+    """Shape (3, size, size)."""
+    if geometry.box:
+        upright = _upright(_scaled(frame, frame.width, frame.height), frame.rotation)
+        return recheck_picture(upright, geometry)
+    return _upright(_square(frame, geometry), frame.rotation).transpose(2, 0, 1)
+
+
+def recheck_picture(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+    """A picture cut to the crop box first, then scaled: (H, W, 3) to (3, size, size)."""
+    picture = Image.fromarray(np.ascontiguousarray(rgb))
+    if box := geometry.box:
+        picture = picture.crop((box.left, box.top, box.right, box.bottom))
+    width, height = _scaled_size(picture.width, picture.height, geometry)
+    grows = width > picture.width or height > picture.height or picture.size == (width, height)
+    scaled = picture.resize(
+        (width, height), Image.Resampling.BICUBIC if grows else Image.Resampling.BOX
     )
+    return _middle(np.asarray(scaled), geometry.size).transpose(2, 0, 1)
+
+
+def _square(frame: VideoFrame, geometry: Geometry) -> NDArray[np.uint8]:
+    """The middle of a scaled frame, shape (size, size, 3)."""
+    width, height = _scaled_size(frame.width, frame.height, geometry)
+    return _middle(_scaled(frame, width, height), geometry.size)
+
+
+def _scaled_size(width: int, height: int, geometry: Geometry) -> tuple[int, int]:
+    if geometry.fit == "stretch":
+        return geometry.size, geometry.size
+    ratio = Fraction(geometry.size, {"crop": min, "pad": max}[geometry.fit](width, height))
+    return max(1, floor(width * ratio + HALF)), max(1, floor(height * ratio + HALF))
+
+
+def _scaled(frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
+    grows = width > frame.width or height > frame.height
+    same = (width, height) == (frame.width, frame.height)
     scaled = frame.reformat(
         format="rgb24",
         width=width,
         height=height,
-        interpolation=(Interpolation.AREA if size < shorter else Interpolation.BICUBIC)
+        interpolation=(Interpolation.BICUBIC if grows or same else Interpolation.AREA)
         | Interpolation.BITEXACT
         | Interpolation.ACCURATE_RND,
     )
-    pixels = np.asarray(scaled.to_ndarray(), np.uint8)
-    excess_rows, excess_columns = height - size, width - size
-    return pixels[
-        excess_rows // 2 : height - (excess_rows + 1) // 2,
-        excess_columns // 2 : width - (excess_columns + 1) // 2,
-    ]
+    return np.asarray(scaled.to_ndarray(), np.uint8)
 
 
-def _upright(square: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
-    """Turn counter-clockwise, and move colour to the front: shape (3, size, size)."""
-    planes = square.transpose(2, 0, 1)
+def _middle(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Cut down to the middle square, or filled up to it with black."""
+    height, width = pixels.shape[:2]
+    rows, columns = max(0, size - height), max(0, size - width)
+    # A frame that lacks one pixel more at one side has it at the end; one too many, too.
+    around = ((-(-rows // 2), rows // 2), (-(-columns // 2), columns // 2), (0, 0))
+    filled = np.pad(pixels, around)
+    top, left = (filled.shape[0] - size) // 2, (filled.shape[1] - size) // 2
+    return filled[top : top + size, left : left + size]
+
+
+def _upright(pixels: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
+    """Turn counter-clockwise; shape (height, width, 3)."""
     turned = {
-        0: planes,
-        90: planes.transpose(0, 2, 1)[:, ::-1],
-        180: planes[:, ::-1, ::-1],
-        270: planes.transpose(0, 2, 1)[:, :, ::-1],
+        0: pixels,
+        90: pixels.transpose(1, 0, 2)[::-1],
+        180: pixels[::-1, ::-1],
+        270: pixels.transpose(1, 0, 2)[:, ::-1],
     }
     return turned[round(degrees / 90) * 90 % 360]

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 from preprocess.videos import Reject
+from shared.paths import Location, write_whole
 from shared.store import REJECTED
 
 
-def write_rejects(store: Path, rejects: Iterable[Reject]) -> None:
+def write_rejects(store: Location, rejects: Iterable[Reject]) -> None:
     """One JSON object a line, sorted by file."""
     lines = [json.dumps(reject.record(), ensure_ascii=False) + "\n" for reject in rejects]
-    scratch = store / f".{REJECTED}"
-    scratch.write_text("".join(lines), encoding="utf-8")
-    scratch.replace(store / REJECTED)
+    write_whole(store / REJECTED, "".join(lines).encode())
 
 
-def read_rejects(store: Path) -> list[Reject]:
+def read_rejects(store: Location) -> list[Reject]:
     """What `write_rejects` wrote; empty before a store is finalised."""
     path = store / REJECTED
     if not path.exists():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,21 +13,22 @@ from rich.text import Text
 
 from preprocess.rejects import read_rejects
 from preprocess.videos import Reject
-from shared.schema import ARRAYS, StoreAttributes
-from shared.store import Store, read_attributes, read_marker
+from shared.paths import Location, sizes
+from shared.schema import ARRAYS, NEITHER, TEST, TRAIN, StoreAttributes
+from shared.store import Store, read_attributes, read_markers
 
 _EXAMPLES = 3
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: Location) -> dict[str, Any]:
     """All that `inspect` tells, as plain data; an unfinished store is described as far as it is.
 
     Raises:
         StoreError: there is no store, or it has lost files.
     """
     attributes = read_attributes(path)
-    done = [read_marker(path, partition) for partition in range(attributes.partitions)]
-    stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    done = read_markers(path, range(attributes.partitions))
+    stored = sum(sizes(path).values())
     valid = sum(marker.valid for marker in done if marker)
     raw = valid * attributes.options.frames * 3 * attributes.options.size**2
     return {
@@ -40,7 +40,7 @@ def describe(path: Path) -> dict[str, Any]:
         "arrays": {
             spec.name: {
                 "dtype": spec.dtype,
-                "shape": [attributes.clips, *spec.shape(attributes.options)],
+                "shape": [attributes.clips, *spec.shape(attributes)],
                 "axes": list(spec.axes),
                 "units": spec.units,
                 "meaning": spec.meaning,
@@ -52,25 +52,26 @@ def describe(path: Path) -> dict[str, Any]:
         "compression": raw / stored if stored else 0.0,
         "clips_by_label": _count(path, attributes, "label", attributes.labels),
         "clips_by_subject": _count(path, attributes, "subject", attributes.subjects),
+        "clips_by_split": _count_sides(path, attributes),
         "rejects": [reject.record() for reject in read_rejects(path)],
     }
 
 
-def print_run(
-    console: Console, facts: dict[str, Any], root: Path, videos: int, rate: float
+def print_made(
+    console: Console, facts: dict[str, Any], origin: tuple[str, str], check: str, rate: float
 ) -> None:
-    """The summary at the end of `run`.
+    """The summary at the end of `run` and `reblock`.
 
     Args:
         console: where to.
         facts: from `describe`.
-        root: where the videos lie.
-        videos: files that follow the data set's layout.
+        origin: what the clips are from: a heading, and how many where.
+        check: options that make `verify` compare the store with its videos.
         rate: clips made a second; 0 where none were made now.
     """
     table = _grid()
     invalid = facts["clips"] - facts["valid_clips"]
-    _row(table, "videos", f"{videos} in {root}")
+    _row(table, *origin)
     _row(
         table,
         "clips",
@@ -90,7 +91,7 @@ def print_run(
     print_rejects(console, [Reject(**record) for record in facts["rejects"]])
     following = (
         f"\nLook:  python -m preprocess inspect {facts['store']}\n"
-        f"Check: python -m preprocess verify {facts['store']} --root {root}\n"
+        f"Check: python -m preprocess verify {facts['store']} {check}\n"
         f"Next:  python -m train vae --store {facts['store']}"
     )
     # Commands are to be copied: a line broken at the terminal's width would not run.
@@ -105,14 +106,18 @@ def print_store(console: Console, facts: dict[str, Any]) -> None:
     _row(table, "store", f"{facts['store']}, {_bytes(facts['bytes'])}, {state}, {progress}")
     _row(table, "data set", f"{facts['dataset']}, manifest {facts['manifest_hash']}")
     _row(table, "options", ", ".join(f"{k} {v}" for k, v in facts["options"].items()))
-    _row(table, "frames", f"{facts['crop']}, {facts['colour']}")
+    _row(table, "frames", f"from {facts['source']}, {facts['colour']}")
     _row(table, "clips", f"{facts['valid_clips']} valid of {facts['clips']}")
     _row(
         table,
         "raw RGB",
         f"{_bytes(facts['raw_rgb_bytes'])}, {facts['compression']:.2f} × the store",
     )
-    _row(table, "splits", "; ".join(f"{k}: {v}" for k, v in facts["splits"].items()) or "none")
+    splits = [
+        _protocol(name, protocol, facts["clips_by_split"].get(name, {}))
+        for name, protocol in facts["splits"].items()
+    ]
+    _row(table, "splits", "\n".join(splits) or "none")
     console.print(table)
     console.print(_array_table(facts["arrays"]))
     for kind in ("label", "subject"):
@@ -149,7 +154,7 @@ def _by_reason(rejects: Sequence[Reject]) -> list[tuple[str, list[Reject]]]:
 
 
 def _count(
-    path: Path, attributes: StoreAttributes, column: str, names: tuple[str, ...]
+    path: Location, attributes: StoreAttributes, column: str, names: tuple[str, ...]
 ) -> dict[str, int]:
     """Valid clips by label or subject, in the order of the store; nothing of an unsealed store."""
     if not attributes.sealed or not names:
@@ -158,6 +163,27 @@ def _count(
     counts = {name: int(np.count_nonzero(indices == i)) for i, name in enumerate(names)}
     none = int(np.count_nonzero(indices < 0))
     return {**counts, "(none)": none} if none else counts
+
+
+def _count_sides(path: Location, attributes: StoreAttributes) -> dict[str, dict[str, int]]:
+    """Valid clips by split protocol and side; nothing of an unsealed store."""
+    if not attributes.sealed:
+        return {}
+    column = Store(path).column("split")
+    return {
+        name: {
+            side: int(np.count_nonzero(column[:, i] == value))
+            for side, value in (("train", TRAIN), ("test", TEST), ("neither", NEITHER))
+        }
+        for i, name in enumerate(attributes.splits)
+    }
+
+
+def _protocol(name: str, made: dict[str, Any], clips: dict[str, int]) -> str:
+    """One line on a split: clips on each side, and how it was made."""
+    sides = ", ".join(f"{count} {side}" for side, count in clips.items() if count)
+    told = ", ".join(f"{key} {value}" for key, value in made.items())
+    return f"{name}: {sides or 'unknown until the store is sealed'} ({told})"
 
 
 def _counts(counts: dict[str, int]) -> str:

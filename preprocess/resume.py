@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from shared.errors import StoreError
+from shared.layout import METADATA
+from shared.paths import Location
 from shared.schema import StoreAttributes
 from shared.store import read_attributes
 
-_METADATA = "zarr.json"
 
-
-def is_complete(store: Path, wanted: StoreAttributes) -> bool:
+def is_complete(store: Location, wanted: StoreAttributes) -> bool:
     """Whether a store is sealed already; False where there is none, or only a part of one.
 
     Raises:
         StoreError: other options or videos made it, or something else lies there.
     """
-    if not (store / _METADATA).exists():
+    if not (store / METADATA).exists():
         if store.exists() and (not store.is_dir() or any(store.iterdir())):
             raise StoreError(f"{store} exists and is not a store; choose another --out")
         return False
@@ -39,7 +37,7 @@ def _differences(existing: StoreAttributes, wanted: StoreAttributes) -> list[str
         for name in new
         if old[name] != new[name]
     ]
-    for name in ("dataset", "manifest_hash", "crop", "colour"):
+    for name in ("dataset", "manifest_hash", "source", "colour", "splits"):
         before, now = getattr(existing, name), getattr(wanted, name)
         if before != now:
             found.append(f"{name.replace('_', ' ')} {before}, now {now}")

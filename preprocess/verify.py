@@ -14,15 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from preprocess.clip import assemble
+from preprocess.geometry import Geometry
 from preprocess.motion import search
-from preprocess.recheck import recheck_frames
 from preprocess.rejects import read_rejects
 from preprocess.report import print_rejects
+from preprocess.sources import SOURCES
 from preprocess.videos import Reject
 from shared.compensate import decode_clip
 from shared.console import Progress
 from shared.conventions import luma
 from shared.errors import UserError
+from shared.layout import open_group
+from shared.paths import Location
 from shared.schema import ARRAYS
 from shared.store import Store, damaged_files
 
@@ -46,7 +49,9 @@ class Findings:
     rejects: list[Reject] = field(default_factory=list)
 
 
-def verify_store(path: Path, root: Path | None, sample: int, progress: Progress) -> Findings:
+def verify_store(
+    path: Location, root: Location | None, sample: int, progress: Progress
+) -> Findings:
     """Check a store's bytes, its frames and its vectors.
 
     Args:
@@ -95,7 +100,7 @@ def _check_files(store: Store, findings: Findings, progress: Progress) -> None:
 
 def _check_metadata(store: Store, findings: Findings) -> None:
     """Array metadata has no checksum of its own: it must say what the schema says."""
-    group = zarr.open_group(store.path, mode="r")
+    group = open_group(store.path)
     for spec in ARRAYS:
         try:
             array = group[spec.name]
@@ -104,7 +109,7 @@ def _check_metadata(store: Store, findings: Findings) -> None:
         except Exception as error:  # whatever zarr makes of damage
             findings.wrong.append(f"array `{spec.name}` does not open: {error}")
             continue
-        shape = (store.attributes.clips, *spec.shape(store.options))
+        shape = (store.attributes.clips, *spec.shape(store.attributes))
         if array.shape != shape or not spec.fits(dtype):
             findings.wrong.append(
                 f"array `{spec.name}` is {dtype} {array.shape}; the schema says"
@@ -112,31 +117,30 @@ def _check_metadata(store: Store, findings: Findings) -> None:
             )
 
 
-def _check_frames(store: Store, root: Path, findings: Findings, progress: Progress) -> None:
-    videos, starts = store.column("video"), store.column("start_frame")
+def _check_frames(store: Store, root: Location, findings: Findings, progress: Progress) -> None:
+    videos, frames = store.column("video"), store.column("frame_index")
     with progress.bar("Decoding again", len(store), "clips") as advance:
         for video in dict.fromkeys(videos.tolist()):
-            of_video = {int(starts[i]): int(i) for i in np.flatnonzero(videos == video)}
-            for start, clip in _clips_again(store, root / video, list(of_video)):
-                index = of_video.pop(start)
+            indices = np.flatnonzero(videos == video).tolist()
+            missing = dict(zip(indices, frames[indices].tolist(), strict=True))
+            for position, clip in _clips_again(store, root / video, list(missing.values())):
+                index = indices[position]
+                start = missing.pop(index)[0]
                 findings.clips += 1
                 if not np.array_equal(clip, _stored_clip(store, index)):
                     findings.wrong.append(f"{video!r}: the clip at frame {start} differs")
                 advance(1)
-            if of_video:
-                listed = ", ".join(map(str, of_video))
+            if missing:
+                listed = ", ".join(str(of_clip[0]) for of_clip in missing.values())
                 findings.wrong.append(f"{video!r} no longer gives the clips at frames {listed}")
 
 
 def _clips_again(
-    store: Store, path: Path, starts: list[int]
+    store: Store, path: Location, clips: list[list[int]]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    options = store.options
-    if not path.is_file():
-        return
-    frames = recheck_frames(path, options.size)
-    remaining = len(starts)
-    for found in assemble(frames, starts, options.frames, options.stride):
+    source, remaining = SOURCES[store.attributes.source], len(clips)
+    frames = source.recheck(path, Geometry.of(store.options))
+    for found in assemble(frames, clips):
         yield found
         remaining -= 1
         if not remaining:

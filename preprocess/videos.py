@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from bisect import bisect_right
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 Stage = Literal["discover", "probe", "plan", "extract"]
@@ -17,8 +20,23 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Found:
+    """A video as it lies on disk: a file, a folder of images, or a record in a file.
+
+    Attributes:
+        path: relative to the root, `/` between folders.
+        size_bytes: of what holds its frames.
+        mtime_ns: newest modification time, nanoseconds.
+    """
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
 class Video:
-    """A file that may be a video.
+    """Something that may be a video, with what its name says of it.
 
     Attributes:
         path: relative to the root, `/` between folders.
@@ -38,20 +56,71 @@ class Video:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """What a container says of its video stream.
+class Take:
+    """One performance: a whole video, or one segment of it. What is never divided by a split.
 
     Attributes:
-        frames: packets that a decoder is to show; a few more than it gives, for some codecs.
+        video: path relative to the root.
+        segment: its number within the video, from 0.
+        subject: who it shows, or None.
+    """
+
+    video: str
+    segment: int
+    subject: str | None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What is known of a video's frames before they are decoded.
+
+    Attributes:
+        frames: as many as a decoder is to show; a few more than it gives, for some codecs.
         width: pixels.
         height: pixels.
         damage: what is broken or missing, as far as shows without decoding; empty: nothing.
+        times: when they are shown; None where that was not asked for.
     """
 
     frames: int
     width: int
     height: int
     damage: str = ""
+    times: Times | None = None
+
+
+@dataclass(frozen=True)
+class Times:
+    """When a video's frames are shown, in units of `unit` seconds.
+
+    Attributes:
+        shown: start of every frame, ascending.
+        end: of the last one.
+        unit: seconds.
+    """
+
+    shown: tuple[int, ...]
+    end: int
+    unit: Fraction
+
+    def sample(self, segment: Segment, fps: float) -> tuple[int, ...]:
+        """The frames shown at 0, 1/fps, 2/fps... seconds after a segment's first.
+
+        Containers round times: half a unit is allowed for that, or half a millisecond where units
+        are coarse, as they are then as long as a frame and exact.
+        """
+        stop = min(segment.stop, len(self.shown))
+        if segment.start >= stop:
+            return ()
+        start = self.shown[segment.start]
+        end = self.shown[stop] if stop < len(self.shown) else self.end
+        step = 1 / (Fraction(str(fps)) * self.unit)
+        slack = min(Fraction(1, 2), Fraction(1, 2000) / self.unit)
+        frames: list[int] = []
+        # A tick within the slack of the end would show what comes after the segment.
+        while (tick := len(frames) * step) < end - start - slack:
+            frames.append(bisect_right(self.shown, start + tick + slack, hi=stop) - 1)
+        return tuple(frames)
 
 
 @dataclass(frozen=True)
@@ -84,3 +153,8 @@ class Reject:
             "clips_made": self.clips_made,
             "frames_recovered": self.frames_recovered,
         }
+
+
+def printable(path: str) -> str:
+    """A path that can be written as UTF-8, whatever bytes the file's name is made of."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -36,7 +36,7 @@ class Bar:
     def __init__(self, progress: RichProgress, task: TaskID) -> None:
         self._progress, self._task = progress, task
 
-    def __call__(self, count: int = 1) -> None:
+    def __call__(self, count: float = 1) -> None:
         """Count `count` more units as done."""
         self._progress.advance(self._task, count)
 
@@ -52,7 +52,7 @@ class Progress:
         self._console = console
 
     @contextmanager
-    def bar(self, title: str, total: int, unit: str, *, done: int = 0) -> Iterator[Bar]:
+    def bar(self, title: str, total: float, unit: str, *, done: float = 0) -> Iterator[Bar]:
         """A bar with its rate and the time that is left."""
         columns = (
             TextColumn("{task.description}"),
@@ -63,7 +63,8 @@ class Progress:
             TimeRemainingColumn(),
         )
         with RichProgress(*columns, console=self._console) as progress:
-            task = progress.add_task(title, total=total, completed=done, unit=unit, note="")
+            task = progress.add_task(title, total=total, unit=unit, note="")
+            progress.update(task, completed=done)
             yield Bar(progress, task)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from shared.errors import ManifestError
+from shared.schema import ClipPolicy, FitName, SourceKind
+from shared.splits import RandomSplit, Split, compiled
 
 # In a checkout the manifests lie beside the packages, in an installed wheel inside `shared`.
 _FOLDERS = (
@@ -19,54 +20,73 @@ _FOLDERS = (
 )
 
 
-class Split(BaseModel):
-    """A protocol that divides clips into training and test."""
+class RemoteFile(BaseModel):
+    """A file to fetch; size and checksums only where somebody has published them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    by: Literal["subject", "video"]
-    """What is never on both sides."""
-    test_fraction: float = 0.2
-    seed: int = 0
+    url: str
+    size_bytes: int | None = Field(None, ge=1)
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    md5: str | None = Field(None, pattern="^[0-9a-f]{32}$")
+    to: str = "."
+    """Folder below the root that it is unpacked into, or put into where it is no archive."""
+
+    @property
+    def name(self) -> str:
+        """Its name on disk."""
+        return self.url.rpartition("/")[2]
 
 
 class Manifest(BaseModel):
     """A data set: what it is, where it comes from, how labels and subjects are found.
 
-    `pattern` is a regular expression matched against the path relative to the root, with `/`
-    between folders; its named groups `label` and `subject` say what a video shows and who.
+    `pattern` is a regular expression matched against a video's path relative to the root, with
+    `/` between folders; its named groups `label` and `subject` say what a video shows and who.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     title: str
+    holds: str
+    """How much there is of it, in a few words."""
     homepage: str = "none"
     licence: str = "not stated"
     citation: str = "none"
     obtain: str
     """How a person gets the data, in a sentence or two."""
+    files: tuple[RemoteFile, ...] = ()
+    """What `download` fetches; none where the data is to be asked for, or is made here."""
     layout: str
     """What the files must look like below the root."""
+    source: SourceKind = "video"
+    """What holds a video's frames."""
     glob: tuple[str, ...]
+    """Files that belong to it; where a folder of images is a video, the images."""
     pattern: str
     segments: Literal["none", "natops"] = "none"
     """Which layout code, if any, divides a file into labelled repetitions."""
     labels: dict[str, str] = {}
     """Text by the `label` group's value; empty: the group's value is the text."""
+    subjects: int | None = None
+    """How many people perform in it."""
     size: int = 128
     frames: int = 16
+    clips: ClipPolicy = "windows"
     stride: int = 1
-    splits: dict[str, Split] = {"random": Split(by="video")}
+    hop: int | None = None
+    fps: float | None = None
+    fit: FitName = "crop"
+    crop: tuple[int, int, int, int] | None = None
+    """Top, bottom, left, right in pixels of the upright frame, half-open."""
+    splits: dict[str, Split] = {"random": RandomSplit(by="video", test_fraction=0.2)}
+    """Protocols by name; training takes the first unless told otherwise."""
 
     @field_validator("pattern")
     @classmethod
     def _compiles(cls, pattern: str) -> str:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
-        return pattern
+        return compiled(pattern)
 
     @property
     def hash(self) -> str:
@@ -89,7 +109,7 @@ def load_manifest(name: str) -> Manifest:
         path = folder / f"{name}.yaml"
         if name in manifest_names() and path.is_file():
             try:
-                return Manifest.model_validate(yaml.safe_load(path.read_text()))
+                return Manifest.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
             except (yaml.YAMLError, ValidationError) as error:
                 raise ManifestError(f"manifest {path.name} is malformed: {error}") from None
     raise ManifestError(

@@ -6,13 +6,20 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from shared.conventions import BLOCKS, MAX_SEARCH_RANGE_PX, Reference, grid_shape
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 COLOUR = "RGB, full range; luma BT.601"
+
+FitName = Literal["crop", "pad", "stretch"]
+ClipPolicy = Literal["windows", "span", "random_sorted"]
+SourceKind = Literal["video", "images", "bair"]
+
+TRAIN, TEST, NEITHER = 0, 1, -1
+"""Values of the array `split`: the side a clip is on."""
 
 
 class CodecOptions(BaseModel):
@@ -25,7 +32,20 @@ class CodecOptions(BaseModel):
     frames: int = Field(16, ge=2, le=4096)
     """Frames T in a clip, the first one included."""
     stride: int = Field(1, ge=1)
-    """Every how many video frames one is taken."""
+    """Every how many video frames one is taken; for the policy `windows` only."""
+    clips: ClipPolicy = "windows"
+    """`windows`: consecutive; `span`: one clip, spread evenly over each video or segment;
+    `random_sorted`: one clip of frames drawn at random without repetition, in order."""
+    hop: int | None = Field(None, ge=1)
+    """Frames from one window's start to the next's; None: frames x stride, no overlap."""
+    seed: int = Field(0, ge=0)
+    """Of `random_sorted`, mixed with each video's name: not dependent on their order."""
+    fps: float | None = Field(None, gt=0, le=1000)
+    """Frames are taken by time, at this rate; None: one after another, whatever their times."""
+    fit: FitName = "crop"
+    """How a frame that is not square becomes so: cut at two sides, black bars, or distorted."""
+    crop: tuple[int, int, int, int] | None = None
+    """Part of the upright frame that is used: top, bottom, left, right in pixels, half-open."""
     block: int = 16
     """Block size, pixels."""
     search_range: int = Field(16, ge=0, le=MAX_SEARCH_RANGE_PX)
@@ -44,6 +64,19 @@ class CodecOptions(BaseModel):
             raise ValueError(f"must be one of {', '.join(map(str, BLOCKS))}")
         return block
 
+    @field_validator("crop")
+    @classmethod
+    def _box(cls, crop: tuple[int, int, int, int] | None) -> tuple[int, int, int, int] | None:
+        if crop and not (0 <= crop[0] < crop[1] and 0 <= crop[2] < crop[3]):
+            raise ValueError("must be top < bottom and left < right, all of them pixels from 0")
+        return crop
+
+    @model_validator(mode="after")
+    def _windows_alone(self) -> CodecOptions:
+        if self.clips != "windows" and (self.stride != 1 or self.hop is not None):
+            raise ValueError(f"stride and hop belong to windows; clips is {self.clips}")
+        return self
+
     @property
     def grid(self) -> tuple[int, int]:
         """Blocks down and across."""
@@ -60,11 +93,19 @@ class ArraySpec:
     units: str
     meaning: str
 
-    def shape(self, options: CodecOptions) -> tuple[int, ...]:
+    @property
+    def small(self) -> bool:
+        """Whether all of it is read at once: a number or a few for each clip."""
+        return len(self.axes) <= 2
+
+    def shape(self, attributes: StoreAttributes) -> tuple[int, ...]:
         """Shape of one clip's entry, without the clip axis."""
+        options = attributes.options
         grid_height, grid_width = options.grid
         sizes = {
             "time": options.frames - 1,
+            "frame": options.frames,
+            "protocol": max(1, len(attributes.splits)),
             "rgb": 3,
             "xy": 2,
             "height": options.size,
@@ -98,8 +139,23 @@ ARRAYS: tuple[ArraySpec, ...] = (
     ArraySpec("label", "int16", ("clip",), "index", "into the attribute `labels`; -1 = none"),
     ArraySpec("subject", "int16", ("clip",), "index", "into the attribute `subjects`; -1 = none"),
     ArraySpec("video", "str", ("clip",), "path", "the video's path relative to the root"),
+    ArraySpec("segment", "int32", ("clip",), "index", "repetition within the video, from 0"),
     ArraySpec(
         "start_frame", "int32", ("clip",), "frames", "index of frame 0 among the decoded frames"
+    ),
+    ArraySpec(
+        "frame_index",
+        "int32",
+        ("clip", "frame"),
+        "frames",
+        "index of every frame among the decoded frames",
+    ),
+    ArraySpec(
+        "split",
+        "int8",
+        ("clip", "protocol"),
+        "flag",
+        "0 train, 1 test, -1 neither, by each protocol in the order of the attribute `splits`",
     ),
     ArraySpec("valid", "bool", ("clip",), "flag", "false where the video failed: never used"),
 )
@@ -114,31 +170,37 @@ class StoreAttributes(BaseModel):
     sealed: bool = False
     dataset: str
     manifest_hash: str
+    source: SourceKind = "video"
+    """What holds a video's frames: a file, a folder of images, a record of BAIR's."""
     options: CodecOptions
-    crop: str = "centre square"
     colour: str = COLOUR
     labels: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
     splits: dict[str, dict[str, Any]] = {}
+    """How each protocol was made, with its seed; its sides are in the array `split`."""
     clips: int
     """Slots, including those that turned out not to be valid."""
     shard_clips: int
     """Clips in one shard = one partition = one task."""
     plan_hash: str
-    """Of the planned clips: path, size and modification time of every video, and start frames."""
+    """Of the planned clips and their sides, and every video's path, size, modification time."""
 
     @property
     def partitions(self) -> int:
         """Number of partitions, the last of which may be short."""
         return -(-self.clips // self.shard_clips)
 
+    def clips_in(self, partition: int) -> int:
+        """Clips of one partition; the last may have fewer."""
+        return min(self.shard_clips, self.clips - partition * self.shard_clips)
 
-def check_partition(arrays: dict[str, np.ndarray], options: CodecOptions) -> int:
+
+def check_partition(arrays: dict[str, np.ndarray], attributes: StoreAttributes) -> int:
     """Check one partition's arrays against the schema.
 
     Args:
         arrays: by name, clip axis first.
-        options: the options the arrays were made with.
+        attributes: of the store they are for.
 
     Returns:
         The number of clips.
@@ -151,7 +213,7 @@ def check_partition(arrays: dict[str, np.ndarray], options: CodecOptions) -> int
         raise ValueError(f"arrays {sorted(arrays)} differ from the schema's {sorted(expected)}")
     clips = len(arrays["valid"])
     for spec in ARRAYS:
-        array, shape = arrays[spec.name], (clips, *spec.shape(options))
+        array, shape = arrays[spec.name], (clips, *spec.shape(attributes))
         if array.shape != shape or not spec.fits(array.dtype):
             raise ValueError(
                 f"array `{spec.name}` is {array.dtype} {array.shape}; the schema says"

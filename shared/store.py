@@ -1,19 +1,19 @@
-"""Create, write, seal and open a store: one Zarr v3 group per extraction.
+"""Create, write, seal and open a store: one Zarr v3 group per extraction, local or in S3.
 
-A partition is the unit of work: one task writes its shard of every array beside the final names,
-renames them into place, and then writes a marker with their checksums. Only markers count as
-done, because Zarr reads a missing shard as zeros without a word.
+A partition is the unit of work: one task writes its shard of every array aside, puts each in its
+place as a whole (a rename locally, one PUT where objects are stored), and then writes a marker
+with their checksums. Only markers count as done, because Zarr reads a missing shard as zeros
+without a word.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,22 +21,31 @@ from typing import Any
 import numpy as np
 import zarr
 from pydantic import ValidationError
-from zarr.codecs import BloscCodec
+from zarr.core.buffer.cpu import Buffer
+from zarr.storage import MemoryStore
 
 from shared.errors import StoreError
-from shared.schema import (
-    ARRAYS,
-    SCHEMA_VERSION,
-    ArraySpec,
-    CodecOptions,
-    StoreAttributes,
-    check_partition,
+from shared.layout import (
+    ATTRIBUTE,
+    METADATA,
+    METADATA_FILES,
+    create_arrays,
+    open_array,
+    open_group,
+    partition_files,
 )
+from shared.paths import (
+    Location,
+    absent,
+    put_in_place,
+    read_existing,
+    sync,
+    write_whole,
+)
+from shared.schema import ARRAYS, SCHEMA_VERSION, CodecOptions, StoreAttributes, check_partition
 
-ATTRIBUTE = "dvdm"
 MARKERS = "partitions"
 REJECTED = "rejected.jsonl"
-_METADATA = "zarr.json"
 # Names of what is being written, in front of random letters.
 _NEW, _PARTITION = ".new-", ".partition"
 
@@ -54,20 +63,25 @@ class Marker:
     """One record for every video that gave fewer clips than planned, with the reason."""
 
 
-def create_store(path: Path, attributes: StoreAttributes) -> None:
+def create_store(path: Location, attributes: StoreAttributes) -> None:
     """Make an empty, unsealed store; nothing happens to one that is already there."""
-    if (path / _METADATA).exists():
+    if (path / METADATA).exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}{_NEW}", dir=path.parent))
+    if isinstance(path, Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}{_NEW}", dir=_beside(path)))
     try:
-        _create_arrays(scratch, attributes)
-        (scratch / MARKERS).mkdir()
-        scratch.chmod(0o755)
-        for written in scratch.rglob("*"):
-            _sync(written)
-        scratch.rename(path)
-        _sync(path.parent)
+        create_arrays(scratch, attributes)
+        if isinstance(path, Path):
+            (scratch / MARKERS).mkdir()
+            scratch.chmod(0o755)
+            for written in scratch.rglob("*"):
+                sync(written)
+            scratch.rename(path)
+            sync(path.parent)
+        else:
+            for name in METADATA_FILES:
+                put_in_place(scratch / name, path / name)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -79,7 +93,7 @@ def remove_leftovers(path: Path) -> None:
     for left in [*absolute.parent.iterdir()]:
         if new.fullmatch(left.name):
             shutil.rmtree(left)
-    half_written = (f"{_PARTITION}*", f".{REJECTED}", f".{_METADATA}.*", f"{MARKERS}/.*")
+    half_written = (f"{_PARTITION}*", f".{REJECTED}*", f".{METADATA}.*", f"{MARKERS}/.*")
     for left in [left for pattern in half_written for left in path.glob(pattern)]:
         if left.is_dir():
             shutil.rmtree(left)
@@ -87,16 +101,17 @@ def remove_leftovers(path: Path) -> None:
             left.unlink()
 
 
-def read_attributes(path: Path) -> StoreAttributes:
+def read_attributes(path: Location) -> StoreAttributes:
     """The attributes of a store, sealed or not.
 
     Raises:
         StoreError: there is no store, it is not ours, or it has another schema version.
     """
-    if not (path / _METADATA).is_file():
+    metadata = read_existing(path, [METADATA])
+    if not metadata:
         raise StoreError(f"no store at {path}; make one with: python -m preprocess run DATASET")
     try:
-        raw = json.loads((path / _METADATA).read_text())["attributes"][ATTRIBUTE]
+        raw = json.loads(metadata[METADATA])["attributes"][ATTRIBUTE]
     except (json.JSONDecodeError, KeyError, TypeError):
         raise StoreError(f"{path} is a Zarr group, but not a dvdm store") from None
     if raw.get("schema_version") != SCHEMA_VERSION:
@@ -111,7 +126,7 @@ def read_attributes(path: Path) -> StoreAttributes:
 
 
 def write_partition(
-    path: Path, partition: int, arrays: dict[str, np.ndarray], rejects: list[dict[str, Any]]
+    path: Location, partition: int, arrays: dict[str, np.ndarray], rejects: list[dict[str, Any]]
 ) -> Marker:
     """Write one whole shard of every array, then its marker.
 
@@ -122,39 +137,69 @@ def write_partition(
         rejects: records of the videos that failed here.
     """
     attributes = read_attributes(path)
-    clips = check_partition(arrays, attributes.options)
+    clips = check_partition(arrays, attributes)
     start = partition * attributes.shard_clips
-    if clips != min(attributes.shard_clips, attributes.clips - start):
+    if clips != attributes.clips_in(partition):
         raise ValueError(f"partition {partition} has {clips} clips, not a whole shard")
-    # Hidden and inside the store: same file system, so that the renames are atomic.
-    scratch = Path(tempfile.mkdtemp(prefix=f"{_PARTITION}{partition:05d}-", dir=path))
+    # Hidden and inside a local store: same file system, so that the renames are atomic.
+    folder = path if isinstance(path, Path) else None
+    scratch = Path(tempfile.mkdtemp(prefix=f"{_PARTITION}{partition:05d}-", dir=folder))
     try:
         # Opened again by name, an array would forget that empty chunks are to be written.
-        for name, target in _create_arrays(scratch, attributes).items():
+        for name, target in create_arrays(scratch, attributes).items():
             target[start : start + clips] = arrays[name]
         files = {}
-        for chunk in _partition_files(partition):
-            (path / chunk).parent.mkdir(parents=True, exist_ok=True)
+        for chunk in partition_files(partition):
             files[chunk] = checksum(scratch / chunk)
-            _sync(scratch / chunk)
-            (scratch / chunk).replace(path / chunk)
-            _sync((path / chunk).parent)
+            put_in_place(scratch / chunk, path / chunk)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     marker = Marker(partition, files, int(arrays["valid"].sum()), rejects)
-    _write_json(_marker_path(path, partition), asdict(marker))
+    write_whole(path / _marker_name(partition), _as_json(asdict(marker)))
     return marker
 
 
-def read_marker(path: Path, partition: int) -> Marker | None:
+def read_partition(path: Location, partition: int) -> dict[str, np.ndarray]:
+    """One partition's clips, invalid slots included, after their checksums were compared.
+
+    Args:
+        path: a store that has this partition.
+        partition: index p.
+
+    Returns:
+        Every array of `shared.schema.ARRAYS` by name, clip axis first, writable.
+
+    Raises:
+        StoreError: files are missing, or their bytes changed since they were written.
+    """
+    attributes, marker = read_attributes(path), read_marker(path, partition)
+    if marker is None:
+        raise StoreError(f"{path} lacks partition {partition}: its extraction did not finish")
+    files = read_existing(path, [*METADATA_FILES, *marker.files])
+    for name, expected in marker.files.items():
+        if name not in files or hashlib.sha256(files[name]).hexdigest() != expected:
+            raise StoreError(f"{path}: {name} is damaged or missing; restore it or extract again")
+    # Read once, for the checksums and for Zarr.
+    memory = MemoryStore({name: Buffer.from_bytes(content) for name, content in files.items()})
+    group = zarr.open_group(memory, mode="r")
+    start = partition * attributes.shard_clips
+    stop = start + attributes.clips_in(partition)
+    return {spec.name: np.asarray(open_array(group, spec.name)[start:stop]) for spec in ARRAYS}
+
+
+def read_marker(path: Location, partition: int) -> Marker | None:
     """The marker of a partition, or None while it is not done."""
-    try:
-        return Marker(**json.loads(_marker_path(path, partition).read_text()))
-    except (FileNotFoundError, json.JSONDecodeError, TypeError):
-        return None  # not there, or not whole: the partition is made again
+    return read_markers(path, [partition])[0]
 
 
-def seal_store(path: Path) -> list[Marker]:
+def read_markers(path: Location, partitions: Iterable[int]) -> list[Marker | None]:
+    """The markers of some partitions, None for each that is not done."""
+    names = [_marker_name(partition) for partition in partitions]
+    found = read_existing(path, names)
+    return [_parse_marker(found.get(name)) for name in names]
+
+
+def seal_store(path: Location) -> list[Marker]:
     """Declare a store complete. Can be run again.
 
     Returns:
@@ -164,34 +209,36 @@ def seal_store(path: Path) -> list[Marker]:
         StoreError: partitions are missing.
     """
     attributes = read_attributes(path)
-    markers = [read_marker(path, p) for p in range(attributes.partitions)]
+    markers = read_markers(path, range(attributes.partitions))
     missing = [p for p, marker in enumerate(markers) if marker is None]
     if missing:
         raise StoreError(
             f"{path} lacks {len(missing)} of {attributes.partitions} partitions"
             f" ({_few(missing)}); run the same command again to make them"
         )
-    for stale in path.glob(f"{_PARTITION}*"):
-        shutil.rmtree(stale)
-    metadata = json.loads((path / _METADATA).read_text())
+    if isinstance(path, Path):
+        for stale in path.glob(f"{_PARTITION}*"):
+            shutil.rmtree(stale)
+    metadata = json.loads((path / METADATA).read_bytes())
     metadata["attributes"][ATTRIBUTE]["sealed"] = True
-    _write_json(path / _METADATA, metadata)
+    write_whole(path / METADATA, _as_json(metadata))
     return [marker for marker in markers if marker is not None]
 
 
-def checksum(path: Path) -> str:
+def checksum(path: Location) -> str:
     """SHA-256 of a file, hexadecimal."""
+    if not isinstance(path, Path):
+        return hashlib.sha256(path.fs.cat_file(path.path)).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def damaged_files(path: Path, on_file: Callable[[str], None] = lambda name: None) -> list[str]:
+def damaged_files(path: Location, on_file: Callable[[str], None] = lambda name: None) -> list[str]:
     """Files of a sealed store that are missing or whose bytes changed since they were written."""
     damaged = []
-    for partition in range(read_attributes(path).partitions):
-        marker = read_marker(path, partition)
+    for marker in read_markers(path, range(read_attributes(path).partitions)):
         for name, expected in marker.files.items() if marker else ():
-            if not (path / name).is_file() or checksum(path / name) != expected:
+            if not _has_checksum(path / name, expected):
                 damaged.append(name)
             on_file(name)
     return damaged
@@ -206,7 +253,7 @@ class Store:
         indices: positions of the valid clips, int64, shape (N,); invalid slots are never given out.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         self.path = path
         self.attributes = read_attributes(path)
         if not self.attributes.sealed:
@@ -215,7 +262,7 @@ class Store:
                 " `python -m preprocess run` command again"
             )
         _refuse_missing_files(path, self.attributes)
-        self._group = zarr.open_group(path, mode="r")
+        self._group = open_group(path)
         # Opening an array reads its metadata: once, not for every clip.
         self._arrays: dict[str, zarr.Array] = {}
         self.indices = np.flatnonzero(np.asarray(self._array("valid")[:]))
@@ -230,7 +277,7 @@ class Store:
         return len(self.indices)
 
     def column(self, name: str) -> np.ndarray:
-        """A whole small array (label, subject, video, start_frame), valid clips only."""
+        """A whole small array (label, video, frame_index, split...), valid clips only."""
         return np.asarray(self._array(name)[:])[self.indices]
 
     def clip(self, name: str, index: int) -> np.ndarray:
@@ -239,57 +286,27 @@ class Store:
 
     def _array(self, name: str) -> zarr.Array:
         if name not in self._arrays:
-            self._arrays[name] = _array(self._group, name)
+            self._arrays[name] = open_array(self._group, name)
         return self._arrays[name]
 
 
-def _create_arrays(path: Path, attributes: StoreAttributes) -> dict[str, zarr.Array]:
-    group = zarr.create_group(
+def _beside(path: Location) -> Path | None:
+    """Where to prepare what is to be renamed to a path; anywhere for what is to be sent."""
+    return path.parent if isinstance(path, Path) else None
+
+
+def _has_checksum(path: Location, expected: str) -> bool:
+    try:
+        return checksum(path) == expected
+    except FileNotFoundError:
+        return False
+
+
+def _refuse_missing_files(path: Location, attributes: StoreAttributes) -> None:
+    missing = absent(
         path,
-        overwrite=path.exists(),
-        attributes={ATTRIBUTE: attributes.model_dump(mode="json")},
+        [name for p in range(attributes.partitions) for name in partition_files(p)],
     )
-    return {spec.name: _create_array(group, spec, attributes) for spec in ARRAYS}
-
-
-def _create_array(group: zarr.Group, spec: ArraySpec, attributes: StoreAttributes) -> zarr.Array:
-    entry = spec.shape(attributes.options)
-    shard = (attributes.shard_clips, *entry)
-    codec = BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")
-    return group.create_array(
-        spec.name,
-        shape=(attributes.clips, *entry),
-        dtype=str if spec.dtype == "str" else spec.dtype,
-        # Large entries: one chunk a clip in one shard a partition. Columns: one chunk a partition.
-        chunks=(1, *entry) if entry else shard,
-        shards=shard if entry else None,
-        compressors=codec if entry else "auto",
-        dimension_names=spec.axes,
-        attributes={"units": spec.units, "meaning": spec.meaning},
-        # An all-zero shard must be a file like any other: a missing one is then an error.
-        config={"write_empty_chunks": True},
-    )
-
-
-def _array(group: zarr.Group, name: str) -> zarr.Array:
-    array = group[name]
-    assert isinstance(array, zarr.Array)
-    return array
-
-
-def _partition_files(partition: int) -> list[str]:
-    return [
-        "/".join([spec.name, "c", str(partition), *("0" for _ in spec.axes[1:])]) for spec in ARRAYS
-    ]
-
-
-def _refuse_missing_files(path: Path, attributes: StoreAttributes) -> None:
-    missing = [
-        name
-        for partition in range(attributes.partitions)
-        for name in _partition_files(partition)
-        if not (path / name).is_file()
-    ]
     if missing:
         raise StoreError(
             f"{path} lacks {len(missing)} of its shards ({_few(missing)}), which would read as"
@@ -297,25 +314,19 @@ def _refuse_missing_files(path: Path, attributes: StoreAttributes) -> None:
         )
 
 
-def _marker_path(path: Path, partition: int) -> Path:
-    return path / MARKERS / f"{partition:06d}.json"
+def _marker_name(partition: int) -> str:
+    return f"{MARKERS}/{partition:06d}.json"
 
 
-def _write_json(path: Path, content: Any) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(json.dumps(content, indent=1, ensure_ascii=False))
-    _sync(scratch)
-    scratch.replace(path)
-    _sync(path.parent)
+def _as_json(content: Any) -> bytes:
+    return json.dumps(content, indent=1, ensure_ascii=False).encode()
 
 
-def _sync(path: Path) -> None:
-    """Have a file or folder on disk: after a power cut, a marker must not stand for less."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _parse_marker(content: bytes | None) -> Marker | None:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return None if content is None else Marker(**json.loads(content))
+    except (ValueError, TypeError):
+        return None  # not whole: the partition is made again
 
 
 def _few(items: list[Any], count: int = 3) -> str:

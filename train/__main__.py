@@ -13,7 +13,9 @@ from shared.console import run_command
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 RecipeName = Annotated[str, typer.Option("--recipe", help="One of the files in train/recipes.")]
-StorePath = Annotated[Path, typer.Option("--store", help="A sealed store from `preprocess run`.")]
+StorePath = Annotated[
+    str, typer.Option("--store", help="A sealed store from `preprocess run`, or an export of one.")
+]
 OutPath = Annotated[Path, typer.Option("--out", help="The run's folder.")]
 Overrides = Annotated[
     list[str] | None,
@@ -22,7 +24,7 @@ Overrides = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 
 DEFAULT_RECIPE = "ed_vdm_demo"
-DEFAULT_STORE = Path("stores/gestures")
+DEFAULT_STORE = "stores/gestures"
 DEFAULT_OUT = Path("runs/gestures-ed_vdm_demo")
 
 

@@ -15,7 +15,8 @@ import torch
 
 from shared.console import EXIT_INTERRUPTED, console
 from shared.errors import UserError
-from shared.store import Store
+from shared.paths import location, require_reachable
+from shared.reader import ClipReader, open_clips
 from train.evaluate import evaluate
 from train.generate import Generator, label_index, load_generator
 from train.images import load_first_frame
@@ -36,13 +37,13 @@ _SMALLEST_VIDEO = 256
 
 
 def run_stage(
-    stage: str, recipe_name: str, store_path: Path, run: Path, overrides: list[str], device: str
+    stage: str, recipe_name: str, store_path: str, run: Path, overrides: list[str], device: str
 ) -> None:
     """Run one training stage of a recipe on a store, into a run's folder."""
-    recipe, store = load_recipe(recipe_name, overrides), Store(store_path)
+    recipe, store = load_recipe(recipe_name, overrides), _open(store_path)
     chosen = choose_device(device)
     run.mkdir(parents=True, exist_ok=True)
-    steps: dict[str, list[Callable[[Recipe, Store, Path, torch.device], object]]] = {
+    steps: dict[str, list[Callable[[Recipe, ClipReader, Path, torch.device], object]]] = {
         "vae": [train_autoencoder],
         "encode": [encode_store],
         "diffusion": [train_diffusion, train_refiner],
@@ -102,7 +103,7 @@ def sample_video(
         raise UserError(f"--out {out}: the video is an mp4; give a name that ends in .mp4")
     generator = load_generator(run, choose_device(device))
     label = None if text is None else label_index(text, generator.store.labels)
-    first_frame = load_first_frame(image, generator.store.options.size)
+    first_frame = load_first_frame(image, generator.store.options.size, generator.store.options.fit)
     clip = generator(first_frame, [label], [seed]).frames[0].numpy()
     sheet = out.with_suffix(".png")
     save_video(out, enlarge(clip, max(1, _SMALLEST_VIDEO // clip.shape[-1])), fps=fps)
@@ -111,7 +112,7 @@ def sample_video(
 
 
 def evaluate_run(
-    run: Path, store_path: Path, out: Path, seed: int, seconds: float, device: str
+    run: Path, store_path: str, out: Path, seed: int, seconds: float, device: str
 ) -> None:
     """Score a run; writes OUT/scores.json and the generated clips."""
     generator, store = _load(run, store_path, device)
@@ -124,15 +125,21 @@ def evaluate_run(
     console.print(f"Next: python -m train report {run} --store {store_path}")
 
 
-def report_run(run: Path, store_path: Path, out: Path, before: list[str], device: str) -> None:
+def report_run(run: Path, store_path: str, out: Path, before: list[str], device: str) -> None:
     """Write OUT/index.html and its pictures from a run that was evaluated."""
     generator, store = _load(run, store_path, device)
     page = build_report(generator, store, run, run / EVALUATION, out, before)
     console.print(f"open {page}")
 
 
-def _load(run: Path, store_path: Path, device: str) -> tuple[Generator, Store]:
+def _open(store_path: str) -> ClipReader:
+    place = location(store_path)
+    require_reachable(place)
+    return open_clips(place)
+
+
+def _load(run: Path, store_path: str, device: str) -> tuple[Generator, ClipReader]:
     """A trained run and a store that belongs to it."""
-    generator, store = load_generator(run, choose_device(device)), Store(store_path)
+    generator, store = load_generator(run, choose_device(device)), _open(store_path)
     refuse_other_store({"store": generator.store.model_dump(mode="json")}, store, run)
     return generator, store

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.store import Store
+from shared.reader import ClipReader
 from train.compensate import decode_clips
 from train.splits import split_clips
 
@@ -43,7 +43,7 @@ class Clips:
         label: int64, shape (N,).
     """
 
-    def __init__(self, store: Store, split: str | None) -> None:
+    def __init__(self, store: ClipReader, split: str | None) -> None:
         self.store = store
         self.train, self.test = split_clips(store, split)
         self.label = store.column("label").astype(np.int64)

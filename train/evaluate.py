@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.store import Store
+from shared.reader import ClipReader
 from train.compensate import decode_clips
 from train.data import ClipBatch, Clips
 from train.generate import Generator
@@ -63,7 +63,7 @@ class Evaluation:
 
 
 def evaluate(
-    generator: Generator, store: Store, out: Path, *, seed: int, classifier_seconds: float
+    generator: Generator, store: ClipReader, out: Path, *, seed: int, classifier_seconds: float
 ) -> Evaluation:
     """Generate, score and write OUT/scores.json and OUT/generated.safetensors.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from shared.errors import UserError
+from shared.schema import FitName
+
+_FITS: dict[FitName, Callable[..., Image.Image]] = {
+    "crop": ImageOps.fit,
+    "pad": ImageOps.pad,
+    "stretch": Image.Image.resize,
+}
 
 
-def load_first_frame(path: Path, size: int) -> Tensor:
-    """Read a picture, turn it upright, crop the centre square and resize it, as the store was.
+def load_first_frame(path: Path, size: int, fit: FitName = "crop") -> Tensor:
+    """Read a picture, turn it upright, and make it square in the way the store's frames were.
 
     Returns:
         uint8, shape (1, 3, size, size).
@@ -28,7 +36,7 @@ def load_first_frame(path: Path, size: int) -> Tensor:
         raise UserError(f"--image {path}: no such file") from None
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise UserError(f"--image {path}: not a readable picture ({error})") from None
-    fitted = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
+    fitted = _FITS[fit](upright, (size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.asarray(fitted).copy()).permute(2, 0, 1)[None]
 
 

@@ -1,15 +1,14 @@
 """The latent cache: residuals through a trained autoencoder, once, beside the store.
 
 A Zarr group `STORE.latents-HASH`, array `latent`: float16, shape (N, T-1, K, h, w) for the N
-valid clips of the store in their order. HASH is that of the autoencoder's weights.
+valid clips of the store in their order. HASH is that of the autoencoder's weights. The group's
+attributes are written last: without them the cache is not finished.
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,8 @@ import zarr
 
 from shared.console import Progress
 from shared.errors import UserError
-from shared.store import Store
+from shared.paths import Location, as_zarr
+from shared.reader import ClipReader
 from train.models.autoencoder import ResidualAutoencoder, pad_to_blocks
 
 
@@ -31,26 +31,26 @@ def autoencoder_hash(autoencoder: ResidualAutoencoder) -> str:
     return digest.hexdigest()[:12]
 
 
-def cache_path(store: Store, identity: str) -> Path:
+def cache_path(store: ClipReader, identity: str) -> Location:
     """Where the latents of a store by an autoencoder lie."""
     return store.path.with_name(f"{store.path.name}.latents-{identity}")
 
 
-def write_latents(store: Store, autoencoder: ResidualAutoencoder, device: torch.device) -> Path:
+def write_latents(
+    store: ClipReader, autoencoder: ResidualAutoencoder, device: torch.device
+) -> Location:
     """Encode every valid clip's residuals; nothing happens where that is done already.
 
     Returns:
         The cache's path.
     """
     final = cache_path(store, autoencoder_hash(autoencoder))
-    if final.exists():
+    if _is_finished(final):
         _refuse_other_extraction(final, store)
         return final
-    scratch = final.with_name(f".{final.name}")
-    shutil.rmtree(scratch, ignore_errors=True)
     shape = (store.options.frames - 1, autoencoder.latent_channels, *store.options.grid)
-    array = zarr.create_group(scratch, attributes=_extraction(store))
-    latents = array.create_array(
+    group = zarr.create_group(**as_zarr(final), overwrite=True)
+    latents = group.create_array(
         "latent", shape=(len(store), *shape), chunks=(1, *shape), shards=(256, *shape),
         dtype="float16",
     )  # fmt: skip
@@ -58,42 +58,46 @@ def write_latents(store: Store, autoencoder: ResidualAutoencoder, device: torch.
         for start in range(0, len(store), 256):
             piece = range(start, min(start + 256, len(store)))
             latents[start : piece.stop] = _encode(store, piece, autoencoder, device, bar)
-    scratch.rename(final)
+    group.attrs.update(_extraction(store))
     return final
 
 
-def read_latents(store: Store, identity: str) -> np.ndarray:
+def read_latents(store: ClipReader, identity: str) -> np.ndarray:
     """All latents of a store, float16, shape (N, T-1, K, h, w).
 
     Raises:
         UserError: they were never written, or belong to another extraction.
     """
     path = cache_path(store, identity)
-    if not path.exists():
+    if not _is_finished(path):
         raise UserError(
             f"no latents at {path}: run first `python -m train encode` with the same --recipe,"
             " --store and --out"
         )
     _refuse_other_extraction(path, store)
-    latents = zarr.open_group(path, mode="r")["latent"]
+    latents = zarr.open_group(**as_zarr(path), mode="r")["latent"]
     assert isinstance(latents, zarr.Array)
     return np.asarray(latents[:])
 
 
-def _extraction(store: Store) -> dict[str, Any]:
+def _extraction(store: ClipReader) -> dict[str, Any]:
     """What the latents depend on, besides the autoencoder."""
     attributes = store.attributes
     return {"plan": attributes.plan_hash, "options": attributes.options.model_dump(mode="json")}
 
 
-def _refuse_other_extraction(path: Path, store: Store) -> None:
-    if dict(zarr.open_group(path, mode="r").attrs) != _extraction(store):
+def _is_finished(path: Location) -> bool:
+    return (path / "zarr.json").exists() and bool(zarr.open_group(**as_zarr(path), mode="r").attrs)
+
+
+def _refuse_other_extraction(path: Location, store: ClipReader) -> None:
+    if dict(zarr.open_group(**as_zarr(path), mode="r").attrs) != _extraction(store):
         raise UserError(f"{path} belongs to another extraction; delete it and encode again")
 
 
 @torch.no_grad()
 def _encode(
-    store: Store,
+    store: ClipReader,
     clips: range,
     autoencoder: ResidualAutoencoder,
     device: torch.device,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from preprocess.datasets import natops
 from preprocess.videos import Segment
 from shared.manifest import Manifest
+from shared.paths import Location
 
 
-def read_segments(manifest: Manifest, root: Path) -> dict[str, tuple[Segment, ...]]:
-    """Labelled repetitions by the video's path; empty where each file is one repetition."""
+def read_segments(manifest: Manifest, root: Location) -> dict[str, tuple[Segment, ...]]:
+    """Labelled repetitions by the video's file name; empty where each file is one repetition."""
     if manifest.segments == "natops":
         return natops.read_segments(root)
     return {}

@@ -8,24 +8,27 @@ counted from 1, the last one included.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from preprocess.videos import Segment
 from shared.errors import UserError
+from shared.paths import Location
 
 SEGMENTATION = "data/segmentation.txt"
+"""Where the layout has it; at the root it is found, too."""
 
 _HEADER = re.compile(r"(\d+)\s*,\s*(\d+)\s*,\s*(\d+)")
 _REPETITION = re.compile(r"(\d+)\s*:\s*(\d+)\s*,\s*(\d+)")
 
 
-def read_segments(root: Path) -> dict[str, tuple[Segment, ...]]:
-    """Read the segmentation file of the data set at `root`; keys are paths of its videos.
+def read_segments(root: Location) -> dict[str, tuple[Segment, ...]]:
+    """Read the segmentation file of the data set at `root`; keys are its videos' file names.
 
     Raises:
         UserError: the file is missing or a line of it is malformed.
     """
     path = root / SEGMENTATION
+    if not path.exists() and (root / path.name).exists():
+        path = root / path.name
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -37,7 +40,7 @@ def read_segments(root: Path) -> dict[str, tuple[Segment, ...]]:
 
 
 def parse_segmentation(text: str) -> dict[str, tuple[Segment, ...]]:
-    """Repetitions by video path, as half-open stretches of frames counted from 0.
+    """Repetitions by the video's file name, as half-open stretches of frames counted from 0.
 
     Raises:
         UserError: a line is malformed, out of place, or a repetition is empty.
@@ -48,7 +51,7 @@ def parse_segmentation(text: str) -> dict[str, tuple[Segment, ...]]:
         if not line or line.startswith("//"):
             continue
         if header := _HEADER.fullmatch(line):
-            current = segments.setdefault(_video_path(int(header[1]), int(header[2])), [])
+            current = segments.setdefault(_file_name(int(header[1]), int(header[2])), [])
         elif (repetition := _REPETITION.fullmatch(line)) and current is not None:
             current.append(_segment(int(repetition[2]), int(repetition[3]), number))
         else:
@@ -56,11 +59,11 @@ def parse_segmentation(text: str) -> dict[str, tuple[Segment, ...]]:
                 f"{SEGMENTATION} line {number}: {line!r}; expected `// comment`,"
                 " `subject,gesture,repetitions` or, after one, `n:start,end`"
             )
-    return {path: tuple(found) for path, found in segments.items()}
+    return {name: tuple(found) for name, found in segments.items()}
 
 
-def _video_path(subject: int, gesture: int) -> str:
-    return f"data/gesture{gesture:02d}/g{gesture:02d}s{subject:02d}.avi"
+def _file_name(subject: int, gesture: int) -> str:
+    return f"g{gesture:02d}s{subject:02d}.avi"
 
 
 def _segment(first: int, last: int, line_number: int) -> Segment:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from preprocess.decode import DecodeError, decode
+from preprocess.geometry import Geometry
 from preprocess.verify import verify_store
 from shared.console import Progress
 from shared.store import Store
@@ -147,13 +148,14 @@ def extracted(
 
 
 def _extract(root: Path, store: Path) -> Path:
+    from preprocess.executor import Machines
     from preprocess.options import codec_options
     from preprocess.pipeline import Extraction, run
     from shared.manifest import load_manifest
 
     manifest = load_manifest("folder")
     given = {"size": 32, "frames": FRAMES, "stride": 1, "block": 8, "search_range": 4}
-    run(Extraction(manifest, root, store, codec_options(manifest, given), 1), Progress())
+    run(Extraction(manifest, root, store, codec_options(manifest, given), Machines()), Progress())
     return store
 
 
@@ -206,10 +208,12 @@ def test_verify_agrees(kind: str, extracted: Extracted, real_clips: Path) -> Non
 )
 def test_frames_of_a_damaged_file_are_those_of_the_whole_one(name: str, real_clips: Path) -> None:
     """All four were made from asl_help: what is given out of them must be its frames, exactly."""
-    whole = [frame for _, frame in decode(real_clips / "clips/asl_help.mkv", range(58), 32)]
+    whole = [
+        frame for _, frame in decode(real_clips / "clips/asl_help.mkv", range(58), Geometry(32))
+    ]
     given = 0
     with pytest.raises(DecodeError) as caught:
-        for index, frame in decode(real_clips / "bad" / name, range(58), 32):
+        for index, frame in decode(real_clips / "bad" / name, range(58), Geometry(32)):
             assert np.array_equal(frame, whole[index])
             given += 1
     assert caught.value.frames == given > 0

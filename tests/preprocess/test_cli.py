@@ -40,7 +40,18 @@ def test_natops_without_data_says_where_to_get_it(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("run", "nope"), "unknown data set 'nope'; known: folder, gestures, natops"),
+        (("run", "nope"), "unknown data set 'nope'; known: bair, davis, folder, gestures, mhad"),
+        (("run", "folder", "--root", ".", "--fit", "squash"), "--fit squash: must be"),
+        (("run", "folder", "--root", ".", "--clips", "all"), "--clips all: must be"),
+        (("run", "folder", "--root", ".", "--hop", 0), "--hop 0: must be"),
+        (("run", "folder", "--root", ".", "--fps", 0), "--fps 0.0: must be"),
+        (("run", "folder", "--root", ".", "--crop", "1,2"), "--crop 1,2: give TOP:BOTTOM,"),
+        (("run", "folder", "--root", ".", "--crop", "9:9,0:5"), "--crop (9, 9, 0, 5): must be"),
+        (
+            ("run", "folder", "--root", ".", "--clips", "span", "--stride", 2),
+            "stride and hop belong to windows; clips is span",
+        ),
+        (("run", "bair", "--root", ".", "--fps", 10), "the frames of bair carry no times"),
         (("run", "folder"), "say where your videos lie with --root DIR"),
         (("run", "folder", "--root", "/nowhere/at/all"), "no folder /nowhere/at/all"),
         (("run", "folder", "--root", ".", "--block", 7), "--block 7: must be one of 4, 8, 16, 32"),
@@ -166,6 +177,12 @@ def test_defaults_come_from_the_data_set() -> None:
             "gestures-size64-block8-range24-referencefirst-motioncost0.3",
         ),
         ({"zero_bias": 1.0}, 5, "gestures-zerobias1-limit5"),
+        ({"clips": "span"}, None, "gestures-clipsspan"),
+        (
+            {"hop": 8, "fps": 12.5, "fit": "pad", "crop": (0, 9, 1, 8), "block": 8},
+            None,
+            "gestures-hop8-fps12.5-fitpad-crop0x9x1x8-block8",
+        ),
     ],
 )
 def test_the_default_store_is_named_after_its_options(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -9,6 +10,7 @@ from hypothesis import given as cases
 from hypothesis import strategies as st
 
 from preprocess.decode import DecodeError, decode
+from preprocess.geometry import Geometry
 from preprocess.probe import probe
 from preprocess.recheck import recheck_frames
 from preprocess.videos import Probe
@@ -25,7 +27,7 @@ def lossless(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_pixels_and_indices_are_right(lossless: Path) -> None:
     """At its own height nothing is scaled: the middle columns come out as they went in."""
     video = moving_square(12, 20, 30)
-    frames = dict(decode(lossless, [0, 3, 11], 20))
+    frames = dict(decode(lossless, [0, 3, 11], Geometry(20)))
     assert list(frames) == [0, 3, 11]
     for index, frame in frames.items():
         assert frame.dtype == np.uint8
@@ -35,8 +37,8 @@ def test_pixels_and_indices_are_right(lossless: Path) -> None:
 @pytest.mark.parametrize("size", [1, 7, 20, 64])
 def test_both_roads_give_the_same_pixels(lossless: Path, folder: Path, size: int) -> None:
     for path in (lossless, *folder.glob("wave/*")):
-        frames = [frame for _, frame in decode(path, range(8), size)]
-        again = [frame for (_, frame), _ in zip(recheck_frames(path, size), range(8), strict=False)]
+        frames = [frame for _, frame in decode(path, range(8), Geometry(size))]
+        again = [frame for _, frame in islice(recheck_frames(path, Geometry(size)), 8)]
         assert np.array_equal(np.stack(frames), np.stack(again))
         assert frames[0].shape == (3, size, size)
 
@@ -46,11 +48,11 @@ def test_nothing_is_decoded_after_the_last_wanted_frame(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) * 3 // 4 :] = bytes(len(content) - len(content) * 3 // 4)
     path.write_bytes(content)
-    assert [index for index, _ in decode(path, range(6), 16)] == list(range(6))
+    assert [index for index, _ in decode(path, range(6), Geometry(16))] == list(range(6))
 
 
 def test_asking_for_more_than_there_is_says_how_many_there_were(lossless: Path) -> None:
-    frames = decode(lossless, range(10, 20), 16)
+    frames = decode(lossless, range(10, 20), Geometry(16))
     assert [next(frames)[0], next(frames)[0]] == [10, 11]
     with pytest.raises(DecodeError, match="ends after 12 frames") as caught:
         next(frames)
@@ -67,7 +69,7 @@ def test_damage_costs_the_frames_it_touches(tmp_path: Path) -> None:
     path.write_bytes(content)
     seen = []
     with pytest.raises(DecodeError):
-        for index, _ in decode(path, range(40), 16):
+        for index, _ in decode(path, range(40), Geometry(16)):
             seen.append(index)
     assert 0 in seen
     assert 30 < len(seen) < 40
@@ -81,7 +83,7 @@ def packets(path: Path) -> list[av.Packet]:
 def frames_of(path: Path, count: int) -> tuple[dict[int, bytes], DecodeError | None]:
     given: dict[int, bytes] = {}
     try:
-        for index, frame in decode(path, range(count), 24, to_end=True):
+        for index, frame in decode(path, range(count), Geometry(24), to_end=True):
             given[index] = frame.tobytes()
     except DecodeError as error:
         return given, error
@@ -128,7 +130,7 @@ def test_frames_before_and_after_damage_are_kept(
     assert not set(given) & set(range(damaged, following))
     assert error.frames == len(given)
     assert error.restarts == ((following,) if following < 30 else ())
-    again = {index: frame.tobytes() for index, frame in recheck_frames(path, 24)}
+    again = {index: frame.tobytes() for index, frame in recheck_frames(path, Geometry(24))}
     assert given.items() <= again.items() <= whole.items()
 
 
@@ -185,7 +187,7 @@ def test_a_hole_of_zeros_is_noticed_where_decoders_do_not(
     given, error = frames_of(path, 24)
     assert "hole of zeros" in str(error)
     assert given.items() < whole.items()
-    found = probe(path, 24)
+    found = probe(path, Geometry(24))
     assert isinstance(found, Probe)
     assert "hole of zeros" in found.damage
 
@@ -207,7 +209,7 @@ def test_frames_may_change_their_size(tmp_path: Path) -> None:
     assert error is None
     assert [given[index] for index in range(6)] == list(frames_of(small, 6)[0].values())
     assert [given[index] for index in range(6, 12)] == list(frames_of(large, 6)[0].values())
-    assert given == {index: frame.tobytes() for index, frame in recheck_frames(path, 24)}
+    assert given == {index: frame.tobytes() for index, frame in recheck_frames(path, Geometry(24))}
 
 
 @pytest.mark.parametrize("container", ["mkv", "avi", "mp4"])
@@ -229,13 +231,13 @@ def test_a_cut_file_is_recognised(container: str, tmp_path: Path) -> None:
         path = tmp_path / "fast.mp4"
     whole, error = frames_of(path, 40)
     assert error is None
-    assert isinstance(found := probe(path, 24), Probe)
+    assert isinstance(found := probe(path, Geometry(24)), Probe)
     assert found.damage == ""
     packet = packets(path)[25]
     assert packet.pos is not None
     for cut in (packet.pos, packet.pos + packet.size // 2):
         path.write_bytes(path.read_bytes()[:cut])
-        found = probe(path, 24)
+        found = probe(path, Geometry(24))
         assert isinstance(found, Probe)
         assert found.damage.startswith("cut short: ")
         given, error = frames_of(path, found.frames)
@@ -246,15 +248,17 @@ def test_a_cut_file_is_recognised(container: str, tmp_path: Path) -> None:
 
 
 def test_probe_counts_without_decoding(lossless: Path) -> None:
-    assert probe(lossless, 64) == Probe(frames=12, width=30, height=20)
+    assert probe(lossless, Geometry(64)) == Probe(frames=12, width=30, height=20)
 
 
 def test_probe_names_what_is_wrong(folder: Path, tmp_path: Path) -> None:
-    assert str(probe(folder / "text.mp4", 64)).startswith("cannot be opened as a video: ")
-    assert str(probe(tmp_path / "nowhere.mp4", 64)).startswith("cannot be opened as a video: ")
+    assert str(probe(folder / "text.mp4", Geometry(64))).startswith("cannot be opened as a video: ")
+    assert str(probe(tmp_path / "nowhere.mp4", Geometry(64))).startswith(
+        "cannot be opened as a video: "
+    )
     thin = write_video(tmp_path / "thin.mkv", moving_square(2, 2, 400), codec="ffv1")
-    assert isinstance(probe(thin, 64), Probe)
-    assert "too narrow" in str(probe(thin, 4096))
+    assert isinstance(probe(thin, Geometry(64)), Probe)
+    assert "too narrow" in str(probe(thin, Geometry(4096)))
 
 
 def test_hostile_sizes_are_refused_before_decoding(tmp_path: Path) -> None:
@@ -265,4 +269,4 @@ def test_hostile_sizes_are_refused_before_decoding(tmp_path: Path) -> None:
     assert content[at : at + 8] == size
     huge = (9000).to_bytes(4, "little") * 2
     path.write_bytes(content[:at] + huge + content[at + 8 :])
-    assert str(probe(path, 64)).startswith("frames of 9000x9000")
+    assert str(probe(path, Geometry(64))).startswith("frames of 9000x9000")

@@ -19,17 +19,19 @@ Cli = Callable[..., tuple[int, str, str]]
 OPTIONS = ("--size", 32, "--frames", 4, "--block", 8, "--workers", 1)
 
 HOLDER = """
-import sys, time
+import sys
 from pathlib import Path
 from preprocess.lock import hold
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
 def holder(store: Path) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(store)], stdout=subprocess.PIPE)
+    """A process that holds a store until it is killed, or this one has ended."""
+    command = [sys.executable, "-c", HOLDER, str(store)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
     return process
@@ -58,9 +60,11 @@ def test_a_finished_store_needs_no_lock(folder: Path, tmp_path: Path, cli: Cli) 
     command = ("run", "folder", "--root", folder, "--out", store, *OPTIONS)
     assert cli(*command)[0] == 0
     process = holder(store)
-    assert cli(*command)[0] == 0
-    process.kill()
-    process.communicate()
+    try:
+        assert cli(*command)[0] == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_the_lock_names_its_holder_and_goes_with_it(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocess.plan import MAX_SHARD_CLIPS, make_plan, shard_clips, video_starts
-from preprocess.videos import Probe, Segment, Video
+from preprocess.plan import MAX_SHARD_CLIPS, make_plan, shard_clips, video_clips
+from preprocess.videos import Probe, Segment, Times, Video
 from shared.schema import CodecOptions
 
 
@@ -24,20 +26,42 @@ def test_clips_fit_their_segments_and_never_overlap(
     options = CodecOptions(frames=length, stride=stride)
     segments = (Segment(0, cut), Segment(cut, 400))
     used: list[int] = []
-    for start in video_starts(segments, frames, options):
-        indices = range(start, start + length * stride, stride)
-        assert indices[-1] < frames
-        assert any(s.start <= start and indices[-1] < s.stop for s in segments)
-        used += indices
+    of_video = video_clips(video(segments=segments), Probe(frames, 8, 8), options)
+    for segment, clips in zip(segments, of_video, strict=True):
+        for indices in clips:
+            assert segment.start <= indices[0] and indices[-1] < min(segment.stop, frames)
+            used += indices
     assert used == sorted(set(used))
 
 
-def test_windows_are_consecutive() -> None:
-    assert video_starts((), 48, CodecOptions(frames=16)) == [0, 16, 32]
-    assert video_starts((), 47, CodecOptions(frames=16)) == [0, 16]
-    assert video_starts((), 48, CodecOptions(frames=16, stride=3)) == [0]
-    assert video_starts((), 46, CodecOptions(frames=16, stride=3)) == [0]
-    assert video_starts((), 45, CodecOptions(frames=16, stride=3)) == []
+def test_a_segment_gives_its_own_span() -> None:
+    options = CodecOptions(frames=3, clips="span")
+    segments = (Segment(0, 9), Segment(9, 11), Segment(20, 31))
+    of_video = video_clips(video(segments=segments), Probe(40, 8, 8), options)
+    assert of_video == [[(0, 4, 8)], [], [(20, 25, 30)]]
+    plan = make_plan([video(segments=segments)], {"a.mp4": Probe(40, 8, 8)}, options)
+    assert [clip.segment for clip in plan.clips] == [0, 2]
+    assert plan.rejects[0].reason == "1 of 3 segments are too short; one clip needs 3"
+
+
+def test_the_plan_does_not_depend_on_other_videos() -> None:
+    """A random clip of a video is the same whatever lies beside it."""
+    options = CodecOptions(frames=4, clips="random_sorted")
+    probes = {name: Probe(50, 8, 8) for name in ("a.mp4", "b.mp4")}
+    both = make_plan([video(), video("b.mp4")], probes, options).clips
+    assert both[1:] == make_plan([video("b.mp4")], probes, options).clips
+
+
+def test_taken_by_time() -> None:
+    options = CodecOptions(frames=4, fps=10)
+    times = Times(tuple(range(0, 400, 40)), 400, Fraction(1, 1000))  # 25 frames a second
+    plan = make_plan([video()], {"a.mp4": Probe(10, 8, 8, times=times)}, options)
+    assert [tuple(clip.frames) for clip in plan.clips] == [(0, 2, 5, 7)]
+    probes = {"a.mp4": Probe(10, 8, 8, "cut short", times)}
+    [reject] = make_plan([video()], probes, CodecOptions(fps=10)).rejects
+    assert reject.reason == (
+        "cut short; 4 frames at 10 frames a second; one clip at stride 1 needs 16"
+    )
 
 
 def test_a_video_too_short_is_rejected_with_numbers() -> None:
@@ -55,7 +79,7 @@ def test_shards_depend_on_the_options_alone() -> None:
 
 def test_partitions_hold_every_clip_once() -> None:
     plan = make_plan([video()], {"a.mp4": Probe(16 * 130, 64, 64)}, CodecOptions())
-    parts = plan.partitions()
+    parts = [plan.partition(p) for p in range(-(-len(plan.clips) // plan.shard_clips))]
     assert [len(part) for part in parts] == [64, 64, 2]
     assert sum(parts, ()) == plan.clips
 

@@ -88,6 +88,7 @@ HOSTILE = """
     import resource, sys
     from pathlib import Path
     from preprocess.decode import DecodeError, decode
+    from preprocess.geometry import Geometry
     from preprocess.probe import probe
     from preprocess.videos import Probe
 
@@ -95,10 +96,10 @@ HOSTILE = """
     limit = pages * resource.getpagesize() + 300 * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     for name in sys.argv[1:]:
-        found = probe(Path(name), 64)
+        found = probe(Path(name), Geometry(64))
         if isinstance(found, Probe):
             try:
-                print(len(list(decode(Path(name), range(found.frames), 64))))
+                print(len(list(decode(Path(name), range(found.frames), Geometry(64)))))
             except DecodeError as error:
                 print(error)
         else:
@@ -131,6 +132,7 @@ def test_hostile_sizes_are_refused_within_300_megabytes(tmp_path: Path) -> None:
 PEAK = r"""
     import re, sys
     from pathlib import Path
+    from preprocess.executor import Machines
     from preprocess.options import codec_options
     from preprocess.pipeline import Extraction, run
     from shared.console import Progress
@@ -139,7 +141,8 @@ PEAK = r"""
     manifest = load_manifest("folder")
     given = {"size": 64, "block": 16, "search_range": 4}
     options = codec_options(manifest, given)
-    run(Extraction(manifest, Path(sys.argv[1]), Path(sys.argv[2]), options, 1), Progress())
+    root, store = Path(sys.argv[1]), Path(sys.argv[2])
+    run(Extraction(manifest, root, store, options, Machines()), Progress())
     # Not getrusage: its maximum outlives exec, and is then that of the process that started this.
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     print(int(peak[1]) // 1024)

@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import zarr
 
 import preprocess.pipeline
 from preprocess.extract import PartitionTask, extract_partition
@@ -66,6 +67,7 @@ def test_a_folder_becomes_a_store(folder: Path, tmp_path: Path, cli: Cli) -> Non
 
 def test_stored_clips_are_the_videos_frames(folder: Path, tmp_path: Path, cli: Cli) -> None:
     from preprocess.decode import decode
+    from preprocess.geometry import Geometry
 
     store = tmp_path / "store"
     assert cli("run", "folder", "--root", folder, "--out", store, *OPTIONS)[0] == 0
@@ -76,7 +78,7 @@ def test_stored_clips_are_the_videos_frames(folder: Path, tmp_path: Path, cli: C
         block=8,
         reference="previous",
     )
-    frames = [frame for _, frame in decode(folder / "jump/a 100%d.mp4", range(8, 12), 32)]
+    frames = [frame for _, frame in decode(folder / "jump/a 100%d.mp4", range(8, 12), Geometry(32))]
     assert np.array_equal(clip, np.stack(frames))
 
 
@@ -209,6 +211,40 @@ def test_a_damaged_video_keeps_its_clips_before_and_after(
     assert f"{len(usable)} of {len(starts)}" in out
 
 
+@pytest.mark.usefixtures("small_shards")
+def test_damage_leaves_clips_by_time_as_they_were(tmp_path: Path, cli: Cli) -> None:
+    """Packets that are missing altogether: the frame before them must not stand in for them."""
+    roots, stores = (tmp_path / "v0", tmp_path / "v1"), (tmp_path / "s0", tmp_path / "s1")
+    for root in roots:
+        path = write_video(root / "v.mkv", moving_square(160, 64, 64), codec="ffv1", gop=1)
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    for first, after in ((37, 41), (90, 93)):
+        start, stop = places[first], places[after]
+        assert start is not None
+        assert stop is not None
+        content[start:stop] = bytes(stop - start)
+    path.write_bytes(content)
+    for root, store in zip(roots, stores, strict=True):
+        command = ("run", "folder", "--root", root, "--out", store, *OPTIONS, "--fps", 16)
+        code, _, err = cli(*command, "--frames", 3)
+        assert code == 0, err
+        assert cli("verify", store, "--root", root, "--sample", 0)[0] == 0
+    valid, pixels = zip(*map(slots_of, stores), strict=True)
+    assert valid[0].all()
+    assert 0.7 * len(valid[0]) < valid[1].sum() < len(valid[0])
+    for whole, damaged in zip(*pixels, strict=True):
+        assert np.array_equal(whole[valid[1]], damaged[valid[1]])
+
+
+def slots_of(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Which slots of a store are valid, and its pixels slot by slot."""
+    group = zarr.open_group(path, mode="r")
+    names = ("first_frame", "motion", "residual")
+    return group["valid"][:], [group[name][:] for name in names]  # type: ignore[index,return-value]
+
+
 def clips_of(path: Path, video: str) -> dict[int, np.ndarray]:
     """Residuals of a video's valid clips by first frame."""
     store = Store(path)
@@ -241,3 +277,44 @@ def test_limit_spreads_over_the_data_set(folder: Path, tmp_path: Path, cli: Cli)
     common = ("run", "folder", "--root", folder, "--out", store, *OPTIONS)
     assert cli(*common, "--limit", 3)[0] == 0
     assert set(Store(store).column("video").tolist()) == {"TOP.MP4", "jump/b:colon.mp4"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--clips", "span"),
+        ("--clips", "random_sorted", "--seed", 3),
+        ("--hop", 2, "--fit", "pad"),
+        ("--fps", 7.5, "--fit", "stretch", "--crop", "1:20,2:21"),
+    ],
+)
+def test_policies_and_geometry_reach_the_store_exactly(
+    folder: Path, tmp_path: Path, cli: Cli, options: tuple[object, ...]
+) -> None:
+    """Made in two ways, held against the videos by `verify`; other options are refused."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    common = ("run", "folder", "--root", folder, *OPTIONS, *options)
+    assert cli(*common, "--out", one)[0] == 0
+    assert cli(*common, "--out", two, "--workers", 2)[0] == 0
+    assert contents(one) == contents(two)
+    code, out, err = cli("verify", one, "--root", folder, "--sample", 2)
+    assert code == 0, out + err
+    opened = Store(one)
+    assert f"{len(opened)} clips, bit for bit" in out
+    frames = opened.column("frame_index")
+    assert (np.diff(frames) >= 0).all()
+    assert opened.column("start_frame").tolist() == frames[:, 0].tolist()
+    code, _, err = cli("run", "folder", "--root", folder, *OPTIONS, "--out", one)
+    assert code == 2
+    assert f"{options[0]} {options[1]}, now " in err
+
+
+def test_the_split_is_in_the_store(folder: Path, tmp_path: Path, cli: Cli) -> None:
+    store = tmp_path / "store"
+    assert cli("run", "folder", "--root", folder, "--out", store, *OPTIONS)[0] == 0
+    opened = Store(store)
+    assert opened.attributes.splits == {
+        "random": {"kind": "random", "by": "video", "test_fraction": 0.2, "seed": 0}
+    }
+    sides = dict(zip(opened.column("video"), opened.column("split")[:, 0], strict=True))
+    assert sorted(map(int, sides.values())) == [0, 0, 0, 0, 1]

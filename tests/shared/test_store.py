@@ -38,7 +38,7 @@ def random_arrays(clips: int, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     arrays: dict[str, np.ndarray] = {}
     for spec in ARRAYS:
-        shape = (clips, *spec.shape(OPTIONS))
+        shape = (clips, *spec.shape(attributes()))
         if spec.dtype == "str":
             arrays[spec.name] = np.array([f"v{i}.mp4" for i in range(clips)])
         elif spec.dtype == "bool":
@@ -98,7 +98,7 @@ def test_another_version_is_refused(sealed: Path) -> None:
     metadata = json.loads((sealed / "zarr.json").read_text())
     metadata["attributes"]["dvdm"]["schema_version"] = 99
     (sealed / "zarr.json").write_text(json.dumps(metadata))
-    with pytest.raises(StoreError, match="schema version 99; this software reads version 1"):
+    with pytest.raises(StoreError, match="schema version 99; this software reads version 2"):
         Store(sealed)
 
 

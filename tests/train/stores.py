@@ -15,14 +15,16 @@ from shared.store import Store, create_store, seal_store, write_partition
 
 LABELS = ("Go", "Halt", "Turn Left", "Turn Right")
 SUBJECTS = ("a", "b", "c")
-SPLITS = {
-    "subjects": {"by": "subject", "test_fraction": 0.34, "seed": 0},
-    "videos": {"by": "video", "test_fraction": 0.2, "seed": 0},
+SPLITS: dict[str, dict[str, Any]] = {
+    "subjects": {"kind": "subjects", "train": ("a", "b"), "test": ("c",)},
+    "videos": {"kind": "random", "by": "video", "test_fraction": 0.2, "seed": 0},
 }
 OPTIONS = CodecOptions(size=16, frames=4, block=4, search_range=3, reference="first")
 
 _SHARD_CLIPS = 5
 _INVALID = (2, 9)
+_EVERY = 5
+"""Of so many videos, one is for the test by the protocol `videos`."""
 
 
 def random_clip(options: CodecOptions, seed: int) -> NDArray[np.uint8]:
@@ -60,6 +62,7 @@ def write_store(
     clips = clips or [random_clip(options, seed) for seed in range(len(pairs))]
     rows = [
         _row(options, clip, random_motion(options, seed), label if labels else NO_INDEX, subject)
+        | {"split": np.array([subject == 2, seed % _EVERY == 0][: len(splits) or 1], np.int8)}
         for seed, (clip, (subject, label)) in enumerate(zip(clips, pairs, strict=True))
     ]
     for place in _INVALID:
@@ -91,7 +94,9 @@ def _row(
         "label": np.array(label, np.int16),
         "subject": np.array(subject, np.int16),
         "video": np.array(""),
+        "segment": np.array(0, np.int32),
         "start_frame": np.array(0, np.int32),
+        "frame_index": np.arange(options.frames, dtype=np.int32),
         "valid": np.array(True),
     }
 

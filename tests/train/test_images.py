@@ -78,3 +78,11 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     for name in ("text.png", "empty.png", "cut.png", "."):
         with pytest.raises(UserError, match="not a readable picture"):
             load_first_frame(tmp_path / name, 8)
+
+
+def test_the_picture_is_fitted_as_the_store_was(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 10), (255, 255, 255)).save(tmp_path / "wide.png")
+    padded = load_first_frame(tmp_path / "wide.png", 8, "pad")[0]
+    assert (padded[:, 2:6] == 255).all()
+    assert not padded[:, :2].any() and not padded[:, 6:].any()
+    assert (load_first_frame(tmp_path / "wide.png", 8, "stretch") == 255).all()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import UserError
+from shared.schema import NEITHER
 from shared.store import Store
 from tests.train.stores import make_store
 from train.splits import split_clips
@@ -25,16 +26,14 @@ def test_the_first_protocol_is_the_default_and_repeats(store: Store) -> None:
         assert one.tolist() == other.tolist()
 
 
-def test_the_fraction_and_the_seed_decide(tmp_path: Path) -> None:
-    splits = {
-        f"{fraction}-{seed}": {"by": "video", "test_fraction": fraction, "seed": seed}
-        for fraction in (0.0, 0.5, 1.0)
-        for seed in range(4)
-    }
-    store = make_store(tmp_path / "store", splits=splits)
-    sizes = {f: len(split_clips(store, f"{f}-0")[1]) for f in (0.0, 0.5, 1.0)}
-    assert sizes == {0.0: 1, 0.5: 6, 1.0: 11}
-    assert len({tuple(split_clips(store, f"0.5-{seed}")[1]) for seed in range(4)}) > 1
+def test_clips_that_a_protocol_leaves_out_are_on_neither_side(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    side = store.column("split")
+    side[3, 0] = NEITHER
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "column", lambda self, name: {"split": side}[name])
+        train, test = split_clips(store, "subjects")
+    assert sorted([*train, *test]) == [0, 1, 2, *range(4, 12)]
 
 
 def test_an_unknown_protocol_lists_the_known(store: Store) -> None:
@@ -42,8 +41,8 @@ def test_an_unknown_protocol_lists_the_known(store: Store) -> None:
         split_clips(store, "subject")
 
 
-def test_one_group_cannot_be_divided(tmp_path: Path) -> None:
+def test_a_side_without_clips_is_an_error(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store", subjects=("alone",))
-    with pytest.raises(UserError, match="needs at least two subjects, the store has 1"):
+    with pytest.raises(UserError, match="'subjects' leaves no test clips of the 4 in the store"):
         split_clips(store, "subjects")
     assert len(split_clips(store, "videos")[1]) == 1

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from shared.errors import UserError
-from shared.store import Store
+from shared.reader import ClipReader
 from train.data import Clips
 from train.evaluate import reconstruct
 from train.generate import Generator
@@ -46,7 +46,12 @@ class _Evaluated:
 
 
 def build_report(
-    generator: Generator, store: Store, run: Path, evaluation: Path, out: Path, before: list[str]
+    generator: Generator,
+    store: ClipReader,
+    run: Path,
+    evaluation: Path,
+    out: Path,
+    before: list[str],
 ) -> Path:
     """Write OUT/index.html, OUT/pictures and OUT/first_frame.png; returns the page's path.
 

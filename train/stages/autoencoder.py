@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from shared.errors import UserError
-from shared.store import Store
+from shared.reader import ClipReader
 from train.checkpoint import load_config
 from train.data import Clips
 from train.loop import Stage, batch_at, fit, generator_for, trained
@@ -24,7 +24,7 @@ _MIDDLE = 4
 _KLT_CLIPS = 512
 
 
-def train_autoencoder(recipe: Recipe, store: Store, run: Path, device: torch.device) -> None:
+def train_autoencoder(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> None:
     """Train, or go on training, RUN/vae."""
     clips = Clips(store, recipe.split)
     torch.manual_seed(recipe.seed)
@@ -62,7 +62,7 @@ def load_autoencoder(run: Path, device: torch.device) -> ResidualAutoencoder:
     return network.to(device)
 
 
-def refuse_other_store(config: dict[str, Any], store: Store, folder: Path) -> None:
+def refuse_other_store(config: dict[str, Any], store: ClipReader, folder: Path) -> None:
     """Name what differs when a run and a store do not belong together.
 
     Raises:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shared.reader import ClipReader
 from shared.schema import StoreAttributes
-from shared.store import Store
 from train.data import normalise_frame
 from train.denoise import diffusion_loss, guided
 from train.log import RunLog
@@ -30,7 +30,7 @@ KEPT = ("denoiser", "noise", "label_dropout", "sampler", "split", "seed")
 _PREVIEWS = 4
 
 
-def train_diffusion(recipe: Recipe, store: Store, run: Path, device: torch.device) -> None:
+def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> None:
     """Train, or go on training, RUN/diffusion."""
     encoded = load_encoded(recipe, store, run, device)
     torch.manual_seed(recipe.seed)
@@ -90,7 +90,7 @@ def network_frame(first_frame: Tensor, block: int) -> Tensor:
     return pad_to_blocks(normalise_frame(first_frame), block)
 
 
-def diffusion_config(recipe: Recipe, store: Store, encoded: EncodedClips) -> dict:
+def diffusion_config(recipe: Recipe, store: ClipReader, encoded: EncodedClips) -> dict:
     """All that generation needs to know, beside the weights."""
     whole = recipe.to_dict()
     return {name: whole[name] for name in KEPT} | {

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from shared.errors import UserError
-from shared.store import Store
+from shared.paths import Location
+from shared.reader import ClipReader
 from train.checkpoint import load_config, save_config
 from train.data import Clips
 from train.latents import autoencoder_hash, read_latents, write_latents
@@ -43,7 +44,7 @@ class EncodedClips:
         return self.x0[torch.as_tensor(indices)].to(device).float()
 
 
-def encode_store(recipe: Recipe, store: Store, run: Path, device: torch.device) -> Path:
+def encode_store(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> Location:
     """Write the latent cache and RUN/statistics; returns the cache's path."""
     autoencoder = load_autoencoder(run, device)
     refuse_other_store(load_config(run / FOLDER, ""), store, run / FOLDER)
@@ -55,7 +56,9 @@ def encode_store(recipe: Recipe, store: Store, run: Path, device: torch.device) 
     return path
 
 
-def load_encoded(recipe: Recipe, store: Store, run: Path, device: torch.device) -> EncodedClips:
+def load_encoded(
+    recipe: Recipe, store: ClipReader, run: Path, device: torch.device
+) -> EncodedClips:
     """Everything the diffusion and refining stages train on."""
     refuse_other_store(load_config(run / FOLDER, "run first: python -m train vae"), store, run)
     clips = Clips(store, recipe.split)

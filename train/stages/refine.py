@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shared.console import Progress, console
-from shared.store import Store
+from shared.reader import ClipReader
 from train.data import normalise_frame
 from train.denoise import denoised_again, guided
 from train.loop import Stage, batch_at, fit, generator_for, trained
@@ -37,7 +37,7 @@ _TIMES = (0.5, 0.3, 0.1)
 in other places than they were, and the network learns to smear between the two."""
 
 
-def train_refiner(recipe: Recipe, store: Store, run: Path, device: torch.device) -> None:
+def train_refiner(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> None:
     """Train, or go on training, RUN/refiner.
 
     Does nothing where the recipe has none, and says so where the store allows none: with frames

@@ -1,0 +1,74 @@
+"""Seconds and memory to plan a data set, before any frame is decoded.
+
+    python benchmarks/plan_million.py
+
+Videos and probes are made up, as discovery and probing would leave them; planning, the store's
+attributes and all tasks, pickled as for a cluster, are the real code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import resource
+import time
+from pathlib import Path
+
+from preprocess.executor import Machines
+from preprocess.pipeline import Extraction, plan_attributes, work_for
+from preprocess.plan import make_plan
+from preprocess.splits import sides
+from preprocess.videos import Probe, Video
+from shared.manifest import load_manifest
+from shared.schema import CodecOptions
+
+
+def main() -> None:
+    """Plan and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=int, default=1_000_000)
+    parser.add_argument("--clips-a-video", type=int, default=10)
+    given = parser.parse_args()
+    options = CodecOptions()
+    videos = [
+        Video(
+            f"label{i % 101:03d}/subject{i % 40:02d}/video{i:07d}.mp4",
+            f"label {i % 101}",
+            f"{i % 40}",
+            10**6 + i,
+            i,
+        )
+        for i in range(given.clips // given.clips_a_video)
+    ]
+    probes = {v.path: Probe(given.clips_a_video * options.frames, 320, 240) for v in videos}
+    before = _peak_mb()
+    start = time.perf_counter()
+    splits = load_manifest("folder").splits
+    plan = make_plan(videos, probes, options, lambda takes: sides(takes, splits, {}))
+    planned = time.perf_counter()
+    extraction = Extraction(
+        load_manifest("folder"), Path("videos"), Path("store"), options, Machines()
+    )
+    attributes = plan_attributes(extraction, splits, plan)
+    work = work_for(extraction, attributes, plan, [])
+    tasks = [work.task(p) for p in range(attributes.partitions)]
+    pickled = sum(len(pickle.dumps(task)) for task in tasks)
+    done = time.perf_counter()
+    print(f"{attributes.clips:,} clips of {len(videos):,} videos, {len(tasks):,} tasks")
+    print(f"plan    {planned - start:6.1f} s")
+    print(f"tasks   {done - planned:6.1f} s, {pickled / 1e6:.0f} MB pickled in all")
+    print(f"memory  {_peak_mb() - before:6.0f} MB more than the list of videos")
+
+
+def _video(number: int) -> Video:
+    label, subject = f"label {number % 101:03d}", f"{number % 40:02d}"
+    path = f"{label}/subject{subject}/video{number:07d}.mp4"
+    return Video(path, label, subject, size_bytes=10**6 + number, mtime_ns=number)
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""`reblock`: a store with other search options, from a sealed store alone, without the videos.
+
+First frame, motion and residual give back every frame bit for bit, so the result is the very
+store that extraction from the videos with those options would make.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from preprocess.encode import encode
+from preprocess.executor import Machines
+from preprocess.fill import Filled, Work, fill_store
+from preprocess.options import SUFFIXES, change_options
+from preprocess.rejects import read_rejects
+from shared.compensate import decode_clip
+from shared.console import Progress
+from shared.errors import UserError
+from shared.paths import Location, location
+from shared.schema import CodecOptions
+from shared.store import (
+    Marker,
+    Store,
+    read_attributes,
+    read_marker,
+    read_partition,
+    write_partition,
+)
+
+
+@dataclass(frozen=True)
+class ReblockTask:
+    """What a worker needs to make one partition again: names and a number, never pixels."""
+
+    source: str
+    store: str
+    partition: int
+
+
+def reblock(
+    source: Location,
+    store: Location,
+    given: dict[str, Any],
+    machines: Machines,
+    progress: Progress,
+) -> Filled | None:
+    """Make a sealed store from another one, or finish one that was interrupted.
+
+    Args:
+        source: a sealed store.
+        store: where the result goes.
+        given: search options by name; None where the user gave none.
+        machines: where the work is done.
+        progress: shows how far it is.
+
+    Returns:
+        What was made; None where the store was complete before.
+
+    Raises:
+        UserError: the source cannot be used, or the store at hand was made otherwise.
+    """
+    existing = Store(source).attributes
+    options = change_options(existing.options, given)
+    if options == existing.options:
+        raise UserError(
+            f"{source} was made with these very options; give another --block, --search-range,"
+            " --reference, --zero-bias or --motion-cost"
+        )
+    if source == store:
+        raise UserError(f"--out {store} is the store itself; choose another")
+    wanted = existing.model_copy(update={"options": options, "sealed": False})
+    work = Work(
+        title="Searching again",
+        store=store,
+        attributes=wanted,
+        source=source,
+        function=reblock_partition,
+        task=partial(ReblockTask, str(source.absolute()), str(store.absolute())),
+        rejects=lambda markers: read_rejects(source),
+    )
+    return fill_store(work, machines, progress)
+
+
+def default_store(source: Location, before: CodecOptions, given: dict[str, Any]) -> Location:
+    """Beside the source, named after it, with a suffix for each option that becomes another."""
+    after = change_options(before, given)
+    parts = source.name.split("-")
+    for name, suffix in SUFFIXES.items():
+        old, new = getattr(before, name), getattr(after, name)
+        if old != new:
+            parts = [part for part in parts if part != _suffix(suffix, old)]
+            parts.append(_suffix(suffix, new))
+    return source.with_name("-".join(parts))
+
+
+def reblock_partition(task: ReblockTask) -> Marker:
+    """Make and write one partition, unless it is there already.
+
+    Raises:
+        StoreError: the source's partition is damaged.
+    """
+    source, store = location(task.source), location(task.store)
+    done = read_marker(store, task.partition)
+    if done is not None:
+        return done
+    before, after = read_attributes(source).options, read_attributes(store).options
+    arrays = read_partition(source, task.partition)
+    reencode(arrays, before, after)
+    was = read_marker(source, task.partition)
+    return write_partition(store, task.partition, arrays, was.rejects if was else [])
+
+
+def reencode(arrays: dict[str, np.ndarray], before: CodecOptions, after: CodecOptions) -> None:
+    """Search every valid clip of a partition again; changes `motion` and `residual`.
+
+    Args:
+        arrays: as `shared.store.read_partition` gives them.
+        before: the options they were made with.
+        after: the same size, frames and stride, with other search options.
+    """
+    old_motion, residual = arrays["motion"], arrays["residual"]
+    motion = np.zeros((*old_motion.shape[:3], *after.grid), np.int8)
+    for slot in np.flatnonzero(arrays["valid"]):
+        clip = decode_clip(
+            arrays["first_frame"][slot],
+            old_motion[slot],
+            residual[slot],
+            block=before.block,
+            reference=before.reference,
+        )
+        encoded = encode(clip, after)
+        motion[slot], residual[slot] = encoded.motion, encoded.residual
+    arrays["motion"] = motion
+
+
+def _suffix(name: str, value: Any) -> str:
+    return f"{name}{value:g}" if isinstance(value, int | float) else f"{name}{value}"

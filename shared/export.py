@@ -1,0 +1,163 @@
+"""A store's valid clips as WebDataset tar shards, for tools that stream tar files.
+
+Beside `shard-000000.tar`, which any WebDataset reader takes, lies `shard-000000.json`: the shard's
+columns and where in the tar each entry begins, so that clips can be read in any order without
+scanning. `dataset.json` has the store's attributes and says whether the export is complete.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from bisect import bisect_right
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shared.errors import StoreError
+from shared.paths import Location, read_existing, sizes, write_whole
+from shared.schema import ARRAYS, CodecOptions, StoreAttributes
+
+DATASET = "dataset.json"
+FORMAT = "dvdm-webdataset-1"
+
+LARGE = tuple(spec.name for spec in ARRAYS if not spec.small)
+"""Arrays with an entry of its own in the tar for every clip."""
+
+COLUMNS = tuple(spec for spec in ARRAYS if spec.small and spec.name != "valid")
+"""Arrays of a value or a few for each clip; only valid clips are exported."""
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """What one tar shard holds; proof that it is whole.
+
+    Attributes:
+        bytes: size of the tar.
+        sha256: of the tar.
+        columns: values by column, one for each clip.
+        entries: by array, offset and bytes of each clip's npy file within the tar.
+    """
+
+    bytes: int
+    sha256: str
+    columns: dict[str, list[Any]]
+    entries: dict[str, list[tuple[int, int]]]
+
+    @property
+    def clips(self) -> int:
+        """Clips in the shard."""
+        return len(self.columns["label"])
+
+
+def shard_name(shard: int) -> str:
+    """Name of a tar shard."""
+    return f"shard-{shard:06d}.tar"
+
+
+def index_name(shard: int) -> str:
+    """Name of a tar shard's index."""
+    return f"shard-{shard:06d}.json"
+
+
+def write_index(path: Location, shard: int, index: ShardIndex) -> None:
+    """Declare a shard done."""
+    write_whole(path / index_name(shard), json.dumps(asdict(index)).encode())
+
+
+def read_indices(path: Location, shards: range) -> list[ShardIndex | None]:
+    """Indices of shards, None for each that is not done."""
+    names = [index_name(shard) for shard in shards]
+    found = read_existing(path, names)
+    return [ShardIndex(**json.loads(found[name])) if name in found else None for name in names]
+
+
+def write_dataset(path: Location, attributes: StoreAttributes, *, complete: bool) -> None:
+    """Write `dataset.json`."""
+    content = {
+        "format": FORMAT,
+        "complete": complete,
+        "shards": attributes.partitions,
+        "attributes": attributes.model_dump(mode="json"),
+    }
+    write_whole(path / DATASET, json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+
+def read_dataset(path: Location) -> tuple[StoreAttributes, bool]:
+    """The exported store's attributes, and whether the export is complete.
+
+    Raises:
+        StoreError: there is no export, or it is of another format.
+    """
+    try:
+        content = json.loads((path / DATASET).read_bytes())
+        if content["format"] != FORMAT:
+            raise StoreError(f"{path} has format {content['format']}; this software reads {FORMAT}")
+        return StoreAttributes.model_validate(content["attributes"]), bool(content["complete"])
+    except FileNotFoundError:
+        raise StoreError(f"no export at {path}") from None
+    except (KeyError, TypeError, ValueError):
+        raise StoreError(f"{path / DATASET} is malformed; export again") from None
+
+
+class Export:
+    """A finished export, open for reading; the counterpart of `shared.store.Store`.
+
+    Attributes:
+        path: where it is.
+        attributes: those of the store it was made from.
+    """
+
+    def __init__(self, path: Location) -> None:
+        self.path = path
+        self.attributes, complete = read_dataset(path)
+        if not complete:
+            raise StoreError(f"{path} is not complete; run the same export command again")
+        self._shards = _whole_shards(path, self.attributes.partitions)
+        self._ends = list(accumulate(index.clips for index in self._shards))
+
+    @property
+    def options(self) -> CodecOptions:
+        """The options that shaped the bytes."""
+        return self.attributes.options
+
+    def __len__(self) -> int:
+        """Number of clips, all of them valid."""
+        return self._ends[-1]
+
+    def column(self, name: str) -> np.ndarray:
+        """A whole small array: label, video, frame_index, split..., clip axis first."""
+        [spec] = [spec for spec in COLUMNS if spec.name == name]
+        values = [value for index in self._shards for value in index.columns[name]]
+        return np.array(values, np.dtypes.StringDType() if spec.dtype == "str" else spec.dtype)
+
+    def clip(self, name: str, index: int) -> np.ndarray:
+        """One clip's entry of a large array: first_frame, motion or residual."""
+        shard = bisect_right(self._ends, index)
+        row = index - self._ends[shard] + self._shards[shard].clips
+        offset, count = self._shards[shard].entries[name][row]
+        content = _read_range(self.path / shard_name(shard), offset, count)
+        return np.load(io.BytesIO(content), allow_pickle=False)
+
+
+def _whole_shards(path: Location, shards: int) -> list[ShardIndex]:
+    present = sizes(path)
+    indices = [index for index in read_indices(path, range(shards)) if index is not None]
+    for shard, index in enumerate(indices):
+        if present.get(shard_name(shard)) != index.bytes:
+            raise StoreError(f"{path}: {shard_name(shard)} is missing or cut; export again")
+    if len(indices) != shards:
+        raise StoreError(f"{path} lacks {shards - len(indices)} of its indices; export again")
+    return indices
+
+
+def _read_range(path: Location, offset: int, count: int) -> bytes:
+    if not isinstance(path, Path):
+        content: bytes = path.fs.cat_file(path.path, start=offset, end=offset + count)
+        return content
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(count)

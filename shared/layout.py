@@ -1,0 +1,67 @@
+"""How a store lies in Zarr: group, arrays, chunks, shards, and the names of their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import zarr
+from zarr.codecs import BloscCodec
+
+from shared.paths import Location, as_zarr
+from shared.schema import ARRAYS, ArraySpec, StoreAttributes
+
+ATTRIBUTE = "dvdm"
+"""The group attribute that `shared.schema.StoreAttributes` describes."""
+
+METADATA = "zarr.json"
+
+METADATA_FILES = (*(f"{spec.name}/{METADATA}" for spec in ARRAYS), METADATA)
+"""Every metadata file of a store; the group's last, for a store is there once that is."""
+
+
+def create_arrays(path: Path, attributes: StoreAttributes) -> dict[str, zarr.Array]:
+    """Write the group's and all arrays' metadata into a local folder; no clip is in it yet."""
+    group = zarr.create_group(
+        path,
+        overwrite=path.exists(),
+        attributes={ATTRIBUTE: attributes.model_dump(mode="json")},
+    )
+    return {spec.name: _create_array(group, spec, attributes) for spec in ARRAYS}
+
+
+def _create_array(group: zarr.Group, spec: ArraySpec, attributes: StoreAttributes) -> zarr.Array:
+    entry = spec.shape(attributes)
+    shard = (attributes.shard_clips, *entry)
+    codec = BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")
+    return group.create_array(
+        spec.name,
+        shape=(attributes.clips, *entry),
+        dtype=str if spec.dtype == "str" else spec.dtype,
+        # Large entries: one chunk a clip in one shard a partition. Columns: one chunk a partition.
+        chunks=shard if spec.small else (1, *entry),
+        shards=None if spec.small else shard,
+        compressors="auto" if spec.small else codec,
+        dimension_names=spec.axes,
+        attributes={"units": spec.units, "meaning": spec.meaning},
+        # An all-zero shard must be a file like any other: a missing one is then an error.
+        config={"write_empty_chunks": True},
+    )
+
+
+def open_group(path: Location) -> zarr.Group:
+    """A store's group, for reading."""
+    return zarr.open_group(**as_zarr(path), mode="r")
+
+
+def open_array(group: zarr.Group, name: str) -> zarr.Array:
+    """One of a group's arrays; opening it reads its metadata."""
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def partition_files(partition: int) -> list[str]:
+    """Names of a partition's shards, one for every array, relative to the store."""
+    return [
+        "/".join([spec.name, "c", str(partition), *("0" for _ in spec.axes[1:])]) for spec in ARRAYS
+    ]

@@ -1,0 +1,186 @@
+"""Where stores and videos lie: a local folder, or an object store such as `s3://bucket/folder`.
+
+A `Location` behaves like a pathlib path whichever it is. What differs is how a file appears as a
+whole or not at all: locally it is written aside and renamed; an object appears when its PUT ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+from upath import UPath
+
+from shared.errors import UserError
+
+Location: TypeAlias = Path | UPath
+
+
+def location(text: str) -> Location:
+    """The place that a command-line argument names; nothing is looked up yet.
+
+    Args:
+        text: a path, or a URL of a protocol that fsspec knows.
+
+    Raises:
+        UserError: the protocol is unknown, or its package is not installed.
+    """
+    if "://" not in text:
+        return Path(text)
+    protocol, _, rest = text.partition("://")
+    if protocol == "file":
+        return Path("/" + rest.lstrip("/"))
+    if not rest.strip("/"):
+        raise UserError(f"{text} names no bucket; give a folder, or s3://bucket/folder")
+    try:
+        # Listings that fsspec keeps would hide what other processes write.
+        found = UPath(text.rstrip("/"), use_listings_cache=False)
+        _ = found.fs
+    except ImportError as error:
+        remedy = "; it is in the extra: pip install 'dvdm[s3]'" if protocol == "s3" else ""
+        raise UserError(f"{text}: {error}{remedy}") from None
+    except ValueError as error:
+        raise UserError(f"{text}: {error}; give a folder, or s3://bucket/folder") from None
+    return found
+
+
+def require_reachable(path: Location) -> None:
+    """Notice an object store that cannot be used before any work is done.
+
+    Raises:
+        UserError: no bucket of that name, no credentials, no permission, or no answer.
+    """
+    if isinstance(path, Path):
+        return
+    bucket = path.path.split("/")[0]
+    try:
+        path.fs.info(bucket)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: there is no bucket {bucket!r}; make it first, or correct the name"
+        ) from None
+    except Exception as error:  # each protocol's client library has its own kinds
+        raise UserError(
+            f"{path} cannot be reached: {error}. Credentials and endpoint come from the"
+            " environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY (or AWS_PROFILE),"
+            " AWS_ENDPOINT_URL"
+        ) from None
+
+
+def storage_errors() -> tuple[type[Exception], ...]:
+    """What reading or writing a location may raise for reasons outside the program."""
+    botocore: Any = sys.modules.get("botocore.exceptions")
+    return (OSError, botocore.BotoCoreError, botocore.ClientError) if botocore else (OSError,)
+
+
+def write_whole(path: Location, content: bytes) -> None:
+    """Write a file that is never seen half-written; its folder must exist where there are any."""
+    if isinstance(path, Path):
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        scratch.write_bytes(content)
+        put_in_place(scratch, path)
+    else:
+        path.fs.pipe_file(path.path, content)
+
+
+def put_in_place(source: Path, target: Location) -> None:
+    """Make a finished local file appear as a whole at its final place.
+
+    Args:
+        source: is gone afterwards where the target is local; on the same file system then.
+        target: replaced where it exists.
+    """
+    if isinstance(target, Path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sync(source)
+        source.replace(target)
+        sync(target.parent)
+    else:
+        target.fs.put_file(str(source), target.path)
+
+
+def sync(path: Path) -> None:
+    """Have a file or folder on disk: after a power cut, a marker must not stand for less."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_existing(folder: Location, names: Iterable[str]) -> dict[str, bytes]:
+    """Contents of those named files that exist, by name; many requests at a time where remote."""
+    if isinstance(folder, Path):
+        return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+    by_key = {f"{folder.path}/{name}": name for name in names}
+    if not by_key:
+        return {}
+    found: Mapping[str, bytes | Exception] = folder.fs.cat([*by_key], on_error="return")
+    contents = {by_key[key.lstrip("/")]: content for key, content in found.items()}
+    for content in contents.values():
+        if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
+            raise content
+    return {name: content for name, content in contents.items() if isinstance(content, bytes)}
+
+
+def absent(folder: Location, names: Iterable[str]) -> list[str]:
+    """Those of the named files below a folder that do not exist; one listing where remote."""
+    if isinstance(folder, Path):
+        return [name for name in names if not (folder / name).is_file()]
+    present = sizes(folder)
+    return [name for name in names if name not in present]
+
+
+def sizes(folder: Location) -> dict[str, int]:
+    """Bytes of every file below a folder, by path relative to it."""
+    if isinstance(folder, Path):
+        return {
+            path.relative_to(folder).as_posix(): path.stat().st_size
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+    found = folder.fs.find(folder.path, detail=True)
+    return {key.removeprefix(f"{folder.path}/"): entry["size"] for key, entry in found.items()}
+
+
+def listing(folder: UPath) -> dict[str, tuple[int, int]]:
+    """Bytes and time of change, nanoseconds, of every file below a remote folder, by path."""
+    found = folder.fs.find(folder.path, detail=True)
+    return {
+        key.removeprefix(f"{folder.path}/"): (entry["size"], _changed_ns(entry))
+        for key, entry in sorted(found.items())
+    }
+
+
+def _changed_ns(entry: dict[str, Any]) -> int:
+    stamp = entry.get("LastModified") or entry.get("mtime")
+    return int(stamp.timestamp() * 1e9) if isinstance(stamp, datetime) else 0
+
+
+def openable(path: Location) -> str | IO[bytes]:
+    """What a media library can open: an absolute name, or a file whose reads become requests."""
+    if isinstance(path, Path):
+        return str(path.absolute())  # a relative name with a colon would be taken for a protocol
+    file: Any = path.open("rb", block_size=2**22)
+    file.name = f"/{path.name}"  # formats are told by a file's ending, too
+    return file
+
+
+def remove(folder: Location) -> None:
+    """Remove a folder and everything in it."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder)
+    else:
+        folder.fs.rm(folder.path, recursive=True)
+
+
+def as_zarr(path: Location) -> dict[str, Any]:
+    """Keyword arguments that make zarr open a group at a location."""
+    if isinstance(path, Path):
+        return {"store": path}
+    return {"store": str(path), "storage_options": dict(path.storage_options)}
