@@ -88,7 +88,7 @@ demo-tiny: setup  ## the same path at its smallest, under two minutes; the resul
 
 RENDER = -m preprocess render --root $(DEMO)/data --subjects $(SUBJECTS) --size 64 --outfits 4
 EXTRACT = -m preprocess run gestures --root $(DEMO)/data --out $(DEMO)/store --size 64 --block 8 \
-  --search-range 24 --reference first --motion-cost 0.3
+  --search-range 24 --reference first --motion-cost 5
 DEMO_TRAIN = --recipe $(DEMO_RECIPE) --store $(DEMO)/store --out $(DEMO)/run
 
 # A finished stage is not done again, so an interrupted demo goes on where it was.

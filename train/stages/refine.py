@@ -32,8 +32,9 @@ _WINDOW = 6
 _POOL, _PART = 256, 16
 """Clips with mistakes to learn from, and how many are made at once."""
 
-_TIMES = (0.8, 0.55, 0.3, 0.1)
-"""Where the clips are denoised again, as shares of the noise steps."""
+_TIMES = (0.5, 0.3, 0.1)
+"""Where the clips are denoised again, as shares of the noise steps. From higher up, limbs come back
+in other places than they were, and the network learns to smear between the two."""
 
 
 def train_refiner(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> None:
