@@ -22,6 +22,9 @@ from shared.paths import Location
 
 __all__ = ["decode", "find", "probe", "recheck", "times"]
 
+LONGEST_FRAME_SECONDS = 60
+"""A damaged index, or a clock set anew, can let a frame last for days."""
+
 
 def find(root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
     """Every file is a video, as far as the file system can tell."""
@@ -65,11 +68,25 @@ def times(path: Location) -> Times | str:
     except FFmpegError as error:
         return f"its times cannot be read: {message(error)}"
     stamps = sorted(pts for pts, _ in packets if pts is not None)
+    if not packets:
+        return "no frame in it"
     if unit and len(stamps) == len(packets) == len(set(stamps)):
-        return Times(tuple(stamps), stamps[-1] + _last_duration(stamps, packets), Fraction(unit))
+        end = stamps[-1] + _last_duration(stamps, packets)
+        return _plausible(Times(tuple(stamps), end, Fraction(unit)))
     if not rate:
         return "it states neither the times of its frames nor their rate"
-    return Times(tuple(range(len(packets))), len(packets), 1 / Fraction(rate))
+    return _plausible(Times(tuple(range(len(packets))), len(packets), 1 / Fraction(rate)))
+
+
+def _plausible(times: Times) -> Times | str:
+    """The times, unless they would make thousands of clips of one still picture."""
+    ends = (*times.shown[1:], times.end)
+    lengths = [end - start for start, end in zip(times.shown, ends, strict=True)]
+    longest = max(range(len(lengths)), key=lengths.__getitem__)
+    seconds = float(lengths[longest] * times.unit)
+    if seconds <= LONGEST_FRAME_SECONDS:
+        return times
+    return f"its times cannot be right: frame {longest} would be shown for {seconds:.0f} seconds"
 
 
 def _last_duration(stamps: list[int], packets: list[tuple[int | None, int]]) -> int:

@@ -6,11 +6,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preprocess.geometry import Geometry
 from preprocess.sources import video
-from preprocess.videos import Segment, Times
+from preprocess.videos import Probe, Segment, Times
 from tests.conftest import moving_square, write_video
 
 ALL = Segment(0, 10**9)
@@ -62,9 +64,41 @@ def test_times_of_a_file(tmp_path: Path) -> None:
     assert times.end * times.unit == Fraction(1, 2)
 
 
-def test_real_files_with_odd_times(real_clips: Path) -> None:
+def test_times_that_cannot_be_right_are_refused(tmp_path: Path) -> None:
+    """A jump of a day, as where a clock was set, is not a still picture of a day."""
+    path = write_video(tmp_path / "v.mkv", moving_square(10, 16, 16))
+    with av.open(str(path)) as source, av.open(str(tmp_path / "jump.mkv"), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.size:
+                packet.stream = stream
+                packet.pts = packet.dts = number * 50 + (number > 6) * 86_400_000
+                packet.time_base = Fraction(1, 1000)
+                out.mux(packet)
+    assert video.times(tmp_path / "jump.mkv") == (
+        "its times cannot be right: frame 6 would be shown for 86400 seconds"
+    )
+
+
+def test_real_files_whose_times_are_damaged(real_clips: Path) -> None:
+    """Whatever can be probed has as many times as frames, or says why not."""
+    for path in sorted((real_clips / "bad").iterdir()):
+        times, found = video.times(path), video.probe(path, Geometry(16))
+        if path.name == "moov_corrupted.mp4":
+            assert str(times).startswith("its times cannot be right: frame ")
+        elif isinstance(found, Probe):
+            assert isinstance(times, Times), path
+            assert len(times.shown) == found.frames, path
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    # A variable rate, a fraction, an edit list, B-frames in an AVI; and all the others.
+    ["*vfr*", "*odd_fps*", "*editlist*", "*.avi", pytest.param("*", marks=pytest.mark.slow)],
+)
+def test_real_files_with_odd_times(pattern: str, real_clips: Path) -> None:
     """As many times as frames, ascending, and those that the decoder states where it states any."""
-    for path in sorted((real_clips / "clips").iterdir()):
+    for path in sorted((real_clips / "clips").glob(pattern)):
         times = video.times(path)
         assert isinstance(times, Times), path
         with av.open(str(path)) as container:

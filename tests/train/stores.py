@@ -16,7 +16,7 @@ from shared.store import Store, create_store, seal_store, write_partition
 LABELS = ("Go", "Halt", "Turn Left", "Turn Right")
 SUBJECTS = ("a", "b", "c")
 SPLITS: dict[str, dict[str, Any]] = {
-    "subjects": {"kind": "subjects", "train": ("a", "b"), "test": ("c",)},
+    "subjects": {"kind": "subjects", "train": tuple("abdegh"), "test": tuple("cf")},
     "videos": {"kind": "random", "by": "video", "test_fraction": 0.2, "seed": 0},
 }
 OPTIONS = CodecOptions(size=16, frames=4, block=4, search_range=3, reference="first")
@@ -62,7 +62,7 @@ def write_store(
     clips = clips or [random_clip(options, seed) for seed in range(len(pairs))]
     rows = [
         _row(options, clip, random_motion(options, seed), label if labels else NO_INDEX, subject)
-        | {"split": np.array([subject == 2, seed % _EVERY == 0][: len(splits) or 1], np.int8)}
+        | {"split": _sides(subjects[subject], seed)[: len(splits) or 1]}
         for seed, (clip, (subject, label)) in enumerate(zip(clips, pairs, strict=True))
     ]
     for place in _INVALID:
@@ -81,6 +81,11 @@ def make_store(path: Path, **options: Any) -> Store:
     """`write_store`, then open it."""
     write_store(path, **options)
     return Store(path)
+
+
+def _sides(subject: str, number: int) -> NDArray[np.int8]:
+    """By the protocols of `SPLITS`: 0 is training, 1 is test."""
+    return np.array([subject in SPLITS["subjects"]["test"], number % _EVERY == 0], np.int8)
 
 
 def _row(
