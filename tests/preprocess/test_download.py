@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import shutil
@@ -55,7 +56,8 @@ def handler(site: Site) -> type[BaseHTTPRequestHandler]:
             if body and site.cuts:
                 body = body[: site.cuts.pop(0)]
                 self.close_connection = True
-            self.wfile.write(body)
+            with contextlib.suppress(BrokenPipeError):  # who was refused may have hung up
+                self.wfile.write(body)
 
         def _head(self) -> bytes:
             content = site.files.get(self.path)
