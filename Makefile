@@ -9,6 +9,8 @@ PY := $(VENV)/bin/python
 # uv reads its own variable for local wheels; let it see what pip would.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_LINK_MODE ?= copy
+# Threads that wait for others sleep: where something else runs too, spinning halves the speed.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 # What to extract. Only options that are given are passed on, and name the store.
 DATASET ?= gestures

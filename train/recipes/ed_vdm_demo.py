@@ -34,7 +34,7 @@ RECIPE = Recipe(
         dim=64, mults=(1, 2), blocks=1, heads=4, context=32, label_dim=64, layout=16
     ),
     noise=NoiseOptions(schedule="cosine", prediction="v"),
-    diffusion_training=replace(_SHORT, seconds=360, batch=4),
+    diffusion_training=replace(_SHORT, seconds=360, batch=8),
     refiner=RefinerOptions(adversarial_weight=0.005, matching_weight=0.3),
     refiner_training=replace(_SHORT, seconds=120, batch=4, ema=0.99),
     sampler=SamplerOptions(name="dpm++", steps=12, guidance=1.5),
