@@ -103,7 +103,6 @@ def _make(
     sizes = {p: work.attributes.clips_in(p) for p in partitions}
     # Compiled here once: worker processes then read it from disk instead of racing for it.
     search(np.zeros((2, 32, 32), np.uint8), block=16, search_range=1)
-    search(np.zeros((2, 32, 32), np.uint8), block=32, search_range=1)
     clips = work.attributes.clips
     with progress.bar(work.title, clips, "clips", done=clips - sum(sizes.values())) as advance:
         return run_tasks(
