@@ -6,11 +6,6 @@ or behind it may be read, as whole vectors are; what lies there is never chosen.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 from numba import njit
 
@@ -22,7 +17,7 @@ from preprocess.motion.elimination_kernel import (
     quarter_sums,
     search_row,
 )
-from preprocess.motion.keys import JIT, Size, store
+from preprocess.motion.keys import JIT, SOURCES, Size, store
 from preprocess.motion.vectors import CANDIDATES, LANES, WIDE
 
 SLACK = 256
@@ -36,113 +31,101 @@ def sum_shift(block: int) -> int:
     return 2 if block == 32 else 0
 
 
-def _make_search_clip(sources: int) -> Callable[..., Any]:
-    @njit(cache=True, **JIT)
-    def search_clip(  # type: ignore[no-untyped-def]
-        luma, height, width, block, first, brute_force, penalty, rates, motion
-    ):
-        """Search all blocks of all frames; see `preprocess.motion.exhaustive`.
+@njit(cache=True, **JIT)
+def search_clip(  # type: ignore[no-untyped-def]
+    luma, height, width, block, first, brute_force, penalty, rates, motion, sources=SOURCES
+):
+    """Search all blocks of all frames; see `preprocess.motion.exhaustive`.
 
-        Args:
-            luma: uint8, T planes of H x W between SLACK zeros, flat.
-            height: H, pixels.
-            width: W, pixels.
-            block: b, pixels.
-            first: whether vectors point into frame 0 rather than into the frame before.
-            brute_force: whether nothing is to be left out; the result is the same.
-            penalty: int64, shape (2R+1, 2R+1).
-            rates: uint16, `penalty` of a whole block in units of the bound, rounded down; flat,
-                with CANDIDATES more behind.
-            motion: receives the vectors, int8, shape (T-1, 2, ceil(H/b), ceil(W/b)).
-        """
-        sources  # noqa: B018 - part of the cache's key
-        shift = 2 if block == 32 else 0  # as in sum_shift
-        size = Size(height, width, block, len(penalty) // 2, shift)
-        plane = height * width
-        # Quarter sums of two frames: the current one, and the one that vectors point into.
-        sums_plane = plane + 2 * CANDIDATES
-        sums = np.zeros(2 * sums_plane, np.int16)
-        columns = np.zeros(2 * (width + 4 * CANDIDATES), np.int16)
-        own = np.zeros(block * block, np.uint8)
-        mask = np.zeros(WIDE, np.uint8)
-        lanes = np.zeros((4, LANES), np.int64)
-        grid_width, in_group = motion.shape[3], WIDE // block
-        keys = np.zeros(grid_width, np.int64)
-        states = np.zeros(grid_width, np.int64)
-        eliminates = not brute_force and height >= block and width >= block
+    Args:
+        luma: uint8, T planes of H x W between SLACK zeros, flat.
+        height: H, pixels.
+        width: W, pixels.
+        block: b, pixels.
+        first: whether vectors point into frame 0 rather than into the frame before.
+        brute_force: whether nothing is to be left out; the result is the same.
+        penalty: int64, shape (2R+1, 2R+1).
+        rates: uint16, `penalty` of a whole block in units of the bound, rounded down; flat,
+            with CANDIDATES more behind.
+        motion: receives the vectors, int8, shape (T-1, 2, ceil(H/b), ceil(W/b)).
+        sources: not to be given.
+    """
+    shift = 2 if block == 32 else 0  # as in sum_shift
+    size = Size(height, width, block, len(penalty) // 2, shift)
+    plane = height * width
+    # Quarter sums of two frames: the current one, and the one that vectors point into.
+    sums_plane = plane + 2 * CANDIDATES
+    sums = np.zeros(2 * sums_plane, np.int16)
+    columns = np.zeros(2 * (width + 4 * CANDIDATES), np.int16)
+    own = np.zeros(block * block, np.uint8)
+    mask = np.zeros(WIDE, np.uint8)
+    lanes = np.zeros((4, LANES), np.int64)
+    grid_width, in_group = motion.shape[3], WIDE // block
+    keys = np.zeros(grid_width, np.int64)
+    states = np.zeros(grid_width, np.int64)
+    eliminates = not brute_force and height >= block and width >= block
+    if eliminates:
+        quarter_sums(size, luma, SLACK, columns, sums, 0)
+    for n in range(1, motion.shape[0] + 1):
+        here, there = SLACK + n * plane, SLACK + (0 if first else (n - 1) * plane)
+        ours = sums_plane * (1 if first else n % 2)
+        theirs = sums_plane * (0 if first else (n - 1) % 2)
         if eliminates:
-            quarter_sums(size, luma, SLACK, columns, sums, 0)
-        for n in range(1, motion.shape[0] + 1):
-            here, there = SLACK + n * plane, SLACK + (0 if first else (n - 1) * plane)
-            ours = sums_plane * (1 if first else n % 2)
-            theirs = sums_plane * (0 if first else (n - 1) % 2)
-            if eliminates:
-                quarter_sums(size, luma, here, columns, sums, ours)
-            for row in range(motion.shape[2]):
-                whole = width // block if eliminates and (row + 1) * block <= height else 0
-                for column in range(grid_width):
-                    states[column] = TO_SEARCH if column < whole else DENSE
-                    keys[column] = _UNKNOWN
-                for state in (TO_SEARCH, TO_SEARCH_SURELY):
-                    search_row(
+            quarter_sums(size, luma, here, columns, sums, ours)
+        for row in range(motion.shape[2]):
+            whole = width // block if eliminates and (row + 1) * block <= height else 0
+            for column in range(grid_width):
+                states[column] = TO_SEARCH if column < whole else DENSE
+                keys[column] = _UNKNOWN
+            for state in (TO_SEARCH, TO_SEARCH_SURELY):
+                search_row(
+                    size,
+                    luma,
+                    here,
+                    there,
+                    sums,
+                    ours,
+                    theirs,
+                    rates,
+                    penalty,
+                    own,
+                    motion,
+                    n,
+                    row,
+                    keys,
+                    states,
+                    state,
+                )
+                for start in range(0, whole, in_group):
+                    stop = min(start + in_group, whole)
+                    dense = 0
+                    for column in range(start, stop):
+                        dense += states[column] == DENSE
+                    # One dense block among many is not worth a group's brute force.
+                    if 2 * dense <= in_group:
+                        for column in range(start, stop):
+                            if states[column] == DENSE:
+                                states[column] = TO_SEARCH_SURELY
+            for start in range(0, grid_width, in_group):
+                stop = min(start + in_group, grid_width)
+                dense = 0
+                for column in range(start, stop):
+                    dense += states[column] == DENSE
+                if dense:
+                    search_group(
                         size,
                         luma,
                         here,
                         there,
-                        sums,
-                        ours,
-                        theirs,
-                        rates,
                         penalty,
-                        own,
-                        motion,
-                        n,
+                        mask,
+                        lanes,
                         row,
                         keys,
                         states,
-                        state,
+                        DENSE,
+                        start,
+                        stop,
                     )
-                    for start in range(0, whole, in_group):
-                        stop = min(start + in_group, whole)
-                        dense = 0
-                        for column in range(start, stop):
-                            dense += states[column] == DENSE
-                        # One dense block among many is not worth a group's brute force.
-                        if 2 * dense <= in_group:
-                            for column in range(start, stop):
-                                if states[column] == DENSE:
-                                    states[column] = TO_SEARCH_SURELY
-                for start in range(0, grid_width, in_group):
-                    stop = min(start + in_group, grid_width)
-                    dense = 0
                     for column in range(start, stop):
-                        dense += states[column] == DENSE
-                    if dense:
-                        search_group(
-                            size,
-                            luma,
-                            here,
-                            there,
-                            penalty,
-                            mask,
-                            lanes,
-                            row,
-                            keys,
-                            states,
-                            DENSE,
-                            start,
-                            stop,
-                        )
-                        for column in range(start, stop):
-                            store(size, keys[column], motion, n, row, column)
-
-    return search_clip
-
-
-def _sources() -> int:
-    """Checksum of this folder's kernels: Numba's cache on disk looks at one file's age alone."""
-    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    return zlib.crc32(code)
-
-
-search_clip = _make_search_clip(_sources())
+                        store(size, keys[column], motion, n, row, column)

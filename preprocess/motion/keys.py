@@ -6,6 +6,8 @@ whatever the order in which candidates are looked at.
 
 from __future__ import annotations
 
+import zlib
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from numba import njit
@@ -15,6 +17,13 @@ JIT: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "nump
 
 PART: dict[str, Any] = {**JIT, "forceinline": True}
 """Of a kernel's parts. Not cached on disk: they are in the whole."""
+
+SOURCES = zlib.crc32(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py"))))
+"""Checksum of this folder's code, the default of a last argument of kernels that are cached.
+
+Numba's cache on disk looks at the age of a kernel's own file alone, not at those of its parts; but
+a default is part of its key.
+"""
 
 ORDER_BITS = 16
 """The zero vector and (2 * 127 + 1)^2 others have fewer places than 2^16."""

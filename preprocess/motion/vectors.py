@@ -110,6 +110,35 @@ def _make_take_block(block: int) -> Callable[..., Any]:
 TAKE_BLOCK = {block: _make_take_block(block) for block in BLOCKS}
 
 
+def _make_subtract(block: int) -> Callable[..., Any]:
+    @intrinsic
+    def subtract(typingctx, clip, here, there, stride, out, at):  # type: ignore[no-untyped-def]
+        """Block at `here` less the block at `there`, to int16 at `at`; rows are `stride` apart."""
+
+        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            data = pointers(context, builder, signature, arguments)
+            _, here, there, stride, _, at = arguments
+            for row in range(block):
+                current, predicted = (
+                    builder.zext(
+                        load(builder, data[0], row_start(builder, start, stride, row), block),
+                        ir.VectorType(I16, block),
+                    )
+                    for start in (here, there)
+                )
+                to = row_start(builder, at, stride, row)
+                store(builder, builder.sub(current, predicted), data[4], to)
+            return context.get_dummy_value()
+
+        places = [types.int64] * 3
+        return types.void(clip, *places, out, types.int64), codegen
+
+    return subtract
+
+
+SUBTRACT = {block: _make_subtract(block) for block in BLOCKS}
+
+
 @intrinsic
 def slide(typingctx, columns, before, after, luma, leaving, entering):  # type: ignore[no-untyped-def]
     """Sums of 32 columns a row further down, from those at `before`, to `after`."""
