@@ -65,12 +65,17 @@ def residual_into(
                         _subtract(clip, at, there + top * width + left, width, residual, to, block)
                         continue
                     for j in range(y, min(y + block, height)):
-                        ry = min(max(top + j - y, 0), height - 1)
+                        ry = _clamp(top + j - y, height)
                         for i in range(x, min(x + block, width)):
-                            rx = min(max(left + i - x, 0), width - 1)
+                            rx = _clamp(left + i - x, width)
                             predicted = np.int16(clip[there + ry * width + rx])
                             current = np.int16(clip[here + j * width + i])
                             residual[out + j * width + i] = current - predicted
+
+
+@njit(**PART)
+def _clamp(place: int, size: int) -> int:
+    return min(max(place, 0), size - 1)
 
 
 _subtract_4, _subtract_8, _subtract_16, _subtract_32 = (SUBTRACT[block] for block in (4, 8, 16, 32))
