@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from preprocess.motion.keys import JIT, PART, SOURCES
-from preprocess.motion.vectors import SUBTRACT
+from preprocess.motion.vectors import ADD, SUBTRACT
 
 
 @njit(cache=True, **JIT)
@@ -33,17 +33,19 @@ def residual_into(
     block: int,
     first: bool,
     residual: NDArray[np.int16],
+    decodes: bool,
     sources: int = SOURCES,
 ) -> None:
-    """`shared.compensate.residual` of a clip.
+    """`shared.compensate.residual` of a clip, or its inverse: `shared.compensate.decode_clip`.
 
     Args:
-        clip: uint8, flat.
+        clip: uint8, flat; frames 1...T-1 are received where it decodes.
         shape: of the clip, (T, 3, H, W).
         motion: int8 pixels, shape (T-1, 2, ceil(H/b), ceil(W/b)).
         block: b, pixels.
         first: whether vectors point into frame 0 rather than into the frame before.
-        residual: receives it, int16, flat.
+        residual: int16, flat; received unless it decodes.
+        decodes: which of the two.
         sources: not to be given.
     """
     frames, channels, height, width = shape
@@ -59,18 +61,24 @@ def residual_into(
                 inside = 0 <= top <= height - block and 0 <= left <= width - block
                 for c in range(channels):
                     here, there = (n * channels + c) * plane, (source * channels + c) * plane
-                    out = here - channels * plane
+                    rest = here - channels * plane
                     if whole and inside:
-                        at, to = here + y * width + x, out + y * width + x
-                        _subtract(clip, at, there + top * width + left, width, residual, to, block)
+                        at = y * width + x
+                        places = here + at, there + top * width + left, rest + at
+                        if decodes:
+                            _add(clip, places, width, residual, block)
+                        else:
+                            _subtract(clip, places, width, residual, block)
                         continue
                     for j in range(y, min(y + block, height)):
-                        ry = _clamp(top + j - y, height)
+                        above = there + _clamp(top + j - y, height) * width
                         for i in range(x, min(x + block, width)):
-                            rx = _clamp(left + i - x, width)
-                            predicted = np.int16(clip[there + ry * width + rx])
-                            current = np.int16(clip[here + j * width + i])
-                            residual[out + j * width + i] = current - predicted
+                            predicted = np.int64(clip[above + _clamp(left + i - x, width)])
+                            at = j * width + i
+                            if decodes:
+                                clip[here + at] = _clamp(predicted + residual[rest + at], 256)
+                            else:
+                                residual[rest + at] = clip[here + at] - predicted
 
 
 @njit(**PART)
@@ -78,17 +86,30 @@ def _clamp(place: int, size: int) -> int:
     return min(max(place, 0), size - 1)
 
 
+# One copy of the unrolled code for each block size.
+_add_4, _add_8, _add_16, _add_32 = (ADD[block] for block in (4, 8, 16, 32))
 _subtract_4, _subtract_8, _subtract_16, _subtract_32 = (SUBTRACT[block] for block in (4, 8, 16, 32))
 
 
 @njit(**PART)
-def _subtract(clip, here, there, stride, out, at, block):  # type: ignore[no-untyped-def]
-    """One copy of the unrolled code for each block size."""
+def _subtract(clip, places, stride, residual, block):  # type: ignore[no-untyped-def]
     if block == 16:
-        _subtract_16(clip, here, there, stride, out, at)
+        _subtract_16(clip, *places, stride, residual)
     elif block == 8:
-        _subtract_8(clip, here, there, stride, out, at)
+        _subtract_8(clip, *places, stride, residual)
     elif block == 32:
-        _subtract_32(clip, here, there, stride, out, at)
+        _subtract_32(clip, *places, stride, residual)
     else:
-        _subtract_4(clip, here, there, stride, out, at)
+        _subtract_4(clip, *places, stride, residual)
+
+
+@njit(**PART)
+def _add(clip, places, stride, residual, block):  # type: ignore[no-untyped-def]
+    if block == 16:
+        _add_16(clip, *places, stride, residual)
+    elif block == 8:
+        _add_8(clip, *places, stride, residual)
+    elif block == 32:
+        _add_32(clip, *places, stride, residual)
+    else:
+        _add_4(clip, *places, stride, residual)

@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 
 from preprocess.motion.llvm import (
     I1,
+    I8,
     I16,
     I64,
     broadcast,
@@ -110,33 +111,41 @@ def _make_take_block(block: int) -> Callable[..., Any]:
 TAKE_BLOCK = {block: _make_take_block(block) for block in BLOCKS}
 
 
-def _make_subtract(block: int) -> Callable[..., Any]:
+def _make_compensate(block: int, decodes: bool) -> Callable[..., Any]:
     @intrinsic
-    def subtract(typingctx, clip, here, there, stride, out, at):  # type: ignore[no-untyped-def]
-        """Block at `here` less the block at `there`, to int16 at `at`; rows are `stride` apart."""
+    def compensate(typingctx, clip, here, there, at, stride, residual):  # type: ignore[no-untyped-def]
+        """residual[at] = clip[here] - clip[there] for a block, or clip[here] = clip[there] + it.
+
+        Rows are `stride` apart everywhere; clip is uint8, residual int16, sums are clamped.
+        """
 
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             data = pointers(context, builder, signature, arguments)
-            _, here, there, stride, _, at = arguments
+            _, here, there, at, stride, _ = arguments
+            wide, narrow = ir.VectorType(I16, block), ir.VectorType(I8, block)
             for row in range(block):
-                current, predicted = (
-                    builder.zext(
-                        load(builder, data[0], row_start(builder, start, stride, row), block),
-                        ir.VectorType(I16, block),
-                    )
-                    for start in (here, there)
+                current, predicted, rest = (
+                    row_start(builder, start, stride, row) for start in (here, there, at)
                 )
-                to = row_start(builder, at, stride, row)
-                store(builder, builder.sub(current, predicted), data[4], to)
+                prediction = builder.zext(load(builder, data[0], predicted, block), wide)
+                if decodes:
+                    total = builder.add(prediction, load(builder, data[5], rest, block, I16))
+                    total = call(builder, "smax", total, splat(wide, 0))
+                    total = call(builder, "smin", total, splat(wide, 255))
+                    store(builder, builder.trunc(total, narrow), data[0], current)
+                else:
+                    pixels = builder.zext(load(builder, data[0], current, block), wide)
+                    store(builder, builder.sub(pixels, prediction), data[5], rest)
             return context.get_dummy_value()
 
-        places = [types.int64] * 3
-        return types.void(clip, *places, out, types.int64), codegen
+        return types.void(clip, *[types.int64] * 4, residual), codegen
 
-    return subtract
+    return compensate
 
 
-SUBTRACT = {block: _make_subtract(block) for block in BLOCKS}
+ADD, SUBTRACT = (
+    {block: _make_compensate(block, decodes) for block in BLOCKS} for decodes in (True, False)
+)
 
 
 @intrinsic

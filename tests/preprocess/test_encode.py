@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from preprocess.encode import clip_luma, clip_residual, encode
+from preprocess.encode import clip_luma, clip_residual, encode, restore_clip
 from shared.compensate import decode_clip, residual
 from shared.conventions import BLOCKS, Reference, grid_shape, luma
 from shared.schema import CodecOptions
@@ -96,6 +96,11 @@ def test_kernels_do_what_shared_says(
     wanted = residual(clip, motion, block=block, reference=reference)
     assert np.array_equal(clip_residual(clip, motion, block=block, reference=reference), wanted)
     assert np.array_equal(clip_luma(clip), luma(clip))
+    rest = rng.integers(-255, 256, wanted.shape).astype(np.int16)
+    for stored in (wanted, rest):
+        options = {"block": block, "reference": reference}
+        restored = restore_clip(clip[0], motion, stored, **options)  # type: ignore[arg-type]
+        assert np.array_equal(restored, decode_clip(clip[0], motion, stored, **options))  # type: ignore[arg-type]
 
 
 def test_motion_explains_a_moving_square() -> None:
