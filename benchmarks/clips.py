@@ -26,7 +26,7 @@ REAL = (
         )
     ),
 )  # fmt: skip
-FRAMES = 32
+FRAMES = 16
 
 
 def real_videos() -> list[Path]:
@@ -41,9 +41,9 @@ def gesture_videos(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.mp4"))[:24]
 
 
-def first_frames(video: Path, size: int) -> NDArray[np.uint8]:
-    """uint8 RGB, shape (T, 3, size, size), T <= FRAMES."""
-    return np.stack([frame for _, frame in islice(decode(video, range(FRAMES), size), FRAMES)])
+def first_frames(video: Path, size: int, count: int = FRAMES) -> NDArray[np.uint8]:
+    """uint8 RGB, shape (count, 3, size, size)."""
+    return np.stack([frame for _, frame in islice(decode(video, range(count), size), count)])
 
 
 def lumas(videos: list[Path], size: int) -> list[NDArray[np.uint8]]:

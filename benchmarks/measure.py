@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import resource
 import subprocess
@@ -66,7 +67,7 @@ def machine() -> str:
         name = named.get("model name", name)
         widest = [f for f in ("avx512bw", "avx2") if f in named.get("flags", "").split()]
         name += f", {widest[0]}" if widest else ""
-    return f"{name}, {len(__import__('os').sched_getaffinity(0))} cores used"
+    return f"{name}, {os.cpu_count()} cores"
 
 
 def show(figures: Sequence[Figure]) -> None:

@@ -62,8 +62,8 @@ def _against_ffmpeg(
     ]
     for method in methods:
         filters = ffmpeg.mestimate(method, search_range)
-        measures.append(lambda f=filters: ffmpeg.pipeline_seconds(together, f))  # type: ignore[misc]
-    ours, baseline, *theirs = least_in_turn(ROUNDS if search_range <= 16 else 2, *measures)
+        measures.append(lambda f=filters: ffmpeg.pipeline_seconds(together, f))
+    ours, baseline, *theirs = least_in_turn(ROUNDS if search_range <= 16 else 1, *measures)
     note = "" if reference == "previous" else ", first frame"
     for method, total in zip(methods, theirs, strict=True):
         peer = (total - baseline) / searches
@@ -113,7 +113,7 @@ def _blocks(lumas: list[Luma], size: int) -> Iterator[Figure]:
         eight, sixteen, thirty_two = least_in_turn(
             ROUNDS,
             *(
-                lambda b=b: _seconds_a_search(lumas, 2, block=b, search_range=search_range)  # type: ignore[misc]
+                lambda b=b, r=search_range: _seconds_a_search(lumas, 2, block=b, search_range=r)
                 for b in (8, 16, 32)
             ),
         )
