@@ -52,7 +52,8 @@ def main() -> None:
 
 def print_table(noisy: Clips) -> None:
     print(
-        "| reference | zero bias | vector cost | non-zero | bits a block | mean abs. residual | PSNR |"
+        "| reference | zero bias | vector cost | non-zero | bits a block | mean abs. residual"
+        " | PSNR |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     settings = [(0.0, c) for c in (0, 0.1, 0.3, 1, 2, 3, 5, 8)] + [

@@ -11,10 +11,10 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from preprocess.encode import encode
 from preprocess.executor import Machines, run_tasks
 from preprocess.finalise import finalise
 from preprocess.lock import hold
-from preprocess.encode import encode
 from preprocess.resume import is_complete
 from preprocess.videos import Reject
 from shared.console import Progress, errors

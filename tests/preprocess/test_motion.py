@@ -6,13 +6,15 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core.registry import cpu_target
 from numpy.typing import NDArray
 
 from preprocess.motion import METHODS, exhaustive, search
 from preprocess.motion import naive as naive_method
+from preprocess.motion.exhaustive_kernel import search_clip
+from preprocess.motion.keys import SOURCES
 from preprocess.motion.penalty import penalty_table
 from shared.conventions import BLOCKS, Reference
 from tests import naive
@@ -122,6 +124,14 @@ def has_feature(name: str) -> bool:
     return name in features.split(",")
 
 
+def test_the_cache_follows_all_of_a_kernels_files() -> None:
+    """Numba would take a kernel from disk whose parts, in other files, have changed since."""
+    search(random_clip(1, 2, 16, 16, 256), block=16, search_range=1)
+    keys = [signature[-1] for signature in search_clip.signatures]
+    assert keys
+    assert {getattr(key, "value", None) for key in keys} == {SOURCES}
+
+
 def test_a_cost_without_bounds_overflows_nothing() -> None:
     clip = random_clip(3, 3, 40, 40, 256)
     for options in ({"motion_cost": 1e300}, {"zero_bias": 1e300}):
@@ -145,9 +155,22 @@ def test_wide_ranges(block: int, search_range: int) -> None:
     assert np.array_equal(found, search(clip, method="naive", **options))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("frames", [1, 2, 4])
+def test_a_frame_of_one_pixel(method: str, block: int, frames: int) -> None:
+    clip = random_clip(7, frames, 1, 1, 256)
+    found = search(clip, block=block, search_range=127, method=method)
+    assert found.shape == (frames - 1, 2, 1, 1)
+    assert not found.any()
+
+
+@pytest.mark.parametrize("method", METHODS)
 @given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 50), width=st.integers(1, 50))
-def test_predictors_stay_inside_the_frame(seed: int, height: int, width: int) -> None:
-    motion = search(random_clip(seed, 2, height, width, 256), block=8, search_range=60)[0]
+@settings(max_examples=15)
+def test_predictors_stay_inside_the_frame(method: str, seed: int, height: int, width: int) -> None:
+    clip = random_clip(seed, 2, height, width, 256)
+    motion = search(clip, block=8, search_range=20, method=method)[0]
     for row in range(motion.shape[1]):
         for column in range(motion.shape[2]):
             vx, vy = motion[:, row, column].astype(int)
