@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.decode import decode
+from preprocess.geometry import Geometry
 from preprocess.render import ensure_rendered
 from shared.console import Progress
 from shared.conventions import luma
@@ -43,7 +44,9 @@ def gesture_videos(folder: Path) -> list[Path]:
 
 def first_frames(video: Path, size: int, count: int = FRAMES) -> NDArray[np.uint8]:
     """uint8 RGB, shape (count, 3, size, size)."""
-    return np.stack([frame for _, frame in islice(decode(video, range(count), size), count)])
+    return np.stack(
+        [frame for _, frame in islice(decode(video, range(count), Geometry(size)), count)]
+    )
 
 
 def lumas(videos: list[Path], size: int) -> list[NDArray[np.uint8]]:

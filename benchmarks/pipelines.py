@@ -16,6 +16,7 @@ from benchmarks.measure import Figure, cpu_seconds, least_in_turn
 from preprocess.decode import decode
 from preprocess.encode import encode
 from preprocess.executor import Machines
+from preprocess.geometry import Geometry
 from preprocess.media import open_container
 from preprocess.pipeline import Extraction, run
 from preprocess.reblock import reblock
@@ -25,7 +26,6 @@ from shared.schema import CodecOptions
 from shared.store import Store, read_attributes, read_marker, read_partition, write_partition
 
 SIZE, ROUNDS = 128, 3
-MANY = range(10**6)
 
 
 def pipeline_figures(hd: Path, small: list[Path], hd_videos: list[Path]) -> Iterator[Figure]:
@@ -52,7 +52,7 @@ def _frames(video: Path) -> Iterator[object]:
 
 
 def _all(video: Path, frames: int) -> None:
-    for _ in islice(decode(video, range(frames), SIZE), frames):
+    for _ in islice(decode(video, range(frames), Geometry(SIZE)), frames):
         pass
 
 
@@ -73,7 +73,7 @@ def _search_share(videos: list[Path]) -> Figure:
     options = CodecOptions(size=SIZE)
     clips = []
     for video in videos:
-        frames = [frame for _, frame in decode(video, range(16), SIZE)]
+        frames = [frame for _, frame in decode(video, range(16), Geometry(SIZE))]
         clips.append(np.stack(frames))
 
     def search_all() -> None:

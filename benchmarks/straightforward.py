@@ -8,8 +8,6 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.clip import fit
-
 BLOCK, REACH, FRAMES = 16, 16, 16
 
 
@@ -31,11 +29,11 @@ def extract(video: Path, out: Path, size: int) -> int:
 
 
 def _square(frame: av.VideoFrame, size: int) -> NDArray[np.uint8]:
-    scaled = fit(frame.width, frame.height, size)
-    small = frame.to_ndarray(
-        format="rgb24", width=scaled.width, height=scaled.height, interpolation="AREA"
-    )
-    return small[scaled.top : scaled.top + size, scaled.left : scaled.left + size]
+    shorter = min(frame.width, frame.height)
+    width, height = (round(side * size / shorter) for side in (frame.width, frame.height))
+    small = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+    left, top = (width - size) // 2, (height - size) // 2
+    return small[top : top + size, left : left + size]
 
 
 def _search(current: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.int8]:

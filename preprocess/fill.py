@@ -20,7 +20,7 @@ from preprocess.videos import Reject
 from shared.console import Progress, errors
 from shared.errors import UserError
 from shared.paths import Location, storage_errors
-from shared.schema import CodecOptions, StoreAttributes
+from shared.schema import StoreAttributes
 from shared.store import Marker, create_store, read_markers, remove_leftovers
 
 Task = TypeVar("Task")
@@ -102,7 +102,7 @@ def _make(
 ) -> list[Marker]:
     sizes = {p: work.attributes.clips_in(p) for p in partitions}
     # Compiled here once: worker processes then read it from disk instead of racing for it.
-    encode(np.zeros((2, 3, 32, 32), np.uint8), CodecOptions.model_validate({"size": 32, "frames": 2}))
+    encode(np.zeros((2, 3, 16, 16), np.uint8), work.attributes.options)
     clips = work.attributes.clips
     with progress.bar(work.title, clips, "clips", done=clips - sum(sizes.values())) as advance:
         return run_tasks(
