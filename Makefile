@@ -60,7 +60,7 @@ TEXT ?= Spread Wings
 SEED ?= 0
 OUT ?= samples/sample.mp4
 
-.PHONY: help setup demo demo-tiny datasets download preprocess reblock export train sample test test-slow lint format clean
+.PHONY: help setup demo demo-tiny datasets download preprocess reblock export train sample test test-slow bench lint format clean
 
 help:  ## this list
 	@echo "dvdm: a picture and a text in, generated motion, a video out"
@@ -135,6 +135,9 @@ test: setup  ## all tests but the slow ones, under eight minutes on two cores
 
 test-slow: setup  ## the slow tests
 	@$(PY) -m pytest -m slow
+
+bench: setup  ## figures against FFmpeg and others, minutes; DVDM_TEST_CLIPS=folder of real clips
+	@$(PY) -m benchmarks --out bench.json
 
 lint: setup  ## ruff and mypy
 	@$(VENV)/bin/ruff check .

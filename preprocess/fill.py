@@ -11,10 +11,10 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from preprocess.encode import encode
 from preprocess.executor import Machines, run_tasks
 from preprocess.finalise import finalise
 from preprocess.lock import hold
-from preprocess.motion import search
 from preprocess.resume import is_complete
 from preprocess.videos import Reject
 from shared.console import Progress, errors
@@ -102,8 +102,7 @@ def _make(
 ) -> list[Marker]:
     sizes = {p: work.attributes.clips_in(p) for p in partitions}
     # Compiled here once: worker processes then read it from disk instead of racing for it.
-    search(np.zeros((2, 32, 32), np.uint8), block=16, search_range=1)
-    search(np.zeros((2, 32, 32), np.uint8), block=32, search_range=1)
+    encode(np.zeros((2, 3, 16, 16), np.uint8), work.attributes.options)
     clips = work.attributes.clips
     with progress.bar(work.title, clips, "clips", done=clips - sum(sizes.values())) as advance:
         return run_tasks(

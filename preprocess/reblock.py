@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from preprocess.encode import encode
+from preprocess.encode import encode, restore_clip
 from preprocess.executor import Machines
 from preprocess.fill import Filled, Work, fill_store
 from preprocess.options import SUFFIXES, change_options
 from preprocess.rejects import read_rejects
-from shared.compensate import decode_clip
 from shared.console import Progress
 from shared.errors import UserError
 from shared.paths import Location, location
@@ -125,7 +124,7 @@ def reencode(arrays: dict[str, np.ndarray], before: CodecOptions, after: CodecOp
     old_motion, residual = arrays["motion"], arrays["residual"]
     motion = np.zeros((*old_motion.shape[:3], *after.grid), np.int8)
     for slot in np.flatnonzero(arrays["valid"]):
-        clip = decode_clip(
+        clip = restore_clip(
             arrays["first_frame"][slot],
             old_motion[slot],
             residual[slot],

@@ -1,11 +1,13 @@
-"""Exhaustive search: every vector in range is a candidate; pruning never changes the result."""
+"""Exhaustive search: every vector in range is a candidate; what is left out cannot be the best."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.motion.exhaustive_kernel import LANES, search_clip
+from preprocess.motion.exhaustive_kernel import SLACK, search_clip, sum_shift
+from preprocess.motion.penalty import UNITS_PER_SAD
+from preprocess.motion.vectors import CANDIDATES
 from shared.conventions import Reference, grid_shape
 
 
@@ -16,6 +18,7 @@ def search(
     search_range: int,
     reference: Reference,
     penalty: NDArray[np.int64],
+    brute_force: bool = False,
 ) -> NDArray[np.int8]:
     """Vectors of least cost; arguments as in `preprocess.motion.search`.
 
@@ -25,16 +28,19 @@ def search(
         search_range: R, pixels.
         reference: frame that vectors point into.
         penalty: int64, shape (2R+1, 2R+1), see `preprocess.motion.penalty`.
+        brute_force: whether to look at every candidate; the result is the same.
 
     Returns:
         int8, shape (T-1, 2, ceil(H/b), ceil(W/b)).
     """
     frames, height, width = luma.shape
     motion = np.zeros((frames - 1, 2, *grid_shape(height, width, block)), np.int8)
-    # Whole vectors may be read past either end of a row; what lies there is never chosen.
-    padded = np.zeros((frames, height, width + 2 * search_range + 2 * LANES), np.int16)
-    padded[:, :, search_range : search_range + width] = luma
-    # The SAD of 16 x 16 pixels, 255 * 256, still fits in 16 bits: twice as many at a time.
-    sad = np.zeros(2 * search_range + 1 + LANES, np.uint16 if block <= 16 else np.uint32)
-    search_clip(padded, width, block, reference == "first", penalty, sad, motion)
+    flat = np.zeros(luma.size + 2 * SLACK, np.uint8)
+    flat[SLACK:-SLACK].reshape(luma.shape)[:] = luma
+    rates = np.zeros(penalty.size + CANDIDATES, np.uint16)
+    in_sad = penalty.ravel() * (block * block) // UNITS_PER_SAD
+    rates[: penalty.size] = in_sad >> sum_shift(block)
+    search_clip(
+        flat, height, width, block, reference == "first", brute_force, penalty, rates, motion
+    )
     return motion

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,8 +11,15 @@ UNITS_PER_SAD = 256
 """Penalties are counted in 1/256 of a grey level per block pixel."""
 
 
+MOST = UNITS_PER_SAD * 255
+"""A vector with this penalty is never less than the zero vector at its worst: more is the same."""
+
+
+@lru_cache(maxsize=16)
 def penalty_table(search_range: int, *, zero_bias: float, motion_cost: float) -> NDArray[np.int64]:
     """Penalty of every vector, `round(256 (motion_cost |v| + zero_bias [v != 0]))`.
+
+    At most `MOST`, so that no cost overflows.
 
     The cost that a search minimises is `256 SAD + pixels_in_block * penalty[vy + R, vx + R]`.
 
@@ -20,7 +29,7 @@ def penalty_table(search_range: int, *, zero_bias: float, motion_cost: float) ->
         motion_cost: grey levels per block pixel and pixel of vector length, >= 0.
 
     Returns:
-        int64, shape (2R+1, 2R+1); zero for the zero vector, which is the smallest.
+        int64, shape (2R+1, 2R+1), read-only; zero for the zero vector, which is the smallest.
 
     Raises:
         ValueError: a weight is negative or not finite.
@@ -31,6 +40,8 @@ def penalty_table(search_range: int, *, zero_bias: float, motion_cost: float) ->
     offsets = np.arange(-search_range, search_range + 1)
     # sqrt is rounded correctly everywhere, which hypot is not: the same table on any machine.
     length = np.sqrt(np.square(offsets[:, None]) + np.square(offsets))
-    penalty = np.rint(UNITS_PER_SAD * (motion_cost * length + zero_bias)).astype(np.int64)
+    exact = np.rint(UNITS_PER_SAD * (motion_cost * length + zero_bias))
+    penalty = np.minimum(exact, MOST).astype(np.int64)
     penalty[search_range, search_range] = 0
+    penalty.flags.writeable = False
     return penalty

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from preprocess.encode import encode
-from shared.compensate import decode_clip
-from shared.conventions import BLOCKS, Reference
+from preprocess.encode import clip_luma, clip_residual, encode, restore_clip
+from shared.compensate import decode_clip, residual
+from shared.conventions import BLOCKS, Reference, grid_shape, luma
 from shared.schema import CodecOptions
 from tests.conftest import moving_square
 
@@ -76,6 +76,31 @@ def test_named_sizes(block: int, reference: Reference, height: int, width: int) 
     clip = moving_square(4, height, width).transpose(0, 3, 1, 2)
     options = CodecOptions(frames=4, block=block, reference=reference)
     assert np.array_equal(round_trip(clip, options), clip)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    shape=st.tuples(st.integers(2, 3), st.just(3), st.integers(1, 70), st.integers(1, 70)),
+    block=st.sampled_from(BLOCKS),
+    reference=st.sampled_from(["previous", "first"]),
+    reach=st.sampled_from([0, 3, 127]),
+)
+def test_kernels_do_what_shared_says(
+    seed: int, shape: tuple[int, int, int, int], block: int, reference: Reference, reach: int
+) -> None:
+    """For any vectors, those that point out of the frame too."""
+    rng = np.random.default_rng(seed)
+    clip = rng.integers(0, 256, shape, dtype=np.uint8)
+    grid = grid_shape(*shape[2:], block)
+    motion = rng.integers(-reach, reach + 1, (shape[0] - 1, 2, *grid)).astype(np.int8)
+    wanted = residual(clip, motion, block=block, reference=reference)
+    assert np.array_equal(clip_residual(clip, motion, block=block, reference=reference), wanted)
+    assert np.array_equal(clip_luma(clip), luma(clip))
+    rest = rng.integers(-255, 256, wanted.shape).astype(np.int16)
+    for stored in (wanted, rest):
+        options = {"block": block, "reference": reference}
+        restored = restore_clip(clip[0], motion, stored, **options)  # type: ignore[arg-type]
+        assert np.array_equal(restored, decode_clip(clip[0], motion, stored, **options))  # type: ignore[arg-type]
 
 
 def test_motion_explains_a_moving_square() -> None:

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core.registry import cpu_target
 from numpy.typing import NDArray
 
-from preprocess.motion import METHODS, search
+from preprocess.motion import METHODS, exhaustive, search
+from preprocess.motion import naive as naive_method
+from preprocess.motion.exhaustive_kernel import search_clip
+from preprocess.motion.keys import SOURCES
 from preprocess.motion.penalty import penalty_table
-from shared.conventions import BLOCKS
+from shared.conventions import BLOCKS, Reference
 from tests import naive
 
 GREYS = (1, 2, 3, 256)
@@ -55,6 +63,89 @@ def test_every_method_equals_the_oracle(
     assert np.array_equal(found, naive.search(clip, **options))  # type: ignore[arg-type]
 
 
+CONTENTS = ("noise", "few greys", "constant", "scroll", "half noise")
+
+
+def content(kind: str, frames: int, height: int, width: int) -> NDArray[np.uint8]:
+    """Luma that a search finds easy, hard, or full of ties."""
+    rng = np.random.default_rng(height * width)
+    noise = rng.integers(0, 256, (frames, height, width), dtype=np.uint8)
+    picture = np.repeat(np.repeat(noise[0, ::3, ::3], 3, axis=0), 3, axis=1)[:height, :width]
+    scroll = np.stack([np.roll(picture, (2 * n, -3 * n), (0, 1)) for n in range(frames)])
+    return {
+        "noise": noise,
+        "few greys": noise % 3,
+        "constant": np.full_like(noise, 255),
+        "scroll": scroll,
+        "half noise": np.where(np.arange(width) < width // 2, noise, scroll),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", CONTENTS)
+@pytest.mark.parametrize("reference", ["previous", "first"])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_elimination_and_brute_force_leave_out_nothing(
+    kind: str, reference: Reference, block: int
+) -> None:
+    """Frames wide enough for whole groups of blocks, with cut blocks at two edges."""
+    luma = content(kind, 3, 38, 2 * 64 + 13)
+    for search_range, cost in ((7, 0.0), (17, 0.0), (17, 0.4)):
+        penalty = penalty_table(search_range, zero_bias=cost, motion_cost=cost / 4)
+        options = {"block": block, "search_range": search_range, "reference": reference}
+        wanted = naive_method.search(luma, penalty=penalty, **options)  # type: ignore[arg-type]
+        for brute_force in (False, True):
+            found = exhaustive.search(
+                luma,
+                penalty=penalty,
+                brute_force=brute_force,
+                **options,  # type: ignore[arg-type]
+            )
+            assert np.array_equal(found, wanted), (search_range, cost, brute_force)
+
+
+@pytest.mark.parametrize("features", ["", "+avx2"])
+def test_every_spelling_of_the_instructions_gives_the_same(features: str) -> None:
+    """Once more for processors that know less than this one: LLVM's plain code, 256 bits."""
+    if features and not has_feature(features):
+        pytest.skip(f"this processor has no {features}")
+    test = f"{__file__}::{test_elimination_and_brute_force_leave_out_nothing.__name__}"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", test, "-k", "half"],
+        env={**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def has_feature(name: str) -> bool:
+    features: str = cpu_target.target_context.codegen().magic_tuple()[2]
+    return name in features.split(",")
+
+
+def test_the_cache_follows_all_of_a_kernels_files() -> None:
+    """Numba would take a kernel from disk whose parts, in other files, have changed since."""
+    search(random_clip(1, 2, 16, 16, 256), block=16, search_range=1)
+    keys = [signature[-1] for signature in search_clip.signatures]
+    assert keys
+    assert {getattr(key, "value", None) for key in keys} == {SOURCES}
+
+
+def test_a_cost_without_bounds_overflows_nothing() -> None:
+    clip = random_clip(3, 3, 40, 40, 256)
+    for options in ({"motion_cost": 1e300}, {"zero_bias": 1e300}):
+        assert not search(clip, block=16, search_range=127, **options).any()
+
+
+def test_frames_in_another_order_in_memory() -> None:
+    clip = random_clip(5, 3, 40, 48, 256)
+    turned = np.asfortranarray(clip)
+    assert np.array_equal(
+        search(turned, block=8, search_range=4), search(clip, block=8, search_range=4)
+    )
+
+
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("search_range", [16, 40, 127])
 def test_wide_ranges(block: int, search_range: int) -> None:
@@ -64,9 +155,22 @@ def test_wide_ranges(block: int, search_range: int) -> None:
     assert np.array_equal(found, search(clip, method="naive", **options))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("frames", [1, 2, 4])
+def test_a_frame_of_one_pixel(method: str, block: int, frames: int) -> None:
+    clip = random_clip(7, frames, 1, 1, 256)
+    found = search(clip, block=block, search_range=127, method=method)
+    assert found.shape == (frames - 1, 2, 1, 1)
+    assert not found.any()
+
+
+@pytest.mark.parametrize("method", METHODS)
 @given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 50), width=st.integers(1, 50))
-def test_predictors_stay_inside_the_frame(seed: int, height: int, width: int) -> None:
-    motion = search(random_clip(seed, 2, height, width, 256), block=8, search_range=60)[0]
+@settings(max_examples=15)
+def test_predictors_stay_inside_the_frame(method: str, seed: int, height: int, width: int) -> None:
+    clip = random_clip(seed, 2, height, width, 256)
+    motion = search(clip, block=8, search_range=20, method=method)[0]
     for row in range(motion.shape[1]):
         for column in range(motion.shape[2]):
             vx, vy = motion[:, row, column].astype(int)

@@ -1,0 +1,161 @@
+"""Figures of whole stages: decoding, extraction, searching again."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import ffmpeg, straightforward
+from benchmarks.measure import Figure, cpu_seconds, least_in_turn
+from preprocess.decode import decode
+from preprocess.encode import encode
+from preprocess.executor import Machines
+from preprocess.geometry import Geometry
+from preprocess.media import open_container
+from preprocess.pipeline import Extraction, run
+from preprocess.reblock import reblock
+from shared.console import Progress
+from shared.manifest import load_manifest
+from shared.schema import CodecOptions
+from shared.store import Store, read_attributes, read_marker, read_partition, write_partition
+
+SIZE, ROUNDS = 128, 3
+
+
+def pipeline_figures(hd: Path, small: list[Path], hd_videos: list[Path]) -> Iterator[Figure]:
+    """All of them.
+
+    Args:
+        hd: a 720p file.
+        small: files of about 270p.
+        hd_videos: 720p files to extract.
+    """
+    frames = sum(1 for _ in _frames(hd))
+    yield from _decoding(hd, frames)
+    yield _search_share(small)
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _again(Path(folder), hd_videos)
+        yield _end_to_end(Path(folder), [*hd_videos, *small])
+
+
+def _frames(video: Path) -> Iterator[object]:
+    with open_container(video) as container:
+        stream = container.streams.video[0]
+        stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+        yield from container.decode(stream)
+
+
+def _all(video: Path, frames: int) -> None:
+    for _ in islice(decode(video, range(frames), Geometry(SIZE)), frames):
+        pass
+
+
+def _decoding(hd: Path, frames: int) -> Iterator[Figure]:
+    ours, alone, pipe = least_in_turn(
+        ROUNDS,
+        lambda: cpu_seconds(lambda: _all(hd, frames)),
+        lambda: cpu_seconds(lambda: sum(1 for _ in _frames(hd))),
+        lambda: ffmpeg.scaled_seconds(hd, SIZE),
+    )
+    name = "720p: decode + resize, frames a CPU second, against"
+    yield Figure(f"{name} decode alone", frames / ours, frames / alone, "/s", alone / ours, 0.85)
+    yield Figure(f"{name} an ffmpeg pipe", frames / ours, frames / pipe, "/s", pipe / ours, 1.1)
+
+
+def _search_share(videos: list[Path]) -> Figure:
+    """CPU of search and residual in that of decoding, resizing, searching."""
+    options = CodecOptions(size=SIZE)
+    clips = []
+    for video in videos:
+        frames = [frame for _, frame in decode(video, range(16), Geometry(SIZE))]
+        clips.append(np.stack(frames))
+
+    def search_all() -> None:
+        for clip in clips:
+            encode(clip, options)
+
+    def decode_all() -> None:
+        for video in videos:
+            _all(video, 16)
+
+    search, decoding = least_in_turn(
+        2 * ROUNDS, lambda: cpu_seconds(search_all), lambda: cpu_seconds(decode_all)
+    )
+    count, share = len(clips) * 16, search / (search + decoding)
+    return Figure(
+        "270p to 480p: share of luma, search and residual in decode + encode",
+        search / count * 1e6,
+        (search + decoding) / count * 1e6,
+        "µs/frame",
+        share,
+        0.1,
+        at_most=True,
+    )
+
+
+def _extraction(folder: Path, name: str, videos: list[Path]) -> Extraction:
+    root = folder / f"{name}-videos"
+    root.mkdir()
+    for i, video in enumerate(videos):
+        (root / f"{i}-{video.name}").symlink_to(video.absolute())
+    options = CodecOptions(size=SIZE)
+    return Extraction(load_manifest("folder"), root, folder / name, options, Machines(), None)
+
+
+def _quietly(function: Callable[[], object]) -> float:
+    with contextlib.redirect_stderr(io.StringIO()):
+        return cpu_seconds(function)
+
+
+def _again(folder: Path, videos: list[Path]) -> Iterator[Figure]:
+    progress = Progress()
+    # Imports and compilation are not what is measured, nor is what a run does but once.
+    _quietly(lambda: run(_extraction(folder, "warm", videos[:1]), progress))
+    extraction = _extraction(folder, "hd", videos * 6)
+    store, again = folder / "hd", folder / "hd-again"
+    first = _quietly(lambda: run(extraction, progress))
+    searching = _quietly(lambda: reblock(store, again, {"block": 8}, Machines(), progress))
+    rewriting = _quietly(lambda: _rewrite(store, folder / "hd-copy"))
+    clips = len(Store(store))
+    name = "720p: clips a CPU second, reblock against"
+    yield Figure(
+        f"{name} first extraction", clips / searching, clips / first, "/s", first / searching, 4
+    )
+    yield Figure(
+        f"{name} reading and rewriting, times as long",
+        clips / searching,
+        clips / rewriting,
+        "/s",
+        searching / rewriting,
+        1.5,
+        at_most=True,
+    )
+
+
+def _end_to_end(folder: Path, videos: list[Path]) -> Figure:
+    """Both on the same files; theirs makes 16 of the same frames a clip, too."""
+    extraction = _extraction(folder, "all", videos)
+    first = _quietly(lambda: run(extraction, Progress()))
+    out = folder / "npz"
+    out.mkdir()
+    plain = cpu_seconds(lambda: [straightforward.extract(v, out, SIZE) for v in videos])
+    ours, theirs = len(Store(folder / "all")) / first, len([*out.iterdir()]) / plain
+    name = "all files, clips a CPU second, against a straightforward script"
+    return Figure(name, ours, theirs, "/s", ours / theirs, 30)
+
+
+def _rewrite(source: Path, to: Path) -> None:
+    from shared.store import create_store
+
+    attributes = read_attributes(source)
+    create_store(to, attributes.model_copy(update={"sealed": False}))
+    for partition in range(attributes.partitions):
+        marker = read_marker(source, partition)
+        assert marker is not None
+        write_partition(to, partition, read_partition(source, partition), marker.rejects)

@@ -1,0 +1,148 @@
+"""What reference, zero bias and vector cost do to vectors and residuals; prints Markdown tables.
+
+    python -m benchmarks.regularity
+
+Entropy is that of whole vectors, in bits a block, blocks taken to be independent. PSNR is of clips
+restored from their first frame and vectors alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import clips
+from preprocess.encode import clip_luma, clip_residual, restore_clip
+from preprocess.motion import search
+from shared.compensate import predict
+from shared.conventions import Reference
+
+Clips = list[NDArray[np.uint8]]
+STEP = 3
+"""Every how many frames one is taken, as in the demo."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """What one setting gives for one clip."""
+
+    vectors: NDArray[np.int64]
+    residual: NDArray[np.int16]
+    psnr: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data/gestures"))
+    given = parser.parse_args()
+    signs = [v for v in clips.real_videos() if v.name.startswith("asl_")]
+    sets = {"rendered gestures, 64²": (clips.gesture_videos(given.data), 64)}
+    if signs:
+        sets["ten signs of real people, 128²"] = (signs, 128)
+    for name, (videos, size) in sets.items():
+        clean = [clips.first_frames(video, size, 16 * STEP)[::STEP] for video in videos]
+        for sigma in (0, 2):
+            print(f"\n{name}, block 8, every {STEP}rd frame, sensor noise σ = {sigma}\n")
+            print_table([with_noise(clip, sigma, i) for i, clip in enumerate(clean)])
+
+
+def print_table(noisy: Clips) -> None:
+    print(
+        "| reference | zero bias | vector cost | non-zero | bits a block | mean abs. residual"
+        " | PSNR |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    settings = [(0.0, c) for c in (0, 0.1, 0.3, 1, 2, 3, 5, 8)] + [
+        (b, 0.0) for b in (0.125, 0.5, 2)
+    ]
+    for reference, reach in (("previous", 16), ("first", 24)):
+        for bias, cost in settings:
+            fields = [one_reference(clip, reference, reach, bias, cost) for clip in noisy]
+            print_row(f"{reference} ±{reach}", f"{bias:g} | {cost:g}", fields)
+    for cost in (0, 0.3, 3):
+        fields = [either_reference(clip, cost) for clip in noisy]
+        print_row("either, a block's choice ¹", f"0 | {cost:g}", fields)
+
+
+def print_row(reference: str, costs: str, fields: list[Field]) -> None:
+    vectors = np.concatenate([field.vectors for field in fields])
+    moving = (vectors[:, :2] != 0).any(axis=1).mean()
+    rest = np.mean([np.abs(field.residual).mean() for field in fields])
+    psnr = np.mean([field.psnr for field in fields])
+    bits = entropy(vectors)
+    print(f"| {reference} | {costs} | {moving:.0%} | {bits:.2f} | {rest:.2f} | {psnr:.1f} |")
+
+
+def one_reference(
+    clip: NDArray[np.uint8], reference: Reference, reach: int, bias: float, cost: float
+) -> Field:
+    """What the store would hold."""
+    motion = search(
+        clip_luma(clip),
+        block=8,
+        search_range=reach,
+        reference=reference,
+        zero_bias=bias,
+        motion_cost=cost,
+    )
+    rest = clip_residual(clip, motion, block=8, reference=reference)
+    alone = restore_clip(clip[0], motion, np.zeros_like(rest), block=8, reference=reference)
+    return Field(flat(motion), rest, psnr(alone, clip))
+
+
+def either_reference(clip: NDArray[np.uint8], cost: float) -> Field:
+    """Each block takes the frame with the lower SAD; its index counts as part of the vector."""
+    options = {"block": 8, "motion_cost": cost}
+    luma = clip_luma(clip)
+    previous = search(luma, search_range=16, reference="previous", **options)  # type: ignore[arg-type]
+    first = search(luma, search_range=24, reference="first", **options)  # type: ignore[arg-type]
+    sads = []
+    for motion, source in ((previous, luma[:-1]), (first, luma[:1])):
+        moved = predict(source[:, None], motion, block=8)[:, 0]
+        difference = np.abs(luma[1:].astype(np.int64) - moved)
+        grid = difference.reshape(len(moved), motion.shape[2], 8, motion.shape[3], 8)
+        length = np.hypot(*motion.astype(float).transpose(1, 0, 2, 3))
+        sads.append(grid.sum(axis=(2, 4)) + 64 * cost * length)
+    index = sads[1] < sads[0]
+    alone = [clip[0]]
+    rest = np.empty((len(clip) - 1, *clip.shape[1:]), np.int16)
+    for n in range(1, len(clip)):
+        chosen = index[n - 1].repeat(8, 0).repeat(8, 1)
+        pairs = [
+            (predict(past, previous[n - 1], block=8), predict(clip[0], first[n - 1], block=8))
+            for past in (clip[n - 1], alone[-1])
+        ]
+        rest[n - 1] = clip[n].astype(np.int16) - np.where(chosen, pairs[0][1], pairs[0][0])
+        alone.append(np.where(chosen, pairs[1][1], pairs[1][0]))
+    both = np.where(index[:, None], first, previous)
+    vectors = np.concatenate([flat(both), index.reshape(-1, 1)], axis=1)
+    return Field(vectors, rest, psnr(np.stack(alone), clip))
+
+
+def with_noise(clip: NDArray[np.uint8], sigma: float, seed: int) -> NDArray[np.uint8]:
+    noise = np.random.default_rng(seed).normal(0, sigma, clip.shape)
+    return (clip + noise).round().clip(0, 255).astype(np.uint8)
+
+
+def flat(motion: NDArray[np.int8]) -> NDArray[np.int64]:
+    return motion.transpose(0, 2, 3, 1).reshape(-1, 2).astype(np.int64)
+
+
+def entropy(vectors: NDArray[np.int64]) -> float:
+    _, counts = np.unique(vectors, axis=0, return_counts=True)
+    share = counts / counts.sum()
+    return float(-(share * np.log2(share)).sum())
+
+
+def psnr(restored: NDArray[np.uint8], clip: NDArray[np.uint8]) -> float:
+    """Of frames 1...T-1, dB, from the clip's mean squared error."""
+    error = np.square(restored[1:].astype(float) - clip[1:]).mean()
+    return float(10 * np.log10(255**2 / error))
+
+
+if __name__ == "__main__":
+    main()
