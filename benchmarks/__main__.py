@@ -31,7 +31,7 @@ def main() -> None:
             sys.stderr.write(f"{figure.name}: {figure.ratio:.3g}\n")
     if given.only != "search":
         hd = real[:1] or gestures[:1]
-        figures += pipeline_figures(hd[0], real[3:] or gestures, hd)
+        figures += pipeline_figures(hd[0], real[1:2] or gestures, real or gestures)
     show(figures)
     write(figures, given.out)
 

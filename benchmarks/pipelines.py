@@ -28,20 +28,20 @@ from shared.store import Store, read_attributes, read_marker, read_partition, wr
 SIZE, ROUNDS = 128, 3
 
 
-def pipeline_figures(hd: Path, small: list[Path], hd_videos: list[Path]) -> Iterator[Figure]:
+def pipeline_figures(hd: Path, small: list[Path], videos: list[Path]) -> Iterator[Figure]:
     """All of them.
 
     Args:
         hd: a 720p file.
         small: files of about 270p.
-        hd_videos: 720p files to extract.
+        videos: all files.
     """
     frames = sum(1 for _ in _frames(hd))
     yield from _decoding(hd, frames)
     yield _search_share(small)
     with tempfile.TemporaryDirectory() as folder:
-        yield from _again(Path(folder), hd_videos)
-        yield _end_to_end(Path(folder), [*hd_videos, *small])
+        yield from _again(Path(folder), [hd])
+        yield _end_to_end(Path(folder), videos)
 
 
 def _frames(video: Path) -> Iterator[object]:
@@ -89,7 +89,7 @@ def _search_share(videos: list[Path]) -> Figure:
     )
     count, share = len(clips) * 16, search / (search + decoding)
     return Figure(
-        "270p to 480p: share of luma, search and residual in decode + encode",
+        "270p: share of luma, search and residual in decode + encode",
         search / count * 1e6,
         (search + decoding) / count * 1e6,
         "µs/frame",
