@@ -6,10 +6,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from preprocess.executor import Machines
     from preprocess.fill import Filled
     from shared.paths import Location
+
+Facts = TypeVar("Facts")
 
 app = typer.Typer(
     name="preprocess",
@@ -157,11 +159,7 @@ def inspect(
     """Show what a store holds, how it was made, and what was rejected."""
     from preprocess.report import describe, print_store
 
-    facts = describe(_reachable(store))
-    if as_json:
-        sys.stdout.write(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-    else:
-        print_store(Console(), facts)
+    _show(describe(_reachable(store)), as_json, print_store)
 
 
 @app.command()
@@ -193,11 +191,7 @@ def datasets(
     """List the data sets: what, how many, where they would be, and whether they are there."""
     from preprocess.catalogue import catalogue, print_catalogue
 
-    facts = catalogue(data)
-    if as_json:
-        sys.stdout.write(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-    else:
-        print_catalogue(Console(), facts)
+    _show(catalogue(data), as_json, print_catalogue)
 
 
 @app.command()
@@ -263,6 +257,14 @@ def render(
         highlight=False,
     )
     console.print(f"Next: python -m preprocess run gestures --root {root}", markup=False)
+
+
+def _show(facts: Facts, as_json: bool, show: Callable[[Console, Facts], None]) -> None:
+    """Facts for people, or as JSON for machines."""
+    if as_json:
+        sys.stdout.write(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    else:
+        show(Console(), facts)
 
 
 def main() -> None:

@@ -67,7 +67,7 @@ def default_store(manifest: Manifest, given: dict[str, Any], limit: int | None) 
     parts = [manifest.name]
     for name, suffix in SUFFIXES.items():
         if name in stated and stated[name] != usual[name]:
-            parts.append(f"{suffix}{_shown(stated[name])}")
+            parts.append(suffix + shown(stated[name]))
     parts += [f"limit{limit}"] if limit is not None else []
     return Path("stores", "-".join(parts))
 
@@ -110,7 +110,8 @@ def _stated(given: dict[str, Any]) -> dict[str, Any]:
     return {name: None if value == "none" else value for name, value in stated.items()}
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """An option's value as it stands in a store's name."""
     if isinstance(value, tuple):
         return "x".join(map(str, value))
     return f"{value:g}" if isinstance(value, int | float) else str(value).lower()

@@ -15,7 +15,7 @@ import numpy as np
 from preprocess.encode import encode, restore_clip
 from preprocess.executor import Machines
 from preprocess.fill import Filled, Work, fill_store
-from preprocess.options import SUFFIXES, change_options
+from preprocess.options import SUFFIXES, change_options, shown
 from preprocess.rejects import read_rejects
 from shared.console import Progress
 from shared.errors import UserError
@@ -91,8 +91,8 @@ def default_store(source: Location, before: CodecOptions, given: dict[str, Any])
     for name, suffix in SUFFIXES.items():
         old, new = getattr(before, name), getattr(after, name)
         if old != new:
-            parts = [part for part in parts if part != _suffix(suffix, old)]
-            parts.append(_suffix(suffix, new))
+            parts = [part for part in parts if part != suffix + shown(old)]
+            parts.append(suffix + shown(new))
     return source.with_name("-".join(parts))
 
 
@@ -134,7 +134,3 @@ def reencode(arrays: dict[str, np.ndarray], before: CodecOptions, after: CodecOp
         encoded = encode(clip, after)
         motion[slot], residual[slot] = encoded.motion, encoded.residual
     arrays["motion"] = motion
-
-
-def _suffix(name: str, value: Any) -> str:
-    return f"{name}{value:g}" if isinstance(value, int | float) else f"{name}{value}"

@@ -65,12 +65,11 @@ def adversarial_losses(
     Returns:
         Three scalars.
     """
-    *_, real = critic(truth, first_frame)
+    *wanted, real = critic(truth, first_frame)
     *_, fake = critic(refined.detach(), first_frame)
     for_critic = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
     frozen = {name: weight.detach() for name, weight in critic.named_parameters()}
     *seen, verdict = functional_call(critic, frozen, (refined, first_frame))
-    with torch.no_grad():
-        *wanted, _ = critic(truth, first_frame)
-    matching = torch.stack([(a - b).abs().mean() for a, b in zip(seen, wanted, strict=True)]).mean()
+    pairs = zip(seen, wanted, strict=True)
+    matching = torch.stack([(a - b.detach()).abs().mean() for a, b in pairs]).mean()
     return for_critic, -verdict.mean(), matching

@@ -114,13 +114,13 @@ def _refining_loss(
     truth = normalise_frame(encoded.clips.frames(shown)[:, 1:])
     estimate = normalise_frame(decoded.frames[:, 1:])
     prediction = normalise_frame(decoded.parts["prediction"])
-    passes = refiner(estimate, prediction, normalise_frame(batch.first_frame))
+    first = normalise_frame(batch.first_frame)
+    passes = refiner(estimate, prediction, first)
     errors = [(result - truth).abs().mean() for result in passes]
     before = (estimate - truth).abs().mean()
     losses = {"loss": torch.stack(errors).sum(), "l1": errors[-1].detach(), "l1_before": before}
     if refiner.critic is None:
         return losses
-    first = normalise_frame(batch.first_frame)
     for_critic, verdict, matching = adversarial_losses(refiner.critic, passes[-1], truth, first)
     options = refiner.options
     total = losses["loss"] + options.adversarial_weight * verdict
