@@ -8,22 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shared.errors import UserError
 from shared.schema import StoreAttributes
 from train.checkpoint import load_config
-from train.data import normalise_frame
 from train.denoise import guided
 from train.loop import generator_for, trained
 from train.models.refiner import Refiner, RefinerOptions
 from train.models.unet3d import UNet3D
 from train.recipe import Recipe, recipe_from_dict
 from train.samplers import SamplerOptions, sample
-from train.spaces import Decoded
+from train.spaces import Decoded, Space
 from train.spaces.codec import CodecSpace
 from train.stages import diffusion, refine
-from train.stages.encode import load_space, refuse_other_autoencoder
+from train.stages.encode import load_space, refuse_other_latents
 
 _BATCH = 8
 
@@ -36,15 +35,13 @@ class Generator:
         store: attributes of the store it was trained on.
         space: decodes x_0.
         network: the averaged denoiser.
-        refiner: the network behind the decoder, where one was trained.
         recipe: choices that matter at sampling.
         device: where the networks are.
     """
 
     store: StoreAttributes
-    space: CodecSpace
+    space: Space
     network: UNet3D
-    refiner: Refiner | None
     recipe: Recipe
     device: torch.device
 
@@ -60,8 +57,7 @@ class Generator:
             seeds: B of them.
 
         Returns:
-            Frames uint8, shape (B, T, 3, H, W), on the CPU. Parts as of the space; with a
-            refiner also `unrefined`, the frames before it.
+            Frames uint8, shape (B, T, 3, H, W), on the CPU. Parts as of the space.
         """
         pieces = [
             self._generate(
@@ -85,27 +81,13 @@ class Generator:
     ) -> Decoded:
         null = self.network.null_label
         wanted = torch.tensor([null if i is None else i for i in label], device=self.device)
-        frame = diffusion.network_frame(first_frame, self.space.options.block)
+        frame = diffusion.network_frame(first_frame, self.space.cell)
         generators = [generator_for(seed) for seed in seeds]
         noise = torch.stack([torch.randn(*self.space.shape, generator=g) for g in generators])
         denoise = guided(self.network, wanted, frame, options.guidance)
         x0 = sample(denoise, noise.to(self.device), options, self.recipe.noise, generators)
         decoded = self.space.decode(x0, first_frame)
-        if self.refiner is not None:
-            decoded = refine_clips(self.refiner, decoded, first_frame)
         return Decoded(decoded.frames.cpu(), {n: p.cpu() for n, p in decoded.parts.items()})
-
-
-def refine_clips(refiner: nn.Module, decoded: Decoded, first_frame: Tensor) -> Decoded:
-    """Frames behind the refiner; those before it become the part `unrefined`."""
-    passes = refiner(
-        normalise_frame(decoded.frames[:, 1:]),
-        normalise_frame(decoded.parts["prediction"]),
-        normalise_frame(first_frame),
-    )
-    refined = ((passes[-1] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    frames = torch.cat([first_frame[:, None], refined], dim=1)
-    return Decoded(frames, {**decoded.parts, "unrefined": decoded.frames})
 
 
 def load_generator(run: Path, device: torch.device) -> Generator:
@@ -118,11 +100,13 @@ def load_generator(run: Path, device: torch.device) -> Generator:
     config = load_config(folder, "run first: python -m train diffusion")
     store = StoreAttributes.model_validate(config["store"])
     recipe = _recipe(config)
-    space = load_space(store.options, run, device)
-    refuse_other_autoencoder(config["autoencoder_hash"], space.autoencoder, run)
+    space = load_space(recipe.space, store.options, run, device)
+    refuse_other_latents(config["latents"], space, run)
+    if isinstance(space, CodecSpace):
+        space = space.with_refiner(_load_refiner(run, device))
     network = diffusion.build_denoiser(recipe, space, store)
     trained(folder, network).to(device)
-    return Generator(store, space, network, _load_refiner(run, device), recipe, device)
+    return Generator(store, space, network, recipe, device)
 
 
 def label_index(text: str, labels: Sequence[str]) -> int:

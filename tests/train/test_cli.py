@@ -15,7 +15,14 @@ from PIL import Image
 
 from shared.schema import StoreAttributes
 from shared.store import Store, create_store
-from tests.train.conftest import NO_REFINER, TINY_PAPER, Overrides, train_stages
+from tests.train.conftest import (
+    NO_REFINER,
+    TINY_LATENT,
+    TINY_PAPER,
+    TINY_PIXELS,
+    Overrides,
+    train_stages,
+)
 from tests.train.stores import OPTIONS, make_store
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -177,29 +184,56 @@ def test_the_recipes_seed_decides_every_weight(store: Store, tmp_path: Path) -> 
     assert weights[0] == weights[1]
 
 
-def test_the_previous_frame_as_reference_works_without_a_refiner(
-    cli: Cli, picture: Path, tmp_path: Path
+@pytest.mark.parametrize("changes", [NO_REFINER, {}, {"refiner.adversarial_weight": "0"}])
+def test_the_previous_frame_as_reference_works_with_and_without_a_refiner(
+    cli: Cli, picture: Path, tmp_path: Path, changes: Overrides
 ) -> None:
     options = OPTIONS.model_copy(update={"reference": "previous", "size": 14})
     store = make_store(tmp_path / "store", options=options)
     run = tmp_path / "run"
-    assert train_stages(store.path, run, NO_REFINER) == [0, 0, 0]
+    assert train_stages(store.path, run, changes) == [0, 0, 0]
     sheets = tmp_path / "v.png"
     arguments = ("--image", picture, "--text", "halt", "--out", sheets.with_suffix(".mp4"))
     assert cli("sample", "--run", run, *arguments)[0] == 0
     assert np.asarray(Image.open(sheets)).shape == (14, 4 * 14 + 6, 3)
-    assert not (run / "refiner").exists()
+    assert (run / "refiner").exists() == (changes is not NO_REFINER)
 
 
-def test_a_refiner_is_left_out_aloud_where_frames_are_predicted_from_the_previous_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+SPACES: dict[str, tuple[str, str, Overrides]] = {
+    "rgb": ("vdm_demo", "previous", TINY_PIXELS),
+    "difference": ("d_vdm_demo", "first", TINY_PIXELS),
+    "difference to the first frame": (
+        "d_vdm_demo",
+        "previous",
+        TINY_PIXELS | {"space.reference": "first"},
+    ),
+    "latent": ("ldm_demo", "previous", TINY_LATENT),
+    "codec, closed loop, seeing the prediction": (
+        "ed_vdm_demo",
+        "previous",
+        {"space.closed_loop": "true", "space.conditioned_decoder": "true"},
+    ),
+}
+"""Recipe, reference of the store, changes."""
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_space_trains_samples_and_is_scored(
+    cli: Cli, picture: Path, tmp_path: Path, name: str
 ) -> None:
-    options = OPTIONS.model_copy(update={"reference": "previous"})
-    store = make_store(tmp_path / "store", options=options)
-    run = tmp_path / "run"
-    assert train_stages(store.path, run) == [0, 0, 0]
-    assert "--reference first" in capsys.readouterr().out.replace("\n", " ")
-    assert not (run / "refiner").exists()
+    recipe, reference, changes = SPACES[name]
+    options = OPTIONS.model_copy(update={"reference": reference})
+    store, run = make_store(tmp_path / "store", options=options), tmp_path / "run"
+    assert train_stages(store.path, run, changes, recipe=recipe) == [0, 0, 0]
+    out = tmp_path / "v.mp4"
+    assert cli("sample", "--run", run, "--image", picture, "--text", "go", "--out", out)[0] == 0
+    code, _, err = cli("evaluate", "--run", run, "--store", store.path, "--seconds", 1)
+    assert code == 0, err
+    scores = json.loads((run / "evaluation" / "scores.json").read_text())
+    exact = "codec" not in name and name != "latent"
+    assert (scores["psnr_reconstruction"] > 60) == exact
+    code, _, err = cli("report", run, "--store", store.path)
+    assert code == 0, err
 
 
 def test_any_size_that_the_denoiser_takes_can_be_refined(

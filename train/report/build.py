@@ -73,7 +73,7 @@ def build_report(
         scores=evaluated.scores,
         store=generator.store,
         recipe=json.loads((run / "recipe.json").read_text()),
-        refined=generator.refiner is not None,
+        refined=getattr(generator.space, "refiner", None) is not None,
         cards=_cards(evaluated, clips, real, pictures),
         seconds=_stage_seconds(run),
         commands=[*((command, None) for command in before), *_commands(run)],

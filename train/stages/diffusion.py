@@ -19,12 +19,12 @@ from train.models.unet3d import UNet3D
 from train.pictures import contact_sheet
 from train.recipe import Recipe
 from train.samplers import sample
-from train.spaces.codec import CodecSpace
+from train.spaces import CompressedSpace, Space
 from train.stages.encode import EncodedClips, load_encoded
 
 FOLDER = "diffusion"
 
-KEPT = ("denoiser", "noise", "label_dropout", "sampler", "split", "seed")
+KEPT = ("space", "autoencoder", "denoiser", "noise", "label_dropout", "sampler", "split", "seed")
 """Fields of a recipe that its diffusion stage records."""
 
 _PREVIEWS = 4
@@ -67,11 +67,11 @@ def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.
     fit(stage)
 
 
-def build_denoiser(recipe: Recipe, space: CodecSpace, store: StoreAttributes) -> UNet3D:
+def build_denoiser(recipe: Recipe, space: Space, store: StoreAttributes) -> UNet3D:
     """An untrained U-Net for a space's targets and a store's labels."""
     channels, time, height, width = space.shape
     shape = (time, height, width)
-    return UNet3D(recipe.denoiser, channels, space.options.block, len(store.labels), shape)
+    return UNet3D(recipe.denoiser, channels, space.cell, len(store.labels), shape)
 
 
 def conditions(
@@ -81,13 +81,13 @@ def conditions(
     label = torch.from_numpy(encoded.clips.label[indices]).to(device)
     label = torch.where(label < 0, network.null_label, label)  # type: ignore[arg-type]
     return label, network_frame(
-        encoded.clips.read("first_frame", indices).to(device), encoded.space.options.block
+        encoded.clips.read("first_frame", indices).to(device), encoded.space.cell
     )
 
 
-def network_frame(first_frame: Tensor, block: int) -> Tensor:
-    """uint8 first frames as the U-Net takes them: [-1, 1], whole blocks."""
-    return pad_to_blocks(normalise_frame(first_frame), block)
+def network_frame(first_frame: Tensor, cell: int) -> Tensor:
+    """uint8 first frames as the U-Net takes them: [-1, 1], whole cells."""
+    return pad_to_blocks(normalise_frame(first_frame), cell)
 
 
 def diffusion_config(recipe: Recipe, store: ClipReader, encoded: EncodedClips) -> dict:
@@ -95,7 +95,7 @@ def diffusion_config(recipe: Recipe, store: ClipReader, encoded: EncodedClips) -
     whole = recipe.to_dict()
     return {name: whole[name] for name in KEPT} | {
         "store": store.attributes.model_dump(mode="json"),
-        "autoencoder_hash": encoded.autoencoder_hash,
+        "latents": encoded.space.identity if isinstance(encoded.space, CompressedSpace) else None,
     }
 
 

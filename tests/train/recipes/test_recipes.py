@@ -19,7 +19,8 @@ def test_recipes_load_and_survive_json(name: str) -> None:
     assert recipe.name == name
     content = json.loads(json.dumps(recipe.to_dict()))
     assert recipe_from_dict(content) == recipe
-    assert autoencoder_options(content["autoencoder"]) == recipe.autoencoder
+    if recipe.autoencoder is not None:
+        assert autoencoder_options(content["autoencoder"]) == recipe.autoencoder
 
 
 def test_both_recipes_are_there() -> None:
@@ -90,6 +91,21 @@ def test_wrong_overrides_are_named(override: str, message: str) -> None:
 def test_options_that_contradict_each_other_are_refused() -> None:
     overrides = ["noise.zero_terminal_snr=true", "noise.prediction=epsilon"]
     with pytest.raises(UserError, match="zero_terminal_snr needs prediction='v'"):
+        load_recipe("ed_vdm_demo", overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["autoencoder=null"], "the space 'codec' needs an autoencoder"),
+        (["space.kind=rgb", "refiner=null"], "the space 'rgb' has no autoencoder"),
+        (["space.kind=latent"], "a refiner stands behind motion and residual"),
+        (["space.kind=latent", "space.factor=12"], "factor 12: must be a power of two"),
+        (["space.kind=wavelet"], "'rgb', 'latent', 'difference', 'codec'"),
+    ],
+)
+def test_spaces_that_do_not_fit_the_rest_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         load_recipe("ed_vdm_demo", overrides)
 
 
