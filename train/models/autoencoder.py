@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -37,8 +38,15 @@ class ResidualAutoencoder(nn.Module, ABC):
         """Inverse of `encode`: (N, K, H/b, W/b) to (N, 3, H, W), grey levels / 255."""
 
     @abstractmethod
-    def loss(self, residual: Tensor) -> dict[str, Tensor]:
-        """Training losses by name; `loss` is what to minimise. Residuals as in `encode`."""
+    def loss(
+        self, residual: Tensor, generators: list[torch.Generator] | None = None
+    ) -> dict[str, Tensor]:
+        """Training losses by name; `loss` is what to minimise.
+
+        Args:
+            residual: as in `encode`.
+            generators: one a residual, for what is drawn at random; None takes torch's own.
+        """
 
     def start_from(self, residual: Tensor) -> None:
         """Initialise from a sample of training residuals (as in `encode`), where that helps."""

@@ -71,7 +71,9 @@ class BlockAutoencoder(ResidualAutoencoder):
             y=self.block,
         )
 
-    def loss(self, residual: Tensor) -> dict[str, Tensor]:
+    def loss(
+        self, residual: Tensor, generators: list[torch.Generator] | None = None
+    ) -> dict[str, Tensor]:
         """L1 and weighted L2 over active blocks: the others are right by construction."""
         blocks = active(self._to_blocks(residual))
         error = self._decode_blocks(self._encode_blocks(blocks)) - blocks

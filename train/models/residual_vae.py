@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
@@ -56,10 +57,12 @@ class ResidualVae(ResidualAutoencoder):
         """See `ResidualAutoencoder.decode`."""
         return self.network.decode(latent).sample
 
-    def loss(self, residual: Tensor) -> dict[str, Tensor]:
+    def loss(
+        self, residual: Tensor, generators: list[torch.Generator] | None = None
+    ) -> dict[str, Tensor]:
         """L1 + kl_weight x KL, both as means over the residual's values."""
         posterior = self.network.encode(residual).latent_dist
-        l1 = (self.decode(posterior.sample()) - residual).abs().mean()
+        l1 = (self.decode(posterior.sample(generators)) - residual).abs().mean()
         kl = posterior.kl().sum() / residual.numel()
         return {"loss": l1 + self.kl_weight * kl, "l1": l1.detach(), "kl": kl.detach()}
 

@@ -13,11 +13,12 @@ from shared.errors import UserError
 from shared.reader import ClipReader
 from train.checkpoint import load_config
 from train.data import Clips
-from train.loop import Stage, batch_at, fit, generator_for, trained
+from train.loop import Stage, fit, trained
 from train.models.autoencoder import ResidualAutoencoder, pad_to_blocks
 from train.models.block_autoencoder import BlockAutoencoder
 from train.models.residual_vae import ResidualVae
 from train.recipe import AutoencoderOptions, Recipe, autoencoder_options
+from train.share import Share
 
 FOLDER = "vae"
 _MIDDLE = 4
@@ -32,12 +33,15 @@ def train_autoencoder(recipe: Recipe, store: ClipReader, run: Path, device: torc
     sample = clips.train[:: max(1, len(clips.train) // _KLT_CLIPS)]
     network.start_from(_residuals(clips, sample, network.block))
     network.to(device)
-    options = recipe.autoencoder_training
 
-    def loss(step: int) -> dict[str, Tensor]:
-        indices = batch_at(step, clips.train, options.batch, recipe.seed)
-        torch.manual_seed(int(generator_for(recipe.seed, step).initial_seed()))
-        return network.loss(_residuals(clips, indices, network.block).to(device))
+    def load(share: Share) -> Tensor:
+        indices = share.indices(clips.train, recipe.seed)
+        return _residuals(clips, indices, network.block).to(device)
+
+    def loss(network: ResidualAutoencoder, residual: Tensor, share: Share) -> dict[str, Tensor]:
+        of_clips = share.generators(recipe.seed, device)
+        each = len(residual) // len(share)
+        return network.loss(residual, [one for one in of_clips for _ in range(each)])
 
     config = {
         "autoencoder": recipe.to_dict()["autoencoder"],
@@ -45,7 +49,8 @@ def train_autoencoder(recipe: Recipe, store: ClipReader, run: Path, device: torc
         "split": recipe.split,
         "seed": recipe.seed,
     }
-    fit(Stage("autoencoder", run / FOLDER, network, loss, config, options, device))
+    options = recipe.autoencoder_training
+    fit(Stage("autoencoder", run / FOLDER, network, load, loss, config, options, device))
 
 
 def load_autoencoder(run: Path, device: torch.device) -> ResidualAutoencoder:

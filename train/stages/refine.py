@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from shared.console import Progress, console
 from shared.reader import ClipReader
-from train.data import normalise_frame
+from train.data import ClipBatch, normalise_frame
 from train.denoise import denoised_again, guided
-from train.loop import Stage, batch_at, fit, generator_for, trained
+from train.loop import Stage, fit, trained
 from train.models.critic import adversarial_losses
 from train.models.refiner import Refiner
 from train.recipe import Recipe
+from train.share import Share, batch_at, generator_for
 from train.stages.diffusion import FOLDER as DIFFUSION
 from train.stages.diffusion import build_denoiser, conditions
 from train.stages.encode import EncodedClips, load_encoded
@@ -57,20 +58,24 @@ def train_refiner(recipe: Recipe, store: ClipReader, run: Path, device: torch.de
     pool, imperfect = _imperfect_pool(recipe, encoded, denoiser, device)
     torch.manual_seed(recipe.seed)
     refiner = Refiner(recipe.refiner).to(device)
-    options = recipe.refiner_training
 
-    def loss(step: int) -> dict[str, Tensor]:
-        picked = batch_at(step, np.arange(len(pool)), options.batch, recipe.seed)
+    def load(share: Share) -> tuple[ClipBatch, Tensor]:
+        picked = share.indices(np.arange(len(pool)), recipe.seed)
         x0 = imperfect[torch.from_numpy(picked)].to(device)
-        generator = generator_for(recipe.seed, step)
-        return _refining_loss(refiner, encoded, pool[picked], x0, generator, device)
+        return encoded.clips.batch(pool[picked], device), x0
+
+    def loss(refiner: Refiner, loaded: tuple[ClipBatch, Tensor], share: Share) -> dict[str, Tensor]:
+        # One window for the whole step, so that it is the same however its clips are shared out.
+        generator = generator_for(recipe.seed, share.step)
+        return _refining_loss(refiner, encoded, *loaded, generator)
 
     config = {
         "refiner": recipe.to_dict()["refiner"],
         "store": store.attributes.model_dump(mode="json"),
         "seed": recipe.seed,
     }
-    fit(Stage("refiner", run / FOLDER, refiner, loss, config, options, device))
+    options = recipe.refiner_training
+    fit(Stage("refiner", run / FOLDER, refiner, load, loss, config, options, device))
 
 
 @torch.no_grad()
@@ -100,12 +105,10 @@ def _imperfect_pool(
 def _refining_loss(
     refiner: Refiner,
     encoded: EncodedClips,
-    indices: np.ndarray,
+    batch: ClipBatch,
     x0: Tensor,
     generator: torch.Generator,
-    device: torch.device,
 ) -> dict[str, Tensor]:
-    batch = encoded.clips.batch(indices, device)
     start = int(torch.randint(max(1, x0.shape[2] - _WINDOW + 1), (), generator=generator))
     window = slice(start, start + _WINDOW)
     # Frames predicted from the first one decode alone: only those of the window are needed.
