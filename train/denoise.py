@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from train.noise import NoiseOptions, add_noise, coefficients, predicted_x0, random_times, target
+
+_BANDS = 4
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x_t, t) to the network's prediction: what a sampler needs."""
@@ -21,8 +24,8 @@ def diffusion_loss(
     first_frame: Tensor,
     *,
     label_dropout: float,
-    generator: torch.Generator,
-) -> Tensor:
+    generators: Sequence[torch.Generator],
+) -> dict[str, Tensor]:
     """Mean squared error of the prediction at uniform random times, with lambda(t) = 1.
 
     Args:
@@ -32,14 +35,42 @@ def diffusion_loss(
         label: indices, shape (B,).
         first_frame: in [-1, 1], shape (B, 3, H, W).
         label_dropout: probability of the null condition (classifier-free guidance).
-        generator: on the CPU, so that a run is the same on every device.
+        generators: one a row, on the device of `x0`: a row's draws depend on no other row.
+
+    Returns:
+        `loss`, and the rows' errors by quarters of the time steps, see `by_time`.
     """
-    t = random_times(options, len(x0), generator).to(x0.device)
-    noise = torch.randn(x0.shape, generator=generator).to(x0.device)
-    dropped = torch.rand(len(x0), generator=generator).to(x0.device) < label_dropout
+    t = torch.cat([random_times(options, 1, generator) for generator in generators])
+    noise = torch.stack([normal(x0.shape[1:], generator) for generator in generators])
+    uniform = [torch.rand(1, generator=g, device=g.device) for g in generators]
+    dropped = torch.cat(uniform) < label_dropout
     label = torch.where(dropped, network.null_label, label)  # type: ignore[arg-type]
     output = network(add_noise(options, x0, noise, t), t, label, first_frame)
-    return (output.float() - target(options, x0, noise, t)).square().mean()
+    errors = (output.float() - target(options, x0, noise, t)).square().flatten(1).mean(1)
+    return {"loss": errors.mean()} | by_time(errors.detach(), t, options.steps)
+
+
+def by_time(errors: Tensor, t: Tensor, steps: int) -> dict[str, Tensor]:
+    """Rows' errors by quarters of the time steps, under names such as `loss_t0-250`.
+
+    Args:
+        errors: shape (B,).
+        t: time steps in [0, steps), shape (B,).
+        steps: of the process.
+
+    Returns:
+        For each quarter the errors, shape (B,), NaN for rows whose time lies in another.
+    """
+    bounds = [steps * quarter // _BANDS for quarter in range(_BANDS + 1)]
+    return {
+        f"loss_t{low}-{high}": errors.where((low <= t) & (t < high), torch.nan)
+        for low, high in pairwise(bounds)
+    }
+
+
+def normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Standard normal numbers on the generator's device."""
+    return torch.randn(*shape, generator=generator, device=generator.device)
 
 
 def guided(network: nn.Module, label: Tensor, first_frame: Tensor, guidance: float) -> Denoise:

@@ -14,11 +14,12 @@ from shared.errors import UserError
 from shared.schema import StoreAttributes
 from train.checkpoint import load_config
 from train.denoise import guided
-from train.loop import generator_for, trained
+from train.loop import trained
 from train.models.refiner import Refiner, RefinerOptions
 from train.models.unet3d import UNet3D
 from train.recipe import Recipe, recipe_from_dict
 from train.samplers import SamplerOptions, sample
+from train.share import generator_for
 from train.spaces import Decoded, Space
 from train.spaces.codec import CodecSpace
 from train.stages import diffusion, refine

@@ -79,4 +79,4 @@ def predicted_x0(options: NoiseOptions, noisy: Tensor, output: Tensor, t: Tensor
 
 def random_times(options: NoiseOptions, count: int, generator: torch.Generator) -> Tensor:
     """Time steps uniform over 0...steps-1, int64, shape (count,)."""
-    return torch.randint(options.steps, (count,), generator=generator)
+    return torch.randint(options.steps, (count,), generator=generator, device=generator.device)

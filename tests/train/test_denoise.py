@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.train.naive import alpha_bars
-from train.denoise import denoised_again, diffusion_loss, guided
+from train.denoise import by_time, denoised_again, diffusion_loss, guided
 from train.noise import NoiseOptions
 
 NULL = 5
@@ -51,11 +53,14 @@ def random_x0(count: int) -> Tensor:
 
 def loss_of(network: nn.Module, options: NoiseOptions, x0: Tensor, dropout: float = 0) -> float:
     label, frame = torch.arange(len(x0)) % NULL, torch.zeros(len(x0), 3, 4, 4)
-    generator = torch.Generator().manual_seed(1)
-    value = diffusion_loss(
-        network, options, x0, label, frame, label_dropout=dropout, generator=generator
+    losses = diffusion_loss(
+        network, options, x0, label, frame, label_dropout=dropout, generators=rows(len(x0))
     )
-    return float(value)
+    return float(losses["loss"])
+
+
+def rows(count: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(row) for row in range(count)]
 
 
 @pytest.mark.parametrize("prediction", ["v", "epsilon"])
@@ -88,6 +93,34 @@ def test_losses_repeat_with_the_generator() -> None:
     assert loss_of(LinearNetwork(), NoiseOptions(), x0, 0.5) == loss_of(
         LinearNetwork(), NoiseOptions(), x0, 0.5
     )
+
+
+def test_a_row_draws_the_same_whatever_stands_beside_it() -> None:
+    x0, label, frame = random_x0(6), torch.arange(6) % NULL, torch.zeros(6, 3, 4, 4)
+
+    def errors(part: slice) -> dict[str, Tensor]:
+        return diffusion_loss(
+            LinearNetwork(), NoiseOptions(), x0[part], label[part], frame[part],
+            label_dropout=0.5, generators=rows(6)[part],
+        )  # fmt: skip
+
+    whole, parts = errors(slice(6)), [errors(slice(2)), errors(slice(2, 6))]
+    for name in whole.keys() - {"loss"}:
+        joined = torch.cat([part[name] for part in parts])
+        assert torch.allclose(whole[name], joined, equal_nan=True, rtol=1e-5)
+    share = parts[0]["loss"] * 2 / 6 + parts[1]["loss"] * 4 / 6
+    assert float(share) == pytest.approx(float(whole["loss"]), rel=1e-5)
+
+
+@given(st.lists(st.integers(0, 999), min_size=1, max_size=20))
+def test_every_row_is_in_the_quarter_of_its_time(times: list[int]) -> None:
+    errors = torch.arange(1.0, len(times) + 1)
+    bands = by_time(errors, torch.tensor(times), 1000)
+    assert list(bands) == ["loss_t0-250", "loss_t250-500", "loss_t500-750", "loss_t750-1000"]
+    for row, time in enumerate(times):
+        filled = [not bool(band[row].isnan()) for band in bands.values()]
+        assert filled == [time // 250 == quarter for quarter in range(4)]
+    assert torch.stack(list(bands.values())).nansum(0).equal(errors)
 
 
 @pytest.mark.parametrize("guidance", [0.0, 0.5, 2.0, 7.5])

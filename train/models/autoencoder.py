@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -47,8 +48,19 @@ class Autoencoder(nn.Module, ABC):
         """
 
     @abstractmethod
-    def loss(self, picture: Tensor, prediction: Tensor | None = None) -> dict[str, Tensor]:
-        """Training losses by name; `loss` is what to minimise. Arguments as above."""
+    def loss(
+        self,
+        picture: Tensor,
+        prediction: Tensor | None = None,
+        generators: list[torch.Generator] | None = None,
+    ) -> dict[str, Tensor]:
+        """Training losses by name; `loss` is what to minimise.
+
+        Args:
+            picture: as in `encode`.
+            prediction: as in `decode`.
+            generators: one a picture, for what is drawn at random; None takes torch's own.
+        """
 
     def start_from(self, picture: Tensor) -> None:
         """Initialise from a sample of training pictures (as in `encode`), where that helps."""

@@ -71,7 +71,12 @@ class BlockAutoencoder(Autoencoder):
             y=self.block,
         )
 
-    def loss(self, picture: Tensor, prediction: Tensor | None = None) -> dict[str, Tensor]:
+    def loss(
+        self,
+        picture: Tensor,
+        prediction: Tensor | None = None,
+        generators: list[torch.Generator] | None = None,
+    ) -> dict[str, Tensor]:
         """L1 and weighted L2 over active blocks: the others are right by construction."""
         blocks = active(self._to_blocks(picture))
         error = self._decode_blocks(self._encode_blocks(blocks)) - blocks

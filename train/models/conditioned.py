@@ -50,9 +50,14 @@ class ConditionedAutoencoder(Autoencoder):
         folded = F.pixel_unshuffle(seen, 2).contiguous(memory_format=torch.channels_last)
         return decoded + F.pixel_shuffle(self.correction(folded), 2) / 8
 
-    def loss(self, picture: Tensor, prediction: Tensor | None = None) -> dict[str, Tensor]:
+    def loss(
+        self,
+        picture: Tensor,
+        prediction: Tensor | None = None,
+        generators: list[torch.Generator] | None = None,
+    ) -> dict[str, Tensor]:
         """The plain autoencoder's, and the corrected residual's: absolute and weighted squared."""
-        losses = self.plain.loss(picture)
+        losses = self.plain.loss(picture, generators=generators)
         error = self.decode(self.encode(picture), prediction) - picture
         corrected = error.abs().mean() + 4 * error.square().mean()
         return {**losses, "loss": losses["loss"] + corrected, "corrected": corrected.detach()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
@@ -56,10 +57,15 @@ class ResidualVae(Autoencoder):
         """See `Autoencoder.decode`."""
         return self.network.decode(latent).sample
 
-    def loss(self, picture: Tensor, prediction: Tensor | None = None) -> dict[str, Tensor]:
+    def loss(
+        self,
+        picture: Tensor,
+        prediction: Tensor | None = None,
+        generators: list[torch.Generator] | None = None,
+    ) -> dict[str, Tensor]:
         """L1 + kl_weight x KL, both as means over the picture's values."""
         posterior = self.network.encode(picture).latent_dist
-        l1 = (self.decode(posterior.sample()) - picture).abs().mean()
+        l1 = (self.decode(posterior.sample(generators)) - picture).abs().mean()
         kl = posterior.kl().sum() / picture.numel()
         return {"loss": l1 + self.kl_weight * kl, "l1": l1.detach(), "kl": kl.detach()}
 

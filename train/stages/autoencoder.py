@@ -15,12 +15,13 @@ from shared.reader import ClipReader
 from shared.schema import CodecOptions
 from train.checkpoint import load_config
 from train.data import Clips
-from train.loop import Stage, batch_at, fit, generator_for, trained
+from train.loop import Stage, fit, trained
 from train.models.autoencoder import Autoencoder
 from train.models.block_autoencoder import BlockAutoencoder
 from train.models.conditioned import ConditionedAutoencoder
 from train.models.residual_vae import ResidualVae
 from train.recipe import AutoencoderOptions, Recipe, autoencoder_options
+from train.share import Share
 from train.spaces import CompressedSpace, SpaceOptions, autoencoder_factor, build_space
 
 FOLDER = "vae"
@@ -41,16 +42,23 @@ def train_autoencoder(recipe: Recipe, store: ClipReader, run: Path, device: torc
     sample = clips.train[:: max(1, len(clips.train) // _START_CLIPS)]
     network.start_from(_start_pictures(space, clips, sample))
     network.to(device)
-    options = recipe.autoencoder_training
 
-    def loss(step: int) -> dict[str, Tensor]:
-        indices = batch_at(step, clips.train, options.batch, recipe.seed)
-        torch.manual_seed(int(generator_for(recipe.seed, step).initial_seed()))
-        return network.loss(*space.examples(clips.batch(indices, device)))
+    def load(share: Share) -> tuple[Tensor, Tensor | None]:
+        indices = share.indices(clips.train, recipe.seed)
+        return space.examples(clips.batch(indices, device))
+
+    def loss(
+        network: Autoencoder, batch: tuple[Tensor, Tensor | None], share: Share
+    ) -> dict[str, Tensor]:
+        picture, prediction = batch
+        of_clips = share.generators(recipe.seed, device)
+        each = len(picture) // len(share)
+        return network.loss(picture, prediction, [one for one in of_clips for _ in range(each)])
 
     config = {name: recipe.to_dict()[name] for name in ("autoencoder", "space", "split", "seed")}
     config["store"] = store.attributes.model_dump(mode="json")
-    fit(Stage("autoencoder", run / FOLDER, network, loss, config, options, device))
+    options = recipe.autoencoder_training
+    fit(Stage("autoencoder", run / FOLDER, network, load, loss, config, options, device))
 
 
 def load_autoencoder(space: SpaceOptions, run: Path, device: torch.device) -> Autoencoder:

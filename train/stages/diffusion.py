@@ -13,12 +13,13 @@ from shared.schema import StoreAttributes
 from train.data import normalise_frame
 from train.denoise import diffusion_loss, guided
 from train.log import RunLog
-from train.loop import Stage, batch_at, fit, generator_for
+from train.loop import Stage, fit
 from train.models.autoencoder import pad_to_blocks
 from train.models.unet3d import UNet3D
 from train.pictures import contact_sheet
 from train.recipe import Recipe
 from train.samplers import sample
+from train.share import Share, generator_for
 from train.spaces import CompressedSpace, Space
 from train.stages.encode import EncodedClips, load_encoded
 
@@ -35,21 +36,21 @@ def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.
     encoded = load_encoded(recipe, store, run, device)
     torch.manual_seed(recipe.seed)
     network = build_denoiser(recipe, encoded.space, store.attributes).to(device)
-    options = recipe.diffusion_training
 
-    def loss(step: int) -> dict[str, Tensor]:
-        indices = batch_at(step, encoded.clips.train, options.batch, recipe.seed)
-        label, first_frame = conditions(encoded, network, indices, device)
-        value = diffusion_loss(
+    def load(share: Share) -> tuple[Tensor, Tensor, Tensor]:
+        indices = share.indices(encoded.clips.train, recipe.seed)
+        return encoded.targets(indices, device), *conditions(encoded, network, indices, device)
+
+    def loss(
+        network: nn.Module, batch: tuple[Tensor, Tensor, Tensor], share: Share
+    ) -> dict[str, Tensor]:
+        return diffusion_loss(
             network,
             recipe.noise,
-            encoded.targets(indices, device),
-            label,
-            first_frame,
+            *batch,
             label_dropout=recipe.label_dropout,
-            generator=generator_for(recipe.seed, step),
+            generators=share.generators(recipe.seed, device),
         )
-        return {"loss": value}
 
     def preview(averaged: nn.Module, log: RunLog, step: int) -> None:
         log.picture(step, "generated", preview_sheet(recipe, encoded, averaged, device))
@@ -58,9 +59,10 @@ def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.
         "diffusion",
         run / FOLDER,
         network,
+        load,
         loss,
         diffusion_config(recipe, store, encoded),
-        options,
+        recipe.diffusion_training,
         device,
         preview,
     )

@@ -20,10 +20,11 @@ from shared.console import Progress
 from shared.reader import ClipReader
 from train.data import ClipBatch, normalise_frame, stored_frames
 from train.denoise import denoised_again, guided
-from train.loop import Stage, batch_at, fit, generator_for, trained
+from train.loop import Stage, fit, trained
 from train.models.critic import adversarial_losses
 from train.models.refiner import Refiner
 from train.recipe import Recipe
+from train.share import Share, batch_at, generator_for
 from train.spaces.codec import CodecSpace, add_residual
 from train.stages.diffusion import FOLDER as DIFFUSION
 from train.stages.diffusion import build_denoiser, conditions
@@ -54,20 +55,24 @@ def train_refiner(recipe: Recipe, store: ClipReader, run: Path, device: torch.de
     pool, imperfect = _imperfect_pool(recipe, encoded, denoiser, device)
     torch.manual_seed(recipe.seed)
     refiner = Refiner(recipe.refiner).to(device)
-    options = recipe.refiner_training
 
-    def loss(step: int) -> dict[str, Tensor]:
-        picked = batch_at(step, np.arange(len(pool)), options.batch, recipe.seed)
+    def load(share: Share) -> tuple[ClipBatch, Tensor]:
+        picked = share.indices(np.arange(len(pool)), recipe.seed)
         x0 = imperfect[torch.from_numpy(picked)].to(device)
-        generator = generator_for(recipe.seed, step)
-        return _refining_loss(refiner, encoded, pool[picked], x0, generator, device)
+        return encoded.clips.batch(pool[picked], device), x0
+
+    def loss(refiner: Refiner, loaded: tuple[ClipBatch, Tensor], share: Share) -> dict[str, Tensor]:
+        # One window for the whole step, so that it is the same however its clips are shared out.
+        generator = generator_for(recipe.seed, share.step)
+        return _refining_loss(refiner, encoded, *loaded, generator)
 
     config = {
         "refiner": recipe.to_dict()["refiner"],
         "store": store.attributes.model_dump(mode="json"),
         "seed": recipe.seed,
     }
-    fit(Stage("refiner", run / FOLDER, refiner, loss, config, options, device))
+    options = recipe.refiner_training
+    fit(Stage("refiner", run / FOLDER, refiner, load, loss, config, options, device))
 
 
 @torch.no_grad()
@@ -125,13 +130,11 @@ class _Window:
 def _refining_loss(
     refiner: Refiner,
     encoded: EncodedClips,
-    indices: np.ndarray,
+    batch: ClipBatch,
     x0: Tensor,
     generator: torch.Generator,
-    device: torch.device,
 ) -> dict[str, Tensor]:
     assert isinstance(encoded.space, CodecSpace)
-    batch = encoded.clips.batch(indices, device)
     at_once = encoded.space.store.reference == "first"
     length = min(x0.shape[2], _WINDOW if at_once else _WINDOW_IN_LOOP)
     start = int(torch.randint(x0.shape[2] - length + 1, (), generator=generator))
