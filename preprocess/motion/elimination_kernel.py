@@ -14,13 +14,12 @@ from numba import njit
 from preprocess.motion.keys import ORDERS, PART, key_of, store, vector_of
 from preprocess.motion.vectors import (
     BLOCK_SAD,
-    CANDIDATES,
-    FEW,
+    COLUMNS,
+    FIRST_POSSIBLE,
+    SPANS,
     TAKE_BLOCK,
     WINDOW,
     count_ones,
-    possible,
-    possible_few,
     slide,
     trailing_zeros,
 )
@@ -33,6 +32,7 @@ DENSE_SHARE = 0.5
 
 _sad_4, _sad_8, _sad_16, _sad_32 = (BLOCK_SAD[block] for block in (4, 8, 16, 32))
 _take_4, _take_8, _take_16, _take_32 = (TAKE_BLOCK[block] for block in (4, 8, 16, 32))
+_first_16, _first_32, _first_48, _first_64 = (FIRST_POSSIBLE[span] for span in SPANS)
 _window_2, _window_4, _window_8, _window_16 = (WINDOW[half] for half in (2, 4, 8, 16))
 
 
@@ -44,7 +44,7 @@ def quarter_sums(size, luma, start, columns, sums, out):  # type: ignore[no-unty
         size: a `Size`.
         luma: flat.
         start: index of the plane's first pixel.
-        columns: int16 scratch, twice a row and 2 CANDIDATES.
+        columns: int16 scratch, twice a row and 2 COLUMNS.
         sums: int16, flat; receives them, rows of W.
         out: index of the first.
     """
@@ -56,12 +56,12 @@ def quarter_sums(size, luma, start, columns, sums, out):  # type: ignore[no-unty
         before, after = span * (y & 1), span * (1 - (y & 1))
         if y <= size.height - half:
             entering = start + (y + half - 1) * size.width
-            for x in range(0, size.width, CANDIDATES):
+            for x in range(0, size.width, COLUMNS):
                 # Until sums are full, what leaves them are the zeros before the first plane.
                 leaving = start + (y - 1) * size.width + x if y > 0 else 0
                 slide(columns, before + x, after + x, luma, leaving, entering + x)
         if y > 0:
-            for x in range(0, size.width, CANDIDATES):
+            for x in range(0, size.width, COLUMNS):
                 _window(size, half, columns, before + x, sums, out + (y - 1) * size.width + x)
 
 
@@ -139,42 +139,40 @@ def search_row(  # type: ignore[no-untyped-def]
             )
             limit = _limit(size, key)
             middle = vector_of(size, key)[1]
-            steps = 2 * max(middle - top, bottom - middle) + 1
             # A SAD below one a pixel is no noise worth asking about.
             if state == TO_SEARCH and limit > pixels:
                 dy = top if middle - top > bottom - middle else bottom
-                base = (dy + reach) * side + reach
                 count = 0
-                for dx in range(left, right + 1, CANDIDATES):
-                    origin = theirs + at + dy * width + dx
-                    rest = right + 1 - dx
-                    count += count_ones(
-                        _possible(size, sums, origin, quarters, rates, base + dx, limit, rest)
-                    )
+                dx = left
+                while dx <= right:
+                    bits = _first_possible(size, sums, theirs + at, quarters, rates, dx, dy, 1, 1, right, limit)[1]
+                    count += count_ones(bits)
+                    dx += size.span
                 if count > DENSE_SHARE * (right - left + 1):
-                    states[column], steps = DENSE, 0
-            # Rows near the best so far first: the sooner a key is good, the more is left out.
-            for step in range(steps):
-                dy = middle + ((step + 1) // 2 if step % 2 else -(step // 2))
-                base = (dy + reach) * side + reach
-                # A row's rates grow with |dx|.
-                if dy < top or dy > bottom or np.int64(rates[base]) > limit:
+                    states[column] = DENSE
+                    keys[column] = key
                     continue
-                for dx in range(left, right + 1, CANDIDATES):
-                    origin = at + dy * width + dx
-                    rest = right + 1 - dx
-                    bits = _possible(
-                        size, sums, theirs + origin, quarters, rates, base + dx, limit, rest
-                    )
-                    while bits:
-                        k = trailing_zeros(bits)
-                        bits &= bits - 1
-                        sad = _sad(size, own, luma, there + origin + k)
-                        extra = pixels * penalty[dy + reach, dx + k + reach]
-                        candidate = key_of(sad, extra, base + dx + k + 1)
-                        if candidate < key:
-                            key = candidate
-                            limit = _limit(size, key)
+            dx = left
+            while dx <= right:
+                # Rows near the best so far first: the sooner a key is good, the more is left out.
+                for step in (1, -1):
+                    dy = middle if step == 1 else middle - 1
+                    rest = bottom - dy + 1 if step == 1 else dy - top + 1
+                    while rest > 0:
+                        skipped, bits = _first_possible(size, sums, theirs + at, quarters, rates, dx, dy, step, rest, right, limit)
+                        dy += step * skipped
+                        rest -= skipped + 1
+                        while bits:
+                            vx = dx + trailing_zeros(bits)
+                            bits &= bits - 1
+                            sad = _sad(size, own, luma, there + at + dy * width + vx)
+                            order = (dy + reach) * side + vx + reach + 1
+                            candidate = key_of(sad, pixels * penalty[dy + reach, vx + reach], order)
+                            if candidate < key:
+                                key = candidate
+                                limit = _limit(size, key)
+                        dy += step
+                dx += size.span
         keys[column] = key
         store(size, key, motion, n, row, column)
 
@@ -189,18 +187,21 @@ def _limit(size, key):  # type: ignore[no-untyped-def]
     return ((key >> 24) + 4 * ((1 << size.shift) - 1)) >> size.shift
 
 
-@njit(**PART)
-def _possible(size, sums, at, quarters, rates, base, limit, count):  # type: ignore[no-untyped-def]
-    """Bits of the first `count` candidates that may still be the best."""
-    half = size.block // 2
-    if count <= FEW:
-        bits = possible_few(sums, at, half, size.width, quarters, rates, base, limit)
-    else:
-        bits = possible(sums, at, half, size.width, quarters, rates, base, limit)
-    return bits & ((1 << min(count, CANDIDATES)) - 1)
-
-
 # The instructions are unrolled, one copy for each block size.
+
+
+@njit(**PART)
+def _first_possible(size, sums, zero, quarters, rates, dx, dy, step, count, right, limit):  # type: ignore[no-untyped-def]
+    half, width, side = size.block // 2, size.width, 2 * size.reach + 1
+    at, rate = zero + dy * width + dx, (dy + size.reach) * side + size.reach + dx
+    inside = (2 << (min(right - dx + 1, size.span) - 1)) - 1
+    if size.span == 16:
+        return _first_16(sums, at, half, width, quarters, rates, rate, side, step, count, inside, limit)
+    if size.span == 32:
+        return _first_32(sums, at, half, width, quarters, rates, rate, side, step, count, inside, limit)
+    if size.span == 48:
+        return _first_48(sums, at, half, width, quarters, rates, rate, side, step, count, inside, limit)
+    return _first_64(sums, at, half, width, quarters, rates, rate, side, step, count, inside, limit)
 
 
 @njit(**PART)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.motion.exhaustive_kernel import SLACK, search_clip, sum_shift
+from preprocess.motion.exhaustive_kernel import SLACK, search_clip
+from preprocess.motion.keys import Size
 from preprocess.motion.penalty import UNITS_PER_SAD
-from preprocess.motion.vectors import CANDIDATES
+from preprocess.motion.vectors import SPANS
 from shared.conventions import Reference, grid_shape
 
 
@@ -37,10 +38,17 @@ def search(
     motion = np.zeros((frames - 1, 2, *grid_shape(height, width, block)), np.int8)
     flat = np.zeros(luma.size + 2 * SLACK, np.uint8)
     flat[SLACK:-SLACK].reshape(luma.shape)[:] = luma
-    rates = np.zeros(penalty.size + CANDIDATES, np.uint16)
-    in_sad = penalty.ravel() * (block * block) // UNITS_PER_SAD
-    rates[: penalty.size] = in_sad >> sum_shift(block)
-    search_clip(
-        flat, height, width, block, reference == "first", brute_force, penalty, rates, motion
-    )
+    size = plan(height, width, block, search_range)
+    rates = np.zeros(penalty.size + size.span, np.uint16)
+    rates[: penalty.size] = (penalty.ravel() * (block * block) // UNITS_PER_SAD) >> size.shift
+    search_clip(flat, size, reference == "first", brute_force, penalty, rates, motion)
     return motion
+
+
+def plan(height: int, width: int, block: int, search_range: int) -> Size:
+    """How the kernel goes about frames of that size."""
+    side = 2 * search_range + 1
+    parts = -(-side // SPANS[-1])
+    span = next(span for span in SPANS if span * parts >= side)
+    # Differences of four sums over 16 x 16 pixels are too much for 16 bits.
+    return Size(height, width, block, search_range, 2 if block == 32 else 0, span)

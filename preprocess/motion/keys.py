@@ -41,6 +41,8 @@ class Size(NamedTuple):
     """The search range R."""
     shift: int
     """Quarter sums are kept >> shift, so that four differences fit in 16 bits."""
+    span: int
+    """Candidates of a row that are compared at once."""
 
 
 @njit(**PART)

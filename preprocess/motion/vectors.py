@@ -34,11 +34,11 @@ from preprocess.motion.llvm import (
 from preprocess.motion.psadbw import sums_of_8
 from shared.conventions import BLOCKS
 
-CANDIDATES = 32
-"""Neighbouring candidates that `possible` compares at once."""
+SPANS = (16, 32, 48, 64)
+"""Neighbouring candidates that `first_possible` compares at once."""
 
-FEW = 16
-"""Candidates that `possible_few` does."""
+COLUMNS = 32
+"""16-bit sums that `slide` and `window` take at once."""
 
 WIDE = 64
 """Bytes of a row that `wide_step` takes at once: 64 / b blocks side by side."""
@@ -154,13 +154,13 @@ def slide(typingctx, columns, before, after, luma, leaving, entering):  # type: 
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         data = pointers(context, builder, signature, arguments)
-        vector = ir.VectorType(I16, CANDIDATES)
+        vector = ir.VectorType(I16, COLUMNS)
         _, before, after, _, leaving, entering = arguments
         old, new = (
-            builder.zext(load(builder, data[3], at, CANDIDATES), vector)
+            builder.zext(load(builder, data[3], at, COLUMNS), vector)
             for at in (leaving, entering)
         )
-        total = builder.add(load(builder, data[0], before, CANDIDATES, I16), new)
+        total = builder.add(load(builder, data[0], before, COLUMNS, I16), new)
         store(builder, builder.sub(total, old), data[0], after)
         return context.get_dummy_value()
 
@@ -177,7 +177,7 @@ def _make_window(half: int) -> Callable[..., Any]:
             data = pointers(context, builder, signature, arguments)
             _, x, shift, _, at = arguments
             parts = [
-                load(builder, data[0], builder.add(x, I64(i)), CANDIDATES, I16) for i in range(half)
+                load(builder, data[0], builder.add(x, I64(i)), COLUMNS, I16) for i in range(half)
             ]
             while len(parts) > 1:
                 parts = [builder.add(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
@@ -193,12 +193,12 @@ def _make_window(half: int) -> Callable[..., Any]:
 WINDOW = {block // 2: _make_window(block // 2) for block in BLOCKS}
 
 
-def _make_possible(count: int) -> Callable[..., Any]:
+def _make_first_possible(span: int) -> Callable[..., Any]:
     @intrinsic
-    def possible(  # type: ignore[no-untyped-def]
-        typingctx, sums, start, half, stride, own, rates, rate_start, threshold
+    def first_possible(  # type: ignore[no-untyped-def]
+        typingctx, sums, start, half, stride, own, rates, rate, rate_stride, step, count, inside, most
     ):
-        """Which of so many neighbouring candidates may still be the best, as bits.
+        """The first row of neighbouring candidates of which some may still be the best.
 
         A candidate's bound is the sum over the block's quarters of |own sum - reference's sum|,
         which is never more than its SAD, plus its rate.
@@ -210,35 +210,67 @@ def _make_possible(count: int) -> Callable[..., Any]:
             stride: of a row of `sums`.
             own: four int16, the block's own quarters.
             rates: uint16, flat.
-            rate_start: index of the first candidate's rate.
-            threshold: largest bound that is still possible, in [0, 65534].
+            rate: index of the first candidate's rate.
+            rate_stride: of a row of `rates`.
+            step: 1 for the rows downwards, -1 for those upwards.
+            count: rows to look at, at least 1.
+            inside: bits of the candidates of a row that count.
+            most: largest bound that is still possible, in [0, 65535].
+
+        Returns:
+            The row, counted from 0, and its candidates as bits; the last row if there is none.
         """
 
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            vector = ir.VectorType(I16, count)
             data = pointers(context, builder, signature, arguments)
-            _, start, half, stride, own, _, rate_start, threshold = arguments
-            below = builder.add(start, builder.mul(half, stride))
-            places = [start, builder.add(start, half), below, builder.add(below, half)]
-            total = None
-            for quarter, place in enumerate(places):
-                theirs = load(builder, data[0], place, count, I16)
-                ours = broadcast(builder, builder.extract_value(own, quarter), vector)
-                difference = call(builder, "abs", builder.sub(theirs, ours), I1(0))
-                total = difference if total is None else builder.add(total, difference)
-            rate = load(builder, data[5], rate_start, count, I16)
-            bound = call(builder, "uadd.sat", total, rate)
-            limit = broadcast(builder, builder.trunc(threshold, I16), vector)
-            bits = builder.bitcast(builder.icmp_unsigned("<=", bound, limit), ir.IntType(count))
-            return builder.zext(bits, I64)
+            start, half, stride, own = arguments[1:5]
+            rate, rate_stride, step, count, inside, most = arguments[6:]
+            below = builder.mul(half, stride)
+            corners = [I64(0), half, below, builder.add(below, half)]
+            quarters = [builder.extract_value(own, i) for i in range(4)]
+            limit = builder.trunc(most, I16)
+            before, loop, after = builder.block, *map(builder.append_basic_block, ("row", "end"))
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            row, place, place_of_rate = (builder.phi(I64) for _ in range(3))
+            bits = I64(0)
+            for first in range(0, span, COLUMNS):
+                lanes = min(COLUMNS, span - first)
+                vector = ir.VectorType(I16, lanes)
+                terms = []
+                for corner, quarter in zip(corners, quarters, strict=True):
+                    at = builder.add(builder.add(place, corner), I64(first))
+                    theirs = load(builder, data[0], at, lanes, I16)
+                    difference = builder.sub(theirs, broadcast(builder, quarter, vector))
+                    terms.append(call(builder, "abs", difference, I1(0)))
+                bound = builder.add(builder.add(*terms[:2]), builder.add(*terms[2:]))
+                at = builder.add(place_of_rate, I64(first))
+                bound = call(builder, "uadd.sat", bound, load(builder, data[5], at, lanes, I16))
+                possible = builder.icmp_unsigned("<=", bound, broadcast(builder, limit, vector))
+                found = builder.zext(builder.bitcast(possible, ir.IntType(lanes)), I64)
+                bits = builder.or_(bits, builder.shl(found, I64(first)))
+            bits = builder.and_(bits, inside)
+            following = builder.add(row, I64(1))
+            for value, first, advance in (
+                (row, I64(0), I64(1)),
+                (place, start, builder.mul(step, stride)),
+                (place_of_rate, rate, builder.mul(step, rate_stride)),
+            ):
+                value.add_incoming(first, before)
+                value.add_incoming(builder.add(value, advance), loop)
+            done = builder.icmp_signed(">=", following, count)
+            builder.cbranch(builder.or_(done, builder.icmp_signed("!=", bits, I64(0))), after, loop)
+            builder.position_at_end(after)
+            return context.make_tuple(builder, signature.return_type, [row, bits])
 
         places, quarters = [types.int64] * 3, types.UniTuple(types.int16, 4)
-        return types.int64(sums, *places, quarters, rates, types.int64, types.int64), codegen
+        found = types.UniTuple(types.int64, 2)
+        return found(sums, *places, quarters, rates, *[types.int64] * 6), codegen
 
-    return possible
+    return first_possible
 
 
-possible, possible_few = map(_make_possible, (CANDIDATES, FEW))
+FIRST_POSSIBLE = {span: _make_first_possible(span) for span in SPANS}
 
 
 # --- many blocks side by side ------------------------------------------------------------------
