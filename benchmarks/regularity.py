@@ -1,14 +1,15 @@
-"""What reference, zero bias and vector cost do to vectors and residuals; prints Markdown tables.
+"""What reference, method, zero bias and vector cost do to vectors and residuals; Markdown tables.
 
     python -m benchmarks.regularity
 
 Entropy is that of whole vectors, in bits a block, blocks taken to be independent. PSNR is of clips
-restored from their first frame and vectors alone.
+restored from their first frame and vectors alone. Speed is CPU time of the search, a frame.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,12 +34,16 @@ class Field:
     vectors: NDArray[np.int64]
     residual: NDArray[np.int16]
     psnr: float
+    seconds: float
+    """CPU time of the search."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/gestures"))
     given = parser.parse_args()
+    for method in ("exhaustive", "h264"):
+        search(np.zeros((2, 16, 16), np.uint8), block=8, search_range=1, method=method)  # compiles
     signs = [v for v in clips.real_videos() if v.name.startswith("asl_")]
     sets = {"rendered gestures, 64²": (clips.gesture_videos(given.data), 64)}
     if signs:
@@ -53,9 +58,9 @@ def main() -> None:
 def print_table(noisy: Clips) -> None:
     print(
         "| reference | zero bias | vector cost | non-zero | bits a block | mean abs. residual"
-        " | PSNR |"
+        " | PSNR | µs a frame |"
     )
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     settings = [(0.0, c) for c in (0, 0.1, 0.3, 1, 2, 3, 5, 8)] + [
         (b, 0.0) for b in (0.125, 0.5, 2)
     ]
@@ -63,6 +68,9 @@ def print_table(noisy: Clips) -> None:
         for bias, cost in settings:
             fields = [one_reference(clip, reference, reach, bias, cost) for clip in noisy]
             print_row(f"{reference} ±{reach}", f"{bias:g} | {cost:g}", fields)
+        for cost in (0, 0.3):
+            fields = [one_reference(clip, reference, reach, 0, cost, "h264") for clip in noisy]
+            print_row(f"{reference} ±{reach}, h264", f"0 | {cost:g}", fields)
     for cost in (0, 0.3, 3):
         fields = [either_reference(clip, cost) for clip in noisy]
         print_row("either, a block's choice ¹", f"0 | {cost:g}", fields)
@@ -74,32 +82,45 @@ def print_row(reference: str, costs: str, fields: list[Field]) -> None:
     rest = np.mean([np.abs(field.residual).mean() for field in fields])
     psnr = np.mean([field.psnr for field in fields])
     bits = entropy(vectors)
-    print(f"| {reference} | {costs} | {moving:.0%} | {bits:.2f} | {rest:.2f} | {psnr:.1f} |")
+    speed = 1e6 * sum(field.seconds for field in fields) / sum(len(f.residual) for f in fields)
+    print(
+        f"| {reference} | {costs} | {moving:.0%} | {bits:.2f} | {rest:.2f} | {psnr:.1f}"
+        f" | {speed:.0f} |"
+    )
 
 
 def one_reference(
-    clip: NDArray[np.uint8], reference: Reference, reach: int, bias: float, cost: float
+    clip: NDArray[np.uint8],
+    reference: Reference,
+    reach: int,
+    bias: float,
+    cost: float,
+    method: str = "exhaustive",
 ) -> Field:
     """What the store would hold."""
+    luma, start = clip_luma(clip), time.process_time()
     motion = search(
-        clip_luma(clip),
+        luma,
         block=8,
         search_range=reach,
+        method=method,
         reference=reference,
         zero_bias=bias,
         motion_cost=cost,
     )
+    seconds = time.process_time() - start
     rest = clip_residual(clip, motion, block=8, reference=reference)
     alone = restore_clip(clip[0], motion, np.zeros_like(rest), block=8, reference=reference)
-    return Field(flat(motion), rest, psnr(alone, clip))
+    return Field(flat(motion), rest, psnr(alone, clip), seconds)
 
 
 def either_reference(clip: NDArray[np.uint8], cost: float) -> Field:
     """Each block takes the frame with the lower SAD; its index counts as part of the vector."""
     options = {"block": 8, "motion_cost": cost}
-    luma = clip_luma(clip)
+    luma, start = clip_luma(clip), time.process_time()
     previous = search(luma, search_range=16, reference="previous", **options)  # type: ignore[arg-type]
     first = search(luma, search_range=24, reference="first", **options)  # type: ignore[arg-type]
+    seconds = time.process_time() - start
     sads = []
     for motion, source in ((previous, luma[:-1]), (first, luma[:1])):
         moved = predict(source[:, None], motion, block=8)[:, 0]
@@ -120,7 +141,7 @@ def either_reference(clip: NDArray[np.uint8], cost: float) -> Field:
         alone.append(np.where(chosen, pairs[1][1], pairs[1][0]))
     both = np.where(index[:, None], first, previous)
     vectors = np.concatenate([flat(both), index.reshape(-1, 1)], axis=1)
-    return Field(vectors, rest, psnr(np.stack(alone), clip))
+    return Field(vectors, rest, psnr(np.stack(alone), clip), seconds)
 
 
 def with_noise(clip: NDArray[np.uint8], sigma: float, seed: int) -> NDArray[np.uint8]:

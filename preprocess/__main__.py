@@ -45,7 +45,7 @@ def run(
         typer.Option(
             help="The store to make. Default: stores/DATASET with -OPTIONVALUE for each option"
             " given here that is not its default, in the order size, frames, stride, clips, hop,"
-            " seed, fps, fit, crop, block, range, reference, zerobias, motioncost, limit:"
+            " seed, fps, fit, crop, block, range, reference, method, zerobias, motioncost, limit:"
             " stores/gestures-size64-block8-range24"
         ),
     ] = None,
@@ -61,6 +61,7 @@ def run(
     block: flags.Block = None,
     search_range: flags.SearchRange = None,
     reference: flags.ReferenceFrame = None,
+    method: flags.Method = None,
     zero_bias: flags.ZeroBias = None,
     motion_cost: flags.MotionCost = None,
     workers: flags.Workers = None,
@@ -90,6 +91,7 @@ def run(
         "block": block,
         "search_range": search_range,
         "reference": reference,
+        "method": method,
         "zero_bias": zero_bias,
         "motion_cost": motion_cost,
     }
@@ -102,7 +104,7 @@ def reblock(
     block: flags.Block = None,
     search_range: flags.SearchRange = None,
     reference: flags.ReferenceFrame = None,
-    method: Annotated[str | None, typer.Option(help="Search method.")] = None,
+    method: flags.Method = None,
     zero_bias: flags.ZeroBias = None,
     motion_cost: flags.MotionCost = None,
     out: Annotated[

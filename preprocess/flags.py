@@ -68,6 +68,14 @@ ReferenceFrame = Annotated[
     str | None,
     typer.Option(metavar="previous|first", help="Frame that vectors point into. Default: previous"),
 ]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        metavar="exhaustive|h264",
+        help="Who searches: exhaustive finds the optimum; h264 takes what x264 chooses. Default:"
+        " exhaustive",
+    ),
+]
 ZeroBias = Annotated[
     float | None,
     typer.Option(help="SAD per pixel that a vector other than zero must save. Default: 0"),

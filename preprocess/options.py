@@ -27,6 +27,7 @@ SUFFIXES = {
     "block": "block",
     "search_range": "range",
     "reference": "reference",
+    "method": "method",
     "zero_bias": "zerobias",
     "motion_cost": "motioncost",
 }

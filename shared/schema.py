@@ -16,6 +16,7 @@ COLOUR = "RGB, full range; luma BT.601"
 
 FitName = Literal["crop", "pad", "stretch"]
 ClipPolicy = Literal["windows", "span", "random_sorted"]
+MethodName = Literal["exhaustive", "h264"]
 SourceKind = Literal["video", "images", "bair"]
 
 TRAIN, TEST, NEITHER = 0, 1, -1
@@ -51,7 +52,8 @@ class CodecOptions(BaseModel):
     search_range: int = Field(16, ge=0, le=MAX_SEARCH_RANGE_PX)
     """Largest vector component searched, pixels."""
     reference: Reference = "previous"
-    method: Literal["exhaustive"] = "exhaustive"
+    method: MethodName = "exhaustive"
+    """`exhaustive`: the optimum; `h264`: what x264 chooses, which its build has a say in."""
     zero_bias: float = Field(0.0, ge=0, le=255)
     """SAD per block pixel that a vector other than zero must save."""
     motion_cost: float = Field(0.0, ge=0, le=255)

@@ -17,8 +17,12 @@ from shared.conventions import BLOCKS, MAX_SEARCH_RANGE_PX, REFERENCES, Referenc
 METHODS: dict[str, str] = {
     "exhaustive": "preprocess.motion.exhaustive",
     "naive": "preprocess.motion.naive",
+    "h264": "preprocess.motion.h264",
 }
 """Module by method name; imported when used, so that nothing compiles before."""
+
+EXACT = ("exhaustive", "naive")
+"""Methods that return the optimum, all of them the same."""
 
 
 def search(
@@ -40,7 +44,8 @@ def search(
         luma: uint8, shape (T, H, W), T >= 1.
         block: block size b, pixels; one of `shared.conventions.BLOCKS`.
         search_range: largest |vx| and |vy|, pixels.
-        method: one of `METHODS`; all of these return the same, the exact optimum.
+        method: one of `METHODS`; those in `EXACT` return the same, the optimum. `h264` returns
+            what x264 chooses, never at more cost than the zero vector.
         reference: `previous` frame or `first` frame of the clip.
         zero_bias: SAD per block pixel that a vector other than zero must save.
         motion_cost: SAD per block pixel for each pixel of vector length.
