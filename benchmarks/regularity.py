@@ -1,6 +1,7 @@
-"""What reference, zero bias and vector cost do to vectors and residuals; prints Markdown tables.
+"""What the search's options do to vectors and residuals; prints Markdown tables.
 
-    python -m benchmarks.regularity
+    python -m benchmarks.regularity          # reference, zero bias and vector cost
+    python -m benchmarks.regularity units    # whole, half and quarter pixels
 
 Entropy is that of whole vectors, in bits a block, blocks taken to be independent. PSNR is of clips
 restored from their first frame and vectors alone.
@@ -9,7 +10,9 @@ restored from their first frame and vectors alone.
 from __future__ import annotations
 
 import argparse
+import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from benchmarks import clips
 from preprocess.encode import clip_luma, clip_residual, restore_clip
 from preprocess.motion import search
 from shared.compensate import predict
-from shared.conventions import Reference
+from shared.conventions import VECTOR_UNITS, Reference
 
 Clips = list[NDArray[np.uint8]]
 STEP = 3
@@ -33,21 +36,46 @@ class Field:
     vectors: NDArray[np.int64]
     residual: NDArray[np.int16]
     psnr: float
+    seconds: float = 0.0
+    """CPU time of the search."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/gestures"))
+    parser.add_argument("table", nargs="?", choices=("costs", "units"), default="costs")
     given = parser.parse_args()
     signs = [v for v in clips.real_videos() if v.name.startswith("asl_")]
-    sets = {"rendered gestures, 64²": (clips.gesture_videos(given.data), 64)}
+    sets = {"rendered gestures, 64²": (clips.gesture_videos(given.data), 64, (8,))}
     if signs:
-        sets["ten signs of real people, 128²"] = (signs, 128)
-    for name, (videos, size) in sets.items():
+        sets["ten signs of real people, 128²"] = (signs, 128, (16, 8))
+    for name, (videos, size, blocks) in sets.items():
         clean = [clips.first_frames(video, size, 16 * STEP)[::STEP] for video in videos]
+        if given.table == "units":
+            for block in blocks:
+                print(f"\n{name}, block {block}, every {STEP}rd frame\n")
+                print_units(clean, block)
+            continue
         for sigma in (0, 2):
             print(f"\n{name}, block 8, every {STEP}rd frame, sensor noise σ = {sigma}\n")
             print_table([with_noise(clip, sigma, i) for i, clip in enumerate(clean)])
+
+
+def print_units(clean: Clips, block: int) -> None:
+    print(
+        "| reference | vector cost | unit | non-zero | bits a block | mean abs. residual | PSNR"
+        " | search, µs CPU a frame |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for reference, reach in (("previous", 16), ("first", 24)):
+        for cost, unit in product((0, 0.3), VECTOR_UNITS):
+            settings = (reference, reach, 0.0, cost, block, unit)
+            fields = [one_reference(clip, *settings) for clip in clean]
+            again = [[one_reference(clip, *settings).seconds for clip in clean] for _ in range(3)]
+            frames = sum(len(clip) - 1 for clip in clean)
+            seconds = min(map(sum, again)) / frames
+            name = f"{reference} ±{reach} | {cost:g}"
+            print_row(name, f"1/{unit}", fields, f" {1e6 * seconds:.0f} |")
 
 
 def print_table(noisy: Clips) -> None:
@@ -68,41 +96,51 @@ def print_table(noisy: Clips) -> None:
         print_row("either, a block's choice ¹", f"0 | {cost:g}", fields)
 
 
-def print_row(reference: str, costs: str, fields: list[Field]) -> None:
+def print_row(reference: str, costs: str, fields: list[Field], more: str = "") -> None:
     vectors = np.concatenate([field.vectors for field in fields])
     moving = (vectors[:, :2] != 0).any(axis=1).mean()
     rest = np.mean([np.abs(field.residual).mean() for field in fields])
     psnr = np.mean([field.psnr for field in fields])
     bits = entropy(vectors)
-    print(f"| {reference} | {costs} | {moving:.0%} | {bits:.2f} | {rest:.2f} | {psnr:.1f} |")
+    print(f"| {reference} | {costs} | {moving:.0%} | {bits:.2f} | {rest:.2f} | {psnr:.1f} |{more}")
 
 
 def one_reference(
-    clip: NDArray[np.uint8], reference: Reference, reach: int, bias: float, cost: float
+    clip: NDArray[np.uint8],
+    reference: Reference,
+    reach: int,
+    bias: float,
+    cost: float,
+    block: int = 8,
+    unit: int = 1,
 ) -> Field:
     """What the store would hold."""
+    luma, start = clip_luma(clip), time.process_time()
     motion = search(
-        clip_luma(clip),
-        block=8,
+        luma,
+        block=block,
         search_range=reach,
         reference=reference,
+        vector_unit=unit,
         zero_bias=bias,
         motion_cost=cost,
     )
-    rest = clip_residual(clip, motion, block=8, reference=reference)
-    alone = restore_clip(clip[0], motion, np.zeros_like(rest), block=8, reference=reference)
-    return Field(flat(motion), rest, psnr(alone, clip))
+    seconds = time.process_time() - start
+    how = {"block": block, "reference": reference, "vector_unit": unit}
+    rest = clip_residual(clip, motion, **how)  # type: ignore[arg-type]
+    alone = restore_clip(clip[0], motion, np.zeros_like(rest), **how)  # type: ignore[arg-type]
+    return Field(flat(motion), rest, psnr(alone, clip), seconds)
 
 
 def either_reference(clip: NDArray[np.uint8], cost: float) -> Field:
     """Each block takes the frame with the lower SAD; its index counts as part of the vector."""
-    options = {"block": 8, "motion_cost": cost}
+    options, whole = {"block": 8, "motion_cost": cost}, {"block": 8, "vector_unit": 1}
     luma = clip_luma(clip)
     previous = search(luma, search_range=16, reference="previous", **options)  # type: ignore[arg-type]
     first = search(luma, search_range=24, reference="first", **options)  # type: ignore[arg-type]
     sads = []
     for motion, source in ((previous, luma[:-1]), (first, luma[:1])):
-        moved = predict(source[:, None], motion, block=8)[:, 0]
+        moved = predict(source[:, None], motion, **whole)[:, 0]
         difference = np.abs(luma[1:].astype(np.int64) - moved)
         grid = difference.reshape(len(moved), motion.shape[2], 8, motion.shape[3], 8)
         length = np.hypot(*motion.astype(float).transpose(1, 0, 2, 3))
@@ -113,7 +151,7 @@ def either_reference(clip: NDArray[np.uint8], cost: float) -> Field:
     for n in range(1, len(clip)):
         chosen = index[n - 1].repeat(8, 0).repeat(8, 1)
         pairs = [
-            (predict(past, previous[n - 1], block=8), predict(clip[0], first[n - 1], block=8))
+            (predict(past, previous[n - 1], **whole), predict(clip[0], first[n - 1], **whole))
             for past in (clip[n - 1], alone[-1])
         ]
         rest[n - 1] = clip[n].astype(np.int16) - np.where(chosen, pairs[0][1], pairs[0][0])

@@ -26,6 +26,7 @@ SUFFIXES = {
     "crop": "crop",
     "block": "block",
     "search_range": "range",
+    "vector_unit": "unit",
     "reference": "reference",
     "zero_bias": "zerobias",
     "motion_cost": "motioncost",

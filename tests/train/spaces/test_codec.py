@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from shared.conventions import REFERENCES, Reference
+from shared.conventions import REFERENCES, VECTOR_UNITS, Reference
 from shared.schema import CodecOptions
 from tests.train.spaces.clips import BLOCK, codec_options, stored
 from train.compensate import predict
@@ -30,9 +30,12 @@ def space(options: CodecOptions, statistics: Statistics | None = None) -> CodecS
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
+@pytest.mark.parametrize("unit", VECTOR_UNITS)
 @pytest.mark.parametrize("size", [16, 13, 4, 3])
-def test_a_lossless_autoencoder_gives_the_clips_back(size: int, reference: Reference) -> None:
-    options = codec_options(size, reference)
+def test_a_lossless_autoencoder_gives_the_clips_back(
+    size: int, unit: int, reference: Reference
+) -> None:
+    options = codec_options(size, reference, unit=unit)
     batch, clips = stored(options)
     codec = space(options)
     statistics = Statistics.of([codec.encode(batch)])
@@ -88,6 +91,14 @@ def test_vectors_round_to_pixels_and_stay_within_the_search_range() -> None:
     motion = codec.decode(x0, torch.zeros(1, 3, 16, 16, dtype=torch.uint8)).parts["motion"]
     assert motion.dtype == torch.int8
     assert motion[0, :, :, 0, 0].tolist() == [[3, 0], [-3, -3], [2, -1]]
+
+
+def test_vectors_between_pixels_round_to_their_unit() -> None:
+    codec = space(codec_options(reach=3, unit=4))
+    x0 = torch.zeros(1, *codec.shape)
+    x0[0, 0, :, 0, 0] = torch.tensor([50.0, 1.6 / 3, -1.4 / 3])  # shares of the search range
+    motion = codec.decode(x0, torch.zeros(1, 3, 16, 16, dtype=torch.uint8)).parts["motion"]
+    assert motion[0, :, 0, 0, 0].tolist() == [12, 6, -6]
 
 
 def test_residuals_clamp_to_what_grey_levels_allow() -> None:
