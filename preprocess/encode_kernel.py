@@ -63,9 +63,9 @@ def residual_into(
                 vy = np.int64(motion[n - 1, 1, row, column])
                 top, left, down, across = y + (vy >> shift), x + (vx >> shift), vy & part, vx & part
                 whole = y + block <= height and x + block <= width
-                inside = 0 <= top <= height - block - (down > 0) and 0 <= left <= width - block - (
-                    across > 0
-                )
+                # A fraction reaches one pixel further.
+                lowest, rightmost = height - block - (down > 0), width - block - (across > 0)
+                inside = 0 <= top <= lowest and 0 <= left <= rightmost
                 for c in range(channels):
                     here, there = (n * channels + c) * plane, (source * channels + c) * plane
                     rest = here - channels * plane
