@@ -129,9 +129,10 @@ def test_in_a_closed_loop_errors_do_not_pile_up() -> None:
     assert last[True] > last[False] + 0.3
 
 
-def test_a_closed_loop_decodes_what_its_encoder_saw() -> None:
+@pytest.mark.parametrize("unit", VECTOR_UNITS)
+def test_a_closed_loop_decodes_what_its_encoder_saw(unit: int) -> None:
     """Each residual is that of the frame against what the decoder has made of the one before."""
-    options = codec_options(size=13, reference="previous")
+    options = codec_options(size=13, reference="previous", unit=unit)
     batch, clips = stored(options)
     codec = coarse(options, closed_loop=True)
     decoded = codec.decode(codec.encode(batch), batch.first_frame)
@@ -193,7 +194,6 @@ def test_a_refining_network_stands_in_the_loop_only_where_frames_depend_on_each_
     assert plain.refiner is None
     source = decoded.frames if reference == "previous" else clips
     for n in (1, 2):
-        expected = predict(
-            source[:, n if reference == "previous" else 0], batch.motion[:, n], block=BLOCK
-        )
+        before = source[:, n if reference == "previous" else 0]
+        expected = predict(before, batch.motion[:, n], block=BLOCK, vector_unit=1)
         assert decoded.parts["prediction"][:, n].equal(expected)
