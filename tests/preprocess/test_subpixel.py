@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from preprocess.decode import decode
+from preprocess.encode import encode
+from preprocess.geometry import Geometry
 from preprocess.motion import search
 from preprocess.motion.keys import SOURCES
 from preprocess.motion.penalty import penalty_table, subpixel_penalty
 from preprocess.motion.subpixel import refine
 from preprocess.motion.subpixel_kernel import refine_clip
-from shared.compensate import predict
-from shared.conventions import BLOCKS, Reference
+from shared.compensate import decode_clip, predict
+from shared.conventions import BLOCKS, Reference, luma
+from shared.schema import CodecOptions
 from tests import naive
 from tests.preprocess.test_motion import CONTENTS, content, random_clip
 
@@ -42,7 +48,7 @@ def smooth_picture(seed: int, side: int) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("block", BLOCKS)
 def test_the_kernel_equals_the_slow_method(kind: str, reference: Reference, block: int) -> None:
     """Frames wider than any vector, with cut blocks at two edges."""
-    luma = content(kind, 3, 38, 77)
+    clip = content(kind, 3, 38, 77)
     for unit, cost in ((2, 0.0), (4, 0.0), (4, 0.4)):
         options: dict[str, Any] = {
             "block": block,
@@ -52,7 +58,7 @@ def test_the_kernel_equals_the_slow_method(kind: str, reference: Reference, bloc
             "zero_bias": cost,
             "motion_cost": cost / 4,
         }
-        assert np.array_equal(search(luma, **options), search(luma, method="naive", **options))
+        assert np.array_equal(search(clip, **options), search(clip, method="naive", **options))
 
 
 @given(
@@ -66,14 +72,14 @@ def test_refined_vectors_never_cost_more(
     seed: int, shape: tuple[int, int, int], block: int, unit: int, cost: float
 ) -> None:
     """By the oracle's count; and they stay near where they started, and in the frame."""
-    luma = random_clip(seed, *shape, 9)
+    clip = random_clip(seed, *shape, 9)
     options: dict[str, Any] = {"block": block, "search_range": 4, "motion_cost": cost}
-    whole = search(luma, **options) * unit
-    fine = search(luma, vector_unit=unit, **options)
+    whole = search(clip, **options) * unit
+    fine = search(clip, vector_unit=unit, **options)
     assert np.abs(fine - whole).max() < unit
     costs = naive.Search(vector_unit=unit, **options)
     for row, column in np.ndindex(*fine.shape[2:]):
-        place = luma[1], luma[0], row * block, column * block
+        place = clip[1], clip[0], row * block, column * block
         before, after = (
             costs.cost(*place, tuple(field[0, :, row, column].tolist())) for field in (whole, fine)
         )
@@ -101,10 +107,10 @@ def test_a_still_picture_does_not_move() -> None:
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_vector_out_of_the_frame_stays_what_it_is(unit: int) -> None:
-    luma = random_clip(2, 3, 20, 28, 256)
+    clip = random_clip(2, 3, 20, 28, 256)
     motion = np.full((2, 2, 3, 4), -9, np.int8)
     refined = refine(
-        luma,
+        clip,
         motion,
         block=8,
         search_range=9,
@@ -122,9 +128,9 @@ def test_a_vector_out_of_the_frame_stays_what_it_is(unit: int) -> None:
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_longest_vectors_fit(unit: int) -> None:
     reach = 127 // unit
-    luma = np.zeros((2, 8, reach + 8), np.uint8)
-    luma[0, :, -8:] = luma[1, :, :8] = random_clip(0, 1, 8, 8, 256)[0]
-    found = search(luma, block=8, search_range=reach, vector_unit=unit)
+    clip = np.zeros((2, 8, reach + 8), np.uint8)
+    clip[0, :, -8:] = clip[1, :, :8] = random_clip(0, 1, 8, 8, 256)[0]
+    found = search(clip, block=8, search_range=reach, vector_unit=unit)
     assert found[0, :, 0, 0].tolist() == [reach * unit, 0]
 
 
@@ -141,3 +147,20 @@ def test_the_cache_follows_all_of_the_kernels_files() -> None:
     keys = [signature[-1] for signature in refine_clip.signatures]
     assert keys
     assert {getattr(key, "value", None) for key in keys} == {SOURCES}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_real_clips(real_clips: Path, unit: int) -> None:
+    """The slow method's vectors, less residual than whole pixels leave, and every frame back."""
+    for name in ("asl_walk.mkv", "nasa_13013.mp4"):
+        frames = islice(decode(real_clips / "clips" / name, range(0, 30, 10), Geometry(96)), 3)
+        clip = np.stack([frame for _, frame in frames])
+        options = CodecOptions(size=96, frames=3, block=8, search_range=7, vector_unit=unit)
+        encoded = encode(clip, options)
+        how: dict[str, Any] = {"block": 8, "reference": "previous", "vector_unit": unit}
+        restored = decode_clip(clip[0], encoded.motion, encoded.residual, **how)
+        assert np.array_equal(restored, clip)
+        slow = search(luma(clip), method="naive", search_range=7, **how)
+        assert np.array_equal(encoded.motion, slow)
+        whole = encode(clip, options.model_copy(update={"vector_unit": 1}))
+        assert np.abs(encoded.residual).mean() < np.abs(whole.residual).mean()
