@@ -1,6 +1,7 @@
-"""What reference, method, zero bias and vector cost do to vectors and residuals; Markdown tables.
+"""What the search's options and methods do to vectors and residuals; prints Markdown tables.
 
-    python -m benchmarks.regularity
+    python -m benchmarks.regularity          # reference, zero bias and vector cost
+    python -m benchmarks.regularity units    # whole, half and quarter pixels
 
 Entropy is that of whole vectors, in bits a block, blocks taken to be independent. PSNR is of clips
 restored from their first frame and vectors alone. Speed is CPU time of the search, a frame.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from benchmarks import clips
 from preprocess.encode import clip_luma, clip_residual, restore_clip
 from preprocess.motion import search
 from shared.compensate import predict
-from shared.conventions import Reference
+from shared.conventions import VECTOR_UNITS, Reference
 
 Clips = list[NDArray[np.uint8]]
 STEP = 3
@@ -41,18 +43,39 @@ class Field:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/gestures"))
+    parser.add_argument("table", nargs="?", choices=("costs", "units"), default="costs")
     given = parser.parse_args()
     for method in ("exhaustive", "h264"):
         search(np.zeros((2, 16, 16), np.uint8), block=8, search_range=1, method=method)  # compiles
     signs = [v for v in clips.real_videos() if v.name.startswith("asl_")]
-    sets = {"rendered gestures, 64²": (clips.gesture_videos(given.data), 64)}
+    sets = {"rendered gestures, 64²": (clips.gesture_videos(given.data), 64, (8,))}
     if signs:
-        sets["ten signs of real people, 128²"] = (signs, 128)
-    for name, (videos, size) in sets.items():
+        sets["ten signs of real people, 128²"] = (signs, 128, (16, 8))
+    for name, (videos, size, blocks) in sets.items():
         clean = [clips.first_frames(video, size, 16 * STEP)[::STEP] for video in videos]
+        if given.table == "units":
+            for block in blocks:
+                print(f"\n{name}, block {block}, every {STEP}rd frame\n")
+                print_units(clean, block)
+            continue
         for sigma in (0, 2):
             print(f"\n{name}, block 8, every {STEP}rd frame, sensor noise σ = {sigma}\n")
             print_table([with_noise(clip, sigma, i) for i, clip in enumerate(clean)])
+
+
+def print_units(clean: Clips, block: int) -> None:
+    print(
+        "| reference | vector cost | unit | non-zero | bits a block | mean abs. residual | PSNR"
+        " | search, µs CPU a frame |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for reference, reach in (("previous", 16), ("first", 24)):
+        for cost, unit in product((0, 0.3), VECTOR_UNITS):
+            fields = [
+                one_reference(clip, reference, reach, 0.0, cost, block=block, unit=unit)
+                for clip in clean
+            ]
+            print_row(f"{reference} ±{reach} | {cost:g}", f"1/{unit}", fields)
 
 
 def print_table(noisy: Clips) -> None:
@@ -96,34 +119,38 @@ def one_reference(
     bias: float,
     cost: float,
     method: str = "exhaustive",
+    block: int = 8,
+    unit: int = 1,
 ) -> Field:
     """What the store would hold."""
     luma, start = clip_luma(clip), time.process_time()
     motion = search(
         luma,
-        block=8,
+        block=block,
         search_range=reach,
         method=method,
         reference=reference,
+        vector_unit=unit,
         zero_bias=bias,
         motion_cost=cost,
     )
     seconds = time.process_time() - start
-    rest = clip_residual(clip, motion, block=8, reference=reference)
-    alone = restore_clip(clip[0], motion, np.zeros_like(rest), block=8, reference=reference)
+    how = {"block": block, "reference": reference, "vector_unit": unit}
+    rest = clip_residual(clip, motion, **how)  # type: ignore[arg-type]
+    alone = restore_clip(clip[0], motion, np.zeros_like(rest), **how)  # type: ignore[arg-type]
     return Field(flat(motion), rest, psnr(alone, clip), seconds)
 
 
 def either_reference(clip: NDArray[np.uint8], cost: float) -> Field:
     """Each block takes the frame with the lower SAD; its index counts as part of the vector."""
-    options = {"block": 8, "motion_cost": cost}
+    options, whole = {"block": 8, "motion_cost": cost}, {"block": 8, "vector_unit": 1}
     luma, start = clip_luma(clip), time.process_time()
     previous = search(luma, search_range=16, reference="previous", **options)  # type: ignore[arg-type]
     first = search(luma, search_range=24, reference="first", **options)  # type: ignore[arg-type]
     seconds = time.process_time() - start
     sads = []
     for motion, source in ((previous, luma[:-1]), (first, luma[:1])):
-        moved = predict(source[:, None], motion, block=8)[:, 0]
+        moved = predict(source[:, None], motion, **whole)[:, 0]
         difference = np.abs(luma[1:].astype(np.int64) - moved)
         grid = difference.reshape(len(moved), motion.shape[2], 8, motion.shape[3], 8)
         length = np.hypot(*motion.astype(float).transpose(1, 0, 2, 3))
@@ -134,7 +161,7 @@ def either_reference(clip: NDArray[np.uint8], cost: float) -> Field:
     for n in range(1, len(clip)):
         chosen = index[n - 1].repeat(8, 0).repeat(8, 1)
         pairs = [
-            (predict(past, previous[n - 1], block=8), predict(clip[0], first[n - 1], block=8))
+            (predict(past, previous[n - 1], **whole), predict(clip[0], first[n - 1], **whole))
             for past in (clip[n - 1], alone[-1])
         ]
         rest[n - 1] = clip[n].astype(np.int16) - np.where(chosen, pairs[0][1], pairs[0][0])

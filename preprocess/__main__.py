@@ -45,7 +45,8 @@ def run(
         typer.Option(
             help="The store to make. Default: stores/DATASET with -OPTIONVALUE for each option"
             " given here that is not its default, in the order size, frames, stride, clips, hop,"
-            " seed, fps, fit, crop, block, range, reference, method, zerobias, motioncost, limit:"
+            " seed, fps, fit, crop, block, range, unit, reference, method, zerobias, motioncost,"
+            " limit:"
             " stores/gestures-size64-block8-range24"
         ),
     ] = None,
@@ -60,6 +61,7 @@ def run(
     crop: flags.Crop = None,
     block: flags.Block = None,
     search_range: flags.SearchRange = None,
+    vector_unit: flags.VectorUnit = None,
     reference: flags.ReferenceFrame = None,
     method: flags.Method = None,
     zero_bias: flags.ZeroBias = None,
@@ -90,6 +92,7 @@ def run(
         "crop": parse_crop(crop),
         "block": block,
         "search_range": search_range,
+        "vector_unit": vector_unit,
         "reference": reference,
         "method": method,
         "zero_bias": zero_bias,
@@ -103,6 +106,7 @@ def reblock(
     store: Annotated[str, typer.Argument(help="A sealed store.")],
     block: flags.Block = None,
     search_range: flags.SearchRange = None,
+    vector_unit: flags.VectorUnit = None,
     reference: flags.ReferenceFrame = None,
     method: flags.Method = None,
     zero_bias: flags.ZeroBias = None,
@@ -125,6 +129,7 @@ def reblock(
     given = {
         "block": block,
         "search_range": search_range,
+        "vector_unit": vector_unit,
         "reference": reference,
         "method": method,
         "zero_bias": zero_bias,

@@ -64,6 +64,12 @@ Block = Annotated[int | None, typer.Option(help="Block size, pixels: 4, 8, 16 or
 SearchRange = Annotated[
     int | None, typer.Option(help="Largest vector component, pixels. Default: 16")
 ]
+VectorUnit = Annotated[
+    int | None,
+    typer.Option(
+        metavar="1|2|4", help="Vectors in whole, half or quarter pixels. Default: 1, whole"
+    ),
+]
 ReferenceFrame = Annotated[
     str | None,
     typer.Option(metavar="previous|first", help="Frame that vectors point into. Default: previous"),

@@ -26,6 +26,7 @@ SUFFIXES = {
     "crop": "crop",
     "block": "block",
     "search_range": "range",
+    "vector_unit": "unit",
     "reference": "reference",
     "method": "method",
     "zero_bias": "zerobias",

@@ -21,6 +21,7 @@ def additions(recipe: dict[str, Any], store: CodecOptions) -> list[str]:
         and store.reference == "first",
         "long vectors pay a cost, so that fields are regular": codec
         and bool(store.motion_cost or store.zero_bias),
+        "vectors are in fractions of a pixel": codec and store.vector_unit > 1,
         "differences are taken to the first frame, not to the one before": space["kind"]
         == "difference"
         and space["reference"] == "first",

@@ -86,6 +86,7 @@ def stored_frames(batch: ClipBatch, options: CodecOptions) -> Tensor:
         batch.residual,
         block=options.block,
         reference=options.reference,
+        vector_unit=options.vector_unit,
     )
 
 

@@ -146,6 +146,7 @@ def _reconstruction(space: Space, clips: Clips) -> dict[str, float]:
         torch.zeros_like(batch.residual),
         block=space.store.block,
         reference=space.store.reference,
+        vector_unit=space.store.vector_unit,
     )
     return {
         "psnr_reconstruction": _mean_psnr(reconstruct(space, batch), real),

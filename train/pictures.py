@@ -42,20 +42,23 @@ def grey_residual(residual: NDArray[np.int16]) -> Film:
     return (128 + residual.astype(np.int32)).clip(0, 255).astype(np.uint8)
 
 
-def draw_vectors(film: Film, motion: NDArray[np.int8], *, block: int, factor: int = 4) -> Film:
+def draw_vectors(
+    film: Film, motion: NDArray[np.int8], *, block: int, vector_unit: int, factor: int = 4
+) -> Film:
     """Frames 1...T-1 enlarged, with a line from each moved block's centre to its predictor.
 
     Args:
         film: the clip, shape (T, 3, H, W).
-        motion: vectors in pixels, shape (T-1, 2, h, w).
+        motion: vectors in units of 1/vector_unit pixel, shape (T-1, 2, h, w).
         block: block size, pixels.
+        vector_unit: u.
         factor: enlargement.
 
     Returns:
         Shape (T-1, 3, H * factor, W * factor).
     """
     drawn = [
-        _draw_field(frame, field, block, factor)
+        _draw_field(frame, field / vector_unit, block, factor)
         for frame, field in zip(enlarge(film[1:], factor), motion, strict=True)
     ]
     return np.stack(drawn)
@@ -97,7 +100,10 @@ def save_video(path: Path, film: Film, *, fps: float) -> None:
         container.mux(stream.encode())
 
 
-def _draw_field(frame: NDArray[np.uint8], field: NDArray[np.int8], block: int, factor: int) -> Film:
+def _draw_field(
+    frame: NDArray[np.uint8], field: NDArray[np.float64], block: int, factor: int
+) -> Film:
+    """One frame, already enlarged, with vectors (2, h, w) in pixels."""
     image = Image.fromarray(np.ascontiguousarray(frame.transpose(1, 2, 0)))
     canvas = ImageDraw.Draw(image)
     for y, x in np.argwhere(field.any(axis=0)):

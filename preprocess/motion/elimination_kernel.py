@@ -145,7 +145,9 @@ def search_row(  # type: ignore[no-untyped-def]
                 count = 0
                 dx = left
                 while dx <= right:
-                    bits = _first_possible(size, sums, theirs + at, quarters, rates, dx, dy, 1, 1, right, limit)[1]
+                    bits = _first_possible(
+                        size, sums, theirs + at, quarters, rates, dx, dy, 1, 1, right, limit
+                    )[1]
                     count += count_ones(bits)
                     dx += size.span
                 if count > DENSE_SHARE * (right - left + 1):
@@ -159,7 +161,19 @@ def search_row(  # type: ignore[no-untyped-def]
                     dy = middle if step == 1 else middle - 1
                     rest = bottom - dy + 1 if step == 1 else dy - top + 1
                     while rest > 0:
-                        skipped, bits = _first_possible(size, sums, theirs + at, quarters, rates, dx, dy, step, rest, right, limit)
+                        skipped, bits = _first_possible(
+                            size,
+                            sums,
+                            theirs + at,
+                            quarters,
+                            rates,
+                            dx,
+                            dy,
+                            step,
+                            rest,
+                            right,
+                            limit,
+                        )
                         dy += step * skipped
                         rest -= skipped + 1
                         while bits:
@@ -196,11 +210,17 @@ def _first_possible(size, sums, zero, quarters, rates, dx, dy, step, count, righ
     at, rate = zero + dy * width + dx, (dy + size.reach) * side + size.reach + dx
     inside = (2 << (min(right - dx + 1, size.span) - 1)) - 1
     if size.span == 16:
-        return _first_16(sums, at, half, width, quarters, rates, rate, side, step, count, inside, limit)
+        return _first_16(
+            sums, at, half, width, quarters, rates, rate, side, step, count, inside, limit
+        )
     if size.span == 32:
-        return _first_32(sums, at, half, width, quarters, rates, rate, side, step, count, inside, limit)
+        return _first_32(
+            sums, at, half, width, quarters, rates, rate, side, step, count, inside, limit
+        )
     if size.span == 48:
-        return _first_48(sums, at, half, width, quarters, rates, rate, side, step, count, inside, limit)
+        return _first_48(
+            sums, at, half, width, quarters, rates, rate, side, step, count, inside, limit
+        )
     return _first_64(sums, at, half, width, quarters, rates, rate, side, step, count, inside, limit)
 
 

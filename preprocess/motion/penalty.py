@@ -45,3 +45,18 @@ def penalty_table(search_range: int, *, zero_bias: float, motion_cost: float) ->
     penalty[search_range, search_range] = 0
     penalty.flags.writeable = False
     return penalty
+
+
+def subpixel_penalty(
+    search_range: int, vector_unit: int, *, zero_bias: float, motion_cost: float
+) -> NDArray[np.int64]:
+    """Penalty of every vector in units of 1/vector_unit pixel, whose length counts in pixels.
+
+    Bit for bit `penalty_table` where a vector is whole: the unit is a power of two.
+
+    Returns:
+        int64, shape (2Ru+1, 2Ru+1), read-only.
+    """
+    return penalty_table(
+        search_range * vector_unit, zero_bias=zero_bias, motion_cost=motion_cost / vector_unit
+    )

@@ -157,8 +157,7 @@ def slide(typingctx, columns, before, after, luma, leaving, entering):  # type: 
         vector = ir.VectorType(I16, COLUMNS)
         _, before, after, _, leaving, entering = arguments
         old, new = (
-            builder.zext(load(builder, data[3], at, COLUMNS), vector)
-            for at in (leaving, entering)
+            builder.zext(load(builder, data[3], at, COLUMNS), vector) for at in (leaving, entering)
         )
         total = builder.add(load(builder, data[0], before, COLUMNS, I16), new)
         store(builder, builder.sub(total, old), data[0], after)
@@ -196,7 +195,19 @@ WINDOW = {block // 2: _make_window(block // 2) for block in BLOCKS}
 def _make_first_possible(span: int) -> Callable[..., Any]:
     @intrinsic
     def first_possible(  # type: ignore[no-untyped-def]
-        typingctx, sums, start, half, stride, own, rates, rate, rate_stride, step, count, inside, most
+        typingctx,
+        sums,
+        start,
+        half,
+        stride,
+        own,
+        rates,
+        rate,
+        rate_stride,
+        step,
+        count,
+        inside,
+        most,
     ):
         """The first row of neighbouring candidates of which some may still be the best.
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from preprocess.motion import naive as naive_method
 from preprocess.motion.exhaustive_kernel import search_clip
 from preprocess.motion.keys import SOURCES
 from preprocess.motion.penalty import penalty_table
-from shared.conventions import BLOCKS, Reference, grid_shape
+from shared.conventions import BLOCKS, VECTOR_UNITS, Reference, grid_shape
 from tests import naive
 
 GREYS = (1, 2, 3, 256)
@@ -37,6 +38,7 @@ def random_clip(seed: int, frames: int, height: int, width: int, greys: int) -> 
     reference=st.sampled_from(["previous", "first"]),
     zero_bias=st.sampled_from([0.0, 0.25, 3.0]),
     motion_cost=st.sampled_from([0.0, 0.3, 2.0]),
+    vector_unit=st.sampled_from(VECTOR_UNITS),
 )
 def test_every_exact_method_equals_the_oracle(
     method: str,
@@ -48,6 +50,7 @@ def test_every_exact_method_equals_the_oracle(
     reference: str,
     zero_bias: float,
     motion_cost: float,
+    vector_unit: int,
 ) -> None:
     """Sizes that are no multiple of the block, ranges beyond the frame, ties and both costs."""
     clip = random_clip(seed, *shape, greys)
@@ -57,10 +60,11 @@ def test_every_exact_method_equals_the_oracle(
         "reference": reference,
         "zero_bias": zero_bias,
         "motion_cost": motion_cost,
+        "vector_unit": vector_unit,
     }
     found = search(clip, method=method, **options)  # type: ignore[arg-type]
     assert found.dtype == np.int8
-    assert np.array_equal(found, naive.search(clip, **options))  # type: ignore[arg-type]
+    assert np.array_equal(found, naive.search(clip, **options))
 
 
 CONTENTS = ("noise", "few greys", "constant", "scroll", "half noise")
@@ -108,9 +112,12 @@ def test_every_spelling_of_the_instructions_gives_the_same(features: str) -> Non
     """Once more for processors that know less than this one: LLVM's plain code, 256 bits."""
     if features and not has_feature(features):
         pytest.skip(f"this processor has no {features}")
-    test = f"{__file__}::{test_elimination_and_brute_force_leave_out_nothing.__name__}"
+    tests = [
+        f"{__file__}::{test_elimination_and_brute_force_leave_out_nothing.__name__}",
+        f"{Path(__file__).with_name('test_subpixel.py')}::test_the_kernel_equals_the_slow_method",
+    ]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", test, "-k", "half"],
+        [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", *tests, "-k", "half"],
         env={**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features},
         capture_output=True,
         text=True,
@@ -257,6 +264,8 @@ def test_penalty_in_its_units() -> None:
     [
         ({"block": 7}, "block 7; it must be one of 4, 8, 16, 32"),
         ({"search_range": 128}, r"search_range 128; it must be in \[0, 127\]"),
+        ({"search_range": 32, "vector_unit": 4}, r"32; it must be in \[0, 31\] at vector_unit 4"),
+        ({"vector_unit": 3}, "vector_unit 3; it must be one of 1, 2, 4"),
         ({"method": "psychic"}, "it must be one of exhaustive, naive, h264"),
         ({"reference": "next"}, "it must be one of previous, first"),
         ({"zero_bias": -1.0}, "zero_bias -1.0; it must be finite and not negative"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -147,6 +148,26 @@ def test_another_store_is_refused(
     assert train_stages(store.path, tmp_path / "run", stages=("vae",)) == [0]
     assert train_stages(other.path, tmp_path / "run", stages=("encode",)) == [2]
     assert "search_range (run: 3, store: 5)" in capsys.readouterr().err
+
+
+def test_a_run_older_than_an_option_goes_with_its_store(
+    run: Path, store: Store, tmp_path: Path
+) -> None:
+    older = tmp_path / "run"
+    shutil.copytree(run, older)
+    config = json.loads((older / "vae/config.json").read_text())
+    assert config["store"]["options"].pop("vector_unit") == 1
+    (older / "vae/config.json").write_text(json.dumps(config))
+    assert train_stages(store.path, older, stages=("encode",)) == [0]
+
+
+def test_quarter_pixels_reach_a_generated_clip(cli: Cli, picture: Path, tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"vector_unit": 4})
+    other = make_store(tmp_path / "store", options=options)
+    assert train_stages(other.path, tmp_path / "run") == [0, 0, 0]
+    video = tmp_path / "v.mp4"
+    assert cli("sample", "--run", tmp_path / "run", "--image", picture, "--out", video)[0] == 0
+    assert video.is_file()
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_vectors_are_drawn_where_blocks_moved_and_nowhere_else() -> None:
     clip = np.full((3, 3, 24, 24), 100, np.uint8)
     motion = np.zeros((2, 2, 3, 3), np.int8)
     motion[1, :, 1, 1] = (-2, 1)
-    drawn = draw_vectors(clip, motion, block=8, factor=4)
+    drawn = draw_vectors(clip, motion, block=8, vector_unit=1, factor=4)
     assert drawn.shape == (2, 3, 96, 96)
     assert np.array_equal(drawn[0], enlarge(clip[1:2], 4)[0])
     rows, columns = np.nonzero((drawn[1] != 100).any(axis=0))
@@ -62,6 +62,13 @@ def test_vectors_are_drawn_where_blocks_moved_and_nowhere_else() -> None:
     # From the centre at (48, 48), two pixels left and one down, four times enlarged.
     assert tuple(drawn[1, :, 51, 42]) == tuple(drawn[1, :, 52, 40]) == (220, 30, 30)
     assert tuple(drawn[1, :, 44, 56]) == (100, 100, 100)
+
+
+def test_vectors_between_pixels_are_drawn_as_long_as_they_are() -> None:
+    clip = np.full((2, 3, 16, 16), 100, np.uint8)
+    motion = np.full((1, 2, 2, 2), 3, np.int8)
+    whole = draw_vectors(clip, motion, block=8, vector_unit=1)
+    assert np.array_equal(draw_vectors(clip, 4 * motion, block=8, vector_unit=4), whole)
 
 
 def test_pictures_are_lossless(tmp_path: Path) -> None:

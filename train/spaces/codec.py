@@ -1,7 +1,7 @@
 """ED-VDM's target space: motion vectors and residual latents on the block grid (equation 8).
 
-x_0 has 2 + K channels: vectors divided by the search range, then K latents of the residual
-autoencoder; each channel standardised by the mean and deviation of the training split.
+x_0 has 2 + K channels: vectors as a share of the search range, then K latents of the
+residual autoencoder; each channel standardised by the mean and deviation of the training split.
 
 The latents are those of the stored residuals (open loop, the paper's), or of residuals against the
 decoded frame before, as codecs have them (closed loop): what one frame's residual loses, the next
@@ -95,7 +95,7 @@ class CodecSpace(CompressedSpace):
         truth, latents = stored_frames(batch, self.store), []
         decoded = truth[:, 0]
         for n in range(batch.motion.shape[1]):
-            prediction = predict(decoded, batch.motion[:, n], block=self.store.block)
+            prediction = self._predict(decoded, batch.motion[:, n])
             residual = truth[:, n + 1].to(torch.int16) - prediction
             latents.append(self.autoencoder.encode(self._padded(residual)))
             decoded = add_residual(prediction, self._residual(latents[-1], prediction))
@@ -103,7 +103,7 @@ class CodecSpace(CompressedSpace):
 
     def assemble(self, motion: Tensor, latents: Tensor) -> Tensor:
         """See `CompressedSpace.assemble`."""
-        scaled = motion.float() / max(1, self.store.search_range)
+        scaled = motion.float() / max(1, self.store.vector_limit)
         return rearrange(torch.cat([scaled, latents.float()], dim=2), "b t c h w -> b c t h w")
 
     def restore(self, raw: Tensor, first_frame: Tensor) -> Decoded:
@@ -122,9 +122,9 @@ class CodecSpace(CompressedSpace):
         return Decoded(refined.frames, {**refined.parts, "unrefined": plain.frames})
 
     def vectors_and_latents(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Whole-pixel vectors int8 (B, T-1, 2, h, w), and latents (B, T-1, K, h, w)."""
+        """Vectors int8 in the store's unit, (B, T-1, 2, h, w), and latents (B, T-1, K, h, w)."""
         raw = rearrange(raw, "b c t h w -> b t c h w")
-        limit = self.store.search_range
+        limit = self.store.vector_limit
         motion = (raw[:, :, :2] * max(1, limit)).round().clamp(-limit, limit).to(torch.int8)
         return motion, raw[:, :, 2:]
 
@@ -132,7 +132,8 @@ class CodecSpace(CompressedSpace):
         self, motion: Tensor, latents: Tensor, first_frame: Tensor, refiner: Refiner | None
     ) -> Decoded:
         """All frames at once: none depends on another decoded one."""
-        prediction = predict_from_first(first_frame, motion, block=self.store.block)
+        how = {"block": self.store.block, "vector_unit": self.store.vector_unit}
+        prediction = predict_from_first(first_frame, motion, **how)
         flat = self._residual(latents.flatten(0, 1), prediction.flatten(0, 1))
         residual = flat.unflatten(0, motion.shape[:2])
         rest = add_residual(prediction, residual)
@@ -146,7 +147,7 @@ class CodecSpace(CompressedSpace):
     ) -> Decoded:
         frames, residuals, predictions = [first_frame], [], []
         for n in range(motion.shape[1]):
-            prediction = predict(frames[-1], motion[:, n], block=self.store.block)
+            prediction = self._predict(frames[-1], motion[:, n])
             residual = self._residual(latents[:, n], prediction)
             frame = add_residual(prediction, residual)
             if refiner is not None:
@@ -157,6 +158,10 @@ class CodecSpace(CompressedSpace):
             predictions.append(prediction)
         stacked = [torch.stack(films, dim=1) for films in (frames, residuals, predictions)]
         return Decoded(stacked[0], _parts(motion, *stacked[1:]))
+
+    def _predict(self, reference: Tensor, motion: Tensor) -> Tensor:
+        store = self.store
+        return predict(reference, motion, block=store.block, vector_unit=store.vector_unit)
 
     def _residual(self, latents: Tensor, prediction: Tensor) -> Tensor:
         """Residuals int16 (N, 3, H, W) from latents (N, K, h, w) and uint8 predictions."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from shared.console import console
 from shared.errors import UserError
 from shared.reader import ClipReader
-from shared.schema import CodecOptions
+from shared.schema import CodecOptions, StoreAttributes
 from train.checkpoint import load_config
 from train.data import Clips
 from train.loop import Stage, fit, trained
@@ -80,7 +80,9 @@ def refuse_other_store(config: dict[str, Any], store: ClipReader, folder: Path) 
     Raises:
         UserError: they do not.
     """
-    then, now = config["store"], store.attributes.model_dump(mode="json")
+    # Completed, because a run may be older than an option: it then had what is now its default.
+    then = StoreAttributes.model_validate(config["store"]).model_dump(mode="json")
+    now = store.attributes.model_dump(mode="json")
     differing = [
         f"{key} (run: {then['options'].get(key)}, store: {value})"
         for key, value in now["options"].items()

@@ -15,8 +15,17 @@ from train.data import ClipBatch
 BLOCK = 4
 
 
-def codec_options(size: int = 16, reference: Reference = "first", reach: int = 3) -> CodecOptions:
-    return CodecOptions(size=size, frames=4, block=BLOCK, search_range=reach, reference=reference)
+def codec_options(
+    size: int = 16, reference: Reference = "first", reach: int = 3, unit: int = 1
+) -> CodecOptions:
+    return CodecOptions(
+        size=size,
+        frames=4,
+        block=BLOCK,
+        search_range=reach,
+        reference=reference,
+        vector_unit=unit,
+    )
 
 
 def stored(options: CodecOptions, count: int = 2) -> tuple[ClipBatch, Tensor]:
@@ -24,7 +33,13 @@ def stored(options: CodecOptions, count: int = 2) -> tuple[ClipBatch, Tensor]:
     clips = [random_clip(options, seed) for seed in range(count)]
     motions = [random_motion(options, seed) for seed in range(count)]
     rests = [
-        residual(clip, motion, block=options.block, reference=options.reference)
+        residual(
+            clip,
+            motion,
+            block=options.block,
+            reference=options.reference,
+            vector_unit=options.vector_unit,
+        )
         for clip, motion in zip(clips, motions, strict=True)
     ]
     whole = torch.from_numpy(np.stack(clips))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from shared.conventions import REFERENCES, Reference
+from shared.conventions import REFERENCES, VECTOR_UNITS, Reference
 from shared.schema import CodecOptions
 from tests.train.spaces.clips import BLOCK, codec_options, stored
 from train.compensate import predict
@@ -30,9 +30,12 @@ def space(options: CodecOptions, statistics: Statistics | None = None) -> CodecS
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
+@pytest.mark.parametrize("unit", VECTOR_UNITS)
 @pytest.mark.parametrize("size", [16, 13, 4, 3])
-def test_a_lossless_autoencoder_gives_the_clips_back(size: int, reference: Reference) -> None:
-    options = codec_options(size, reference)
+def test_a_lossless_autoencoder_gives_the_clips_back(
+    size: int, unit: int, reference: Reference
+) -> None:
+    options = codec_options(size, reference, unit=unit)
     batch, clips = stored(options)
     codec = space(options)
     statistics = Statistics.of([codec.encode(batch)])
@@ -90,6 +93,14 @@ def test_vectors_round_to_pixels_and_stay_within_the_search_range() -> None:
     assert motion[0, :, :, 0, 0].tolist() == [[3, 0], [-3, -3], [2, -1]]
 
 
+def test_vectors_between_pixels_round_to_their_unit() -> None:
+    codec = space(codec_options(reach=3, unit=4))
+    x0 = torch.zeros(1, *codec.shape)
+    x0[0, 0, :, 0, 0] = torch.tensor([50.0, 1.6 / 3, -1.4 / 3])  # shares of the search range
+    motion = codec.decode(x0, torch.zeros(1, 3, 16, 16, dtype=torch.uint8)).parts["motion"]
+    assert motion[0, :, 0, 0, 0].tolist() == [12, 6, -6]
+
+
 def test_residuals_clamp_to_what_grey_levels_allow() -> None:
     codec = space(codec_options())
     x0 = 1e4 * torch.randn(1, *codec.shape, generator=torch.Generator().manual_seed(0))
@@ -118,9 +129,10 @@ def test_in_a_closed_loop_errors_do_not_pile_up() -> None:
     assert last[True] > last[False] + 0.3
 
 
-def test_a_closed_loop_decodes_what_its_encoder_saw() -> None:
+@pytest.mark.parametrize("unit", VECTOR_UNITS)
+def test_a_closed_loop_decodes_what_its_encoder_saw(unit: int) -> None:
     """Each residual is that of the frame against what the decoder has made of the one before."""
-    options = codec_options(size=13, reference="previous")
+    options = codec_options(size=13, reference="previous", unit=unit)
     batch, clips = stored(options)
     codec = coarse(options, closed_loop=True)
     decoded = codec.decode(codec.encode(batch), batch.first_frame)
@@ -182,7 +194,6 @@ def test_a_refining_network_stands_in_the_loop_only_where_frames_depend_on_each_
     assert plain.refiner is None
     source = decoded.frames if reference == "previous" else clips
     for n in (1, 2):
-        expected = predict(
-            source[:, n if reference == "previous" else 0], batch.motion[:, n], block=BLOCK
-        )
+        before = source[:, n if reference == "previous" else 0]
+        expected = predict(before, batch.motion[:, n], block=BLOCK, vector_unit=1)
         assert decoded.parts["prediction"][:, n].equal(expected)
