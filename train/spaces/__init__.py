@@ -45,6 +45,11 @@ def build_space(
     return COMPRESSED[options.kind](store, options, autoencoder, statistics)
 
 
+def is_bounded(options: SpaceOptions) -> bool:
+    """See `Space.bounded`."""
+    return (_PLAIN | COMPRESSED)[options.kind].bounded
+
+
 def autoencoder_factor(options: SpaceOptions, store: CodecOptions) -> int:
     """Pixels that a latent of the space's autoencoder covers, in each direction."""
     return options.factor if options.kind == "latent" else store.block
