@@ -110,10 +110,10 @@ def test_mistakes_in_sampling_are_named(cli: Cli, run: Path, picture: Path, tmp_
         ({"--count": 0}, "--count"),
         ({"--frames": 1}, "--frames"),
         ({"--sampler": "euler"}, "--sampler euler: must be one of ddim, ddpm, dpm++"),
-        ({"--steps": 2000}, "--steps 2000: the run knows 1000 noise steps; give 1 to 1000"),
+        ({"--steps": 2000}, "sampler.steps 2000: must be at most 1000, the number of noise steps"),
         ({"--eta": 0.5}, "eta is an option of ddim; the sampler is dpm++"),
         ({"--guidance": 2}, "--guidance leads towards a text; give --text too"),
-        ({"--dynamic-threshold": 0.99}, "this run's target space has no bounds"),
+        ({"--dynamic-threshold": 0.99}, "x_0 of the space 'codec' has no bounds to keep it in"),
     ]
     for changes, message in cases:
         code, out, err = cli(
@@ -250,6 +250,7 @@ def test_every_space_trains_samples_and_is_scored(
     assert train_stages(store.path, run, changes, recipe=recipe) == [0, 0, 0]
     out = tmp_path / "v.mp4"
     assert cli("sample", "--run", run, "--image", picture, "--text", "go", "--out", out)[0] == 0
+    assert out.with_stem("v-motion").exists() == ("codec" in name)
     code, _, err = cli("evaluate", "--run", run, "--store", store.path, "--seconds", 1)
     assert code == 0, err
     scores = json.loads((run / "evaluation" / "scores.json").read_text())
@@ -257,6 +258,20 @@ def test_every_space_trains_samples_and_is_scored(
     assert (scores["psnr_reconstruction"] > 60) == exact
     code, _, err = cli("report", run, "--store", store.path)
     assert code == 0, err
+
+
+def test_pixels_can_be_kept_in_their_range(
+    cli: Cli, store: Store, picture: Path, tmp_path: Path
+) -> None:
+    """An untrained network under absurd guidance drives pixels far out of it."""
+    run, saturated = tmp_path / "run", []
+    assert train_stages(store.path, run, TINY_PIXELS, recipe="vdm_demo") == [0, 0, 0]
+    given = ("sample", "--run", run, "--image", picture, "--text", "go", "--guidance", 500)
+    for name, more in (("free", ()), ("kept", ("--dynamic-threshold", 0.99))):
+        assert cli(*given, *more, "--out", tmp_path / f"{name}.mp4")[0] == 0
+        last = np.asarray(Image.open(tmp_path / f"{name}.png"))[:, -16:]
+        saturated.append(np.isin(last, (0, 255)).mean())
+    assert saturated[0] > 0.15 > 0.03 > saturated[1]
 
 
 def test_any_size_that_the_denoiser_takes_can_be_refined(

@@ -98,11 +98,11 @@ def test_the_sampler_of_a_run_can_be_changed(generator: Generator, frames: Tenso
     [
         ({"name": "euler"}, r"--sampler euler: must be one of ddim, ddpm, dpm\+\+"),
         ({"steps": 0}, "--steps 0: Input should be greater than or equal to 1"),
-        ({"steps": 1001}, "--steps 1001: the run knows 1000 noise steps; give 1 to 1000"),
-        ({"name": "ddpm", "eta": 0.5}, "the sampler: eta is an option of ddim"),
+        ({"steps": 1001}, "sampler.steps 1001: must be at most 1000, the number of noise steps"),
+        ({"name": "ddpm", "eta": 0.5}, "^eta is an option of ddim; the sampler is ddpm"),
         ({"eta": 2.0}, "--eta 2.0: Input should be less than or equal to 1"),
         ({"dynamic_threshold": 1.5}, "--dynamic-threshold 1.5: Input should be less than"),
-        ({"dynamic_threshold": 0.99}, "this run's target space has no bounds"),
+        ({"dynamic_threshold": 0.99}, "x_0 of the space 'codec' has no bounds to keep it in"),
     ],
 )
 def test_sampler_options_that_cannot_work_are_named(

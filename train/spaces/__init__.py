@@ -15,7 +15,15 @@ from train.spaces.difference import DifferenceSpace, DifferenceSpaceOptions
 from train.spaces.latent import LatentSpace, LatentSpaceOptions
 from train.spaces.rgb import RgbSpace, RgbSpaceOptions
 
-__all__ = ["COMPRESSED", "CompressedSpace", "Decoded", "Space", "SpaceOptions", "Statistics"]
+__all__ = [
+    "BOUNDED",
+    "COMPRESSED",
+    "CompressedSpace",
+    "Decoded",
+    "Space",
+    "SpaceOptions",
+    "Statistics",
+]
 
 SpaceOptions = Annotated[
     RgbSpaceOptions | LatentSpaceOptions | DifferenceSpaceOptions | CodecSpaceOptions,
@@ -25,6 +33,10 @@ SpaceOptions = Annotated[
 _PLAIN = {"rgb": RgbSpace, "difference": DifferenceSpace}
 COMPRESSED = {"latent": LatentSpace, "codec": CodecSpace}
 """Spaces that need an autoencoder."""
+
+_ALL: tuple[type[Space], ...] = (RgbSpace, DifferenceSpace, LatentSpace, CodecSpace)
+BOUNDED = frozenset(space.kind for space in _ALL if space.bounded)
+"""Spaces whose x_0 a sampler can keep in its range, see `Space.bounded`."""
 
 
 def build_space(
@@ -43,11 +55,6 @@ def build_space(
     if autoencoder is None:
         raise UserError(f"the space {options.kind!r} needs an autoencoder; the recipe has none")
     return COMPRESSED[options.kind](store, options, autoencoder, statistics)
-
-
-def is_bounded(options: SpaceOptions) -> bool:
-    """See `Space.bounded`."""
-    return (_PLAIN | COMPRESSED)[options.kind].bounded
 
 
 def autoencoder_factor(options: SpaceOptions, store: CodecOptions) -> int:

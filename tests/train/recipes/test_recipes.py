@@ -101,12 +101,19 @@ def test_options_that_contradict_each_other_are_refused() -> None:
         (["space.kind=rgb", "refiner=null"], "the space 'rgb' has no autoencoder"),
         (["space.kind=latent"], "a refiner stands behind motion and residual"),
         (["space.kind=latent", "space.factor=12"], "factor 12: must be a power of two"),
+        (["sampler.dynamic_threshold=0.995"], "x_0 of the space 'codec' has no bounds"),
+        (["sampler.steps=1001"], "sampler.steps 1001: must be at most 1000"),
         (["space.kind=wavelet"], "'rgb', 'latent', 'difference', 'codec'"),
     ],
 )
 def test_spaces_that_do_not_fit_the_rest_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_recipe("ed_vdm_demo", overrides)
+
+
+def test_pixels_have_bounds_to_keep_them_in() -> None:
+    recipe = load_recipe("vdm_demo", ["sampler.dynamic_threshold=0.995"])
+    assert recipe.sampler.dynamic_threshold == 0.995
 
 
 def test_a_value_that_is_not_yaml_is_named() -> None:
