@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from train.noise import NoiseOptions, add_noise, coefficients, predicted_x0, random_times, target
+from train.noise import (
+    NoiseOptions,
+    add_noise,
+    coefficients,
+    loss_weight,
+    predicted_x0,
+    prediction_for,
+    random_times,
+    target,
+)
 
 _BANDS = 4
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x_t, t) to the network's prediction: what a sampler needs."""
+
+Scaling = Callable[[Tensor], Tensor]
+"""x_0 to x_0 on another scale, of the same shape."""
 
 
 def diffusion_loss(
@@ -26,7 +39,7 @@ def diffusion_loss(
     label_dropout: float,
     generators: Sequence[torch.Generator],
 ) -> dict[str, Tensor]:
-    """Mean squared error of the prediction at uniform random times, with lambda(t) = 1.
+    """Mean squared error of the prediction at uniform random times, weighted by lambda(t).
 
     Args:
         network: called as network(x_t, t, label, first_frame); has `null_label`.
@@ -38,7 +51,7 @@ def diffusion_loss(
         generators: one a row, on the device of `x0`: a row's draws depend on no other row.
 
     Returns:
-        `loss`, and the rows' errors by quarters of the time steps, see `by_time`.
+        `loss`, and the rows' errors, not weighted, by quarters of the time steps: see `by_time`.
     """
     t = torch.cat([random_times(options, 1, generator) for generator in generators])
     noise = torch.stack([normal(x0.shape[1:], generator) for generator in generators])
@@ -47,7 +60,8 @@ def diffusion_loss(
     label = torch.where(dropped, network.null_label, label)  # type: ignore[arg-type]
     output = network(add_noise(options, x0, noise, t), t, label, first_frame)
     errors = (output.float() - target(options, x0, noise, t)).square().flatten(1).mean(1)
-    return {"loss": errors.mean()} | by_time(errors.detach(), t, options.steps)
+    loss = (loss_weight(options, t) * errors).mean()
+    return {"loss": loss} | by_time(errors.detach(), t, options.steps)
 
 
 def by_time(errors: Tensor, t: Tensor, steps: int) -> dict[str, Tensor]:
@@ -89,10 +103,39 @@ def guided(network: nn.Module, label: Tensor, first_frame: Tensor, guidance: flo
             torch.cat([label, null]),
             torch.cat([first_frame, first_frame]),
         )
-        conditioned, free = both.chunk(2)
+        conditioned, free = both.float().chunk(2)  # guidance enlarges what bfloat16 rounds off
         return free + guidance * (conditioned - free)
 
     return denoise
+
+
+def thresholded(
+    denoise: Denoise, options: NoiseOptions, to_unit: Scaling, from_unit: Scaling, quantile: float
+) -> Denoise:
+    """Dynamic thresholding (Saharia et al. 2022, section 2.3), of what the prediction says of x_0.
+
+    Where the quantile s of |x_0| is above 1, x_0 is clipped to [-s, s] and divided by s, clip by
+    clip, so that strong guidance does not drive it out of its range.
+
+    Args:
+        denoise: the (guided) prediction at (x_t, t).
+        options: process and parametrisation.
+        to_unit: x_0 to the scale on which it is bounded by [-1, 1].
+        from_unit: its inverse.
+        quantile: in (0, 1].
+    """
+
+    def bounded(noisy: Tensor, t: Tensor) -> Tensor:
+        output = denoise(noisy, t).float()
+        x0 = to_unit(predicted_x0(options, noisy, output, t))
+        size = x0.abs().flatten(1)
+        # Not torch.quantile, which takes 16 million numbers at most.
+        reach = size.kthvalue(max(1, math.ceil(quantile * size.shape[1])), dim=1).values
+        reach = reach.clamp_min(1).view(-1, *(1,) * (x0.ndim - 1))
+        clipped = from_unit(x0.clamp(-reach, reach) / reach)
+        return prediction_for(options, noisy, clipped, t)
+
+    return bounded
 
 
 def denoised_again(

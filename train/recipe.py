@@ -16,7 +16,7 @@ from train.models.unet3d import UNet3DOptions
 from train.noise import NoiseOptions
 from train.options import STRICT
 from train.samplers import SamplerOptions
-from train.spaces import COMPRESSED, SpaceOptions
+from train.spaces import BOUNDED, COMPRESSED, SpaceOptions
 from train.spaces.codec import CodecSpaceOptions
 
 AutoencoderOptions = Annotated[
@@ -54,7 +54,13 @@ class Recipe:
             raise ValueError("a refiner stands behind motion and residual: space.kind=codec only")
         if self.sampler.steps > self.noise.steps:
             raise ValueError(
-                f"sampler.steps is {self.sampler.steps}, noise.steps only {self.noise.steps}"
+                f"sampler.steps {self.sampler.steps}: must be at most {self.noise.steps}, the"
+                " number of noise steps (noise.steps)"
+            )
+        if self.sampler.dynamic_threshold is not None and self.space.kind not in BOUNDED:
+            raise ValueError(
+                f"sampler.dynamic_threshold: x_0 of the space {self.space.kind!r} has no bounds to"
+                " keep it in; leave it out"
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -164,8 +164,8 @@ def _codec(page: Page) -> str:
     options = page.store.options
     return (
         "<h2>Motion vectors, residual, reconstruction</h2>"
-        f"<p>Blocks of {options.block} pixels; each yellow dot is a block, its red line leads to"
-        f" where its pixels come from in the {options.reference} frame. Below, the residual around"
+        f"<p>Blocks of {options.block} pixels; each arrow ends at a block, and begins where the"
+        f" block's pixels come from in the {options.reference} frame. Below, the residual around"
         " grey. First frame, vectors and residual together give back the clip bit for bit.</p>"
         '<div class="wide"><img src="pictures/vectors.png" alt="motion vectors"></div>'
         '<div class="wide"><img src="pictures/residual.png" alt="residuals"></div>'

@@ -15,7 +15,15 @@ from train.spaces.difference import DifferenceSpace, DifferenceSpaceOptions
 from train.spaces.latent import LatentSpace, LatentSpaceOptions
 from train.spaces.rgb import RgbSpace, RgbSpaceOptions
 
-__all__ = ["COMPRESSED", "CompressedSpace", "Decoded", "Space", "SpaceOptions", "Statistics"]
+__all__ = [
+    "BOUNDED",
+    "COMPRESSED",
+    "CompressedSpace",
+    "Decoded",
+    "Space",
+    "SpaceOptions",
+    "Statistics",
+]
 
 SpaceOptions = Annotated[
     RgbSpaceOptions | LatentSpaceOptions | DifferenceSpaceOptions | CodecSpaceOptions,
@@ -25,6 +33,10 @@ SpaceOptions = Annotated[
 _PLAIN = {"rgb": RgbSpace, "difference": DifferenceSpace}
 COMPRESSED = {"latent": LatentSpace, "codec": CodecSpace}
 """Spaces that need an autoencoder."""
+
+_ALL: tuple[type[Space], ...] = (RgbSpace, DifferenceSpace, LatentSpace, CodecSpace)
+BOUNDED = frozenset(space.kind for space in _ALL if space.bounded)
+"""Spaces whose x_0 a sampler can keep in its range, see `Space.bounded`."""
 
 
 def build_space(

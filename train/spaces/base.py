@@ -65,6 +65,7 @@ class Space(ABC):
 
     Attributes:
         kind: its name in recipes.
+        bounded: whether unscaled x_0 lies in [-1, 1], so that a sampler can keep it there.
         store: the options of the store whose clips it encodes.
         shape: (C, T-1, h, w) of one clip's x_0.
         cell: pixels that a cell of the grid covers, in each direction.
@@ -73,6 +74,7 @@ class Space(ABC):
     """
 
     kind: ClassVar[str]
+    bounded: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ class DifferenceSpace(Space):
     """x_0 has 3 channels, grey levels / 255; a cell is a pixel."""
 
     kind = "difference"
+    bounded = True
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ class RgbSpace(Space):
     """x_0 has 3 channels, a cell is a pixel."""
 
     kind = "rgb"
+    bounded = True
 
     def __init__(
         self, store: CodecOptions, options: RgbSpaceOptions, statistics: Statistics | None = None
