@@ -29,3 +29,15 @@ def alpha_bars(schedule: str, steps: int, zero_terminal_snr: bool) -> Tensor:
         first, last = roots[0], roots[-1]
         roots = [(root - last) * first / (first - last) for root in roots]
     return torch.tensor(roots, dtype=torch.float64).square()
+
+
+def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Shen et al. 2021, equation 4, with the L x L matrix written out; (L, D) each."""
+    length, numbers = query.shape
+    result = torch.zeros_like(value)
+    for i in range(length):
+        features = query[i].exp() / query[i].exp().sum()
+        for j in range(length):
+            places = key.exp()[j] / key.exp().sum(0)
+            result[i] += (features * places).sum() * value[j] / math.sqrt(numbers)
+    return result

@@ -24,6 +24,7 @@ class Attention(nn.Module):
         self.output = zero_initialise(nn.Linear(heads * head_dim, width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
         qkv = rearrange(self.qkv(self.norm(x)), "n l (k m d) -> k n m l d", k=3, m=self.heads)
         return self.output(rearrange(self.attend(*qkv), "n m l d -> n l (m d)"))
 
@@ -66,6 +67,7 @@ class TemporalAttention(Attention):
         nn.init.normal_(self.position.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
+        """See `Attention`."""
         # How far a frame is from the first, given one, matters as well as distances do.
         index = torch.arange(x.shape[1], device=x.device).clamp_max(2 * self._FAR - 1)
         return super().forward(x + self.position(index))

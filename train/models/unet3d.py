@@ -23,9 +23,9 @@ from shared.errors import UserError
 from train.models.first_frame import FirstFrameEncoder
 from train.models.layers import zero_initialise
 from train.models.layout import LabelLayout
+from train.models.text import TextTable
 from train.models.unet_blocks import GROUPS, Level, ResidualBlock, conv, norm
 from train.options import STRICT
-
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -70,6 +70,8 @@ class UNet3D(nn.Module):
             pixels are generated, else the downsampling of the latents or the block size.
         labels: number of label texts; index `labels` is the null condition.
         shape: (T, h, w) of the target.
+        texts: embeddings of the label texts by a text encoder, shape (labels, D); without them an
+            embedding of each label is learned.
 
     Raises:
         UserError: the grid cannot be halved as often as there are levels, or a cell is not a power
@@ -83,6 +85,7 @@ class UNet3D(nn.Module):
         cell: int,
         labels: int,
         shape: tuple[int, int, int],
+        texts: Tensor | None = None,
     ) -> None:
         super().__init__()
         _check_grid(options, *shape[1:])
@@ -90,7 +93,13 @@ class UNet3D(nn.Module):
         widths = [options.dim * mult for mult in options.mults]
         embedding = 4 * options.dim
         self.first_frame = FirstFrameEncoder(options.context, cell)
-        self.label = nn.Embedding(labels + 1, options.label_dim)
+        self.null_label = labels
+        """Index of the null condition."""
+        self.label: nn.Embedding | TextTable = (
+            nn.Embedding(labels + 1, options.label_dim)
+            if texts is None
+            else TextTable(texts, options.label_dim)
+        )
         self.time = nn.Sequential(
             nn.Linear(options.dim, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         )
@@ -130,11 +139,6 @@ class UNet3D(nn.Module):
         if options.output_block:
             self.output_block, last = ResidualBlock(last, widths[0], embedding), widths[0]
         self.output = nn.Sequential(norm(last), nn.SiLU(), zero_initialise(conv(last, channels)))
-
-    @property
-    def null_label(self) -> int:
-        """Index of the null condition."""
-        return self.label.num_embeddings - 1
 
     def forward(self, noisy: Tensor, t: Tensor, label: Tensor, first_frame: Tensor) -> Tensor:
         """Prediction of the shape of `noisy`.
@@ -198,6 +202,7 @@ class UNet3D(nn.Module):
         exponent = torch.arange(half, device=position.device) / (half - 1)
         angles = position[:, None].float() * torch.exp(-math.log(10_000) * exponent)
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
 
 def _coordinates(x: Tensor) -> Tensor:
     """Where each cell is: down and across in [-1, 1], shape (B, 2, h, w)."""

@@ -53,6 +53,7 @@ class Level(nn.Module):
         self.time = TemporalAttention(width, heads, head_dim)
 
     def forward(self, x: Tensor, condition: Tensor, time: int) -> Tensor:
+        """`condition` has shape (N, embedding), `time` is T."""
         height = x.shape[-2]
         for index, block in enumerate(self.blocks):
             x = block(x, condition)
@@ -79,6 +80,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(N, C, h, w) to (N, C', h, w)."""
         scale, shift = self.modulation(condition)[..., None, None].chunk(2, dim=1)
         return self.after(self.norm(self.before(x)) * (1 + scale) + shift) + self.shortcut(x)
 
@@ -92,6 +94,7 @@ class TemporalConv(nn.Module):
         self.conv = zero_initialise(nn.Linear(3 * width, width))
 
     def forward(self, x: Tensor, time: int) -> Tensor:
+        """(N, C, h, w) to the same; `time` is T."""
         frames = rearrange(F.silu(self.norm(x)), "(b t) c h w -> b t h w c", t=time)
         padded = F.pad(frames, (0, 0, 0, 0, 0, 0, 1, 1))
         neighbours = torch.cat([padded[:, :-2], frames, padded[:, 2:]], dim=-1)

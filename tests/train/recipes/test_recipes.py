@@ -138,6 +138,8 @@ def test_values_that_cannot_work_are_refused(override: str) -> None:
 
 def test_the_papers_denoiser_has_about_173_million_parameters() -> None:
     with torch.device("meta"):
-        network = UNet3D(load_recipe("ed_vdm_128", []).denoiser, channels=18, block=16, labels=24)
+        network = UNet3D(
+            load_recipe("ed_vdm_128", []).denoiser, 18, cell=16, labels=24, shape=(15, 8, 8)
+        )
     count = sum(parameter.numel() for parameter in network.parameters())
     assert count / 1e6 == pytest.approx(173, rel=0.1)
