@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from shared.console import EXIT_INTERRUPTED, console
+from shared.console import EXIT_INTERRUPTED, Progress, console
 from shared.errors import UserError
 from shared.paths import location, require_reachable
 from shared.reader import ClipReader, open_clips
 from train.evaluate import evaluate
-from train.generate import Generator, label_index, load_generator
+from train.generate import Generator, load_generator
 from train.images import load_first_frame
 from train.pictures import contact_sheet, enlarge, save_picture, save_video
 from train.recipe import Recipe
@@ -28,8 +28,10 @@ from train.stages.autoencoder import refuse_other_store, train_autoencoder
 from train.stages.diffusion import train_diffusion
 from train.stages.encode import encode_store
 from train.stages.refine import train_refiner
+from train.stages.texts import encode_texts
 
 COMMANDS = "commands.jsonl"
+DEFAULT_COSTS = "vdm_128,ldm_128,d_vdm_128,ed_vdm_128"
 EVALUATION = "evaluation"
 
 _SMALLEST_VIDEO = 256
@@ -50,7 +52,7 @@ def run_stage(
     }
     try:
         with recorded(run):
-            for step in steps[stage]:
+            for step in [encode_texts, *steps[stage]]:
                 step(recipe, store, run, chosen)
         (run / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1))
     except KeyboardInterrupt:
@@ -102,13 +104,31 @@ def sample_video(
     if out.suffix.lower() != ".mp4":
         raise UserError(f"--out {out}: the video is an mp4; give a name that ends in .mp4")
     generator = load_generator(run, choose_device(device))
-    label = None if text is None else label_index(text, generator.store.labels)
+    label = None if text is None else generator.label_index(text)
     first_frame = load_first_frame(image, generator.store.options.size, generator.store.options.fit)
     clip = generator(first_frame, [label], [seed]).frames[0].numpy()
     sheet = out.with_suffix(".png")
     save_video(out, enlarge(clip, max(1, _SMALLEST_VIDEO // clip.shape[-1])), fps=fps)
     save_picture(sheet, contact_sheet([clip]))
     console.print(f"wrote {out} ({len(clip)} frames at {fps:g} a second) and {sheet}")
+
+
+def show_costs(names: str | None, overrides: list[str], as_json: bool, device: str) -> None:
+    """Print what recipes cost; without names, the systems of the paper's Table 4 at 128x128."""
+    from train.cost import recipe_cost
+    from train.cost_table import cost_data, cost_table
+
+    recipes = [load_recipe(name.strip(), overrides) for name in (names or DEFAULT_COSTS).split(",")]
+    where = choose_device(device)
+    with Progress().bar("counting", len(recipes), "recipes") as bar:
+        costs = []
+        for recipe in recipes:
+            costs.append(recipe_cost(recipe, where))
+            bar()
+    if as_json:
+        console.print_json(json.dumps(cost_data(costs)))
+    else:
+        console.print(cost_table(costs), markup=False)
 
 
 def evaluate_run(

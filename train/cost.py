@@ -31,13 +31,6 @@ _LABELS, _TEXT_WIDTH = 24, 768
 _STATE_BYTES = 4 * 4
 """A parameter's, in float32: weight, gradient, and AdamW's two moments."""
 
-PAPER = {
-    "vdm_128": (8814, 11.56),
-    "d_vdm_128": (8611, 11.49),
-    "ed_vdm_128": (78, 3.47),
-}
-"""The paper's Table 4: GFLOP and GB to train on one clip of 16x128x128x3."""
-
 
 @dataclass(frozen=True)
 class _Case:
@@ -57,6 +50,21 @@ class _Case:
         index = torch.zeros(1, dtype=torch.long)
         sides = [side * self.cell for side in self.target[2:]]
         return [torch.zeros(1, *self.target), index, index, torch.zeros(1, 3, *sides)]
+
+
+@dataclass(frozen=True)
+class PaperCost:
+    """A row of the paper's Table 4: to train on one clip of 16x128x128x3."""
+
+    gflop: float
+    gigabytes: float
+
+
+PAPER = {
+    "vdm_128": PaperCost(8814, 11.56),
+    "d_vdm_128": PaperCost(8611, 11.49),
+    "ed_vdm_128": PaperCost(78, 3.47),
+}
 
 
 @dataclass(frozen=True)

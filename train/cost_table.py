@@ -1,4 +1,4 @@
-"""The costs of recipes as a table to read and as data."""
+"""The costs of recipes as a table to read, in Markdown, and as data."""
 
 from __future__ import annotations
 
@@ -6,67 +6,75 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.table import Table
-
 from train.cost import GIGA, PAPER, Cost
 
-CONVENTION = (
-    "GFLOP: forward and backward pass of one 16-frame clip, 15 frames of it diffused, 2 FLOP a"
-    " multiply-accumulate (torch's FlopCounterMode).\n"
-    "Training memory: weights, gradients and AdamW's moments in float32 (16 bytes a parameter), and"
-    " the activations of\none clip under bfloat16 autocast; the average of the weights takes 4 bytes"
-    " a parameter more.\n"
-    "Activations: {activations}.\n"
-    "Paper: its Table 4. Autoencoder: of the 15 pictures of a clip; not part of the other columns."
+_HEADINGS = (
+    "recipe",
+    "x0: C, T, h, w",
+    "U-Net, M",
+    "first frame, M",
+    "GFLOP (paper)",
+    "below VDM",
+    "activations, GB",
+    "training, GB (paper)",
+    "autoencoder, M",
+    "encode, decode GFLOP",
 )
-_COUNTED = "the tensors that autograd saves, counted and not measured"
-_MEASURED = "the most that the GPU's allocator held beside the network, measured"
+
+_CONVENTION = """\
+GFLOP: forward and backward pass of one 16-frame clip, of which 15 are diffused; 2 FLOP a
+multiply-accumulate, by torch's FlopCounterMode. Paper: its Table 4.
+Activations: {activations}, under bfloat16 autocast.
+Training: weights, gradients and AdamW's moments in float32, 16 bytes a parameter, and the
+activations of one clip; the average of the weights takes 4 bytes a parameter more.
+Autoencoder: all 15 pictures of a clip once; latents are cached, so no other column contains it."""
+_COUNTED = "what autograd saves for the backward pass, counted and not measured"
+_MEASURED = "the most a GPU's allocator held beside the network, measured"
 
 
-def cost_table(costs: Sequence[Cost]) -> Table:
-    """A row a recipe."""
-    table = Table(caption=_caption(costs), caption_justify="left")
-    for heading in (
-        "recipe", "target C T h w", "U-Net, M", "first\nframe, M", "GFLOP", "below\nVDM",
-        "activations,\nGB", "training,\nGB", "paper:\nGFLOP, GB", "autoencoder, M:\nencode, decode",
-    ):  # fmt: skip
-        table.add_column(heading, justify="left" if heading == "recipe" else "right")
-    for cost in costs:
-        table.add_row(*_row(cost))
-    return table
+def cost_table(costs: Sequence[Cost]) -> str:
+    """A Markdown table, a row a recipe, and the convention under it."""
+    rows = [_HEADINGS, *map(_row, costs)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [_line(row, widths) for row in rows]
+    rule = [f"{'-' * (width - 1)}{':' if index else '-'}" for index, width in enumerate(widths)]
+    measured = any(cost.denoiser.measured for cost in costs)
+    convention = _CONVENTION.format(activations=_MEASURED if measured else _COUNTED)
+    return "\n".join([lines[0], _line(rule, widths), *lines[1:], "", convention])
 
 
 def cost_data(costs: Sequence[Cost]) -> list[dict[str, Any]]:
     """As JSON can hold it, the paper's figures beside."""
     rows = []
     for cost in costs:
-        gflop, gigabytes = PAPER.get(cost.recipe, (None, None))
+        paper = PAPER.get(cost.recipe)
         rows.append(
             asdict(cost)
             | {"below_vdm": cost.below_vdm, "training_bytes": cost.denoiser.training_bytes}
-            | {"paper_gflop": gflop, "paper_gigabytes": gigabytes}
+            | {"paper": paper and asdict(paper)}
         )
     return rows
 
 
 def _row(cost: Cost) -> tuple[str, ...]:
-    denoiser, paper, coder = cost.denoiser, PAPER.get(cost.recipe), cost.autoencoder
+    denoiser, coder, paper = cost.denoiser, cost.autoencoder, PAPER.get(cost.recipe)
     return (
         cost.recipe,
-        " ".join(map(str, cost.target)),
+        ", ".join(map(str, cost.target)),
         f"{denoiser.unet_parameters / 1e6:.1f}",
         f"{denoiser.first_frame_parameters / 1e6:.2f}",
-        f"{denoiser.gflop:,.1f}",
+        f"{denoiser.gflop:,.1f}" + (f" ({paper.gflop:,})" if paper else ""),
         f"{cost.below_vdm:.1f}x",
         f"{denoiser.activation_bytes / GIGA:.2f}",
-        f"{denoiser.training_bytes / GIGA:.2f}",
-        f"{paper[0]:,}, {paper[1]}" if paper else "",
-        f"{coder.parameters / 1e6:.1f}: {coder.encode_gflop:,.0f}, {coder.decode_gflop:,.0f}"
-        if coder
-        else "",
+        f"{denoiser.training_bytes / GIGA:.2f}" + (f" ({paper.gigabytes})" if paper else ""),
+        f"{coder.parameters / 1e6:.1f}" if coder else "",
+        f"{coder.encode_gflop:,.0f}, {coder.decode_gflop:,.0f}" if coder else "",
     )
 
 
-def _caption(costs: Sequence[Cost]) -> str:
-    measured = any(cost.denoiser.measured for cost in costs)
-    return CONVENTION.format(activations=_MEASURED if measured else _COUNTED)
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = (
+        cell.rjust(width) if index else cell.ljust(width)
+        for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "| " + " | ".join([first, *rest]) + " |"

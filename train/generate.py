@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shared.errors import UserError
 from shared.schema import StoreAttributes
 from train.checkpoint import load_config
 from train.denoise import guided
@@ -24,6 +23,7 @@ from train.spaces import Decoded, Space
 from train.spaces.codec import CodecSpace
 from train.stages import diffusion, refine
 from train.stages.encode import load_space, refuse_other_latents
+from train.text import TextIdentity, text_condition
 
 _BATCH = 8
 
@@ -37,6 +37,7 @@ class Generator:
         space: decodes x_0.
         network: the averaged denoiser.
         recipe: choices that matter at sampling.
+        text_encoder: which one encoded the labels, if one did.
         device: where the networks are.
     """
 
@@ -44,7 +45,12 @@ class Generator:
     space: Space
     network: UNet3D
     recipe: Recipe
+    text_encoder: TextIdentity | None
     device: torch.device
+
+    def label_index(self, text: str) -> int:
+        """What to give as `label` for a text: see `train.text.text_condition`."""
+        return text_condition(self.network, text, self.store.labels, self.text_encoder)
 
     @torch.no_grad()
     def __call__(
@@ -105,22 +111,11 @@ def load_generator(run: Path, device: torch.device) -> Generator:
     refuse_other_latents(config["latents"], space, run)
     if isinstance(space, CodecSpace):
         space = space.with_refiner(_load_refiner(run, device))
-    network = diffusion.build_denoiser(recipe, space, store)
+    identity = config["text_encoder"] and TextIdentity(**config["text_encoder"])
+    texts = identity and torch.zeros(len(store.labels), identity.width)
+    network = diffusion.build_denoiser(recipe, space, store, texts)
     trained(folder, network).to(device)
-    return Generator(store, space, network, recipe, device)
-
-
-def label_index(text: str, labels: Sequence[str]) -> int:
-    """Index of a label's text, matched without case.
-
-    Raises:
-        UserError: no label has that text.
-    """
-    folded = [label.casefold() for label in labels]
-    if text.strip().casefold() not in folded:
-        known = ", ".join(repr(label) for label in labels) or "none: it was trained without labels"
-        raise UserError(f"--text {text!r} is not a label of this run; its labels: {known}")
-    return folded.index(text.strip().casefold())
+    return Generator(store, space, network, recipe, identity, device)
 
 
 def _load_refiner(run: Path, device: torch.device) -> Refiner | None:

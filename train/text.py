@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass as options_dataclass
 from torch import Tensor, nn
 
 from shared.errors import UserError
-from train.hashing import weights_hash
+from train.models.autoencoder import weights_hash
 from train.models.text import TextTable
 from train.options import STRICT
 

@@ -8,6 +8,4 @@ from dataclasses import replace
 from train.recipe import ClipShape
 from train.recipes.ed_vdm_128 import RECIPE as ED_VDM_128
 
-RECIPE = replace(
-    ED_VDM_128, name="ed_vdm_256", designed_for=ClipShape(size=256, block=16)
-)
+RECIPE = replace(ED_VDM_128, name="ed_vdm_256", designed_for=ClipShape(size=256, block=16))

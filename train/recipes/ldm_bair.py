@@ -6,6 +6,4 @@ from train.recipe import ClipShape
 from train.recipes.ldm_128 import RECIPE as LDM_128
 from train.text import TextOptions
 
-RECIPE = replace(
-    LDM_128, name="ldm_bair", designed_for=ClipShape(size=64), text=TextOptions()
-)
+RECIPE = replace(LDM_128, name="ldm_bair", designed_for=ClipShape(size=64), text=TextOptions())
