@@ -1,4 +1,4 @@
-"""What a recipe costs: parameters, operations, memory, without training or a single number.
+"""What a recipe costs: parameters, operations, memory, without computing anything.
 
 Convention: forward and backward pass of one clip, two operations (FLOP) a multiply-accumulate, as
 torch's FlopCounterMode counts them on tensors that have shapes and no contents. Of a clip of 16
@@ -8,10 +8,12 @@ cached; what it costs to encode and decode a clip stands beside.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,8 @@ from train.recipes import load_recipe
 from train.spaces import build_space
 from train.stages.autoencoder import build_autoencoder
 
+Shape = tuple[int, ...]
+
 GIGA = 1e9
 _LABELS, _TEXT_WIDTH = 24, 768
 """NATOPS' labels; the width of CLIP ViT-L/14's text encoder."""
@@ -33,7 +37,7 @@ _STATE_BYTES = 4 * 4
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """A denoiser and what it is to denoise: shape of x_0, pixels of a cell, texts or indices."""
 
     options: UNet3DOptions
@@ -42,11 +46,13 @@ class _Case:
     texts: bool
 
     def network(self) -> UNet3D:
-        channels, *shape = self.target
+        """Untrained, on the default device."""
+        channels, time, height, width = self.target
         texts = torch.zeros(_LABELS, _TEXT_WIDTH) if self.texts else None
-        return UNet3D(self.options, channels, self.cell, _LABELS, (*shape,), texts)
+        return UNet3D(self.options, channels, self.cell, _LABELS, (time, height, width), texts)
 
     def inputs(self) -> list[Tensor]:
+        """Arguments of a pass of one clip, on the default device."""
         index = torch.zeros(1, dtype=torch.long)
         sides = [side * self.cell for side in self.target[2:]]
         return [torch.zeros(1, *self.target), index, index, torch.zeros(1, 3, *sides)]
@@ -131,7 +137,7 @@ def recipe_cost(recipe: Recipe, device: torch.device) -> Cost:
         UserError: the denoiser's levels do not fit the grid.
     """
     vdm = replace(load_recipe("vdm_128", []), designed_for=recipe.designed_for)
-    case, autoencoder = _case(recipe)
+    case, autoencoder = denoising_case(recipe)
     denoiser = _counted(case)
     if device.type == "cuda":
         measured = _measured_activations(case, device)
@@ -141,30 +147,31 @@ def recipe_cost(recipe: Recipe, device: torch.device) -> Cost:
         recipe.designed_for.size,
         case.target,
         denoiser,
-        autoencoder and _autoencoder_cost(autoencoder, recipe.designed_for),
-        _counted(_case(vdm)[0]).gflop,
+        None if autoencoder is None else _autoencoder_cost(autoencoder, recipe.designed_for),
+        _counted(denoising_case(vdm)[0]).gflop,
     )
 
 
-def _case(recipe: Recipe) -> tuple[_Case, Autoencoder | None]:
+def denoising_case(recipe: Recipe) -> tuple[Case, Autoencoder | None]:
     """The recipe's denoiser and autoencoder on the clips it was designed for."""
     clips = recipe.designed_for
-    store = CodecOptions(size=clips.size, frames=clips.frames, block=clips.block)
+    shape = {"size": clips.size, "frames": clips.frames, "block": clips.block}
+    store = CodecOptions.model_validate(shape)
     autoencoder = None
     if recipe.autoencoder is not None:
         with torch.device("meta"):
             autoencoder = build_autoencoder(recipe.autoencoder, recipe.space, store)
     space = build_space(recipe.space, store, autoencoder)
     texts = recipe.text.encoder is not None
-    return _Case(recipe.denoiser, space.shape, space.cell, texts), autoencoder
+    return Case(recipe.denoiser, space.shape, space.cell, texts), autoencoder
 
 
 @cache
-def _counted(case: _Case) -> PassCost:
+def _counted(case: Case) -> PassCost:
     """Everything by counting; under bfloat16 autocast, as on a GPU."""
     from torch._subclasses.fake_tensor import FakeTensorMode  # slow to import: seconds
 
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=_FUSED_ATTENTION)
     with FakeTensorMode():
         network, inputs = case.network(), case.inputs()
         with counter:
@@ -183,7 +190,7 @@ def _counted(case: _Case) -> PassCost:
         )
 
 
-def _measured_activations(case: _Case, device: torch.device) -> int:
+def _measured_activations(case: Case, device: torch.device) -> int:
     """Most bytes a CUDA device allocates in a forward and backward pass, beside the network.
 
     The gradients, which appear while activations go, count where they coincide with the peak.
@@ -216,6 +223,23 @@ def _autoencoder_cost(autoencoder: Autoencoder, clips: ClipShape) -> Autoencoder
         gflop(lambda: autoencoder.encode(picture)),
         gflop(lambda: autoencoder.decode(latent, prediction)),
     )
+
+
+def _attention_flop(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
+    """Logits and weighted values: 2 L^2 D each for every head, as if written out."""
+    return 4 * math.prod(query) * key[-2]
+
+
+def _attention_backward_flop(gradient: Shape, *shapes: Any, **_: Any) -> int:
+    """Twice the forward pass; that the kernel computes the logits again is not counted."""
+    return 2 * _attention_flop(*shapes)
+
+
+_FUSED_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flop,
+}
+"""Kernels that torch's counter does not know."""
 
 
 @contextmanager

@@ -111,8 +111,9 @@ def load_generator(run: Path, device: torch.device) -> Generator:
     refuse_other_latents(config["latents"], space, run)
     if isinstance(space, CodecSpace):
         space = space.with_refiner(_load_refiner(run, device))
-    identity = config["text_encoder"] and TextIdentity(**config["text_encoder"])
-    texts = identity and torch.zeros(len(store.labels), identity.width)
+    identity = _text_encoder(config)
+    # The checkpoint's weights bring the embeddings along.
+    texts = None if identity is None else torch.zeros(len(store.labels), identity.width)
     network = diffusion.build_denoiser(recipe, space, store, texts)
     trained(folder, network).to(device)
     return Generator(store, space, network, recipe, identity, device)
@@ -126,6 +127,11 @@ def _load_refiner(run: Path, device: torch.device) -> Refiner | None:
     refiner = Refiner(RefinerOptions(**options))
     trained(folder, refiner)
     return refiner.to(device)
+
+
+def _text_encoder(config: dict[str, Any]) -> TextIdentity | None:
+    content = config.get("text_encoder")
+    return None if content is None else TextIdentity(**content)
 
 
 def _recipe(config: dict[str, Any]) -> Recipe:

@@ -14,7 +14,7 @@ from shared.errors import UserError
 from shared.store import Store
 from tests.train.conftest import train_stages
 from tests.train.stores import OPTIONS
-from train.generate import Generator, label_index, load_generator
+from train.generate import Generator, load_generator
 
 CPU = torch.device("cpu")
 
@@ -57,12 +57,10 @@ def test_more_clips_than_fit_a_batch_come_in_order(generator: Generator, frames:
     assert len({clip.numpy().tobytes() for clip in many}) == 10
 
 
-def test_labels_are_found_without_case() -> None:
-    assert label_index("  turn LEFT ", ("Go", "Turn Left")) == 1
+def test_labels_are_found_without_case(generator: Generator) -> None:
+    assert generator.label_index("  turn LEFT ") == 2
     with pytest.raises(UserError, match="'left' is not a label of this run; its labels: 'Go'"):
-        label_index("left", ("Go",))
-    with pytest.raises(UserError, match="trained without labels"):
-        label_index("Go", ())
+        generator.label_index("left")
 
 
 def test_another_autoencoder_than_the_denoiser_learned_with_is_refused(

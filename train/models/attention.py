@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from train.models.layers import zero_initialise
 
+_SHORT = 256
+"""Positions L up to which attention is written out on CPUs."""
+
 
 class Attention(nn.Module):
     """Multi-head self-attention over the second axis; (N, L, C) to (N, L, C)."""
@@ -86,10 +89,11 @@ class TemporalAttention(Attention):
 def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
     """Scaled dot-product attention over (N, M, L, D), with a bias added to the logits.
 
-    On CPUs written out: for sequences as short as a grid row of blocks or a clip, PyTorch's fused
-    kernel is no faster there in float32 and takes several times as long in bfloat16.
+    On CPUs written out for sequences as short as a grid of blocks or a clip: PyTorch's fused kernel
+    is no faster there in float32 and takes up to several times as long in bfloat16. For 1,024
+    positions it takes a third of the time, and never holds an L x L matrix.
     """
-    if query.device.type != "cpu":
+    if query.device.type != "cpu" or query.shape[-2] > _SHORT:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
     logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     return (logits if bias is None else logits + bias).softmax(-1).to(value.dtype) @ value

@@ -28,9 +28,7 @@ from train.text import TextIdentity
 
 FOLDER = "diffusion"
 
-KEPT = (
-    "space", "autoencoder", "denoiser", "text", "noise", "label_dropout", "sampler", "split", "seed"
-)  # fmt: skip
+KEPT = ("space", "autoencoder", "denoiser", "noise", "label_dropout", "sampler", "split", "seed")
 """Fields of a recipe that its diffusion stage records."""
 
 _PREVIEWS = 4

@@ -15,9 +15,10 @@ def triple(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(3, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_attention_written_out_agrees_with_the_fused_kernel() -> None:
-    query, key, value = triple(2, 4, 7, 8)
-    bias = torch.randn(4, 7, 7, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize("length", [1, 7, 300])
+def test_attention_agrees_with_the_fused_kernel_at_every_length(length: int) -> None:
+    query, key, value = triple(2, 4, length, 8)
+    bias = torch.randn(4, length, length, generator=torch.Generator().manual_seed(1))
     for given_bias in (None, bias):
         fused = functional.scaled_dot_product_attention(query, key, value, attn_mask=given_bias)
         assert torch.allclose(attention(query, key, value, given_bias), fused, atol=1e-5)
