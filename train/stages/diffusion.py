@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from train.samplers import sample
 from train.share import Share, generator_for
 from train.spaces import CompressedSpace, Space
 from train.stages.encode import EncodedClips, load_encoded
+from train.stages.texts import load_texts
+from train.text import TextIdentity
 
 FOLDER = "diffusion"
 
@@ -34,8 +37,9 @@ _PREVIEWS = 4
 def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> None:
     """Train, or go on training, RUN/diffusion."""
     encoded = load_encoded(recipe, store, run, device)
+    texts, identity = load_texts(recipe, run)
     torch.manual_seed(recipe.seed)
-    network = build_denoiser(recipe, encoded.space, store.attributes).to(device)
+    network = build_denoiser(recipe, encoded.space, store.attributes, texts).to(device)
 
     def load(share: Share) -> tuple[Tensor, Tensor, Tensor]:
         indices = share.indices(encoded.clips.train, recipe.seed)
@@ -61,7 +65,7 @@ def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.
         network,
         load,
         loss,
-        diffusion_config(recipe, store, encoded),
+        diffusion_config(recipe, store, encoded, identity),
         recipe.diffusion_training,
         device,
         preview,
@@ -69,11 +73,13 @@ def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.
     fit(stage)
 
 
-def build_denoiser(recipe: Recipe, space: Space, store: StoreAttributes) -> UNet3D:
-    """An untrained U-Net for a space's targets and a store's labels."""
+def build_denoiser(
+    recipe: Recipe, space: Space, store: StoreAttributes, texts: Tensor | None
+) -> UNet3D:
+    """An untrained U-Net for a space's targets and a store's labels, or embeddings of them."""
     channels, time, height, width = space.shape
     shape = (time, height, width)
-    return UNet3D(recipe.denoiser, channels, space.cell, len(store.labels), shape)
+    return UNet3D(recipe.denoiser, channels, space.cell, len(store.labels), shape, texts)
 
 
 def conditions(
@@ -92,11 +98,14 @@ def network_frame(first_frame: Tensor, cell: int) -> Tensor:
     return pad_to_blocks(normalise_frame(first_frame), cell)
 
 
-def diffusion_config(recipe: Recipe, store: ClipReader, encoded: EncodedClips) -> dict:
+def diffusion_config(
+    recipe: Recipe, store: ClipReader, encoded: EncodedClips, texts: TextIdentity | None
+) -> dict:
     """All that generation needs to know, beside the weights."""
     whole = recipe.to_dict()
     return {name: whole[name] for name in KEPT} | {
         "store": store.attributes.model_dump(mode="json"),
+        "text_encoder": None if texts is None else asdict(texts),
         "latents": encoded.space.identity if isinstance(encoded.space, CompressedSpace) else None,
     }
 

@@ -29,6 +29,7 @@ from train.spaces.codec import CodecSpace, add_residual
 from train.stages.diffusion import FOLDER as DIFFUSION
 from train.stages.diffusion import build_denoiser, conditions
 from train.stages.encode import EncodedClips, load_encoded
+from train.stages.texts import load_texts
 
 FOLDER = "refiner"
 _WINDOW = 6
@@ -50,7 +51,7 @@ def train_refiner(recipe: Recipe, store: ClipReader, run: Path, device: torch.de
     if recipe.refiner is None:
         return
     encoded = load_encoded(recipe, store, run, device)
-    denoiser = build_denoiser(recipe, encoded.space, store.attributes)
+    denoiser = build_denoiser(recipe, encoded.space, store.attributes, load_texts(recipe, run)[0])
     trained(run / DIFFUSION, denoiser).to(device)
     pool, imperfect = _imperfect_pool(recipe, encoded, denoiser, device)
     torch.manual_seed(recipe.seed)
