@@ -121,6 +121,8 @@ def _decode(content: bytes, codecs: list[str], out: np.ndarray) -> None:
 def _without_crc(content: bytes) -> bytes:
     """What stands before a CRC-32C, which must be its own."""
     plain, stated = content[:-_CRC_BYTES], content[-_CRC_BYTES:]
+    if not plain:
+        raise ValueError("it is cut off")
     if google_crc32c.value(plain) != int.from_bytes(stated, "little"):
         raise ValueError("its checksum is wrong")
     return plain
