@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from preprocess.export import export_store
 from preprocess.pipeline import Extraction, run
 from shared.console import Progress
 from shared.manifest import load_manifest
-from shared.schema import CodecOptions
+from shared.schema import LARGE, CodecOptions
 from shared.store import Store
 from train.data import Clips
 from train.prefetch import Prefetch
@@ -33,7 +34,6 @@ from train.share import Share
 
 SIZE, BATCH, WORKERS = 128, 8, 2
 WARM_UP, BATCHES, ROUNDS = 10, 60, 3
-LARGE = ("first_frame", "motion", "residual")
 
 Batch = Sequence[torch.Tensor]
 """First frames, vectors, residuals, labels."""
@@ -94,7 +94,7 @@ def from_store(path: Path) -> Iterator[Batch]:
     clips = Clips(Store(path), None, in_memory_bytes=0)
     everything = np.arange(len(clips.store))
     with Prefetch(
-        lambda indices: clips.tensors(LARGE, indices),
+        partial(clips.tensors, LARGE),
         lambda share: share.indices(everything, 0),
         torch.device("cpu"),
         workers=WORKERS,
