@@ -19,7 +19,7 @@ import numpy as np
 
 from shared.errors import StoreError
 from shared.paths import Location, read_existing, read_range, sizes, storage_errors, write_whole
-from shared.schema import ARRAYS, CodecOptions, StoreAttributes
+from shared.schema import ARRAYS, LARGE, ArraySpec, CodecOptions, StoreAttributes
 
 DATASET = "dataset.json"
 FORMAT = "dvdm-webdataset-1"
@@ -113,8 +113,14 @@ class Export:
         self.attributes, complete = read_dataset(path)
         if not complete:
             raise StoreError(f"{path} is not complete; run the same export command again")
-        self._shards = _whole_shards(path, self.attributes.partitions)
-        self._ends = list(accumulate(index.clips for index in self._shards))
+        shards = _whole_shards(path, self.attributes.partitions)
+        self._ends = list(accumulate(index.clips for index in shards))
+        # Arrays, not lists: a million clips have six million numbers here.
+        self._entries = {
+            name: np.array([entry for index in shards for entry in index.entries[name]], np.int64)
+            for name in LARGE
+        }
+        self._columns = {spec.name: _column(spec, shards) for spec in COLUMNS}
         large = [spec for spec in ARRAYS if not spec.small]
         self._shapes = {spec.name: spec.shape(self.attributes) for spec in large}
         self._dtypes = {spec.name: np.dtype(spec.dtype) for spec in large}
@@ -130,25 +136,27 @@ class Export:
 
     def column(self, name: str) -> np.ndarray:
         """A whole small array: label, video, frame_index, split..., clip axis first."""
-        [spec] = [spec for spec in COLUMNS if spec.name == name]
-        values = [value for index in self._shards for value in index.columns[name]]
-        return np.array(values, np.dtypes.StringDType() if spec.dtype == "str" else spec.dtype)
+        return self._columns[name]
 
     def clip(self, name: str, index: int, out: np.ndarray | None = None) -> np.ndarray:
         """One clip's entry of a large array; see `shared.store.Store.clip`."""
         entry = np.empty(self._shapes[name], self._dtypes[name]) if out is None else out
         shard = bisect_right(self._ends, index)
-        row = index - self._ends[shard] + self._shards[shard].clips
-        offset, count = self._shards[shard].entries[name][row]
+        offset, count = self._entries[name][index].tolist()
         file = self.path / shard_name(shard)
         try:
             _fill_from_npy(entry, read_range(file, offset, count))
         except storage_errors(ValueError) as error:
             raise StoreError(
-                f"clip {index} of {self.path}: {name} of sample {row} in {file.name} cannot be"
-                f" read: {error}; export again"
+                f"clip {index} of {self.path}: its {name} in {file.name} cannot be read: {error};"
+                " export again"
             ) from error
         return entry
+
+
+def _column(spec: ArraySpec, shards: list[ShardIndex]) -> np.ndarray:
+    values = [value for index in shards for value in index.columns[spec.name]]
+    return np.array(values, np.dtypes.StringDType() if spec.dtype == "str" else spec.dtype)
 
 
 def _whole_shards(path: Location, shards: int) -> list[ShardIndex]:
