@@ -50,7 +50,7 @@ class ShardedArray:
             raise StoreError(
                 f"{path} is not laid out as this software writes it ({error}); make it again"
             ) from None
-        self._indices: dict[int, NDArray[np.uint64]] = {}
+        self._shards: dict[int, tuple[Location, NDArray[np.uint64]]] = {}
 
     def read_into(self, position: int, out: np.ndarray) -> None:
         """Read one entry.
@@ -66,22 +66,23 @@ class ShardedArray:
         assert out.shape == self.shape
         assert out.flags.c_contiguous
         shard, row = divmod(position, self._shard_entries)
-        file = self._file(shard)
         try:
-            offset, count = map(int, self._index(shard)[row])
+            file, index = self._opened(shard)
+            offset, count = index[row].tolist()
             if offset == _ABSENT:
                 raise ValueError("it is not in its shard")
             _decode(read_range(file, offset, count), self._codecs, out)
         except storage_errors(ValueError, RuntimeError) as error:
-            raise StoreError(f"{file}: entry {row} cannot be read: {error}") from error
+            raise StoreError(f"{self._file(shard)}: entry {row} cannot be read: {error}") from error
 
-    def _index(self, shard: int) -> NDArray[np.uint64]:
-        """Offset and bytes of each entry of a shard, shape (n, 2); read once."""
-        if (known := self._indices.get(shard)) is not None:
+    def _opened(self, shard: int) -> tuple[Location, NDArray[np.uint64]]:
+        """A shard's file, and offset and bytes of each entry, shape (n, 2); looked up once."""
+        if (known := self._shards.get(shard)) is not None:
             return known
-        content = read_tail(self._file(shard), 16 * self._shard_entries + _CRC_BYTES)
+        file = self._file(shard)
+        content = read_tail(file, 16 * self._shard_entries + _CRC_BYTES)
         index = np.frombuffer(_without_crc(content), "<u8").reshape(self._shard_entries, 2)
-        return self._indices.setdefault(shard, index)
+        return self._shards.setdefault(shard, (file, index))
 
     def _file(self, shard: int) -> Location:
         return self.path / "/".join(["c", str(shard), *("0" for _ in self.shape)])
