@@ -18,6 +18,7 @@ from train.loop import Stage, fit
 from train.models.autoencoder import pad_to_blocks
 from train.models.unet3d import UNet3D
 from train.pictures import contact_sheet
+from train.prefetch import Prefetch
 from train.recipe import Recipe
 from train.samplers import sample
 from train.share import Share, generator_for
@@ -41,9 +42,15 @@ def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.
     torch.manual_seed(recipe.seed)
     network = build_denoiser(recipe, encoded.space, store.attributes, texts).to(device)
 
+    prefetch = Prefetch(
+        encoded.read,
+        lambda share: share.indices(encoded.clips.train, recipe.seed),
+        device,
+    )
+
     def load(share: Share) -> tuple[Tensor, Tensor, Tensor]:
-        indices = share.indices(encoded.clips.train, recipe.seed)
-        return encoded.targets(indices, device), *conditions(encoded, network, indices, device)
+        tensors = prefetch(share)
+        return encoded.targets(tensors), *conditions(network, tensors, encoded.space.cell)
 
     def loss(
         network: nn.Module, batch: tuple[Tensor, Tensor, Tensor], share: Share
@@ -70,7 +77,8 @@ def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.
         device,
         preview,
     )
-    fit(stage)
+    with prefetch:
+        fit(stage)
 
 
 def build_denoiser(
@@ -82,15 +90,15 @@ def build_denoiser(
     return UNet3D(recipe.denoiser, channels, space.cell, len(store.labels), shape, texts)
 
 
-def conditions(
-    encoded: EncodedClips, network: nn.Module, indices: np.ndarray, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Labels (B,), the null one where a clip has none, and first frames in [-1, 1], padded."""
-    label = torch.from_numpy(encoded.clips.label[indices]).to(device)
+def conditions(network: nn.Module, tensors: dict[str, Tensor], cell: int) -> tuple[Tensor, Tensor]:
+    """What the network is told of clips, of their `label` and `first_frame`.
+
+    Returns:
+        Labels (B,), the null one where a clip has none, and first frames in [-1, 1], padded.
+    """
+    label = tensors["label"]
     label = torch.where(label < 0, network.null_label, label)  # type: ignore[arg-type]
-    return label, network_frame(
-        encoded.clips.read("first_frame", indices).to(device), encoded.space.cell
-    )
+    return label, network_frame(tensors["first_frame"], cell)
 
 
 def network_frame(first_frame: Tensor, cell: int) -> Tensor:
@@ -116,12 +124,12 @@ def preview_sheet(
     """Contact sheet of a few test clips: real above generated."""
     test = encoded.clips.test
     indices = test[np.linspace(0, len(test) - 1, _PREVIEWS).astype(int)]
-    label, first_frame = conditions(encoded, network, indices, device)
+    batch = encoded.clips.batch(indices, device)
+    label, first_frame = conditions(network, vars(batch), encoded.space.cell)
     generator = generator_for(recipe.seed, 0)
     noise = torch.randn(len(indices), *encoded.space.shape, generator=generator).to(device)
     denoise = guided(network, label, first_frame, recipe.sampler.guidance)
     x0 = sample(denoise, noise, recipe.sampler, recipe.noise, generator)
-    batch = encoded.clips.batch(indices, device)
     generated = encoded.space.decode(x0, batch.first_frame).frames.cpu().numpy()
     real = encoded.clips.frames(batch).cpu().numpy()
     return contact_sheet([film for pair in zip(real, generated, strict=True) for film in pair])
