@@ -58,7 +58,12 @@ def sample(
     run: Annotated[Path, typer.Option("--run", help="A trained run.")] = DEFAULT_OUT,
     image: Annotated[Path, typer.Option("--image", help="The first frame: any picture.")] = ...,  # type: ignore[assignment]
     text: Annotated[
-        str | None, typer.Option("--text", help="A label's text; without, no condition.")
+        str | None,
+        typer.Option("--text", help="A label's text, or any where the run has a text encoder."),
+    ] = None,
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(help="Where the run's text encoder is now, if not where it was."),
     ] = None,
     out: Annotated[
         Path, typer.Option("--out", help="The video to write; GIF and contact sheet beside it.")
@@ -109,7 +114,7 @@ def sample(
         "eta": eta,
         "dynamic_threshold": dynamic_threshold,
     }
-    sample_videos(run, image, text, options, changes, device)
+    sample_videos(run, image, text, text_encoder, options, changes, device)
 
 
 @app.command()

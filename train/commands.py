@@ -98,6 +98,7 @@ def sample_videos(
     run: Path,
     image: Path,
     text: str | None,
+    text_encoder: str | None,
     options: SampleOptions,
     sampler: dict[str, float | str | None],
     device: str,
@@ -108,7 +109,7 @@ def sample_videos(
     """
     generator = with_sampler(load_generator(run, choose_device(device)), **sampler)
     store = generator.store
-    label = None if text is None else generator.label_index(text)
+    label = None if text is None else generator.label_index(text, text_encoder)
     if text is None and sampler.get("guidance") is not None:
         raise UserError("--guidance leads towards a text; give --text too, or leave it out")
     first_frame = load_first_frame(image, store.options.size, store.options.fit)

@@ -172,7 +172,9 @@ def _counted(case: Case) -> PassCost:
     from torch._subclasses.fake_tensor import FakeTensorMode  # slow to import: seconds
 
     counter = FlopCounterMode(display=False, custom_mapping=_FUSED_ATTENTION)
-    with FakeTensorMode():
+    shapes_only = FakeTensorMode()
+    shapes_only.cache_enabled = False  # no operation comes often enough to be worth its key
+    with shapes_only:
         network, inputs = case.network(), case.inputs()
         with counter:
             with torch.autocast("cpu", torch.bfloat16), _saved_bytes(network) as saved:

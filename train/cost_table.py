@@ -68,8 +68,13 @@ def _row(cost: Cost) -> tuple[str, ...]:
         f"{denoiser.activation_bytes / GIGA:.2f}",
         f"{denoiser.training_bytes / GIGA:.2f}" + (f" ({paper.gigabytes})" if paper else ""),
         f"{coder.parameters / 1e6:.1f}" if coder else "",
-        f"{coder.encode_gflop:,.0f}, {coder.decode_gflop:,.0f}" if coder else "",
+        f"{_few(coder.encode_gflop)}, {_few(coder.decode_gflop)}" if coder else "",
     )
+
+
+def _few(number: float) -> str:
+    """With one decimal where that matters."""
+    return f"{number:,.1f}" if number < 100 else f"{number:,.0f}"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -51,9 +51,9 @@ class Generator:
     text_encoder: TextIdentity | None
     device: torch.device
 
-    def label_index(self, text: str) -> int:
+    def label_index(self, text: str, encoder: str | None = None) -> int:
         """What to give as `label` for a text: see `train.text.text_condition`."""
-        return text_condition(self.network, text, self.store.labels, self.text_encoder)
+        return text_condition(self.network, text, self.store.labels, self.text_encoder, encoder)
 
     def __call__(
         self,

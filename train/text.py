@@ -111,7 +111,11 @@ def _load(name: str) -> tuple[Any, Any]:
 
 
 def text_condition(
-    network: nn.Module, text: str, labels: Sequence[str], identity: TextIdentity | None
+    network: nn.Module,
+    text: str,
+    labels: Sequence[str],
+    identity: TextIdentity | None,
+    moved_to: str | None = None,
 ) -> int:
     """The label index to sample with: of a label's text, matched without case, or of a free
     prompt, which is encoded and added to the network's table.
@@ -121,6 +125,7 @@ def text_condition(
         text: what was asked for.
         labels: texts of the labels it was trained on.
         identity: of the text encoder it was trained with, if any.
+        moved_to: folder or hub name where that encoder is now, if not where it was.
 
     Raises:
         UserError: no label has that text, and there is no encoder, or it is another one.
@@ -134,13 +139,16 @@ def text_condition(
     if identity is None or not isinstance(table, TextTable):
         raise UserError(f"{fault}. Free prompts need a run trained with text.encoder")
     try:
-        encoder = TextEncoder(identity.encoder)
+        encoder = TextEncoder(moved_to or identity.encoder)
     except UserError as error:
-        raise UserError(f"{fault}. A free prompt needs the run's text encoder: {error}") from None
+        raise UserError(
+            f"{fault}. A free prompt needs the run's text encoder: {error}; --text-encoder says"
+            " where it is now"
+        ) from None
     if encoder.identity.hash != identity.hash:
         raise UserError(
-            f"{fault}. A free prompt needs the run's text encoder, and {identity.encoder} has other"
-            f" weights now ({encoder.identity.hash}, the run's {identity.hash})"
+            f"{fault}. A free prompt needs the run's text encoder, and {encoder.identity.encoder}"
+            f" has other weights ({encoder.identity.hash}, the run's {identity.hash})"
         )
     return table.append(encoder([text.strip()])[0])
 

@@ -115,7 +115,9 @@ def test_a_prompt_without_its_encoder_is_refused(encoder: TextEncoder, tmp_path:
     with pytest.raises(UserError, match=f"{known} A free prompt needs.*no such folder"):
         text_condition(net, "wave", LABELS, gone)
     other = TextIdentity(encoder.identity.encoder, "0123", WIDTH)
-    with pytest.raises(UserError, match=f"{known} A free prompt.*other weights now.*0123"):
+    with pytest.raises(UserError, match=f"{known} A free prompt.*other weights .*0123"):
         text_condition(net, "wave", LABELS, other)
+    moved = make_clip_folder(tmp_path / "moved")
+    assert text_condition(net, "wave", LABELS, gone, str(moved)) == len(LABELS) + 1
     with pytest.raises(UserError, match="trained without labels"):
         text_condition(net, "Go", (), None)

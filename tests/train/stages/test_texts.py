@@ -67,6 +67,8 @@ def test_training_goes_on_and_labels_are_sampled_without_the_encoder(
     assert code == 2
     assert "'dance' is not a label of this run" in err
     assert "no such folder" in err
+    assert "--text-encoder says where it is now" in err
+    assert cli(*sample, "--text", "dance", "--text-encoder", encoder)[0] == 0
 
 
 def test_a_free_prompt_is_sampled_with_the_encoder(
