@@ -23,6 +23,7 @@ METHODS: dict[str, str] = {
 
 EXACT = ("exhaustive", "naive")
 """Methods that return the optimum, all of them the same."""
+
 _SUBPIXEL = "preprocess.motion.subpixel"
 
 

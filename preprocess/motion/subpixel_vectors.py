@@ -21,8 +21,10 @@ from preprocess.motion.llvm import (
     call,
     concatenate,
     load,
+    part,
     pointers,
     row_start,
+    shuffle,
     splat,
     store,
     sum_of,
@@ -54,8 +56,9 @@ _PLACE = (types.int64,) * len(_Place._fields)
 
 
 def _predicted_rows(builder: Any, data: Any, place: _Place, block: int) -> Iterator[Any]:
-    """The rows of a predictor, <block x i16> each."""
-    wide = ir.VectorType(I16, block)
+    """The rows of a predictor, <block x i16> each, those of small blocks several at once."""
+    at_once = _rows_at_once(block)
+    wide = ir.VectorType(I16, at_once * block)
     unit = builder.shl(I64(1), place.shift)
     across, down, rest_across, rest_down, shift, half = (
         broadcast(builder, builder.trunc(value, I16), wide)
@@ -71,20 +74,30 @@ def _predicted_rows(builder: Any, data: Any, place: _Place, block: int) -> Itera
     right = _if_any(builder, place.across, I64(1))
     below = _if_any(builder, place.down, place.stride)
 
-    def row_across(start: Any) -> Any:
-        here, beside = (
-            builder.zext(load(builder, data, at, block), wide)
-            for at in (start, builder.add(start, right))
-        )
+    def pixels(starts: list[Any], step: Any) -> Any:
+        rows = [load(builder, data, builder.add(start, step), block) for start in starts]
+        return builder.zext(concatenate(builder, rows), wide)
+
+    def rows_across(starts: list[Any]) -> Any:
+        here, beside = pixels(starts, I64(0)), pixels(starts, right)
         return builder.add(builder.mul(here, rest_across), builder.mul(beside, across))
 
     starts = [row_start(builder, place.start, place.stride, row) for row in range(block)]
-    upper = row_across(starts[0])
-    for start in [*starts[1:], builder.add(starts[-1], below)]:
-        lower = row_across(start)
+    # The row below the last is only one more; as many as are taken at once, to keep it simple.
+    starts += [builder.add(starts[-1], below)] * at_once
+    rows_below = list(range(block, at_once * block + block))
+    upper = rows_across(starts[:at_once])
+    for row in range(at_once, len(starts), at_once):
+        following = rows_across(starts[row : row + at_once])
+        lower = shuffle(builder, upper, rows_below, following)
         total = builder.add(builder.mul(upper, rest_down), builder.mul(lower, down))
         yield builder.lshr(builder.add(total, half), shift)
-        upper = lower
+        upper = following
+
+
+def _rows_at_once(block: int) -> int:
+    """So many that 32 bytes are, where there are as many."""
+    return min(block, 32 // block)
 
 
 def _if_any(builder: Any, fraction: Any, step: Any) -> Any:
@@ -99,16 +112,17 @@ def _make_block_sad(block: int) -> Callable[..., Any]:
 
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             data = pointers(context, builder, signature, arguments)
-            narrow = ir.VectorType(I8, block)
             rows = [
-                builder.trunc(row, narrow)
+                builder.trunc(row, ir.VectorType(I8, row.type.count))
                 for row in _predicted_rows(builder, data[1], _Place(*arguments[2:]), block)
             ]
-            rows_at_once = min(WIDE // block, block)
+            bytes_at_once = min(WIDE, block * block)
+            count = bytes_at_once // rows[0].type.count
             total = None
-            for row in range(0, block, rows_at_once):
-                here = load(builder, data[0], I64(row * block), rows_at_once * block)
-                there = concatenate(builder, rows[row : row + rows_at_once])
+            for i in range(0, len(rows), count):
+                start = I64(i * rows[0].type.count)
+                here = load(builder, data[0], start, bytes_at_once)
+                there = concatenate(builder, rows[i : i + count])
                 sums = sums_of_8(context, builder, here, there)
                 total = sums if total is None else builder.add(total, sums)
             return sum_of(builder, total)
@@ -136,7 +150,12 @@ def _make_compensate(block: int, decodes: bool) -> Callable[..., Any]:
             wide, narrow = ir.VectorType(I16, block), ir.VectorType(I8, block)
             _, here, there, at, stride, _, *fraction = arguments
             place = _Place(there, stride, *fraction)
-            for row, prediction in enumerate(_predicted_rows(builder, data[0], place, block)):
+            rows = (
+                part(builder, rows, start, block)
+                for rows in _predicted_rows(builder, data[0], place, block)
+                for start in range(0, rows.type.count, block)
+            )
+            for row, prediction in enumerate(rows):
                 current, rest = (row_start(builder, start, stride, row) for start in (here, at))
                 if decodes:
                     total = builder.add(prediction, load(builder, data[5], rest, block, I16))

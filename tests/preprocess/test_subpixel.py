@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from preprocess.decode import decode
 from preprocess.encode import encode
 from preprocess.geometry import Geometry
-from preprocess.motion import search
+from preprocess.motion import METHODS, search
 from preprocess.motion.keys import SOURCES
 from preprocess.motion.penalty import penalty_table, subpixel_penalty
 from preprocess.motion.subpixel import refine
@@ -164,3 +164,15 @@ def test_real_clips(real_clips: Path, unit: int) -> None:
         assert np.array_equal(encoded.motion, slow)
         whole = encode(clip, options.model_copy(update={"vector_unit": 1}))
         assert np.abs(encoded.residual).mean() < np.abs(whole.residual).mean()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("reference", ["previous", "first"])
+def test_every_methods_vectors_are_refined(method: str, reference: Reference) -> None:
+    clip = np.stack([smooth_picture(3, 64)[n : n + 48, :48] for n in range(3)])
+    options: dict[str, Any] = {"block": 16, "search_range": 4, "reference": reference}
+    whole = search(clip, method=method, **options)
+    fine = search(clip, method=method, vector_unit=4, **options)
+    penalty = subpixel_penalty(4, 4, zero_bias=0, motion_cost=0)
+    wanted = refine(clip, whole, vector_unit=4, penalty=penalty, **options)
+    assert np.array_equal(fine, wanted)

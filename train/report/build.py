@@ -122,9 +122,8 @@ def _draw_codec(
     picked = slice(2, None, 4)
     alone = clips.batch(indices[one : one + 1], torch.device("cpu"))
     motion, residual = alone.motion[0].numpy(), alone.residual[0].numpy()
-    vectors = draw_vectors(real[one], motion, block=options.block, vector_unit=options.vector_unit)[
-        picked
-    ]
+    unit = options.vector_unit
+    vectors = draw_vectors(real[one], motion, block=options.block, vector_unit=unit)[picked]
     save_picture(pictures / "vectors.png", contact_sheet([vectors]))
     save_picture(
         pictures / "residual.png", contact_sheet([enlarge(grey_residual(residual), 4)[picked]])
