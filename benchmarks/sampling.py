@@ -28,6 +28,7 @@ from shared.schema import CodecOptions, StoreAttributes
 from train.commands import choose_device
 from train.generate import Generator, with_sampler
 from train.machine import processor
+from train.models.refiner import Refiner
 from train.recipes import load_recipe
 from train.spaces import build_space
 from train.spaces.codec import CodecSpace
@@ -52,6 +53,7 @@ class Cost:
 
     recipe: str
     space: str
+    size: int
     sampler: str
     steps: int
     guidance: float
@@ -65,17 +67,16 @@ class Cost:
 def main() -> None:
     given = arguments()
     device = choose_device(given.device)
-    store = CodecOptions(size=given.size, block=given.block, frames=given.frames)
     costs = []
     for name in given.recipes.split(","):
-        generator = untrained(name, given.set, store, device)
+        generator = untrained(name, given.set, device)
         for sampler in given.samplers.split(","):
-            steps = given.steps or SAMPLERS[sampler]
+            steps = given.steps or SAMPLERS.get(sampler, 1)
             costs.append(cost(generator, name, sampler, steps, given.guidance, given.count))
     show(costs, given)
     if given.out:
         rows = [asdict(row) for row in costs]
-        content = {"machine": processor(), "count": given.count, "size": given.size, "costs": rows}
+        content = {"machine": processor(), "count": given.count, "costs": rows}
         given.out.write_text(json.dumps(content, indent=1) + "\n")
 
 
@@ -87,20 +88,19 @@ def arguments() -> argparse.Namespace:
     add("--steps", type=int, help="for all samplers; default: as in SAMPLERS")
     add("--guidance", type=float, default=1.0, help="other than 1, a step asks the network twice")
     add("--count", type=int, default=1, help="videos made at once")
-    add("--size", type=int, default=64, help="pixels")
-    add("--block", type=int, default=8, help="pixels, of the codec's grid")
-    add("--frames", type=int, default=16)
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="of all recipes")
     add("--device", default="auto")
     add("--out", type=Path, help="JSON")
     return parser.parse_args()
 
 
-def untrained(
-    name: str, overrides: list[str], store: CodecOptions, device: torch.device
-) -> Generator:
-    """What `load_generator` gives, with weights as they are before training."""
+def untrained(name: str, overrides: list[str], device: torch.device) -> Generator:
+    """What `load_generator` gives, with weights as they are before training.
+
+    For clips that the recipe was designed for, with labels learned as indices.
+    """
     recipe = load_recipe(name, overrides)
+    store = CodecOptions(**asdict(recipe.designed_for))
     attributes = StoreAttributes(
         dataset="none",
         manifest_hash="",
@@ -115,11 +115,9 @@ def untrained(
         autoencoder = build_autoencoder(recipe.autoencoder, recipe.space, store).to(device).eval()
     space = build_space(recipe.space, store, autoencoder)
     if recipe.refiner is not None and isinstance(space, CodecSpace):
-        from train.models.refiner import Refiner
-
         space = space.with_refiner(Refiner(recipe.refiner).to(device).eval())
-    network = build_denoiser(recipe, space, attributes).to(device).eval()
-    return Generator(attributes, space, network, recipe, device)
+    network = build_denoiser(recipe, space, attributes, None).to(device).eval()
+    return Generator(attributes, space, network, recipe, None, device)
 
 
 def cost(
@@ -144,6 +142,7 @@ def cost(
     return Cost(
         recipe=recipe,
         space=generator.space.kind,
+        size=size,
         sampler=sampler,
         steps=steps,
         guidance=guidance,
@@ -175,9 +174,7 @@ def clock_seconds(function: Callable[[], object]) -> float:
 
 
 def show(costs: list[Cost], given: argparse.Namespace) -> None:
-    title = (
-        f"{processor()}; {given.frames} frames of {given.size}x{given.size}, {given.count} at once"
-    )
+    title = f"{processor()}; {given.count} at once"
     unit = "CPU s" if choose_device(given.device).type == "cpu" else "s"
     table = Table(title=title, title_justify="left")
     for column in (
@@ -195,6 +192,7 @@ def show(costs: list[Cost], given: argparse.Namespace) -> None:
         table.add_row(
             row.recipe,
             row.space,
+            f"{row.size}x{row.size}",
             row.sampler,
             f"{row.steps:,}",
             f"{row.seconds:.3g}",

@@ -6,16 +6,22 @@ import pytest
 import torch
 
 from benchmarks.sampling import cost, flops, line, untrained
-from shared.schema import CodecOptions
 from train.generate import with_sampler
 
-STORE = CodecOptions(size=16, block=4, frames=4)
-TINY = ["denoiser.dim=16", "denoiser.heads=2", "denoiser.head_dim=8", "denoiser.mults=[1, 2]"]
+TINY = [
+    "designed_for.size=16",
+    "designed_for.block=4",
+    "designed_for.frames=4",
+    "denoiser.dim=16",
+    "denoiser.heads=2",
+    "denoiser.head_dim=8",
+    "denoiser.mults=[1, 2]",
+]
 
 
 @pytest.mark.parametrize("recipe", ["vdm_demo", "ldm_demo", "d_vdm_demo", "ed_vdm_demo"])
 def test_flop_are_those_of_a_whole_sampling(recipe: str) -> None:
-    generator = untrained(recipe, TINY, STORE, torch.device("cpu"))
+    generator = untrained(recipe, TINY, torch.device("cpu"))
     found = cost(generator, recipe, "ddim", 11, 1.0, count=2)
     whole = with_sampler(generator, name="ddim", steps=11, guidance=1.0)
     frame = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
@@ -26,7 +32,7 @@ def test_flop_are_those_of_a_whole_sampling(recipe: str) -> None:
 
 
 def test_guidance_asks_the_network_twice_a_step() -> None:
-    generator = untrained("vdm_demo", TINY, STORE, torch.device("cpu"))
+    generator = untrained("vdm_demo", TINY, torch.device("cpu"))
     plain, guided = (cost(generator, "", "dpm++", 20, guidance, 1).gflop for guidance in (1, 3))
     # But for what depends on the place in the clip alone.
     assert guided == pytest.approx(2 * plain, rel=1e-3)
