@@ -23,7 +23,7 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import cpu_seconds, least_in_turn
-from shared.errors import UserError
+from shared.console import run_command
 from shared.schema import CodecOptions, StoreAttributes
 from train.commands import choose_device
 from train.generate import Generator, with_sampler
@@ -177,33 +177,23 @@ def show(costs: list[Cost], given: argparse.Namespace) -> None:
     title = f"{processor()}; {given.count} at once"
     unit = "CPU s" if choose_device(given.device).type == "cpu" else "s"
     table = Table(title=title, title_justify="left")
-    for column in (
-        "recipe",
-        "space",
-        "sampler",
-        "steps",
-        f"{unit} a video",
-        "decoding",
-        "GFLOP a video",
-    ):
-        left = column in ("recipe", "space", "sampler")
-        table.add_column(column, justify="left" if left else "right")
+    for column in ("recipe", "space", "sampler"):
+        table.add_column(column)
+    for column in ("pixels", "steps", f"{unit} a video", "decoding", "GFLOP a video"):
+        table.add_column(column, justify="right")
     for row in costs:
         table.add_row(
             row.recipe,
             row.space,
-            f"{row.size}x{row.size}",
             row.sampler,
+            f"{row.size}x{row.size}",
             f"{row.steps:,}",
             f"{row.seconds:.3g}",
             f"{row.seconds_decoding:.2g}",
-            f"{row.gflop:,.4g}",
+            f"{row.gflop:,.1f}",
         )
     Console(width=120).print(table)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"Error: {error}")
+    sys.exit(run_command(main))
