@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,13 +23,18 @@ from rich.text import Text
 
 from shared.errors import UserError
 
-EXIT_OK, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 2, 130
+EXIT_OK, EXIT_USER_ERROR, EXIT_BY_SIGNAL = 0, 2, 128
+"""A process that a signal stopped exits with 128 and the signal's number."""
+
+EXIT_INTERRUPTED = EXIT_BY_SIGNAL + signal.SIGINT
 
 console = Console(highlight=False, soft_wrap=True)
 """For results, on standard output."""
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 """For progress and errors, on standard error."""
+
+_nowhere = Console(quiet=True)
 
 
 class Bar:
@@ -53,7 +59,13 @@ class Bar:
 
 
 class Progress:
-    """Draws bars on a console; one that is not a terminal shows the last state only."""
+    """Draws bars on a console; one that is not a terminal shows the last state only.
+
+    Attributes:
+        shown: whether anything is drawn; see `hush`.
+    """
+
+    shown = True
 
     def __init__(self, console: Console = errors) -> None:
         self._console = console
@@ -74,7 +86,8 @@ class Progress:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        progress = RichProgress(*columns, console=self._console)
+        where = self._console if self.shown else _nowhere
+        progress = RichProgress(*columns, console=where)
         task = progress.add_task(title, total=total, unit=unit, note="")
         progress.update(task, completed=done)
         if not patience_seconds:
@@ -84,6 +97,12 @@ class Progress:
         finally:
             if progress.live.is_started:
                 progress.stop()
+
+
+def hush() -> None:
+    """Show neither results nor progress in this process, since another shows them; errors still."""
+    console.quiet = True
+    Progress.shown = False
 
 
 class _Rate(ProgressColumn):

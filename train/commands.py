@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
-from shared.console import EXIT_INTERRUPTED, Progress, console
+from shared.console import EXIT_BY_SIGNAL, Progress, console
 from shared.errors import UserError
 from shared.paths import location, require_reachable
 from shared.reader import ClipReader, open_clips
+from train.distributed import joined, own_device
 from train.evaluate import evaluate
 from train.generate import Generator, load_generator, with_sampler
 from train.images import load_first_frame
@@ -24,6 +26,7 @@ from train.recipe import Recipe
 from train.recipes import load_recipe
 from train.report import build_report
 from train.sampling import SampleOptions, describe_sampling, generate_videos, write_videos
+from train.signals import StoppedError
 from train.stages.autoencoder import refuse_other_store, train_autoencoder
 from train.stages.diffusion import train_diffusion
 from train.stages.encode import encode_store
@@ -34,27 +37,50 @@ COMMANDS = "commands.jsonl"
 DEFAULT_COSTS = "vdm_128,ldm_128,d_vdm_128,ed_vdm_128"
 EVALUATION = "evaluation"
 
+Step = Callable[[Recipe, ClipReader, Path, torch.device], object]
+
 
 def run_stage(
     stage: str, recipe_name: str, store_path: str, run: Path, overrides: list[str], device: str
 ) -> None:
-    """Run one training stage of a recipe on a store, into a run's folder."""
+    """Run one training stage of a recipe on a store, into a run's folder.
+
+    Processes that torchrun started train together; what is computed once, one of them computes.
+    """
     recipe, store = load_recipe(recipe_name, overrides), _open(store_path)
-    chosen = choose_device(device)
+    chosen = own_device(choose_device(device))
     run.mkdir(parents=True, exist_ok=True)
-    steps: dict[str, list[Callable[[Recipe, ClipReader, Path, torch.device], object]]] = {
+    alone: list[Step] = [encode_texts, encode_store] if stage == "encode" else [encode_texts]
+    together: dict[str, list[Step]] = {
         "vae": [train_autoencoder],
-        "encode": [encode_store],
+        "encode": [],
         "diffusion": [train_diffusion, train_refiner],
     }
-    try:
-        with recorded(run):
-            for step in [encode_texts, *steps[stage]]:
+    with joined(chosen) as world, _stoppable():
+        with recorded(run) if world.leads else nullcontext():
+            if world.leads:
+                for step in alone:
+                    step(recipe, store, run, chosen)
+            if together[stage]:
+                world.wait()
+            for step in together[stage]:
                 step(recipe, store, run, chosen)
-        (run / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1))
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command again goes on from the last checkpoint")
-        raise SystemExit(EXIT_INTERRUPTED) from None
+        if world.leads:
+            (run / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1))
+            _say_what_follows(stage, recipe_name, store_path, run)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        console.print("stopped; the same command again goes on from the last checkpoint")
+        number = stopped.signal if isinstance(stopped, StoppedError) else signal.SIGINT
+        raise SystemExit(EXIT_BY_SIGNAL + number) from None
+
+
+def _say_what_follows(stage: str, recipe_name: str, store_path: str, run: Path) -> None:
     following = {"vae": "encode", "encode": "diffusion", "diffusion": "sample"}[stage]
     arguments = (
         f"--run {run} --image PICTURE --text LABEL"

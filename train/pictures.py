@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -88,18 +89,25 @@ def save_animation(path: Path, film: Film, *, fps: float) -> None:
 
 
 def save_gif(path: Path, film: Film, *, fps: float) -> None:
-    """Write a GIF that repeats for ever: 256 colours, the same for all frames, not dithered.
+    """Write a GIF: see `gif`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gif(film, fps=fps))
+
+
+def gif(film: Film, *, fps: float) -> bytes:
+    """A GIF that repeats for ever: 256 colours, the same for all frames, not dithered.
 
     A palette or a pattern of dots of each frame's own would flicker. GIF counts hundredths of a
     second, and players slow down what is faster than 50 frames a second.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     images = [Image.fromarray(np.ascontiguousarray(frame.transpose(1, 2, 0))) for frame in film]
     sheet = contact_sheet([film], every=-(-len(film) // _PALETTE_FRAMES), gap=0)
     palette = Image.fromarray(sheet).quantize(256)
     flat = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     duration = max(20, round(1000 / fps))
-    flat[0].save(path, save_all=True, append_images=flat[1:], duration=duration, loop=0)
+    file = BytesIO()
+    flat[0].save(file, "GIF", save_all=True, append_images=flat[1:], duration=duration, loop=0)
+    return file.getvalue()
 
 
 def save_video(path: Path, film: Film, *, fps: float) -> None:

@@ -161,7 +161,7 @@ def test_another_network_in_the_same_folder_is_refused(
     assert train_stages(store.path, tmp_path, stages=("vae",)) == [0]
     changed = {"autoencoder.latent_channels": "5"}
     assert train_stages(store.path, tmp_path, changed, stages=("vae",)) == [2]
-    assert "holds a run with another autoencoder;" in capsys.readouterr().err
+    assert "holds a run with another autoencoder.latent_channels (" in capsys.readouterr().err
 
 
 def test_another_store_is_refused(

@@ -7,7 +7,7 @@ zero is subtracted, so that a block without residual, as most are, stays without
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -70,6 +70,9 @@ class BlockAutoencoder(Autoencoder):
             c=3,
             y=self.block,
         )
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Nothing to gain: a few matrices over another number of blocks in each step."""
 
     def loss(
         self,

@@ -6,7 +6,7 @@ Downsampling equals the block size; L1 and a slight KL term, weight 1e-6 (the pa
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic.dataclasses import dataclass
@@ -56,6 +56,11 @@ class ResidualVae(Autoencoder):
     def decode(self, latent: Tensor, prediction: Tensor | None = None) -> Tensor:
         """See `Autoencoder.decode`."""
         return self.network.decode(latent).sample
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile both halves: training calls them, not the whole."""
+        self.network.encoder.compile(*args, **options)
+        self.network.decoder.compile(*args, **options)
 
     def loss(
         self,

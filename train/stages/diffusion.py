@@ -17,7 +17,7 @@ from train.log import RunLog
 from train.loop import Stage, fit
 from train.models.autoencoder import pad_to_blocks
 from train.models.unet3d import UNet3D
-from train.pictures import contact_sheet
+from train.pictures import Film, contact_sheet
 from train.prefetch import Prefetch
 from train.recipe import Recipe
 from train.samplers import sample
@@ -64,7 +64,11 @@ def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.
         )
 
     def preview(averaged: nn.Module, log: RunLog, step: int) -> None:
-        log.picture(step, "generated", preview_sheet(recipe, encoded, averaged, device))
+        films = preview_films(recipe, encoded, averaged, device)
+        log.picture(step, "generated", contact_sheet(films))
+        # Columns of real above generated, playing together.
+        pairs = [np.concatenate(films[i : i + 2], axis=-2) for i in range(0, len(films), 2)]
+        log.video(step, "generated_video", np.concatenate(pairs, axis=-1))
 
     stage = Stage(
         "diffusion",
@@ -118,10 +122,10 @@ def diffusion_config(
     }
 
 
-def preview_sheet(
+def preview_films(
     recipe: Recipe, encoded: EncodedClips, network: nn.Module, device: torch.device
-) -> np.ndarray:
-    """Contact sheet of a few test clips: real above generated."""
+) -> list[Film]:
+    """A few test clips, each followed by what is generated from its first frame."""
     test = encoded.clips.test
     indices = test[np.linspace(0, len(test) - 1, _PREVIEWS).astype(int)]
     batch = encoded.clips.batch(indices, device)
@@ -132,4 +136,4 @@ def preview_sheet(
     x0 = sample(denoise, noise, recipe.sampler, recipe.noise, generator)
     generated = encoded.space.decode(x0, batch.first_frame).frames.cpu().numpy()
     real = encoded.clips.frames(batch).cpu().numpy()
-    return contact_sheet([film for pair in zip(real, generated, strict=True) for film in pair])
+    return [film for pair in zip(real, generated, strict=True) for film in pair]
