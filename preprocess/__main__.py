@@ -63,6 +63,7 @@ def run(
     reference: flags.ReferenceFrame = None,
     zero_bias: flags.ZeroBias = None,
     motion_cost: flags.MotionCost = None,
+    cost_from: flags.CostFrom = None,
     workers: flags.Workers = None,
     scheduler: flags.Scheduler = None,
     limit: Annotated[
@@ -92,6 +93,7 @@ def run(
         "reference": reference,
         "zero_bias": zero_bias,
         "motion_cost": motion_cost,
+        "cost_from": cost_from,
     }
     _run(dataset, root, out, given, _machines(workers, scheduler), limit)
 
@@ -105,6 +107,7 @@ def reblock(
     method: Annotated[str | None, typer.Option(help="Search method.")] = None,
     zero_bias: flags.ZeroBias = None,
     motion_cost: flags.MotionCost = None,
+    cost_from: flags.CostFrom = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -127,6 +130,7 @@ def reblock(
         "method": method,
         "zero_bias": zero_bias,
         "motion_cost": motion_cost,
+        "cost_from": cost_from,
     }
     _reblock(store, out, given, _machines(workers, scheduler))
 

@@ -44,6 +44,7 @@ def encode(clip: NDArray[np.uint8], options: CodecOptions) -> Encoded:
         reference=options.reference,
         zero_bias=options.zero_bias,
         motion_cost=options.motion_cost,
+        cost_from=options.cost_from,
     )
     rest = clip_residual(clip, motion, block=options.block, reference=options.reference)
     return Encoded(clip[0], motion, rest)

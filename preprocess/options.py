@@ -29,6 +29,7 @@ SUFFIXES = {
     "reference": "reference",
     "zero_bias": "zerobias",
     "motion_cost": "motioncost",
+    "cost_from": "costfrom",
 }
 """How an option that differs from its default shows in the store's name, in this order."""
 

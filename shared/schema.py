@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from shared.conventions import BLOCKS, MAX_SEARCH_RANGE_PX, Reference, grid_shape
+from shared.conventions import BLOCKS, MAX_SEARCH_RANGE_PX, CostFrom, Reference, grid_shape
 
 SCHEMA_VERSION = 2
 
@@ -55,7 +55,9 @@ class CodecOptions(BaseModel):
     zero_bias: float = Field(0.0, ge=0, le=255)
     """SAD per block pixel that a vector other than zero must save."""
     motion_cost: float = Field(0.0, ge=0, le=255)
-    """SAD per block pixel added for each pixel of vector length."""
+    """SAD per block pixel added for each pixel between a vector and the expected one."""
+    cost_from: CostFrom = "zero"
+    """What the expected vector is, see `shared.conventions.COSTS_FROM`."""
 
     @field_validator("block")
     @classmethod

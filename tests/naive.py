@@ -42,6 +42,7 @@ def search_block(
     reach: int,
     zero_bias: float,
     motion_cost: float,
+    expected: tuple[int, int],
 ) -> tuple[int, int]:
     """Best (vx, vy) of the block whose upper left pixel is (y, x)."""
     height, width = current.shape
@@ -51,8 +52,9 @@ def search_block(
 
     def cost(vx: int, vy: int) -> int:
         predictor = reference[y + vy : bottom + vy, x + vx : right + vx].astype(int)
-        length = math.sqrt(vx * vx + vy * vy)
-        penalty = round(256 * (motion_cost * length + zero_bias)) if (vx, vy) != (0, 0) else 0
+        dx, dy = vx - expected[0], vy - expected[1]
+        bias = zero_bias if (vx, vy) != (0, 0) else 0.0
+        penalty = round(256 * (motion_cost * math.sqrt(dx * dx + dy * dy) + bias))
         return 256 * int(np.abs(wanted - predictor).sum()) + pixels * penalty
 
     best, least = (0, 0), cost(0, 0)
@@ -74,6 +76,7 @@ def search(
     reference: str,
     zero_bias: float,
     motion_cost: float,
+    cost_from: str = "zero",
 ) -> NDArray[np.int8]:
     """Vectors of a luma clip (T, H, W)."""
     frames, height, width = clip.shape
@@ -91,5 +94,31 @@ def search(
                     search_range,
                     zero_bias,
                     motion_cost,
+                    expected(motion, n, row, column, cost_from),
                 )
     return motion
+
+
+def expected(
+    motion: NDArray[np.int8], n: int, row: int, column: int, cost_from: str
+) -> tuple[int, int]:
+    """(x, y) that the cost of one block of frame n is measured from."""
+    columns = motion.shape[3]
+
+    def vector(n: int, row: int, column: int) -> tuple[int, int] | None:
+        if n < 1 or row < 0 or not 0 <= column < columns:
+            return None
+        return int(motion[n - 1, 0, row, column]), int(motion[n - 1, 1, row, column])
+
+    before = vector(n - 1, row, column)
+    if cost_from == "zero":
+        return 0, 0
+    if cost_from == "temporal":
+        return before or (0, 0)
+    beside = column - 1 if column == columns - 1 else column + 1
+    neighbours = [before, vector(n, row - 1, column), vector(n, row - 1, beside)]
+    known = [v for v in neighbours if v is not None]
+    if len(known) == 1:
+        return known[0]
+    xs, ys = (sorted(v[xy] if v else 0 for v in neighbours) for xy in range(2))
+    return xs[1], ys[1]
