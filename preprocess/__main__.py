@@ -45,7 +45,8 @@ def run(
         typer.Option(
             help="The store to make. Default: stores/DATASET with -OPTIONVALUE for each option"
             " given here that is not its default, in the order size, frames, stride, clips, hop,"
-            " seed, fps, fit, crop, block, range, reference, zerobias, motioncost, limit:"
+            " seed, fps, fit, crop, block, range, unit, reference, method, zerobias, motioncost,"
+            " limit:"
             " stores/gestures-size64-block8-range24"
         ),
     ] = None,
@@ -60,7 +61,9 @@ def run(
     crop: flags.Crop = None,
     block: flags.Block = None,
     search_range: flags.SearchRange = None,
+    vector_unit: flags.VectorUnit = None,
     reference: flags.ReferenceFrame = None,
+    method: flags.Method = None,
     zero_bias: flags.ZeroBias = None,
     motion_cost: flags.MotionCost = None,
     cost_from: flags.CostFrom = None,
@@ -90,7 +93,9 @@ def run(
         "crop": parse_crop(crop),
         "block": block,
         "search_range": search_range,
+        "vector_unit": vector_unit,
         "reference": reference,
+        "method": method,
         "zero_bias": zero_bias,
         "motion_cost": motion_cost,
         "cost_from": cost_from,
@@ -103,8 +108,9 @@ def reblock(
     store: Annotated[str, typer.Argument(help="A sealed store.")],
     block: flags.Block = None,
     search_range: flags.SearchRange = None,
+    vector_unit: flags.VectorUnit = None,
     reference: flags.ReferenceFrame = None,
-    method: Annotated[str | None, typer.Option(help="Search method.")] = None,
+    method: flags.Method = None,
     zero_bias: flags.ZeroBias = None,
     motion_cost: flags.MotionCost = None,
     cost_from: flags.CostFrom = None,
@@ -126,6 +132,7 @@ def reblock(
     given = {
         "block": block,
         "search_range": search_range,
+        "vector_unit": vector_unit,
         "reference": reference,
         "method": method,
         "zero_bias": zero_bias,

@@ -64,9 +64,23 @@ Block = Annotated[int | None, typer.Option(help="Block size, pixels: 4, 8, 16 or
 SearchRange = Annotated[
     int | None, typer.Option(help="Largest vector component, pixels. Default: 16")
 ]
+VectorUnit = Annotated[
+    int | None,
+    typer.Option(
+        metavar="1|2|4", help="Vectors in whole, half or quarter pixels. Default: 1, whole"
+    ),
+]
 ReferenceFrame = Annotated[
     str | None,
     typer.Option(metavar="previous|first", help="Frame that vectors point into. Default: previous"),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        metavar="exhaustive|h264",
+        help="Who searches: exhaustive finds the optimum; h264 takes what x264 chooses. Default:"
+        " exhaustive",
+    ),
 ]
 ZeroBias = Annotated[
     float | None,

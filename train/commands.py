@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -18,12 +18,12 @@ from shared.errors import UserError
 from shared.paths import location, require_reachable
 from shared.reader import ClipReader, open_clips
 from train.evaluate import evaluate
-from train.generate import Generator, label_index, load_generator
+from train.generate import Generator, label_index, load_generator, with_sampler
 from train.images import load_first_frame
-from train.pictures import contact_sheet, enlarge, save_picture, save_video
 from train.recipe import Recipe
 from train.recipes import load_recipe
 from train.report import build_report
+from train.sampling import SampleOptions, describe_sampling, generate_videos, write_videos
 from train.stages.autoencoder import refuse_other_store, train_autoencoder
 from train.stages.diffusion import train_diffusion
 from train.stages.encode import encode_store
@@ -31,9 +31,6 @@ from train.stages.refine import train_refiner
 
 COMMANDS = "commands.jsonl"
 EVALUATION = "evaluation"
-
-_SMALLEST_VIDEO = 256
-"""Smaller clips are enlarged to about this side, pixels, so that players show them well."""
 
 
 def run_stage(
@@ -95,20 +92,36 @@ def recorded(run: Path) -> Iterator[None]:
         file.write(json.dumps({"command": command, "seconds": seconds}) + "\n")
 
 
-def sample_video(
-    run: Path, image: Path, text: str | None, out: Path, seed: int, fps: float, device: str
+def sample_videos(
+    run: Path,
+    image: Path,
+    text: str | None,
+    options: SampleOptions,
+    sampler: dict[str, float | str | None],
+    device: str,
 ) -> None:
-    """Generate one clip; writes OUT and, beside it, a contact sheet."""
-    if out.suffix.lower() != ".mp4":
-        raise UserError(f"--out {out}: the video is an mp4; give a name that ends in .mp4")
-    generator = load_generator(run, choose_device(device))
-    label = None if text is None else label_index(text, generator.store.labels)
-    first_frame = load_first_frame(image, generator.store.options.size, generator.store.options.fit)
-    clip = generator(first_frame, [label], [seed]).frames[0].numpy()
-    sheet = out.with_suffix(".png")
-    save_video(out, enlarge(clip, max(1, _SMALLEST_VIDEO // clip.shape[-1])), fps=fps)
-    save_picture(sheet, contact_sheet([clip]))
-    console.print(f"wrote {out} ({len(clip)} frames at {fps:g} a second) and {sheet}")
+    """Generate videos; writes them and what shows them beside OUT.
+
+    `sampler`: what differs from the run's own sampler options; None does not.
+    """
+    generator = with_sampler(load_generator(run, choose_device(device)), **sampler)
+    store = generator.store
+    label = None if text is None else label_index(text, store.labels)
+    if text is None and sampler.get("guidance") is not None:
+        raise UserError("--guidance leads towards a text; give --text too, or leave it out")
+    first_frame = load_first_frame(image, store.options.size, store.options.fit)
+    console.print(f"{image}: {first_frame.how}, as the store's frames were", markup=False)
+    if store.options.crop:
+        top, bottom, left, right = store.options.crop
+        console.print(
+            f"the store's frames were first cut to rows {top}:{bottom} and columns {left}:{right};"
+            " give a picture that is cut likewise"
+        )
+    console.print(describe_sampling(generator, options, text), markup=False)
+    options = replace(options, label=label)
+    decoded = generate_videos(generator, first_frame.pixels, options)
+    for path in write_videos(decoded, generator, options):
+        console.print(f"wrote {path}", markup=False)
 
 
 def evaluate_run(

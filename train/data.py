@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.reader import ClipReader
+from shared.schema import CodecOptions
 from train.compensate import decode_clips
 from train.splits import split_clips
 
@@ -65,13 +66,7 @@ class Clips:
 
     def frames(self, batch: ClipBatch) -> Tensor:
         """The clips themselves, exact: uint8, shape (B, T, 3, H, W)."""
-        return decode_clips(
-            batch.first_frame,
-            batch.motion,
-            batch.residual,
-            block=self.store.options.block,
-            reference=self.store.options.reference,
-        )
+        return stored_frames(batch, self.store.options)
 
     def _entry(self, name: str, index: int) -> np.ndarray:
         if (kept := self._kept.get((name, index))) is not None:
@@ -81,6 +76,18 @@ class Clips:
             self._kept[name, index] = entry
             self._kept_bytes += entry.nbytes
         return entry
+
+
+def stored_frames(batch: ClipBatch, options: CodecOptions) -> Tensor:
+    """The clips themselves, exact, on the batch's device: uint8, shape (B, T, 3, H, W)."""
+    return decode_clips(
+        batch.first_frame,
+        batch.motion,
+        batch.residual,
+        block=options.block,
+        reference=options.reference,
+        vector_unit=options.vector_unit,
+    )
 
 
 def normalise_frame(first_frame: Tensor) -> Tensor:

@@ -1,13 +1,13 @@
-"""The latent cache: residuals through a trained autoencoder, once, beside the store.
+"""The latent cache: clips through a trained autoencoder, once, beside the store.
 
-A Zarr group `STORE.latents-HASH`, array `latent`: float16, shape (N, T-1, K, h, w) for the N
-valid clips of the store in their order. HASH is that of the autoencoder's weights. The group's
-attributes are written last: without them the cache is not finished.
+A Zarr group `STORE.latents-IDENTITY`, array `latent`: float16, shape (N, T-1, K, h, w) for the N
+valid clips of the store in their order. IDENTITY is the space's: a hash of the autoencoder's
+weights, and what else shapes the latents. The group's attributes are written last: without them the
+cache is not finished.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -19,16 +19,8 @@ from shared.console import Progress
 from shared.errors import UserError
 from shared.paths import Location, as_zarr
 from shared.reader import ClipReader
-from train.models.autoencoder import ResidualAutoencoder, pad_to_blocks
-
-
-def autoencoder_hash(autoencoder: ResidualAutoencoder) -> str:
-    """Short hash of an autoencoder's weights, names and shapes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(autoencoder.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
+from train.data import Clips
+from train.spaces import CompressedSpace
 
 
 def cache_path(store: ClipReader, identity: str) -> Location:
@@ -37,27 +29,28 @@ def cache_path(store: ClipReader, identity: str) -> Location:
 
 
 def write_latents(
-    store: ClipReader, autoencoder: ResidualAutoencoder, device: torch.device
+    store: ClipReader, space: CompressedSpace, clips: Clips, device: torch.device
 ) -> Location:
-    """Encode every valid clip's residuals; nothing happens where that is done already.
+    """Encode every valid clip; nothing happens where that is done already.
 
     Returns:
         The cache's path.
     """
-    final = cache_path(store, autoencoder_hash(autoencoder))
+    final = cache_path(store, space.identity)
     if _is_finished(final):
         _refuse_other_extraction(final, store)
         return final
-    shape = (store.options.frames - 1, autoencoder.latent_channels, *store.options.grid)
+    channels = space.autoencoder.latent_channels
+    shape = (store.options.frames - 1, channels, *space.shape[2:])
     group = zarr.create_group(**as_zarr(final), overwrite=True)
     latents = group.create_array(
         "latent", shape=(len(store), *shape), chunks=(1, *shape), shards=(256, *shape),
         dtype="float16",
     )  # fmt: skip
-    with Progress().bar("encode residuals", len(store), "clips") as bar:
+    with Progress().bar("encode clips", len(store), "clips") as bar:
         for start in range(0, len(store), 256):
             piece = range(start, min(start + 256, len(store)))
-            latents[start : piece.stop] = _encode(store, piece, autoencoder, device, bar)
+            latents[start : piece.stop] = _encode(space, clips, piece, device, bar)
     group.attrs.update(_extraction(store))
     return final
 
@@ -97,15 +90,14 @@ def _refuse_other_extraction(path: Location, store: ClipReader) -> None:
 
 @torch.no_grad()
 def _encode(
-    store: ClipReader,
-    clips: range,
-    autoencoder: ResidualAutoencoder,
+    space: CompressedSpace,
+    clips: Clips,
+    indices: range,
     device: torch.device,
     on_clip: Callable[[int], None],
 ) -> np.ndarray:
     pieces = []
-    for index in clips:
-        residual = torch.from_numpy(store.clip("residual", index)).to(device).float() / 255
-        pieces.append(autoencoder.encode(pad_to_blocks(residual, autoencoder.block)).half().cpu())
+    for index in indices:
+        pieces.append(space.compress(clips.batch([index], device)).half().cpu())
         on_clip(1)
-    return torch.stack(pieces).numpy()
+    return torch.cat(pieces).numpy()

@@ -1,7 +1,6 @@
 """One training loop for every stage: budget, learning rate, EMA, log, checkpoints, resume.
 
-All that is random in step s comes from seeds made of (seed, s), so that a resumed run sees the
-same batches and the same noise as an undisturbed one.
+All that is random in a step comes from seeds: see `train.share`.
 """
 
 from __future__ import annotations
@@ -13,9 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass as options_dataclass
 from torch import Tensor, nn
@@ -28,6 +25,7 @@ from train.log import RunLog
 from train.machine import autocast
 from train.optimisers import OptimiserName, make_optimisers
 from train.options import STRICT
+from train.share import Share
 
 _BUDGET_PARTS = 1000
 """Of the progress bar: steps or seconds, whichever ends first."""
@@ -71,7 +69,10 @@ class Stage:
         title: shown at the progress bar.
         folder: for checkpoints and logs.
         network: whose parameters are learned.
-        loss: (step) to losses by name; `loss` is minimised.
+        load: a share's batch, whatever `loss` takes; the time it takes is logged as waiting.
+        loss: (network, batch, share) to losses by name; `loss`, a mean over the share's rows, is
+            minimised. Random numbers come from `share.generators`, a row each. A vector holds a
+            number for each row, NaN where it says nothing of that row; its mean is logged.
         config: saved beside the checkpoints; must suffice to build the network again.
         options: budget and rates.
         device: where the network is.
@@ -81,7 +82,8 @@ class Stage:
     title: str
     folder: Path
     network: nn.Module
-    loss: Callable[[int], dict[str, Tensor]]
+    load: Callable[[Share], Any]
+    loss: Callable[[Any, Any, Share], dict[str, Tensor]]
     config: dict[str, Any]
     options: TrainingOptions
     device: torch.device
@@ -134,33 +136,6 @@ def trained(folder: Path, network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def generator_for(seed: int, *path: int) -> torch.Generator:
-    """A CPU generator whose stream depends on the seed and on each number of the path."""
-    state = np.random.SeedSequence(seed, spawn_key=path).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
-
-
-def batch_at(step: int, indices: NDArray[np.int64], batch: int, seed: int) -> NDArray[np.int64]:
-    """The clips of a step: consecutive pieces of one permutation after another.
-
-    Args:
-        step: from 0.
-        indices: to choose from, shape (N,).
-        batch: clips in a step.
-        seed: of the permutations.
-
-    Returns:
-        Shape (batch,).
-    """
-    positions = np.arange(step * batch, (step + 1) * batch)
-    epochs, offsets = np.divmod(positions, len(indices))
-    orders = {
-        epoch: np.random.default_rng([seed, epoch]).permutation(indices)
-        for epoch in np.unique(epochs)
-    }
-    return np.array([orders[e][o] for e, o in zip(epochs, offsets, strict=True)])
-
-
 class _Run:
     """The moving parts of a training run."""
 
@@ -196,8 +171,10 @@ class _Run:
         share = self._rate_share()
         for group in (g for o in self.optimisers.values() for g in o.param_groups):
             group["lr"] = share * group["full_rate"]
+        whole = Share(self.steps_done, 0, options.batch, options.batch)
+        batch = self.stage.load(whole)
         with autocast(self.stage.device):
-            losses = self.stage.loss(self.steps_done)
+            losses = self.stage.loss(self.network, batch, whole)
         if not bool(losses["loss"].isfinite()):
             raise UserError(
                 f"{self.stage.title}: the loss is not finite at step {self.steps_done}; the last"
@@ -210,7 +187,8 @@ class _Run:
             optimiser.step()
         self.ema.update(self.network, self.steps_done)
         self.steps_done += 1
-        logs = {name: float(value.detach()) for name, value in losses.items()}
+        means = {name: float(value.detach().nanmean()) for name, value in losses.items()}
+        logs = {name: mean for name, mean in means.items() if not math.isnan(mean)}
         return logs | {
             "gradient_norm": float(norm),
             "lr": share * options.learning_rate,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,12 @@ from hypothesis import strategies as st
 from numba.core.registry import cpu_target
 from numpy.typing import NDArray
 
-from preprocess.motion import METHODS, exhaustive, search
+from preprocess.motion import EXACT, METHODS, exhaustive, search
 from preprocess.motion import naive as naive_method
 from preprocess.motion.exhaustive_kernel import search_clip
 from preprocess.motion.keys import SOURCES
-from preprocess.motion.penalty import penalty_table
-from shared.conventions import BLOCKS, COSTS_FROM, Reference
+from preprocess.motion.penalty import difference_penalty
+from shared.conventions import BLOCKS, COSTS_FROM, VECTOR_UNITS, Reference, grid_shape
 from tests import naive
 
 GREYS = (1, 2, 3, 256)
@@ -27,7 +28,7 @@ def random_clip(seed: int, frames: int, height: int, width: int, greys: int) -> 
     return np.random.default_rng(seed).integers(0, greys, (frames, height, width), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EXACT)
 @given(
     seed=st.integers(0, 2**32 - 1),
     shape=st.tuples(st.integers(1, 3), st.integers(1, 21), st.integers(1, 21)),
@@ -38,8 +39,9 @@ def random_clip(seed: int, frames: int, height: int, width: int, greys: int) -> 
     zero_bias=st.sampled_from([0.0, 0.25, 3.0]),
     motion_cost=st.sampled_from([0.0, 0.3, 2.0]),
     cost_from=st.sampled_from(COSTS_FROM),
+    vector_unit=st.sampled_from(VECTOR_UNITS),
 )
-def test_every_method_equals_the_oracle(
+def test_every_exact_method_equals_the_oracle(
     method: str,
     seed: int,
     shape: tuple[int, int, int],
@@ -50,8 +52,11 @@ def test_every_method_equals_the_oracle(
     zero_bias: float,
     motion_cost: float,
     cost_from: str,
+    vector_unit: int,
 ) -> None:
     """Sizes that are no multiple of the block, ranges beyond the frame, ties and all costs."""
+    if cost_from != "zero":
+        vector_unit = 1
     clip = random_clip(seed, *shape, greys)
     options = {
         "block": block,
@@ -60,10 +65,11 @@ def test_every_method_equals_the_oracle(
         "zero_bias": zero_bias,
         "motion_cost": motion_cost,
         "cost_from": cost_from,
+        "vector_unit": vector_unit,
     }
     found = search(clip, method=method, **options)  # type: ignore[arg-type]
     assert found.dtype == np.int8
-    assert np.array_equal(found, naive.search(clip, **options))  # type: ignore[arg-type]
+    assert np.array_equal(found, naive.search(clip, **options))
 
 
 CONTENTS = ("noise", "few greys", "constant", "scroll", "half noise")
@@ -95,7 +101,7 @@ def test_elimination_and_brute_force_leave_out_nothing(
     cases = [(7, 0.0, "zero"), (17, 0.0, "zero"), (17, 0.4, "zero")]
     cases += [(17, 0.4, "median"), (7, 4.0, "temporal")]
     for search_range, cost, cost_from in cases:
-        penalty = penalty_table(search_range, zero_bias=cost, motion_cost=cost / 4)
+        penalty = difference_penalty(search_range, zero_bias=cost, motion_cost=cost / 4)
         options = {
             "block": block,
             "search_range": search_range,
@@ -118,9 +124,12 @@ def test_every_spelling_of_the_instructions_gives_the_same(features: str) -> Non
     """Once more for processors that know less than this one: LLVM's plain code, 256 bits."""
     if features and not has_feature(features):
         pytest.skip(f"this processor has no {features}")
-    test = f"{__file__}::{test_elimination_and_brute_force_leave_out_nothing.__name__}"
+    tests = [
+        f"{__file__}::{test_elimination_and_brute_force_leave_out_nothing.__name__}",
+        f"{Path(__file__).with_name('test_subpixel.py')}::test_the_kernel_equals_the_slow_method",
+    ]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", test, "-k", "half"],
+        [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", *tests, "-k", "half"],
         env={**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features},
         capture_output=True,
         text=True,
@@ -194,6 +203,43 @@ def test_predictors_stay_inside_the_frame(method: str, seed: int, height: int, w
 
 
 @pytest.mark.parametrize("method", METHODS)
+@given(
+    kind=st.sampled_from(["noise", "few greys", "constant", "scroll", "half noise"]),
+    shape=st.tuples(st.integers(2, 4), st.integers(1, 60), st.integers(1, 60)),
+    block=st.sampled_from(BLOCKS),
+    search_range=st.integers(0, 20),
+    reference=st.sampled_from(["previous", "first"]),
+    motion_cost=st.sampled_from([0.0, 0.5]),
+)
+@settings(max_examples=25)
+def test_no_vector_leaves_its_bounds_or_costs_more_than_none(
+    method: str,
+    kind: str,
+    shape: tuple[int, int, int],
+    block: int,
+    search_range: int,
+    reference: Reference,
+    motion_cost: float,
+) -> None:
+    clip = content(kind, *shape)
+    options = {"search_range": search_range, "motion_cost": motion_cost, "zero_bias": 0.25}
+    found = search(clip, block=block, reference=reference, method=method, **options)  # type: ignore[arg-type]
+    assert found.dtype == np.int8
+    assert found.shape == (shape[0] - 1, 2, *grid_shape(*shape[1:], block))
+    assert np.abs(found.astype(int)).max() <= search_range
+    for n, row, column in np.argwhere(found.any(axis=1)):
+        y, x = row * block, column * block
+        bottom, right = min(y + block, shape[1]), min(x + block, shape[2])
+        vx, vy = found[n, :, row, column].astype(int)
+        assert y + vy >= 0 and bottom + vy <= shape[1] and x + vx >= 0 and right + vx <= shape[2]
+        source = clip[0 if reference == "first" else n].astype(int)
+        here = clip[n + 1, y:bottom, x:right].astype(int)
+        moved = np.abs(here - source[y + vy : bottom + vy, x + vx : right + vx]).sum()
+        price = here.size * (0.25 + motion_cost * np.hypot(vx, vy))
+        assert moved + price < np.abs(here - source[y:bottom, x:right]).sum() + here.size / 256
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_the_largest_difference_does_not_overflow(method: str) -> None:
     clip = np.stack([np.zeros((64, 64), np.uint8), np.full((64, 64), 255, np.uint8)])
     for block in BLOCKS:
@@ -238,7 +284,7 @@ def test_a_cost_from_neighbours_lets_what_moves_go_on() -> None:
 
 
 def test_penalty_in_its_units() -> None:
-    of_zero, of_others = penalty_table(3, zero_bias=0.5, motion_cost=0.25)
+    of_zero, of_others = difference_penalty(3, zero_bias=0.5, motion_cost=0.25)
     assert of_zero[6, 6] == 0
     assert of_zero[6, 7] == 256 * 0.25
     assert of_others[6, 6] == 256 * 0.5
@@ -251,8 +297,12 @@ def test_penalty_in_its_units() -> None:
     [
         ({"block": 7}, "block 7; it must be one of 4, 8, 16, 32"),
         ({"search_range": 128}, r"search_range 128; it must be in \[0, 127\]"),
-        ({"method": "psychic"}, "it must be one of exhaustive, naive"),
+        ({"search_range": 32, "vector_unit": 4}, r"32; it must be in \[0, 31\] at vector_unit 4"),
+        ({"vector_unit": 3}, "vector_unit 3; it must be one of 1, 2, 4"),
+        ({"method": "psychic"}, "it must be one of exhaustive, naive, h264"),
         ({"reference": "next"}, "it must be one of previous, first"),
+        ({"cost_from": "median", "vector_unit": 2}, "needs vector_unit 1 and method exhaustive"),
+        ({"cost_from": "median", "method": "h264"}, "needs vector_unit 1 and method exhaustive"),
         ({"cost_from": "habit"}, "it must be one of zero, median, temporal"),
         ({"zero_bias": -1.0}, "zero_bias -1.0; it must be finite and not negative"),
         ({"motion_cost": float("nan")}, "motion_cost nan"),

@@ -102,6 +102,14 @@ def test_another_version_is_refused(sealed: Path) -> None:
         Store(sealed)
 
 
+def test_a_store_older_than_an_option_has_its_default(sealed: Path) -> None:
+    metadata = json.loads((sealed / "zarr.json").read_text())
+    assert metadata["attributes"]["dvdm"]["options"].pop("vector_unit") == 1
+    (sealed / "zarr.json").write_text(json.dumps(metadata))
+    assert Store(sealed).options == OPTIONS
+    assert Store(sealed).options.vector_limit == OPTIONS.search_range
+
+
 def test_no_store_and_other_groups_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no store at"):
         read_attributes(tmp_path / "nothing")

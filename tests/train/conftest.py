@@ -56,6 +56,14 @@ TINY_PAPER: Overrides = {
 }
 """Changes to `TINY` for the paper's recipe, without a refiner."""
 
+TINY_LATENT: Overrides = {"refiner.width": None, "space.factor": "4"}
+TINY_PIXELS: Overrides = {
+    "refiner.width": None,
+    "autoencoder.hidden": None,
+    "autoencoder.latent_channels": None,
+}
+"""Changes to `TINY` for recipes of other spaces than the codec's."""
+
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:

@@ -15,9 +15,12 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
-@pytest.mark.parametrize("size", [16, 13])
-def test_frames_are_the_original_clips(tmp_path: Path, size: int, reference: Reference) -> None:
-    options = OPTIONS.model_copy(update={"size": size, "reference": reference})
+@pytest.mark.parametrize(("size", "unit"), [(16, 1), (13, 1), (16, 2), (13, 4)])
+def test_frames_are_the_original_clips(
+    tmp_path: Path, size: int, unit: int, reference: Reference
+) -> None:
+    changes = {"size": size, "reference": reference, "vector_unit": unit}
+    options = OPTIONS.model_copy(update=changes)
     originals = write_store(tmp_path / "store", options=options)
     clips = Clips(Store(tmp_path / "store"), None)
     batch = clips.batch(np.arange(len(originals)), CPU)

@@ -10,18 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from shared.errors import UserError
 from train.checkpoint import checkpoints, load_network, load_state
 from train.log import read_metrics
-from train.loop import Stage, TrainingOptions, batch_at, fit, generator_for, trained
+from train.loop import Stage, TrainingOptions, fit, trained
 from train.optimisers import OptimiserName
+from train.share import Share
 
 CPU = torch.device("cpu")
 OPTIONS = TrainingOptions(
@@ -51,15 +49,18 @@ def toy_stage(
     """Learns the sum of three random numbers; keeps its losses in `losses`."""
     network = small_network(init)
 
-    def loss(step: int) -> dict[str, Tensor]:
-        before(step)
-        x = torch.randn(8, 3, generator=generator_for(7, step))
+    def load(share: Share) -> Tensor:
+        before(share.step)
+        rows = [torch.randn(3, generator=g) for g in share.generators(7, CPU)]
+        return torch.stack(rows)
+
+    def loss(network: nn.Module, x: Tensor, share: Share) -> dict[str, Tensor]:
         value = (network(x)[:, 0] - x.sum(1)).square().mean()
         if losses is not None:
             losses.append(value.item())
         return {"loss": value}
 
-    return Stage("toy", folder, network, loss, config or {"width": 4}, options, CPU)
+    return Stage("toy", folder, network, load, loss, config or {"width": 4}, options, CPU)
 
 
 def stop_at(last: int) -> Callable[[int], None]:
@@ -138,7 +139,11 @@ def test_another_config_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     stage = toy_stage(tmp_path)
     sound = stage.loss
-    stage.loss = lambda step: {"loss": sound(step)["loss"] * (math.nan if step == 16 else 1)}
+
+    def loss(network: nn.Module, x: Tensor, share: Share) -> dict[str, Tensor]:
+        return {"loss": sound(network, x, share)["loss"] * (math.nan if share.step == 16 else 1)}
+
+    stage.loss = loss
     with pytest.raises(UserError, match="toy: the loss is not finite at step 16"):
         fit(stage)
     assert names(tmp_path) == ["step-00000010"]
@@ -222,36 +227,3 @@ def test_another_checkpoint_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config | {"checkpoint_version": 99}))
     with pytest.raises(UserError, match="another checkpoint version than 1"):
         fit(toy_stage(tmp_path))
-
-
-@given(
-    count=st.integers(1, 20),
-    batch=st.integers(1, 8),
-    seed=st.integers(0, 2**31),
-    epochs=st.integers(1, 3),
-)
-def test_batches_visit_every_clip_once_an_epoch(
-    count: int, batch: int, seed: int, epochs: int
-) -> None:
-    """Batches that reach over the end of an epoch begin the next one."""
-    indices = np.arange(count) * 3 + 1
-    steps = -(-count * epochs // batch)
-    batches = [batch_at(step, indices, batch, seed) for step in range(steps)]
-    assert all(len(piece) == batch for piece in batches)
-    visited = np.concatenate(batches)
-    for epoch in range(epochs):
-        assert sorted(visited[epoch * count : (epoch + 1) * count]) == indices.tolist()
-    assert batch_at(steps - 1, indices, batch, seed).tolist() == batches[-1].tolist()
-
-
-def test_epochs_and_seeds_have_orders_of_their_own() -> None:
-    indices = np.arange(50)
-    orders = {tuple(batch_at(e, indices, 50, s)) for e in range(3) for s in range(3)}
-    assert len(orders) == 9
-
-
-def test_generators_depend_on_every_number_of_their_path() -> None:
-    paths = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
-    drawn = {tuple(torch.randn(3, generator=generator_for(*path)).tolist()) for path in paths}
-    assert len(drawn) == len(paths)
-    assert generator_for(3, 4).initial_seed() == generator_for(3, 4).initial_seed()

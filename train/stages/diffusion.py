@@ -13,18 +13,19 @@ from shared.schema import StoreAttributes
 from train.data import normalise_frame
 from train.denoise import diffusion_loss, guided
 from train.log import RunLog
-from train.loop import Stage, batch_at, fit, generator_for
+from train.loop import Stage, fit
 from train.models.autoencoder import pad_to_blocks
 from train.models.unet3d import UNet3D
 from train.pictures import contact_sheet
 from train.recipe import Recipe
 from train.samplers import sample
-from train.spaces.codec import CodecSpace
+from train.share import Share, generator_for
+from train.spaces import CompressedSpace, Space
 from train.stages.encode import EncodedClips, load_encoded
 
 FOLDER = "diffusion"
 
-KEPT = ("denoiser", "noise", "label_dropout", "sampler", "split", "seed")
+KEPT = ("space", "autoencoder", "denoiser", "noise", "label_dropout", "sampler", "split", "seed")
 """Fields of a recipe that its diffusion stage records."""
 
 _PREVIEWS = 4
@@ -35,21 +36,21 @@ def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.
     encoded = load_encoded(recipe, store, run, device)
     torch.manual_seed(recipe.seed)
     network = build_denoiser(recipe, encoded.space, store.attributes).to(device)
-    options = recipe.diffusion_training
 
-    def loss(step: int) -> dict[str, Tensor]:
-        indices = batch_at(step, encoded.clips.train, options.batch, recipe.seed)
-        label, first_frame = conditions(encoded, network, indices, device)
-        value = diffusion_loss(
+    def load(share: Share) -> tuple[Tensor, Tensor, Tensor]:
+        indices = share.indices(encoded.clips.train, recipe.seed)
+        return encoded.targets(indices, device), *conditions(encoded, network, indices, device)
+
+    def loss(
+        network: nn.Module, batch: tuple[Tensor, Tensor, Tensor], share: Share
+    ) -> dict[str, Tensor]:
+        return diffusion_loss(
             network,
             recipe.noise,
-            encoded.targets(indices, device),
-            label,
-            first_frame,
+            *batch,
             label_dropout=recipe.label_dropout,
-            generator=generator_for(recipe.seed, step),
+            generators=share.generators(recipe.seed, device),
         )
-        return {"loss": value}
 
     def preview(averaged: nn.Module, log: RunLog, step: int) -> None:
         log.picture(step, "generated", preview_sheet(recipe, encoded, averaged, device))
@@ -58,20 +59,21 @@ def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.
         "diffusion",
         run / FOLDER,
         network,
+        load,
         loss,
         diffusion_config(recipe, store, encoded),
-        options,
+        recipe.diffusion_training,
         device,
         preview,
     )
     fit(stage)
 
 
-def build_denoiser(recipe: Recipe, space: CodecSpace, store: StoreAttributes) -> UNet3D:
+def build_denoiser(recipe: Recipe, space: Space, store: StoreAttributes) -> UNet3D:
     """An untrained U-Net for a space's targets and a store's labels."""
     channels, time, height, width = space.shape
     shape = (time, height, width)
-    return UNet3D(recipe.denoiser, channels, space.options.block, len(store.labels), shape)
+    return UNet3D(recipe.denoiser, channels, space.cell, len(store.labels), shape)
 
 
 def conditions(
@@ -81,13 +83,13 @@ def conditions(
     label = torch.from_numpy(encoded.clips.label[indices]).to(device)
     label = torch.where(label < 0, network.null_label, label)  # type: ignore[arg-type]
     return label, network_frame(
-        encoded.clips.read("first_frame", indices).to(device), encoded.space.options.block
+        encoded.clips.read("first_frame", indices).to(device), encoded.space.cell
     )
 
 
-def network_frame(first_frame: Tensor, block: int) -> Tensor:
-    """uint8 first frames as the U-Net takes them: [-1, 1], whole blocks."""
-    return pad_to_blocks(normalise_frame(first_frame), block)
+def network_frame(first_frame: Tensor, cell: int) -> Tensor:
+    """uint8 first frames as the U-Net takes them: [-1, 1], whole cells."""
+    return pad_to_blocks(normalise_frame(first_frame), cell)
 
 
 def diffusion_config(recipe: Recipe, store: ClipReader, encoded: EncodedClips) -> dict:
@@ -95,7 +97,7 @@ def diffusion_config(recipe: Recipe, store: ClipReader, encoded: EncodedClips) -
     whole = recipe.to_dict()
     return {name: whole[name] for name in KEPT} | {
         "store": store.attributes.model_dump(mode="json"),
-        "autoencoder_hash": encoded.autoencoder_hash,
+        "latents": encoded.space.identity if isinstance(encoded.space, CompressedSpace) else None,
     }
 
 
