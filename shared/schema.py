@@ -206,6 +206,9 @@ ARRAYS: tuple[ArraySpec, ...] = (
     ArraySpec("valid", "bool", ("clip",), "flag", "false where the video failed: never used"),
 )
 
+LARGE = tuple(spec.name for spec in ARRAYS if not spec.small)
+"""Arrays that are read clip by clip: first_frame, motion, residual."""
+
 
 class StoreAttributes(BaseModel):
     """The group attribute `dvdm`: what the store holds, and how it was made."""

@@ -144,6 +144,21 @@ def report(
     report_run(run, store, out or run / "report", before or [], device)
 
 
+@app.command()
+def cost(
+    recipes: Annotated[
+        str | None, typer.Option("--recipes", help="Names, with commas between them.")
+    ] = None,
+    set_: Overrides = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Print what recipes cost, beside the paper's Table 4: parameters, operations, memory."""
+    from train.commands import show_costs
+
+    show_costs(recipes, set_ or [], json, device)
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
     sys.exit(run_command(app))

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from shared.console import EXIT_INTERRUPTED, console
+from shared.console import EXIT_INTERRUPTED, Progress, console
 from shared.errors import UserError
 from shared.paths import location, require_reachable
 from shared.reader import ClipReader, open_clips
 from train.evaluate import evaluate
-from train.generate import Generator, label_index, load_generator, with_sampler
+from train.generate import Generator, load_generator, with_sampler
 from train.images import load_first_frame
 from train.recipe import Recipe
 from train.recipes import load_recipe
@@ -28,8 +28,10 @@ from train.stages.autoencoder import refuse_other_store, train_autoencoder
 from train.stages.diffusion import train_diffusion
 from train.stages.encode import encode_store
 from train.stages.refine import train_refiner
+from train.stages.texts import encode_texts
 
 COMMANDS = "commands.jsonl"
+DEFAULT_COSTS = "vdm_128,ldm_128,d_vdm_128,ed_vdm_128"
 EVALUATION = "evaluation"
 
 
@@ -47,7 +49,7 @@ def run_stage(
     }
     try:
         with recorded(run):
-            for step in steps[stage]:
+            for step in [encode_texts, *steps[stage]]:
                 step(recipe, store, run, chosen)
         (run / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1))
     except KeyboardInterrupt:
@@ -106,7 +108,7 @@ def sample_videos(
     """
     generator = with_sampler(load_generator(run, choose_device(device)), **sampler)
     store = generator.store
-    label = None if text is None else label_index(text, store.labels)
+    label = None if text is None else generator.label_index(text)
     if text is None and sampler.get("guidance") is not None:
         raise UserError("--guidance leads towards a text; give --text too, or leave it out")
     first_frame = load_first_frame(image, store.options.size, store.options.fit)
@@ -122,6 +124,24 @@ def sample_videos(
     decoded = generate_videos(generator, first_frame.pixels, options)
     for path in write_videos(decoded, generator, options):
         console.print(f"wrote {path}", markup=False)
+
+
+def show_costs(names: str | None, overrides: list[str], as_json: bool, device: str) -> None:
+    """Print what recipes cost; without names, the systems of the paper's Table 4 at 128x128."""
+    from train.cost import recipe_cost
+    from train.cost_table import cost_data, cost_table
+
+    recipes = [load_recipe(name.strip(), overrides) for name in (names or DEFAULT_COSTS).split(",")]
+    where = choose_device(device)
+    with Progress().bar("counting", len(recipes), "recipes") as bar:
+        costs = []
+        for recipe in recipes:
+            costs.append(recipe_cost(recipe, where))
+            bar()
+    if as_json:
+        console.print_json(json.dumps(cost_data(costs)))
+    else:
+        console.print(cost_table(costs), markup=False)
 
 
 def evaluate_run(

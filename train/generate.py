@@ -26,6 +26,7 @@ from train.spaces import Decoded, Space
 from train.spaces.codec import CodecSpace
 from train.stages import diffusion, refine
 from train.stages.encode import load_space, refuse_other_latents
+from train.text import TextIdentity, text_condition
 
 _BATCH = 8
 
@@ -39,6 +40,7 @@ class Generator:
         space: decodes x_0.
         network: the averaged denoiser.
         recipe: choices that matter at sampling.
+        text_encoder: which one encoded the labels, if one did.
         device: where the networks are.
     """
 
@@ -46,7 +48,12 @@ class Generator:
     space: Space
     network: UNet3D
     recipe: Recipe
+    text_encoder: TextIdentity | None
     device: torch.device
+
+    def label_index(self, text: str) -> int:
+        """What to give as `label` for a text: see `train.text.text_condition`."""
+        return text_condition(self.network, text, self.store.labels, self.text_encoder)
 
     def __call__(
         self,
@@ -153,22 +160,12 @@ def load_generator(run: Path, device: torch.device) -> Generator:
     refuse_other_latents(config["latents"], space, run)
     if isinstance(space, CodecSpace):
         space = space.with_refiner(_load_refiner(run, device))
-    network = diffusion.build_denoiser(recipe, space, store)
+    identity = _text_encoder(config)
+    # The checkpoint's weights bring the embeddings along.
+    texts = None if identity is None else torch.zeros(len(store.labels), identity.width)
+    network = diffusion.build_denoiser(recipe, space, store, texts)
     trained(folder, network).to(device)
-    return Generator(store, space, network, recipe, device)
-
-
-def label_index(text: str, labels: Sequence[str]) -> int:
-    """Index of a label's text, matched without case.
-
-    Raises:
-        UserError: no label has that text.
-    """
-    folded = [label.casefold() for label in labels]
-    if text.strip().casefold() not in folded:
-        known = ", ".join(repr(label) for label in labels) or "none: it was trained without labels"
-        raise UserError(f"--text {text!r} is not a label of this run; its labels: {known}")
-    return folded.index(text.strip().casefold())
+    return Generator(store, space, network, recipe, identity, device)
 
 
 def _load_refiner(run: Path, device: torch.device) -> Refiner | None:
@@ -189,6 +186,11 @@ def _fault(error: ValidationError) -> str:
         return message
     name = str(fault["loc"][0]).replace("name", "sampler").replace("_", "-")
     return f"--{name} {fault['input']}: {message}"
+
+
+def _text_encoder(config: dict[str, Any]) -> TextIdentity | None:
+    content = config.get("text_encoder")
+    return None if content is None else TextIdentity(**content)
 
 
 def _recipe(config: dict[str, Any]) -> Recipe:

@@ -18,6 +18,7 @@ from train.options import STRICT
 from train.samplers import SamplerOptions
 from train.spaces import BOUNDED, COMPRESSED, SpaceOptions
 from train.spaces.codec import CodecSpaceOptions
+from train.text import TextOptions
 
 AutoencoderOptions = Annotated[
     ResidualVaeOptions | BlockAutoencoderOptions, Field(discriminator="kind")
@@ -25,15 +26,29 @@ AutoencoderOptions = Annotated[
 
 
 @dataclass(frozen=True, config=STRICT)
+class ClipShape:
+    """What clips a recipe's choices were made for; `train cost` counts on such clips."""
+
+    size: Annotated[int, Field(ge=1)] = 128
+    """Height and width, pixels."""
+    block: Annotated[int, Field(ge=1)] = 16
+    """Of the store; matters to the space `codec` only."""
+    frames: Annotated[int, Field(ge=2)] = 16
+
+
+@dataclass(frozen=True, config=STRICT)
 class Recipe:
     """Defaults are the paper's, where it says; each field's own options say more."""
 
     name: str
+    designed_for: ClipShape = ClipShape()
+    """A store may have others, as long as the denoiser's levels fit its grid."""
     space: SpaceOptions = CodecSpaceOptions()
     autoencoder: AutoencoderOptions | None = ResidualVaeOptions()
     """Of residuals (codec) or of frames (latent); none for the other spaces."""
     autoencoder_training: TrainingOptions = TrainingOptions()
     denoiser: UNet3DOptions = UNet3DOptions()
+    text: TextOptions = TextOptions()
     noise: NoiseOptions = NoiseOptions()
     label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Probability of the null condition in training."""

@@ -124,6 +124,23 @@ def test_a_missing_shard_is_refused_instead_of_read_as_zeros(sealed: Path) -> No
         Store(sealed)
 
 
+def test_a_clip_that_cannot_be_read_is_named(sealed: Path) -> None:
+    store = Store(sealed)
+    shard = sealed / "residual/c/1/0/0/0/0"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    out = np.empty((2, 3, 16, 16), np.int16)
+    message = r"clip 2 of .*residual/c/1/0/0/0/0: entry 0 cannot be read.*preprocess verify"
+    with pytest.raises(StoreError, match=message):
+        store.clip("residual", 2, out)
+    assert store.clip("residual", 3, out) is out
+
+
+def test_missing_metadata_is_named(sealed: Path) -> None:
+    (sealed / "motion/zarr.json").unlink()
+    with pytest.raises(StoreError, match=r"lacks motion/zarr.json; restore"):
+        Store(sealed)
+
+
 def test_a_flipped_byte_is_noticed(sealed: Path) -> None:
     assert damaged_files(sealed) == []
     shard = sealed / "motion/c/0/0/0/0/0"

@@ -50,6 +50,7 @@ TINY_PAPER: Overrides = {
     "autoencoder.hidden": None,
     "autoencoder.channels": "[8, 8, 8]",
     "autoencoder.layers_per_block": "1",
+    "text.encoder": "null",
     "denoiser.mults": "[1, 2]",
     "denoiser.blocks": "1",
     "refiner.width": None,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,47 @@ def test_entries_read_twice_are_equal(store: Store) -> None:
     assert not first.residual[0].equal(first.residual[1])
     first.residual.zero_()
     assert clips.batch([3, 1, 3], CPU).residual.equal(again.residual)
+
+
+class Counted:
+    """A store that counts what is read of it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.reads = store, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def clip(self, name: str, index: int, out: np.ndarray | None = None) -> np.ndarray:
+        self.reads += 1
+        return self._store.clip(name, index, out)
+
+
+def test_arrays_that_fit_stay_in_memory_and_others_do_not(store: Store) -> None:
+    clips_bytes = len(store) * 3 * OPTIONS.size**2
+    for limit, reads in ((0, 8), (clips_bytes - 1, 8), (clips_bytes, 4), (2**30, 4)):
+        counted = Counted(store)
+        clips = Clips(counted, None, in_memory_bytes=limit)
+        for _ in range(2):
+            clips.read("first_frame", [0, 1, 2, 7])
+        assert counted.reads == reads
+        assert np.array_equal(clips.read("motion", [5])[0], store.clip("motion", 5))
+
+
+def test_other_arrays_of_the_same_clips_are_read_alike(store: Store) -> None:
+    class Positions:
+        shape, dtype = (2,), np.dtype("<f2")
+
+        def read_into(self, index: int, out: np.ndarray) -> None:
+            out[:] = index
+
+    tensors = Clips(store, None, {"place": Positions()}).tensors(("motion", "place"), [4, 0])
+    assert tensors["place"].tolist() == [[4, 4], [0, 0]]
+    assert tensors["place"].dtype == torch.float16
+    assert list(tensors) == ["motion", "place", "label"]
 
 
 def test_frames_are_scaled_to_minus_one_to_one() -> None:

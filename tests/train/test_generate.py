@@ -14,7 +14,7 @@ from shared.errors import UserError
 from shared.store import Store
 from tests.train.conftest import train_stages
 from tests.train.stores import OPTIONS
-from train.generate import Generator, batches, label_index, load_generator, with_sampler
+from train.generate import Generator, batches, load_generator, with_sampler
 
 CPU = torch.device("cpu")
 
@@ -112,12 +112,10 @@ def test_sampler_options_that_cannot_work_are_named(
         with_sampler(generator, **given)
 
 
-def test_labels_are_found_without_case() -> None:
-    assert label_index("  turn LEFT ", ("Go", "Turn Left")) == 1
+def test_labels_are_found_without_case(generator: Generator) -> None:
+    assert generator.label_index("  turn LEFT ") == 2
     with pytest.raises(UserError, match="'left' is not a label of this run; its labels: 'Go'"):
-        label_index("left", ("Go",))
-    with pytest.raises(UserError, match="trained without labels"):
-        label_index("Go", ())
+        generator.label_index("left")
 
 
 def test_another_autoencoder_than_the_denoiser_learned_with_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ from torch import Tensor
 from shared.console import console
 from shared.errors import UserError
 from shared.reader import ClipReader
-from shared.schema import CodecOptions, StoreAttributes
+from shared.schema import LARGE, CodecOptions, StoreAttributes
 from train.checkpoint import load_config
-from train.data import Clips
+from train.data import ClipBatch, Clips
 from train.loop import Stage, fit, trained
 from train.models.autoencoder import Autoencoder
 from train.models.block_autoencoder import BlockAutoencoder
 from train.models.conditioned import ConditionedAutoencoder
 from train.models.residual_vae import ResidualVae
+from train.prefetch import Prefetch
 from train.recipe import AutoencoderOptions, Recipe, autoencoder_options
 from train.share import Share
 from train.spaces import CompressedSpace, SpaceOptions, autoencoder_factor, build_space
@@ -43,9 +45,14 @@ def train_autoencoder(recipe: Recipe, store: ClipReader, run: Path, device: torc
     network.start_from(_start_pictures(space, clips, sample))
     network.to(device)
 
+    prefetch = Prefetch(
+        partial(clips.tensors, LARGE),
+        lambda share: share.indices(clips.train, recipe.seed),
+        device,
+    )
+
     def load(share: Share) -> tuple[Tensor, Tensor | None]:
-        indices = share.indices(clips.train, recipe.seed)
-        return space.examples(clips.batch(indices, device))
+        return space.examples(ClipBatch(**prefetch(share)))
 
     def loss(
         network: Autoencoder, batch: tuple[Tensor, Tensor | None], share: Share
@@ -58,7 +65,8 @@ def train_autoencoder(recipe: Recipe, store: ClipReader, run: Path, device: torc
     config = {name: recipe.to_dict()[name] for name in ("autoencoder", "space", "split", "seed")}
     config["store"] = store.attributes.model_dump(mode="json")
     options = recipe.autoencoder_training
-    fit(Stage("autoencoder", run / FOLDER, network, load, loss, config, options, device))
+    with prefetch:
+        fit(Stage("autoencoder", run / FOLDER, network, load, loss, config, options, device))
 
 
 def load_autoencoder(space: SpaceOptions, run: Path, device: torch.device) -> Autoencoder:

@@ -5,7 +5,7 @@ Latents are cached, so that diffusion never runs the autoencoder.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,15 +17,20 @@ from torch import Tensor
 from shared.console import Progress
 from shared.errors import UserError
 from shared.reader import ClipReader
-from shared.schema import CodecOptions
+from shared.schema import LARGE, CodecOptions
 from train.checkpoint import load_config, save_config
-from train.data import Clips
-from train.latents import read_latents, write_latents
+from train.data import ClipBatch, Clips, on_device
+from train.latents import NAME as LATENT
+from train.latents import Latents, write_latents
+from train.prefetch import read_ahead
 from train.recipe import Recipe
 from train.spaces import COMPRESSED, CompressedSpace, Space, SpaceOptions, Statistics, build_space
 from train.stages.autoencoder import FOLDER, load_autoencoder, refuse_other_store
 
 STATISTICS = "statistics"
+
+_FROM_CACHE = ("first_frame", "motion", LATENT)
+"""Arrays that training reads where latents are cached; else all that the store has."""
 
 _COUNTED, _PART = 2048, 8
 """Training clips that statistics are taken from at most, and how many at once."""
@@ -36,30 +41,35 @@ class EncodedClips:
     """The clips of a store in a target space.
 
     Attributes:
-        clips: the store's clips.
+        clips: the store's clips, with their latents where the space has any.
         space: with statistics.
-        x0: standardised, float16, shape (N, C, T-1, h, w), on the CPU; None where x_0 is made from
-            the clips when it is needed.
     """
 
     clips: Clips
     space: Space
-    x0: Tensor | None
 
-    def targets(self, indices: NDArray[np.int64], device: torch.device) -> Tensor:
-        """x_0 of some clips, float32, on a device."""
-        if self.x0 is None:
-            return self.space.encode(self.clips.batch(indices, device))
-        return self.x0[torch.as_tensor(indices)].to(device).float()
+    def read(
+        self, indices: Sequence[int] | NDArray[np.int64], *, pinned: bool = False
+    ) -> dict[str, Tensor]:
+        """What `targets` takes and conditions are made of, by name, on the CPU."""
+        compressed = isinstance(self.space, CompressedSpace)
+        return self.clips.tensors(_FROM_CACHE if compressed else LARGE, indices, pinned=pinned)
+
+    def targets(self, tensors: dict[str, Tensor]) -> Tensor:
+        """x_0 of what was read, float32, on its device."""
+        if isinstance(self.space, CompressedSpace):
+            raw = self.space.assemble(tensors["motion"], tensors[LATENT])
+            return self.space.standardise(raw)
+        return self.space.encode(ClipBatch(**tensors))
 
 
 def encode_store(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> None:
     """Write RUN/statistics and, for spaces behind an autoencoder, the latent cache."""
     space = _bare_space(recipe.space, store, run, device)
-    clips = Clips(store, recipe.split)
     if isinstance(space, CompressedSpace):
-        write_latents(store, space, clips, device)
-    statistics = Statistics.of(_training_targets(space, clips, device))
+        write_latents(Clips(store, recipe.split), space, device)
+    clips = _with_latents(recipe, store, space)
+    statistics = Statistics.of(_training_targets(EncodedClips(clips, space), device))
     config = {"space": recipe.to_dict()["space"], "latents": _identity(space)}
     save_config(run / STATISTICS, {**config, **asdict(statistics)})
 
@@ -68,12 +78,9 @@ def load_encoded(
     recipe: Recipe, store: ClipReader, run: Path, device: torch.device
 ) -> EncodedClips:
     """Everything the diffusion and refining stages train on."""
-    clips = Clips(store, recipe.split)
     _bare_space(recipe.space, store, run, device)
     space = load_space(recipe.space, store.options, run, device)
-    if not isinstance(space, CompressedSpace):
-        return EncodedClips(clips, space, None)
-    return EncodedClips(clips, space, space.standardise(_cached(space, clips)).half())
+    return EncodedClips(_with_latents(recipe, store, space), space)
 
 
 def load_space(
@@ -121,20 +128,18 @@ def _bare_space(options: SpaceOptions, store: ClipReader, run: Path, device: tor
     return build_space(options, store.options, load_autoencoder(options, run, device))
 
 
-def _cached(space: CompressedSpace, clips: Clips) -> Tensor:
-    """Unscaled x_0 of all clips from the cache."""
-    latents = torch.from_numpy(read_latents(clips.store, space.identity))
-    motion = clips.read("motion", range(len(clips.store)))
-    return space.assemble(motion, latents)
+def _with_latents(recipe: Recipe, store: ClipReader, space: Space) -> Clips:
+    beside = {LATENT: Latents(store, space.identity)} if isinstance(space, CompressedSpace) else {}
+    return Clips(store, recipe.split, beside)
 
 
-def _training_targets(space: Space, clips: Clips, device: torch.device) -> Iterator[Tensor]:
-    """Unscaled x_0 of the training split in pieces; of some of it where it must be computed."""
-    if isinstance(space, CompressedSpace):
-        yield _cached(space, clips)[torch.from_numpy(clips.train)]
-        return
-    chosen = clips.train[:: -(-len(clips.train) // _COUNTED)]
+def _training_targets(encoded: EncodedClips, device: torch.device) -> Iterator[Tensor]:
+    """x_0 of the training split in pieces; of some of it where it must be computed."""
+    train = encoded.clips.train
+    compressed = isinstance(encoded.space, CompressedSpace)
+    chosen = train if compressed else train[:: -(-len(train) // _COUNTED)]
+    pieces = np.array_split(chosen, -(-len(chosen) // _PART))
     with Progress().bar("statistics", len(chosen), "clips") as bar:
-        for indices in np.array_split(chosen, -(-len(chosen) // _PART)):
-            yield space.unscaled(clips.batch(indices, device))
-            bar(len(indices))
+        for piece, tensors in zip(pieces, read_ahead(encoded.read, pieces), strict=True):
+            yield encoded.targets(on_device(tensors, device))
+            bar(len(piece))

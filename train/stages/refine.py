@@ -18,17 +18,20 @@ from torch import Tensor, nn
 
 from shared.console import Progress
 from shared.reader import ClipReader
-from train.data import ClipBatch, normalise_frame, stored_frames
+from shared.schema import LARGE
+from train.data import ClipBatch, normalise_frame, on_device, stored_frames
 from train.denoise import denoised_again, guided
 from train.loop import Stage, fit, trained
 from train.models.critic import adversarial_losses
 from train.models.refiner import Refiner
+from train.prefetch import Prefetch
 from train.recipe import Recipe
 from train.share import Share, batch_at, generator_for
 from train.spaces.codec import CodecSpace, add_residual
 from train.stages.diffusion import FOLDER as DIFFUSION
 from train.stages.diffusion import build_denoiser, conditions
 from train.stages.encode import EncodedClips, load_encoded
+from train.stages.texts import load_texts
 
 FOLDER = "refiner"
 _WINDOW = 6
@@ -50,16 +53,24 @@ def train_refiner(recipe: Recipe, store: ClipReader, run: Path, device: torch.de
     if recipe.refiner is None:
         return
     encoded = load_encoded(recipe, store, run, device)
-    denoiser = build_denoiser(recipe, encoded.space, store.attributes)
+    denoiser = build_denoiser(recipe, encoded.space, store.attributes, load_texts(recipe, run)[0])
     trained(run / DIFFUSION, denoiser).to(device)
     pool, imperfect = _imperfect_pool(recipe, encoded, denoiser, device)
     torch.manual_seed(recipe.seed)
     refiner = Refiner(recipe.refiner).to(device)
 
+    def rows(share: Share) -> NDArray[np.int64]:
+        return share.indices(np.arange(len(pool)), recipe.seed)
+
+    prefetch = Prefetch(
+        lambda picked, pinned: encoded.clips.tensors(LARGE, pool[picked], pinned=pinned),
+        rows,
+        device,
+    )
+
     def load(share: Share) -> tuple[ClipBatch, Tensor]:
-        picked = share.indices(np.arange(len(pool)), recipe.seed)
-        x0 = imperfect[torch.from_numpy(picked)].to(device)
-        return encoded.clips.batch(pool[picked], device), x0
+        x0 = imperfect[torch.from_numpy(rows(share))].to(device)
+        return ClipBatch(**prefetch(share)), x0
 
     def loss(refiner: Refiner, loaded: tuple[ClipBatch, Tensor], share: Share) -> dict[str, Tensor]:
         # One window for the whole step, so that it is the same however its clips are shared out.
@@ -72,7 +83,8 @@ def train_refiner(recipe: Recipe, store: ClipReader, run: Path, device: torch.de
         "seed": recipe.seed,
     }
     options = recipe.refiner_training
-    fit(Stage("refiner", run / FOLDER, refiner, load, loss, config, options, device))
+    with prefetch:
+        fit(Stage("refiner", run / FOLDER, refiner, load, loss, config, options, device))
 
 
 @torch.no_grad()
@@ -91,9 +103,9 @@ def _imperfect_pool(
     made = []
     with Progress().bar("clips to refine", len(pool), "clips") as bar:
         for part, indices in enumerate(np.array_split(pool, -(-len(pool) // _PART))):
-            label, first_frame = conditions(encoded, denoiser, indices, device)
-            denoise = guided(denoiser, label, first_frame, 1.0)
-            x0, generator = encoded.targets(indices, device), generator_for(recipe.seed, 0, part)
+            tensors = on_device(encoded.read(indices), device)
+            denoise = guided(denoiser, *conditions(denoiser, tensors, encoded.space.cell), 1.0)
+            x0, generator = encoded.targets(tensors), generator_for(recipe.seed, 0, part)
             made.append(denoised_again(denoise, recipe.noise, x0, times, generator).cpu())
             bar(len(indices))
     return pool, torch.cat(made)

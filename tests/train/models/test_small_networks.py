@@ -12,16 +12,16 @@ from train.models.layers import zero_initialise
 from train.models.refiner import Refiner, RefinerOptions
 
 
-@pytest.mark.parametrize("block", [4, 8, 16, 32])
-def test_first_frame_features_lie_on_the_block_grid(block: int) -> None:
-    encoder = FirstFrameEncoder(channels=8, block=block)
-    features = encoder(torch.rand(2, 3, 2 * block, 3 * block))
+@pytest.mark.parametrize("cell", [1, 2, 4, 8, 16, 32])
+def test_first_frame_features_lie_on_the_grid(cell: int) -> None:
+    encoder = FirstFrameEncoder(channels=8, cell=cell)
+    features = encoder(torch.rand(2, 3, 2 * cell, 3 * cell))
     assert features.shape == (2, 8, 2, 3)
 
 
 def test_first_frame_features_are_about_their_place() -> None:
     torch.manual_seed(0)
-    encoder = FirstFrameEncoder(channels=8, block=4)
+    encoder = FirstFrameEncoder(channels=8, cell=4)
     frame = torch.rand(1, 3, 4, 64)
     changed = frame.clone()
     changed[..., 60:] += 1
