@@ -90,7 +90,7 @@ MotionCost = Annotated[
     float | None,
     typer.Option(
         help="SAD per pixel added for each pixel of vector length, or of distance from what"
-        " --cost-from says. Default: 0"
+        " --cost-from says. Default: 0.3"
     ),
 ]
 CostFrom = Annotated[
