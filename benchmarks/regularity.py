@@ -2,6 +2,7 @@
 
     python -m benchmarks.regularity          # reference, zero bias and vector cost
     python -m benchmarks.regularity units    # whole, half and quarter pixels
+    python -m benchmarks.regularity expected # vector cost from zero or from neighbours
 
 Entropy is that of whole vectors, in bits a block, blocks taken to be independent. PSNR is of clips
 restored from their first frame and vectors alone. Speed is CPU time of the search, a frame.
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 from benchmarks import clips
 from preprocess.encode import clip_luma, clip_residual, restore_clip
 from preprocess.motion import search
+from preprocess.motion.naive import expected_row
 from shared.compensate import predict
-from shared.conventions import VECTOR_UNITS, Reference
+from shared.conventions import COSTS_FROM, VECTOR_UNITS, CostFrom, Reference
 
 Clips = list[NDArray[np.uint8]]
 STEP = 3
@@ -33,6 +35,7 @@ STEP = 3
 class Field:
     """What one setting gives for one clip."""
 
+    motion: NDArray[np.int8]
     vectors: NDArray[np.int64]
     residual: NDArray[np.int16]
     psnr: float
@@ -43,7 +46,7 @@ class Field:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/gestures"))
-    parser.add_argument("table", nargs="?", choices=("costs", "units"), default="costs")
+    parser.add_argument("table", nargs="?", choices=("costs", "units", "expected"), default="costs")
     given = parser.parse_args()
     for method in ("exhaustive", "h264"):
         search(np.zeros((2, 16, 16), np.uint8), block=8, search_range=1, method=method)  # compiles
@@ -60,7 +63,11 @@ def main() -> None:
             continue
         for sigma in (0, 2):
             print(f"\n{name}, block 8, every {STEP}rd frame, sensor noise σ = {sigma}\n")
-            print_table([with_noise(clip, sigma, i) for i, clip in enumerate(clean)])
+            noisy = [with_noise(clip, sigma, i) for i, clip in enumerate(clean)]
+            if given.table == "expected":
+                print_expected(noisy)
+            else:
+                print_table(noisy)
 
 
 def print_units(clean: Clips, block: int) -> None:
@@ -81,6 +88,21 @@ def print_units(clean: Clips, block: int) -> None:
             ]
             fields = min(passes, key=lambda fields: sum(field.seconds for field in fields))
             print_row(f"{reference} ±{reach} | {cost:g}", f"1/{unit}", fields)
+
+
+def print_expected(noisy: Clips) -> None:
+    print(
+        "| reference | cost | from | non-zero | bits a block | … of difference to the median"
+        " | … to the frame before | mean abs. residual | PSNR | µs a frame |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for reference, reach in (("previous", 16), ("first", 24)):
+        for cost, cost_from in [(0, "zero"), *product((0.1, 0.3, 1), COSTS_FROM)]:
+            fields = [
+                one_reference(clip, reference, reach, 0.0, cost, cost_from=cost_from)
+                for clip in noisy
+            ]
+            print_row(f"{reference} ±{reach} | {cost:g}", cost_from, fields, ("median", "temporal"))
 
 
 def print_table(noisy: Clips) -> None:
@@ -104,15 +126,20 @@ def print_table(noisy: Clips) -> None:
         print_row("either, a block's choice ¹", f"0 | {cost:g}", fields)
 
 
-def print_row(reference: str, costs: str, fields: list[Field]) -> None:
+def print_row(
+    reference: str, costs: str, fields: list[Field], to: tuple[CostFrom, ...] = ()
+) -> None:
     vectors = np.concatenate([field.vectors for field in fields])
     moving = (vectors[:, :2] != 0).any(axis=1).mean()
     rest = np.mean([np.abs(field.residual).mean() for field in fields])
     psnr = np.mean([field.psnr for field in fields])
-    bits = entropy(vectors)
+    bits = [f"{entropy(vectors):.2f}"]
+    for cost_from in to:
+        differences = [flat(field.motion - expected(field.motion, cost_from)) for field in fields]
+        bits.append(f"{entropy(np.concatenate(differences)):.2f}")
     speed = 1e6 * sum(field.seconds for field in fields) / sum(len(f.residual) for f in fields)
     print(
-        f"| {reference} | {costs} | {moving:.0%} | {bits:.2f} | {rest:.2f} | {psnr:.1f}"
+        f"| {reference} | {costs} | {moving:.0%} | {' | '.join(bits)} | {rest:.2f} | {psnr:.1f}"
         f" | {speed:.0f} |"
     )
 
@@ -126,6 +153,7 @@ def one_reference(
     method: str = "exhaustive",
     block: int = 8,
     unit: int = 1,
+    cost_from: CostFrom = "zero",
 ) -> Field:
     """What the store would hold."""
     luma, start = clip_luma(clip), time.process_time()
@@ -138,12 +166,13 @@ def one_reference(
         vector_unit=unit,
         zero_bias=bias,
         motion_cost=cost,
+        cost_from=cost_from,
     )
     seconds = time.process_time() - start
     how = {"block": block, "reference": reference, "vector_unit": unit}
     rest = clip_residual(clip, motion, **how)  # type: ignore[arg-type]
     alone = restore_clip(clip[0], motion, np.zeros_like(rest), **how)  # type: ignore[arg-type]
-    return Field(flat(motion), rest, psnr(alone, clip), seconds)
+    return Field(motion, flat(motion), rest, psnr(alone, clip), seconds)
 
 
 def either_reference(clip: NDArray[np.uint8], cost: float) -> Field:
@@ -173,7 +202,14 @@ def either_reference(clip: NDArray[np.uint8], cost: float) -> Field:
         alone.append(np.where(chosen, pairs[1][1], pairs[1][0]))
     both = np.where(index[:, None], first, previous)
     vectors = np.concatenate([flat(both), index.reshape(-1, 1)], axis=1)
-    return Field(vectors, rest, psnr(np.stack(alone), clip), seconds)
+    return Field(both, vectors, rest, psnr(np.stack(alone), clip), seconds)
+
+
+def expected(motion: NDArray[np.int8], cost_from: CostFrom) -> NDArray[np.int64]:
+    """What each vector is expected to be of those before it, in the shape of the field."""
+    rows = np.ndindex(len(motion), motion.shape[2])
+    found = [expected_row(motion, n, row, cost_from) for n, row in rows]
+    return np.stack(found, axis=1).reshape(2, len(motion), *motion.shape[2:]).swapaxes(0, 1)
 
 
 def with_noise(clip: NDArray[np.uint8], sigma: float, seed: int) -> NDArray[np.uint8]:
@@ -181,7 +217,7 @@ def with_noise(clip: NDArray[np.uint8], sigma: float, seed: int) -> NDArray[np.u
     return (clip + noise).round().clip(0, 255).astype(np.uint8)
 
 
-def flat(motion: NDArray[np.int8]) -> NDArray[np.int64]:
+def flat(motion: NDArray[np.int8] | NDArray[np.int64]) -> NDArray[np.int64]:
     return motion.transpose(0, 2, 3, 1).reshape(-1, 2).astype(np.int64)
 
 

@@ -66,6 +66,7 @@ def run(
     method: flags.Method = None,
     zero_bias: flags.ZeroBias = None,
     motion_cost: flags.MotionCost = None,
+    cost_from: flags.CostFrom = None,
     workers: flags.Workers = None,
     scheduler: flags.Scheduler = None,
     limit: Annotated[
@@ -97,6 +98,7 @@ def run(
         "method": method,
         "zero_bias": zero_bias,
         "motion_cost": motion_cost,
+        "cost_from": cost_from,
     }
     _run(dataset, root, out, given, _machines(workers, scheduler), limit)
 
@@ -111,6 +113,7 @@ def reblock(
     method: flags.Method = None,
     zero_bias: flags.ZeroBias = None,
     motion_cost: flags.MotionCost = None,
+    cost_from: flags.CostFrom = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -134,6 +137,7 @@ def reblock(
         "method": method,
         "zero_bias": zero_bias,
         "motion_cost": motion_cost,
+        "cost_from": cost_from,
     }
     _reblock(store, out, given, _machines(workers, scheduler))
 

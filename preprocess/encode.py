@@ -45,6 +45,7 @@ def encode(clip: NDArray[np.uint8], options: CodecOptions) -> Encoded:
         vector_unit=options.vector_unit,
         zero_bias=options.zero_bias,
         motion_cost=options.motion_cost,
+        cost_from=options.cost_from,
     )
     rest = clip_residual(
         clip,

@@ -88,5 +88,16 @@ ZeroBias = Annotated[
 ]
 MotionCost = Annotated[
     float | None,
-    typer.Option(help="SAD per pixel added for each pixel of vector length. Default: 0"),
+    typer.Option(
+        help="SAD per pixel added for each pixel of vector length, or of distance from what"
+        " --cost-from says. Default: 0.3"
+    ),
+]
+CostFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="zero|median|temporal",
+        help="Vector that --motion-cost is measured from: zero, the median of neighbours above and"
+        " in the frame before, or the same block's in the frame before. Default: zero",
+    ),
 ]

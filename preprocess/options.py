@@ -31,6 +31,7 @@ SUFFIXES = {
     "method": "method",
     "zero_bias": "zerobias",
     "motion_cost": "motioncost",
+    "cost_from": "costfrom",
 }
 """How an option that differs from its default shows in the store's name, in this order."""
 

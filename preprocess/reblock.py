@@ -67,7 +67,7 @@ def reblock(
     if options == existing.options:
         raise UserError(
             f"{source} was made with these very options; give another --block, --search-range,"
-            " --vector-unit, --reference, --method, --zero-bias or --motion-cost"
+            " --vector-unit, --reference, --method, --zero-bias, --motion-cost or --cost-from"
         )
     if source == store:
         raise UserError(f"--out {store} is the store itself; choose another")

@@ -165,6 +165,7 @@ def _check_vectors(store: Store, sample: int, findings: Findings, progress: Prog
                 vector_unit=options.vector_unit,
                 zero_bias=options.zero_bias,
                 motion_cost=options.motion_cost,
+                cost_from=options.cost_from,
             )
             findings.searched += 1
             if not np.array_equal(found, store.clip("motion", index)):

@@ -27,7 +27,9 @@ back every frame bit for bit.
 
 Search cost is the sum of absolute differences (SAD) on luma. Ties go to the zero vector, then
 to raster order of (y, x), with strict `<`. Between pixels only the neighbourhood of the best
-whole-pixel vector is searched: see `preprocess.motion.subpixel`.
+whole-pixel vector is searched: see `preprocess.motion.subpixel`. A search may add a cost for each
+pixel of a vector's distance from the zero vector or from the one that is expected of neighbours
+(`CostFrom`): blocks are decided in raster order, frame after frame.
 """
 
 from __future__ import annotations
@@ -41,6 +43,20 @@ Reference = Literal["previous", "first"]
 
 REFERENCES: tuple[Reference, ...] = get_args(Reference)
 """`previous`: frame n is predicted from n-1 (the paper). `first`: from frame 0 (cannot drift)."""
+
+CostFrom = Literal["zero", "median", "temporal"]
+
+COSTS_FROM: tuple[CostFrom, ...] = get_args(CostFrom)
+"""What the cost of a vector is measured from.
+
+`zero`: the zero vector.
+`temporal`: the vector of the same block one frame before; the zero vector in the first field.
+`median`: component by component the median of three neighbours: the block above, the one above and
+to the right (in the last column: to the left), and the same block one frame before. As in H.264
+(8.4.1.3), one that does not exist counts as zero, unless just one exists: then it is taken alone.
+H.264 has the left neighbour in place of the one in time; without it, the blocks of a row do not
+wait for each other.
+"""
 
 BLOCKS: tuple[int, ...] = (4, 8, 16, 32)
 """Allowed block sizes, pixels."""

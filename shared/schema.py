@@ -13,6 +13,7 @@ from shared.conventions import (
     MAX_SEARCH_RANGE_PX,
     MAX_VECTOR,
     VECTOR_UNITS,
+    CostFrom,
     Reference,
     grid_shape,
 )
@@ -65,8 +66,11 @@ class CodecOptions(BaseModel):
     """`exhaustive`: the optimum; `h264`: what x264 chooses, which its build has a say in."""
     zero_bias: float = Field(0.0, ge=0, le=255)
     """SAD per block pixel that a vector other than zero must save."""
-    motion_cost: float = Field(0.0, ge=0, le=255)
-    """SAD per block pixel added for each pixel of vector length."""
+    motion_cost: float = Field(0.3, ge=0, le=255)
+    """SAD per block pixel added for each pixel between a vector and the expected one; 0.3 takes
+    away the vectors that follow noise and costs nothing else: docs/experiments.md, section 7."""
+    cost_from: CostFrom = "zero"
+    """What the expected vector is, see `shared.conventions.COSTS_FROM`."""
 
     @field_validator("block")
     @classmethod
@@ -93,6 +97,15 @@ class CodecOptions(BaseModel):
     def _windows_alone(self) -> CodecOptions:
         if self.clips != "windows" and (self.stride != 1 or self.hop is not None):
             raise ValueError(f"stride and hop belong to windows; clips is {self.clips}")
+        return self
+
+    @model_validator(mode="after")
+    def _neighbours_known(self) -> CodecOptions:
+        if self.cost_from != "zero" and (self.method != "exhaustive" or self.vector_unit != 1):
+            raise ValueError(
+                f"--cost-from {self.cost_from} is for whole pixels and the exhaustive search; give"
+                " --vector-unit 1 and --method exhaustive, or --cost-from zero"
+            )
         return self
 
     @model_validator(mode="after")

@@ -52,6 +52,7 @@ class Search:
     vector_unit: int = 1
     zero_bias: float = 0.0
     motion_cost: float = 0.0
+    cost_from: str = "zero"
 
     def __call__(self, clip: NDArray[np.uint8]) -> NDArray[np.int8]:
         """Vectors of a luma clip (T, H, W)."""
@@ -61,22 +62,31 @@ class Search:
         for n, row, column in np.ndindex(frames - 1, *grid):
             source = clip[0] if self.reference == "first" else clip[n]
             place = row * self.block, column * self.block
-            motion[n, :, row, column] = self.search_block(clip[n + 1], source, *place)
+            e = expected(motion, n + 1, row, column, self.cost_from)
+            motion[n, :, row, column] = self.search_block(clip[n + 1], source, *place, e)
         return motion
 
     def search_block(
-        self, current: NDArray[np.uint8], reference: NDArray[np.uint8], y: int, x: int
+        self,
+        current: NDArray[np.uint8],
+        reference: NDArray[np.uint8],
+        y: int,
+        x: int,
+        e: tuple[int, int] = (0, 0),
     ) -> tuple[int, int]:
-        """Best (vx, vy) of the block whose upper left pixel is (y, x), in units of 1/u pixel."""
+        """Best (vx, vy) of the block whose upper left pixel is (y, x), in units of 1/u pixel.
+
+        Costs are measured from (ex, ey).
+        """
         unit, reach = self.vector_unit, self.search_range
         offsets = range(-reach * unit, reach * unit + 1, unit)
         best = (0, 0)
-        least = self.cost(current, reference, y, x, best)
+        least = self.cost(current, reference, y, x, best, e)
         candidates = [(vx, vy) for vy in offsets for vx in offsets]
         step = unit
         while step:
             for vector in candidates:
-                cost = self.cost(current, reference, y, x, vector)
+                cost = self.cost(current, reference, y, x, vector, e)
                 if cost < least:
                     best, least = vector, cost
             step //= 2
@@ -91,6 +101,7 @@ class Search:
         y: int,
         x: int,
         vector: tuple[int, int],
+        e: tuple[int, int] = (0, 0),
     ) -> float:
         """256 SAD + pixels x penalty; infinite where the vector is not allowed."""
         (height, width), unit, (vx, vy) = current.shape, self.vector_unit, vector
@@ -107,11 +118,37 @@ class Search:
                 total += weight * near.astype(int)
         predictor = np.floor(total / unit**2 + 0.5).astype(int)
         difference = np.abs(current[y:bottom, x:right] - predictor)
-        length = math.sqrt(vx * vx + vy * vy) / unit
-        penalty = round(256 * (self.motion_cost * length + self.zero_bias)) if any(vector) else 0
+        length = math.sqrt((vx - e[0]) ** 2 + (vy - e[1]) ** 2) / unit
+        bias = self.zero_bias if any(vector) else 0.0
+        penalty = round(256 * (self.motion_cost * length + bias))
         return 256 * int(difference.sum()) + difference.size * penalty
 
 
 def search(clip: NDArray[np.uint8], **options: Any) -> NDArray[np.int8]:
     """Vectors of a luma clip (T, H, W); options as those of `preprocess.motion.search`."""
     return Search(**options)(clip)
+
+
+def expected(
+    motion: NDArray[np.int8], n: int, row: int, column: int, cost_from: str
+) -> tuple[int, int]:
+    """(x, y) that the cost of one block of frame n is measured from."""
+    columns = motion.shape[3]
+
+    def vector(n: int, row: int, column: int) -> tuple[int, int] | None:
+        if n < 1 or row < 0 or not 0 <= column < columns:
+            return None
+        return int(motion[n - 1, 0, row, column]), int(motion[n - 1, 1, row, column])
+
+    before = vector(n - 1, row, column)
+    if cost_from == "zero":
+        return 0, 0
+    if cost_from == "temporal":
+        return before or (0, 0)
+    beside = column - 1 if column == columns - 1 else column + 1
+    neighbours = [before, vector(n, row - 1, column), vector(n, row - 1, beside)]
+    known = [v for v in neighbours if v is not None]
+    if len(known) == 1:
+        return known[0]
+    xs, ys = (sorted(v[xy] if v else 0 for v in neighbours) for xy in range(2))
+    return xs[1], ys[1]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from preprocess.motion.keys import ORDERS, PART, key_of, store, vector_of
+from preprocess.motion.keys import ORDERS, PART, key_of, store, vector_of, zero_place
 from preprocess.motion.vectors import (
     BLOCK_SAD,
     COLUMNS,
@@ -32,6 +32,8 @@ DENSE_SHARE = 0.5
 
 _sad_4, _sad_8, _sad_16, _sad_32 = (BLOCK_SAD[block] for block in (4, 8, 16, 32))
 _take_4, _take_8, _take_16, _take_32 = (TAKE_BLOCK[block] for block in (4, 8, 16, 32))
+SPAN = SPANS[-1]
+
 _first_16, _first_32, _first_48, _first_64 = (FIRST_POSSIBLE[span] for span in SPANS)
 _window_2, _window_4, _window_8, _window_16 = (WINDOW[half] for half in (2, 4, 8, 16))
 
@@ -76,6 +78,7 @@ def search_row(  # type: ignore[no-untyped-def]
     theirs,
     rates,
     penalty,
+    expected,
     own,
     motion,
     n,
@@ -98,6 +101,7 @@ def search_row(  # type: ignore[no-untyped-def]
         theirs: of the reference plane's.
         rates: see `search_clip`.
         penalty: see `search_clip`.
+        expected: int64, (x, y) of the vectors that the row's blocks' costs are measured from.
         own: scratch for one block.
         motion: vectors found so far; receives these.
         n: number of the current frame.
@@ -107,7 +111,8 @@ def search_row(  # type: ignore[no-untyped-def]
         state: of those to search.
     """
     reach, block, width = size.reach, size.block, size.width
-    side, half, pixels, y = 2 * reach + 1, block // 2, block * block, row * block
+    half, pixels, y = block // 2, block * block, row * block
+    side, wide = 2 * reach + 1, 4 * reach + 1
     top, bottom = max(-reach, -y), min(reach, size.height - block - y)
     for column in range(len(keys)):
         if states[column] != state:
@@ -115,8 +120,11 @@ def search_row(  # type: ignore[no-untyped-def]
         x = column * block
         at = y * width + x
         left, right = max(-reach, -x), min(reach, width - block - x)
+        x_expected, y_expected = expected[0, column], expected[1, column]
+        zero = zero_place(size, x_expected, y_expected)
+        others = zero + wide * wide
         _take(size, luma, here + at, own)
-        key = key_of(_sad(size, own, luma, there + at), 0, 0)
+        key = key_of(_sad(size, own, luma, there + at), pixels * penalty[zero], 0)
         states[column] = DONE
         if key:
             for k in range(3):
@@ -129,7 +137,7 @@ def search_row(  # type: ignore[no-untyped-def]
                 order = (dy + reach) * side + dx + reach + 1
                 if (dx != 0 or dy != 0) and order != key & ORDERS:
                     sad = _sad(size, own, luma, there + at + dy * width + dx)
-                    key = min(key, key_of(sad, pixels * penalty[dy + reach, dx + reach], order))
+                    key = min(key, key_of(sad, pixels * penalty[others + dy * wide + dx], order))
             place, below = ours + at, half * width
             quarters = (
                 sums[place],
@@ -139,27 +147,29 @@ def search_row(  # type: ignore[no-untyped-def]
             )
             limit = _limit(size, key)
             middle = vector_of(size, key)[1]
+            # A row's rates are least where the expected vector is.
+            nearest = zero + min(max(x_expected, left), right)
+            first, last = top, bottom
+            while first < middle and np.int64(rates[nearest + first * wide]) > limit:
+                first += 1
+            while last > middle and np.int64(rates[nearest + last * wide]) > limit:
+                last -= 1
             # A SAD below one a pixel is no noise worth asking about.
             if state == TO_SEARCH and limit > pixels:
-                dy = top if middle - top > bottom - middle else bottom
+                dy = first if middle - first > last - middle else last
                 count = 0
-                dx = left
-                while dx <= right:
-                    bits = _first_possible(
-                        size, sums, theirs + at, quarters, rates, dx, dy, 1, 1, right, limit
-                    )[1]
-                    count += count_ones(bits)
-                    dx += size.span
+                for dx in range(left, right + 1, SPAN):
+                    found = _first_possible(
+                        size, sums, theirs + at, quarters, rates, zero, dx, dy, 1, 1, right, limit
+                    )
+                    count += count_ones(found[1])
                 if count > DENSE_SHARE * (right - left + 1):
-                    states[column] = DENSE
-                    keys[column] = key
-                    continue
-            dx = left
-            while dx <= right:
+                    states[column], last = DENSE, first - 1
+            for dx in range(left, right + 1, SPAN):
                 # Rows near the best so far first: the sooner a key is good, the more is left out.
                 for step in (1, -1):
                     dy = middle if step == 1 else middle - 1
-                    rest = bottom - dy + 1 if step == 1 else dy - top + 1
+                    rest = last - dy + 1 if step == 1 else dy - first + 1
                     while rest > 0:
                         skipped, bits = _first_possible(
                             size,
@@ -167,6 +177,7 @@ def search_row(  # type: ignore[no-untyped-def]
                             theirs + at,
                             quarters,
                             rates,
+                            zero,
                             dx,
                             dy,
                             step,
@@ -180,13 +191,13 @@ def search_row(  # type: ignore[no-untyped-def]
                             vx = dx + trailing_zeros(bits)
                             bits &= bits - 1
                             sad = _sad(size, own, luma, there + at + dy * width + vx)
+                            extra = pixels * penalty[others + dy * wide + vx]
                             order = (dy + reach) * side + vx + reach + 1
-                            candidate = key_of(sad, pixels * penalty[dy + reach, vx + reach], order)
+                            candidate = key_of(sad, extra, order)
                             if candidate < key:
                                 key = candidate
                                 limit = _limit(size, key)
                         dy += step
-                dx += size.span
         keys[column] = key
         store(size, key, motion, n, row, column)
 
@@ -196,32 +207,28 @@ def _limit(size, key):  # type: ignore[no-untyped-def]
     """Largest bound of a candidate whose cost is not above the key's.
 
     SAD + rate <= cost / 256; a difference of sums that were cut by `shift` bits falls short by
-    less than 2^shift, four times.
+    less than 2^shift, four times. A bound ends at 65535, which lets all pass.
     """
-    return ((key >> 24) + 4 * ((1 << size.shift) - 1)) >> size.shift
+    return min(65535, ((key >> 24) + 4 * ((1 << size.shift) - 1)) >> size.shift)
 
 
 # The instructions are unrolled, one copy for each block size.
 
 
 @njit(**PART)
-def _first_possible(size, sums, zero, quarters, rates, dx, dy, step, count, right, limit):  # type: ignore[no-untyped-def]
-    half, width, side = size.block // 2, size.width, 2 * size.reach + 1
-    at, rate = zero + dy * width + dx, (dy + size.reach) * side + size.reach + dx
-    inside = (2 << (min(right - dx + 1, size.span) - 1)) - 1
-    if size.span == 16:
-        return _first_16(
-            sums, at, half, width, quarters, rates, rate, side, step, count, inside, limit
-        )
-    if size.span == 32:
-        return _first_32(
-            sums, at, half, width, quarters, rates, rate, side, step, count, inside, limit
-        )
-    if size.span == 48:
-        return _first_48(
-            sums, at, half, width, quarters, rates, rate, side, step, count, inside, limit
-        )
-    return _first_64(sums, at, half, width, quarters, rates, rate, side, step, count, inside, limit)
+def _first_possible(  # type: ignore[no-untyped-def]
+    size, sums, start, own, rates, zero, dx, dy, step, count, right, limit
+):
+    half, width, wide = size.block // 2, size.width, 4 * size.reach + 1
+    at, rate, across = start + dy * width + dx, zero + dy * wide + dx, right + 1 - dx
+    inside = (2 << (min(across, SPAN) - 1)) - 1
+    if across <= 16:
+        return _first_16(sums, at, half, width, own, rates, rate, wide, step, count, inside, limit)
+    if across <= 32:
+        return _first_32(sums, at, half, width, own, rates, rate, wide, step, count, inside, limit)
+    if across <= 48:
+        return _first_48(sums, at, half, width, own, rates, rate, wide, step, count, inside, limit)
+    return _first_64(sums, at, half, width, own, rates, rate, wide, step, count, inside, limit)
 
 
 @njit(**PART)

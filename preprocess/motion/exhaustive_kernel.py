@@ -17,6 +17,7 @@ from preprocess.motion.elimination_kernel import (
     quarter_sums,
     search_row,
 )
+from preprocess.motion.expected import expect_row
 from preprocess.motion.keys import JIT, SOURCES, store
 from preprocess.motion.vectors import COLUMNS, LANES, WIDE
 
@@ -37,9 +38,9 @@ def search_clip(  # type: ignore[no-untyped-def]
         size: a `Size`.
         first: whether vectors point into frame 0 rather than into the frame before.
         brute_force: whether nothing is to be left out; the result is the same.
-        penalty: int64, shape (2R+1, 2R+1).
-        rates: uint16, `penalty` of a whole block in units of the bound, rounded down; flat,
-            with a span more behind.
+        penalty: int32, see `preprocess.motion.penalty`, flat.
+        rates: uint16, penalties of a whole block's vectors other than zero in units of the
+            bound, rounded down; flat, with a span more behind.
         motion: receives the vectors, int8, shape (T-1, 2, ceil(H/b), ceil(W/b)).
         sources: not to be given.
     """
@@ -51,10 +52,11 @@ def search_clip(  # type: ignore[no-untyped-def]
     columns = np.zeros(2 * (width + 4 * COLUMNS), np.int16)
     own = np.zeros(block * block, np.uint8)
     mask = np.zeros(WIDE, np.uint8)
-    lanes = np.zeros((4, LANES), np.int64)
+    lanes = np.zeros((5, LANES), np.int64)
     grid_width, in_group = motion.shape[3], WIDE // block
     keys = np.zeros(grid_width, np.int64)
     states = np.zeros(grid_width, np.int64)
+    expected = np.zeros((2, grid_width), np.int64)
     eliminates = not brute_force and height >= block and width >= block
     if eliminates:
         quarter_sums(size, luma, SLACK, columns, sums, 0)
@@ -69,6 +71,7 @@ def search_clip(  # type: ignore[no-untyped-def]
             for column in range(grid_width):
                 states[column] = TO_SEARCH if column < whole else DENSE
                 keys[column] = _UNKNOWN
+            expect_row(size, motion, n, row, expected)
             for state in (TO_SEARCH, TO_SEARCH_SURELY):
                 search_row(
                     size,
@@ -80,6 +83,7 @@ def search_clip(  # type: ignore[no-untyped-def]
                     theirs,
                     rates,
                     penalty,
+                    expected,
                     own,
                     motion,
                     n,
@@ -110,6 +114,7 @@ def search_clip(  # type: ignore[no-untyped-def]
                         here,
                         there,
                         penalty,
+                        expected,
                         mask,
                         lanes,
                         row,

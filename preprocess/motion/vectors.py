@@ -19,6 +19,7 @@ from preprocess.motion.llvm import (
     I1,
     I8,
     I16,
+    I32,
     I64,
     broadcast,
     call,
@@ -290,7 +291,7 @@ FIRST_POSSIBLE = {span: _make_first_possible(span) for span in SPANS}
 def _make_wide_step(masked: bool) -> Callable[..., Any]:
     @intrinsic
     def wide_step(  # type: ignore[no-untyped-def]
-        typingctx, luma, here, there, stride, rows, mask, lanes, block, dx, penalty, order
+        typingctx, luma, here, there, stride, rows, mask, lanes, block, dx, penalty, place, order
     ):
         """Improve the keys of the blocks in a group by one candidate vector.
 
@@ -301,16 +302,18 @@ def _make_wide_step(masked: bool) -> Callable[..., Any]:
             stride: of a row.
             rows: of the group.
             mask: 64 bytes, 255 for the columns that count; used only where masked.
-            lanes: int64 (4, 8): least dx, number of further ones, pixels, best key so far.
+            lanes: int64 (5, 8): least dx, number of further ones, pixels, index of the zero
+                vector's penalty, best key so far; where not masked, of the first lane's alone.
             block: b; 4 as 8, of which the mask leaves half.
             dx: the candidate.
-            penalty: its penalty.
+            penalty: flat.
+            place: of its penalty, from the zero vector's.
             order: its place in the order of ties.
         """
 
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             data = pointers(context, builder, signature, arguments)
-            _, here, there, stride, rows, _, _, block, dx, penalty, order = arguments
+            _, here, there, stride, rows, _, _, block, dx, _, place, order = arguments
             word = ir.VectorType(I64, LANES)
             total = cgutils.alloca_once_value(builder, splat(word, 0))
             keep = load(builder, data[5], I64(0), WIDE) if masked else None
@@ -324,29 +327,47 @@ def _make_wide_step(masked: bool) -> Callable[..., Any]:
                 sums = sums_of_8(context, builder, *pair)
                 builder.store(builder.add(builder.load(total), sums), total)
             sad = _sum_over_block(builder, builder.load(total), block)
-            low, count, pixels, best = (
-                load(builder, data[6], I64(LANES * row), LANES, I64) for row in range(4)
+            low, count, pixels, zero, best = (
+                load(builder, data[6], I64(LANES * row), LANES, I64) for row in range(5)
             )
             if masked:
-                rest = builder.mul(pixels, broadcast(builder, penalty, word))
+                rest = builder.mul(
+                    pixels,
+                    _gather(builder, data[9], builder.add(zero, broadcast(builder, place, word))),
+                )
             else:
-                rest = broadcast(builder, builder.mul(builder.mul(rows, block), penalty), word)
+                at = builder.add(builder.extract_element(zero, I32(0)), place)
+                penalty_of_all = builder.sext(builder.load(builder.gep(data[9], [at])), I64)
+                rest = broadcast(
+                    builder, builder.mul(builder.mul(rows, block), penalty_of_all), word
+                )
             cost = builder.add(builder.shl(sad, splat(word, 8)), rest)
             key = builder.or_(builder.shl(cost, splat(word, 16)), broadcast(builder, order, word))
             beyond = builder.sub(broadcast(builder, dx, word), low)
             better = builder.and_(
                 builder.icmp_unsigned("<=", beyond, count), builder.icmp_signed("<", key, best)
             )
-            store(builder, builder.select(better, key, best), data[6], I64(LANES * 3))
+            store(builder, builder.select(better, key, best), data[6], I64(LANES * 4))
             return context.get_dummy_value()
 
         integers = [types.int64] * 4
-        return types.void(luma, *integers, mask, lanes, *integers), codegen
+        rest = (*integers[:2], penalty, *integers[:2])
+        return types.void(luma, *integers, mask, lanes, *rest), codegen
 
     return wide_step
 
 
 wide_step, wide_step_masked = map(_make_wide_step, (False, True))
+
+
+def _gather(builder: Any, data: Any, places: Any) -> Any:
+    """Elements at these places as 64-bit numbers."""
+    gathered = ir.Constant(places.type, ir.Undefined)
+    for lane in range(places.type.count):
+        at = builder.gep(data, [builder.extract_element(places, I32(lane))])
+        value = builder.sext(builder.load(at), I64)
+        gathered = builder.insert_element(gathered, value, I32(lane))
+    return gathered
 
 
 def _sum_over_block(builder: Any, sums: Any, block: Any) -> Any:

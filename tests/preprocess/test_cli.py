@@ -185,9 +185,14 @@ def test_defaults_come_from_the_data_set() -> None:
         ({}, None, "gestures"),
         ({"size": 128, "stride": 3, "zero_bias": 0.0}, None, "gestures"),
         (
-            {"motion_cost": 0.3, "reference": "first", "search_range": 24, "block": 8, "size": 64},
+            {"motion_cost": 5, "reference": "first", "search_range": 24, "block": 8, "size": 64},
             None,
-            "gestures-size64-block8-range24-referencefirst-motioncost0.3",
+            "gestures-size64-block8-range24-referencefirst-motioncost5",
+        ),
+        (
+            {"motion_cost": 0.3, "zero_bias": 0, "cost_from": "temporal"},
+            None,
+            "gestures-costfromtemporal",
         ),
         ({"zero_bias": 1.0}, 5, "gestures-zerobias1-limit5"),
         ({"vector_unit": 4, "search_range": 8}, None, "gestures-range8-unit4"),
