@@ -10,13 +10,15 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
 
+from preprocess.area import Look, Shrinker, Window, can_shrink
 from shared.schema import CodecOptions, FitName
 
 MAX_PIXELS = 8192 * 8192
 """Larger frames are refused before a decoder or scaler takes memory for them."""
 
-# Rounding that is the same on every processor, so that a store can be verified on another.
-_EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+# Rounding that is the same on every processor, so that a store can be verified on another; and
+# colour for each pixel: without that, pairs share theirs, and all are two grey levels too dark.
+_EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
 
 
 @dataclass(frozen=True)
@@ -119,25 +121,52 @@ class Squarer:
     def __init__(self, geometry: Geometry) -> None:
         self._geometry = geometry
         self._reformatter = VideoReformatter()
+        self._prepared: tuple[Look, int] | None = None
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """uint8 RGB, shape (3, size, size); computed for each frame, as its size may change.
+        """uint8 RGB, shape (3, size, size); frames may change their size and kind.
 
         Raises:
             ValueError: the frame cannot be used; the message says why.
         """
-        shown = upright_size(frame.width, frame.height, frame.rotation)
-        reason = refusal(*shown, self._geometry)
-        if reason:
-            raise ValueError(reason)
+        look = Look.of(frame), frame.rotation
+        if look != self._prepared:
+            self._prepare(frame)
+            self._prepared = look
         turns = round(frame.rotation / 90)
         if self._geometry.box:
             rgb = self._rgb(frame, frame.width, frame.height, Interpolation.BICUBIC)
             return square_rgb(np.rot90(rgb, turns), self._geometry)
-        scaled = fit(frame.width, frame.height, self._geometry)
-        by = Interpolation.AREA if scaled.shrinks else Interpolation.BICUBIC
-        rgb = self._rgb(frame, scaled.width, scaled.height, by)
-        return planes(np.rot90(_place(rgb, scaled, self._geometry.size), turns))
+        square = self._shrunk(frame) if self._shrinker else self._scaled(frame)
+        return np.ascontiguousarray(np.rot90(square, turns, (1, 2))) if turns else square
+
+    def _prepare(self, frame: VideoFrame) -> None:
+        """What is the same for all frames that look like this one."""
+        reason = refusal(*upright_size(frame.width, frame.height, frame.rotation), self._geometry)
+        if reason:
+            raise ValueError(reason)
+        self._fit = fit(frame.width, frame.height, self._geometry)
+        window = _window(self._fit, self._geometry.size)
+        can = not self._geometry.box and can_shrink(Look.of(frame), window)
+        can &= all(plane.line_size > 0 for plane in frame.planes)  # some lie upside down
+        self._shrinker = Shrinker(frame, window) if can else None
+
+    def _shrunk(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """By area, exactly."""
+        assert self._shrinker
+        shown, size = self._shrinker(frame), self._geometry.size
+        if shown.shape[1:] == (size, size):
+            return shown
+        square = np.zeros((3, size, size), np.uint8)
+        top, left = max(0, -self._fit.top), max(0, -self._fit.left)
+        square[:, top : top + shown.shape[1], left : left + shown.shape[2]] = shown
+        return square
+
+    def _scaled(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """By libswscale: what is to grow, and kinds of frames that video files seldom have."""
+        by = Interpolation.AREA if self._fit.shrinks else Interpolation.BICUBIC
+        rgb = self._rgb(frame, self._fit.width, self._fit.height, by)
+        return planes(_place(rgb, self._fit, self._geometry.size))
 
     def _rgb(
         self, frame: VideoFrame, width: int, height: int, interpolation: Interpolation
@@ -187,6 +216,12 @@ def _place(scaled: NDArray[np.uint8], placed: Fit, size: int) -> NDArray[np.uint
     top, left = -placed.top, -placed.left
     square[top : top + placed.height, left : left + placed.width] = scaled
     return square
+
+
+def _window(placed: Fit, size: int) -> Window:
+    """The part of a scaled frame that the square shows."""
+    shape = min(size, placed.height), min(size, placed.width)
+    return Window((placed.height, placed.width), (max(0, placed.top), max(0, placed.left)), shape)
 
 
 def _named(box: Box) -> str:

@@ -1,8 +1,8 @@
 """A second road from video file to RGB frames, for `verify`.
 
-It shares with `preprocess.decode` the decoder and scaler underneath, and an ear for FFmpeg's
-complaints, but neither its packet loop, its threading and its scaler's life time, nor its
-cropping and turning.
+It shares with `preprocess.decode` the decoder and scaler underneath, an ear for FFmpeg's
+complaints, and what is known of colour and of where chroma lies, but neither its packet loop, its
+threading and its scaler's life time, nor its area averages, cropping and turning.
 (FFmpeg's own scale filter would be further away still, but it does not see where a frame's chroma
 samples lie.)
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
-from math import floor
+from math import floor, gcd
 
 import av
 import numpy as np
@@ -25,6 +25,14 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
+from preprocess.area import (
+    LUMA_WEIGHTS,
+    MAX_RATIO,
+    SUBSAMPLING,
+    Look,
+    chroma_early,
+    rgb_matrix,
+)
 from preprocess.geometry import Geometry
 from preprocess.media import complaints
 from shared.paths import Location, openable
@@ -175,7 +183,42 @@ def recheck_picture(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.ui
 def _square(frame: VideoFrame, geometry: Geometry) -> NDArray[np.uint8]:
     """The middle of a scaled frame, shape (size, size, 3)."""
     width, height = _scaled_size(frame.width, frame.height, geometry)
-    return _middle(_scaled(frame, width, height), geometry.size)
+    look, steps = Look.of(frame), SUBSAMPLING.get(frame.format.name)
+    if steps is None or look.matrix not in LUMA_WEIGHTS:
+        return _middle(_scaled(frame, width, height), geometry.size)
+    ratios = Fraction(frame.height, height), Fraction(frame.width, width)
+    fine = all(step <= by <= MAX_RATIO for step, by in zip(steps, ratios, strict=True))
+    scale = _averaged if fine and frame.planes[0].line_size > 0 else _scaled
+    return _middle(scale(frame, width, height), geometry.size)
+
+
+def _averaged(frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
+    """As `preprocess.area` has it, by matrices of weights; exact, as all sums are whole."""
+    steps, early = SUBSAMPLING[frame.format.name], chroma_early(frame)
+    means = []
+    for plane, (row_step, column_step), (row_early, column_early) in zip(
+        frame.planes, ((1, 1), steps, steps), ((False, False), early, early), strict=True
+    ):
+        rows = _weights(frame.height, height, plane.height, row_step, row_early)
+        columns = _weights(frame.width, width, plane.width, column_step, column_early)
+        samples = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        sums = rows @ samples[:, : plane.width].astype(np.float64) @ columns.T
+        means.append(sums * (1 / (rows[0].sum() * columns[0].sum())))
+    y, u, v = np.stack(means).astype(np.float32)[..., None]
+    of_y, of_u, of_v, offset = rgb_matrix(Look.of(frame)).T
+    rgb = of_y * y + of_u * u + of_v * v + offset
+    return np.floor(rgb.clip(0, 255) + np.float32(0.5)).astype(np.uint8)
+
+
+def _weights(side: int, scaled: int, samples: int, step: int, early: bool) -> NDArray[np.float64]:
+    """How much of each pixel each sample covers, shape (scaled, samples), in whole numbers."""
+    common = gcd(2 * side, 2 * scaled * step, scaled * (step - 1) * early)
+    pixels = 2 * side * np.arange(scaled + 1)
+    edges = scaled * (2 * step * np.arange(samples + 1) - (step - 1) * early)
+    edges[-1] = max(edges[-1], pixels[-1])
+    upper = np.minimum(pixels[1:, None], edges[1:])
+    covered = upper - np.maximum(pixels[:-1, None], edges[:-1])
+    return covered.clip(0) / common
 
 
 def _scaled_size(width: int, height: int, geometry: Geometry) -> tuple[int, int]:
@@ -194,7 +237,8 @@ def _scaled(frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
         height=height,
         interpolation=(Interpolation.BICUBIC if grows or same else Interpolation.AREA)
         | Interpolation.BITEXACT
-        | Interpolation.ACCURATE_RND,
+        | Interpolation.ACCURATE_RND
+        | Interpolation.FULL_CHR_H_INT,
     )
     return np.asarray(scaled.to_ndarray(), np.uint8)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -152,3 +153,37 @@ def expected(
         return known[0]
     xs, ys = (sorted(v[xy] if v else 0 for v in neighbours) for xy in range(2))
     return xs[1], ys[1]
+
+
+def area_mean(
+    plane: NDArray[np.uint8],
+    luma_shape: tuple[int, int],
+    scaled: tuple[int, int],
+    pixel: tuple[int, int],
+    steps: tuple[int, int],
+    early: tuple[bool, bool],
+) -> Fraction:
+    """Mean of a plane over one pixel of the frame scaled down, in fractions of luma samples.
+
+    A sample spreads over `steps` luma samples, half of one too early where it lies on the first;
+    beyond the edge the last sample goes on.
+    """
+    weights = []
+    for axis in (0, 1):
+        low = Fraction(pixel[axis] * luma_shape[axis], scaled[axis])
+        high = Fraction((pixel[axis] + 1) * luma_shape[axis], scaled[axis])
+        along = []
+        for sample in range(plane.shape[axis]):
+            begin = Fraction(sample * steps[axis])
+            begin -= Fraction(steps[axis] - 1, 2) if early[axis] else 0
+            end = begin + steps[axis]
+            end = max(end, high) if sample == plane.shape[axis] - 1 else end
+            along.append(max(Fraction(0), min(high, end) - max(low, begin)))
+        weights.append(along)
+    total = sum(
+        down * across * int(plane[y, x])
+        for y, down in enumerate(weights[0])
+        for x, across in enumerate(weights[1])
+        if down and across
+    )
+    return Fraction(total) / (sum(weights[0]) * sum(weights[1]))
