@@ -26,24 +26,28 @@ FIT ?=
 CROP ?=
 BLOCK ?=
 SEARCH_RANGE ?=
+VECTOR_UNIT ?=
 REFERENCE ?=
 METHOD ?=
 ZERO_BIAS ?=
 MOTION_COST ?=
+COST_FROM ?=
 WORKERS ?=
 SCHEDULER ?=
 LIMIT ?=
 # As the command line names it; a comma cannot be written among a function's arguments.
 COMMA := ,
 CROP_NAME = $(subst :,x,$(subst $(COMMA),x,$(CROP)))
-STORE ?= stores/$(DATASET)$(if $(SIZE),-size$(SIZE))$(if $(FRAMES),-frames$(FRAMES))$(if $(STRIDE),-stride$(STRIDE))$(if $(CLIPS),-clips$(CLIPS))$(if $(HOP),-hop$(HOP))$(if $(CLIP_SEED),-seed$(CLIP_SEED))$(if $(FPS),-fps$(FPS))$(if $(FIT),-fit$(FIT))$(if $(CROP),-crop$(CROP_NAME))$(if $(BLOCK),-block$(BLOCK))$(if $(SEARCH_RANGE),-range$(SEARCH_RANGE))$(if $(REFERENCE),-reference$(REFERENCE))$(if $(METHOD),-method$(METHOD))$(if $(ZERO_BIAS),-zerobias$(ZERO_BIAS))$(if $(MOTION_COST),-motioncost$(MOTION_COST))$(if $(LIMIT),-limit$(LIMIT))
+STORE ?= stores/$(DATASET)$(if $(SIZE),-size$(SIZE))$(if $(FRAMES),-frames$(FRAMES))$(if $(STRIDE),-stride$(STRIDE))$(if $(CLIPS),-clips$(CLIPS))$(if $(HOP),-hop$(HOP))$(if $(CLIP_SEED),-seed$(CLIP_SEED))$(if $(FPS),-fps$(FPS))$(if $(FIT),-fit$(FIT))$(if $(CROP),-crop$(CROP_NAME))$(if $(BLOCK),-block$(BLOCK))$(if $(SEARCH_RANGE),-range$(SEARCH_RANGE))$(if $(VECTOR_UNIT),-unit$(VECTOR_UNIT))$(if $(REFERENCE),-reference$(REFERENCE))$(if $(METHOD),-method$(METHOD))$(if $(ZERO_BIAS),-zerobias$(ZERO_BIAS))$(if $(MOTION_COST),-motioncost$(MOTION_COST))$(if $(COST_FROM),-costfrom$(COST_FROM))$(if $(LIMIT),-limit$(LIMIT))
 OPTIONS = $(if $(ROOT),--root "$(ROOT)") $(if $(SIZE),--size $(SIZE)) $(if $(FRAMES),--frames $(FRAMES)) \
   $(if $(STRIDE),--stride $(STRIDE)) $(if $(CLIPS),--clips $(CLIPS)) $(if $(HOP),--hop $(HOP)) \
   $(if $(CLIP_SEED),--seed $(CLIP_SEED)) $(if $(FPS),--fps $(FPS)) $(if $(FIT),--fit $(FIT)) \
   $(if $(CROP),--crop $(CROP)) $(SEARCH) $(WHERE) $(if $(LIMIT),--limit $(LIMIT))
 SEARCH = $(if $(BLOCK),--block $(BLOCK)) \
-  $(if $(SEARCH_RANGE),--search-range $(SEARCH_RANGE)) $(if $(REFERENCE),--reference $(REFERENCE)) \
-  $(if $(METHOD),--method $(METHOD)) $(if $(ZERO_BIAS),--zero-bias $(ZERO_BIAS)) $(if $(MOTION_COST),--motion-cost $(MOTION_COST))
+  $(if $(SEARCH_RANGE),--search-range $(SEARCH_RANGE)) \
+  $(if $(VECTOR_UNIT),--vector-unit $(VECTOR_UNIT)) $(if $(REFERENCE),--reference $(REFERENCE)) \
+  $(if $(METHOD),--method $(METHOD)) $(if $(ZERO_BIAS),--zero-bias $(ZERO_BIAS)) \
+  $(if $(MOTION_COST),--motion-cost $(MOTION_COST)) $(if $(COST_FROM),--cost-from $(COST_FROM))
 WHERE = $(if $(WORKERS),--workers $(WORKERS)) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 # What reblock and export make; beside STORE where not given.
 NEW ?=
@@ -69,7 +73,7 @@ help:  ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 	@echo
 	@echo "Variables: DATASET ROOT SIZE FRAMES STRIDE CLIPS HOP CLIP_SEED FPS FIT CROP BLOCK SEARCH_RANGE"
-	@echo "           REFERENCE METHOD ZERO_BIAS MOTION_COST"
+	@echo "           VECTOR_UNIT REFERENCE METHOD ZERO_BIAS MOTION_COST COST_FROM"
 	@echo "           WORKERS SCHEDULER LIMIT STORE NEW | RECIPE RUN SET | IMAGE TEXT SEED OUT"
 
 setup: $(VENV)/.ready  ## make .venv with everything (done by the others when needed)

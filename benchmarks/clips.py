@@ -36,6 +36,11 @@ def real_videos() -> list[Path]:
     return [Path(folder, "clips", name) for name in REAL] if folder else []
 
 
+def real_people() -> list[Path]:
+    """Those of `real_videos` that show a person signing."""
+    return [video for video in real_videos() if video.name.startswith("asl_")]
+
+
 @cache
 def gesture_videos(folder: Path) -> list[Path]:
     ensure_rendered(folder, 1, Progress())

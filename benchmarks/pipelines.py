@@ -70,7 +70,7 @@ def _decoding(hd: Path, frames: int) -> Iterator[Figure]:
 
 def _search_share(videos: list[Path]) -> Figure:
     """CPU of search and residual in that of decoding, resizing, searching."""
-    options = CodecOptions(size=SIZE)
+    options = CodecOptions(size=SIZE, motion_cost=0.0)
     clips = []
     for video in videos:
         frames = [frame for _, frame in decode(video, range(16), Geometry(SIZE))]
@@ -104,7 +104,7 @@ def _extraction(folder: Path, name: str, videos: list[Path]) -> Extraction:
     root.mkdir()
     for i, video in enumerate(videos):
         (root / f"{i}-{video.name}").symlink_to(video.absolute())
-    options = CodecOptions(size=SIZE)
+    options = CodecOptions(size=SIZE, motion_cost=0.0)
     return Extraction(load_manifest("folder"), root, folder / name, options, Machines(), None)
 
 

@@ -1,6 +1,8 @@
-"""What reference, method, zero bias and vector cost do to vectors and residuals; Markdown tables.
+"""What the search's options and methods do to vectors and residuals; prints Markdown tables.
 
-    python -m benchmarks.regularity
+    python -m benchmarks.regularity          # reference, zero bias and vector cost
+    python -m benchmarks.regularity units    # whole, half and quarter pixels
+    python -m benchmarks.regularity expected # vector cost from zero or from neighbours
 
 Entropy is that of whole vectors, in bits a block, blocks taken to be independent. PSNR is of clips
 restored from their first frame and vectors alone. Speed is CPU time of the search, a frame.
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +22,9 @@ from numpy.typing import NDArray
 from benchmarks import clips
 from preprocess.encode import clip_luma, clip_residual, restore_clip
 from preprocess.motion import search
+from preprocess.motion.naive import expected_row
 from shared.compensate import predict
-from shared.conventions import Reference
+from shared.conventions import COSTS_FROM, VECTOR_UNITS, CostFrom, Reference
 
 Clips = list[NDArray[np.uint8]]
 STEP = 3
@@ -31,6 +35,7 @@ STEP = 3
 class Field:
     """What one setting gives for one clip."""
 
+    motion: NDArray[np.int8]
     vectors: NDArray[np.int64]
     residual: NDArray[np.int16]
     psnr: float
@@ -41,18 +46,63 @@ class Field:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/gestures"))
+    parser.add_argument("table", nargs="?", choices=("costs", "units", "expected"), default="costs")
     given = parser.parse_args()
     for method in ("exhaustive", "h264"):
         search(np.zeros((2, 16, 16), np.uint8), block=8, search_range=1, method=method)  # compiles
     signs = [v for v in clips.real_videos() if v.name.startswith("asl_")]
-    sets = {"rendered gestures, 64²": (clips.gesture_videos(given.data), 64)}
+    sets = {"rendered gestures, 64²": (clips.gesture_videos(given.data), 64, (8,))}
     if signs:
-        sets["ten signs of real people, 128²"] = (signs, 128)
-    for name, (videos, size) in sets.items():
+        sets["ten signs of real people, 128²"] = (signs, 128, (16, 8))
+    for name, (videos, size, blocks) in sets.items():
         clean = [clips.first_frames(video, size, 16 * STEP)[::STEP] for video in videos]
+        if given.table == "units":
+            for block in blocks:
+                print(f"\n{name}, block {block}, every {STEP}rd frame\n")
+                print_units(clean, block)
+            continue
         for sigma in (0, 2):
             print(f"\n{name}, block 8, every {STEP}rd frame, sensor noise σ = {sigma}\n")
-            print_table([with_noise(clip, sigma, i) for i, clip in enumerate(clean)])
+            noisy = [with_noise(clip, sigma, i) for i, clip in enumerate(clean)]
+            if given.table == "expected":
+                print_expected(noisy)
+            else:
+                print_table(noisy)
+
+
+def print_units(clean: Clips, block: int) -> None:
+    print(
+        "| reference | vector cost | unit | non-zero | bits a block | mean abs. residual | PSNR"
+        " | search, µs CPU a frame |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for reference, reach in (("previous", 16), ("first", 24)):
+        for cost, unit in product((0, 0.3), VECTOR_UNITS):
+            # The quickest of some passes: the first may compile, and other work comes and goes.
+            passes = [
+                [
+                    one_reference(clip, reference, reach, 0.0, cost, block=block, unit=unit)
+                    for clip in clean
+                ]
+                for _ in range(4)
+            ]
+            fields = min(passes, key=lambda fields: sum(field.seconds for field in fields))
+            print_row(f"{reference} ±{reach} | {cost:g}", f"1/{unit}", fields)
+
+
+def print_expected(noisy: Clips) -> None:
+    print(
+        "| reference | cost | from | non-zero | bits a block | … of difference to the median"
+        " | … to the frame before | mean abs. residual | PSNR | µs a frame |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for reference, reach in (("previous", 16), ("first", 24)):
+        for cost, cost_from in [(0, "zero"), *product((0.1, 0.3, 1), COSTS_FROM)]:
+            fields = [
+                one_reference(clip, reference, reach, 0.0, cost, cost_from=cost_from)
+                for clip in noisy
+            ]
+            print_row(f"{reference} ±{reach} | {cost:g}", cost_from, fields, ("median", "temporal"))
 
 
 def print_table(noisy: Clips) -> None:
@@ -76,15 +126,20 @@ def print_table(noisy: Clips) -> None:
         print_row("either, a block's choice ¹", f"0 | {cost:g}", fields)
 
 
-def print_row(reference: str, costs: str, fields: list[Field]) -> None:
+def print_row(
+    reference: str, costs: str, fields: list[Field], to: tuple[CostFrom, ...] = ()
+) -> None:
     vectors = np.concatenate([field.vectors for field in fields])
     moving = (vectors[:, :2] != 0).any(axis=1).mean()
     rest = np.mean([np.abs(field.residual).mean() for field in fields])
     psnr = np.mean([field.psnr for field in fields])
-    bits = entropy(vectors)
+    bits = [f"{entropy(vectors):.2f}"]
+    for cost_from in to:
+        differences = [flat(field.motion - expected(field.motion, cost_from)) for field in fields]
+        bits.append(f"{entropy(np.concatenate(differences)):.2f}")
     speed = 1e6 * sum(field.seconds for field in fields) / sum(len(f.residual) for f in fields)
     print(
-        f"| {reference} | {costs} | {moving:.0%} | {bits:.2f} | {rest:.2f} | {psnr:.1f}"
+        f"| {reference} | {costs} | {moving:.0%} | {' | '.join(bits)} | {rest:.2f} | {psnr:.1f}"
         f" | {speed:.0f} |"
     )
 
@@ -96,34 +151,40 @@ def one_reference(
     bias: float,
     cost: float,
     method: str = "exhaustive",
+    block: int = 8,
+    unit: int = 1,
+    cost_from: CostFrom = "zero",
 ) -> Field:
     """What the store would hold."""
     luma, start = clip_luma(clip), time.process_time()
     motion = search(
         luma,
-        block=8,
+        block=block,
         search_range=reach,
         method=method,
         reference=reference,
+        vector_unit=unit,
         zero_bias=bias,
         motion_cost=cost,
+        cost_from=cost_from,
     )
     seconds = time.process_time() - start
-    rest = clip_residual(clip, motion, block=8, reference=reference)
-    alone = restore_clip(clip[0], motion, np.zeros_like(rest), block=8, reference=reference)
-    return Field(flat(motion), rest, psnr(alone, clip), seconds)
+    how = {"block": block, "reference": reference, "vector_unit": unit}
+    rest = clip_residual(clip, motion, **how)  # type: ignore[arg-type]
+    alone = restore_clip(clip[0], motion, np.zeros_like(rest), **how)  # type: ignore[arg-type]
+    return Field(motion, flat(motion), rest, psnr(alone, clip), seconds)
 
 
 def either_reference(clip: NDArray[np.uint8], cost: float) -> Field:
     """Each block takes the frame with the lower SAD; its index counts as part of the vector."""
-    options = {"block": 8, "motion_cost": cost}
+    options, whole = {"block": 8, "motion_cost": cost}, {"block": 8, "vector_unit": 1}
     luma, start = clip_luma(clip), time.process_time()
     previous = search(luma, search_range=16, reference="previous", **options)  # type: ignore[arg-type]
     first = search(luma, search_range=24, reference="first", **options)  # type: ignore[arg-type]
     seconds = time.process_time() - start
     sads = []
     for motion, source in ((previous, luma[:-1]), (first, luma[:1])):
-        moved = predict(source[:, None], motion, block=8)[:, 0]
+        moved = predict(source[:, None], motion, **whole)[:, 0]
         difference = np.abs(luma[1:].astype(np.int64) - moved)
         grid = difference.reshape(len(moved), motion.shape[2], 8, motion.shape[3], 8)
         length = np.hypot(*motion.astype(float).transpose(1, 0, 2, 3))
@@ -134,14 +195,21 @@ def either_reference(clip: NDArray[np.uint8], cost: float) -> Field:
     for n in range(1, len(clip)):
         chosen = index[n - 1].repeat(8, 0).repeat(8, 1)
         pairs = [
-            (predict(past, previous[n - 1], block=8), predict(clip[0], first[n - 1], block=8))
+            (predict(past, previous[n - 1], **whole), predict(clip[0], first[n - 1], **whole))
             for past in (clip[n - 1], alone[-1])
         ]
         rest[n - 1] = clip[n].astype(np.int16) - np.where(chosen, pairs[0][1], pairs[0][0])
         alone.append(np.where(chosen, pairs[1][1], pairs[1][0]))
     both = np.where(index[:, None], first, previous)
     vectors = np.concatenate([flat(both), index.reshape(-1, 1)], axis=1)
-    return Field(vectors, rest, psnr(np.stack(alone), clip), seconds)
+    return Field(both, vectors, rest, psnr(np.stack(alone), clip), seconds)
+
+
+def expected(motion: NDArray[np.int8], cost_from: CostFrom) -> NDArray[np.int64]:
+    """What each vector is expected to be of those before it, in the shape of the field."""
+    rows = np.ndindex(len(motion), motion.shape[2])
+    found = [expected_row(motion, n, row, cost_from) for n, row in rows]
+    return np.stack(found, axis=1).reshape(2, len(motion), *motion.shape[2:]).swapaxes(0, 1)
 
 
 def with_noise(clip: NDArray[np.uint8], sigma: float, seed: int) -> NDArray[np.uint8]:
@@ -149,7 +217,7 @@ def with_noise(clip: NDArray[np.uint8], sigma: float, seed: int) -> NDArray[np.u
     return (clip + noise).round().clip(0, 255).astype(np.uint8)
 
 
-def flat(motion: NDArray[np.int8]) -> NDArray[np.int64]:
+def flat(motion: NDArray[np.int8] | NDArray[np.int64]) -> NDArray[np.int64]:
     return motion.transpose(0, 2, 3, 1).reshape(-1, 2).astype(np.int64)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks import clips, ffmpeg
 from benchmarks.measure import Figure, cpu_seconds, least_in_turn
 from preprocess.motion import exhaustive, search
-from preprocess.motion.penalty import penalty_table
+from preprocess.motion.penalty import difference_penalty
 from shared.conventions import Reference
 
 Luma = NDArray[np.uint8]
@@ -86,13 +86,13 @@ def _worst_case(size: int) -> Iterator[Figure]:
     for name, luma in (("noise", clips.noise(size)), ("flat", clips.flat(size))):
         for search_range in (16, 7):
             options = {"block": 16, "search_range": search_range, "reference": "previous"}
-            penalty = penalty_table(search_range, zero_bias=0.0, motion_cost=0.0)
+            penalty = difference_penalty(search_range, zero_bias=0.0, motion_cost=0.0)
 
             def run(
                 brute_force: bool,
                 luma: Luma = luma,
                 options: dict = options,
-                penalty: NDArray[np.int64] = penalty,
+                penalty: NDArray[np.int32] = penalty,
             ) -> float:
                 seconds = cpu_seconds(
                     lambda: exhaustive.search(

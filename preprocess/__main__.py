@@ -45,7 +45,8 @@ def run(
         typer.Option(
             help="The store to make. Default: stores/DATASET with -OPTIONVALUE for each option"
             " given here that is not its default, in the order size, frames, stride, clips, hop,"
-            " seed, fps, fit, crop, block, range, reference, method, zerobias, motioncost, limit:"
+            " seed, fps, fit, crop, block, range, unit, reference, method, zerobias, motioncost,"
+            " limit:"
             " stores/gestures-size64-block8-range24"
         ),
     ] = None,
@@ -60,10 +61,12 @@ def run(
     crop: flags.Crop = None,
     block: flags.Block = None,
     search_range: flags.SearchRange = None,
+    vector_unit: flags.VectorUnit = None,
     reference: flags.ReferenceFrame = None,
     method: flags.Method = None,
     zero_bias: flags.ZeroBias = None,
     motion_cost: flags.MotionCost = None,
+    cost_from: flags.CostFrom = None,
     workers: flags.Workers = None,
     scheduler: flags.Scheduler = None,
     limit: Annotated[
@@ -90,10 +93,12 @@ def run(
         "crop": parse_crop(crop),
         "block": block,
         "search_range": search_range,
+        "vector_unit": vector_unit,
         "reference": reference,
         "method": method,
         "zero_bias": zero_bias,
         "motion_cost": motion_cost,
+        "cost_from": cost_from,
     }
     _run(dataset, root, out, given, _machines(workers, scheduler), limit)
 
@@ -103,10 +108,12 @@ def reblock(
     store: Annotated[str, typer.Argument(help="A sealed store.")],
     block: flags.Block = None,
     search_range: flags.SearchRange = None,
+    vector_unit: flags.VectorUnit = None,
     reference: flags.ReferenceFrame = None,
     method: flags.Method = None,
     zero_bias: flags.ZeroBias = None,
     motion_cost: flags.MotionCost = None,
+    cost_from: flags.CostFrom = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -125,10 +132,12 @@ def reblock(
     given = {
         "block": block,
         "search_range": search_range,
+        "vector_unit": vector_unit,
         "reference": reference,
         "method": method,
         "zero_bias": zero_bias,
         "motion_cost": motion_cost,
+        "cost_from": cost_from,
     }
     _reblock(store, out, given, _machines(workers, scheduler))
 

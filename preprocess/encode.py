@@ -19,7 +19,7 @@ class Encoded:
 
     Attributes:
         first_frame: uint8, shape (3, H, W).
-        motion: int8 pixels, shape (T-1, 2, ceil(H/b), ceil(W/b)).
+        motion: int8 in units of 1/vector_unit pixel, shape (T-1, 2, ceil(H/b), ceil(W/b)).
         residual: int16, shape (T-1, 3, H, W).
     """
 
@@ -33,7 +33,7 @@ def encode(clip: NDArray[np.uint8], options: CodecOptions) -> Encoded:
 
     Args:
         clip: uint8 RGB, shape (T, 3, H, W), any H and W of at least one pixel.
-        options: block, search range, reference, method and costs are used here.
+        options: block, search range, vector unit, reference, method and costs are used here.
     """
     clip = np.ascontiguousarray(clip)
     motion = search(
@@ -42,10 +42,18 @@ def encode(clip: NDArray[np.uint8], options: CodecOptions) -> Encoded:
         search_range=options.search_range,
         method=options.method,
         reference=options.reference,
+        vector_unit=options.vector_unit,
         zero_bias=options.zero_bias,
         motion_cost=options.motion_cost,
+        cost_from=options.cost_from,
     )
-    rest = clip_residual(clip, motion, block=options.block, reference=options.reference)
+    rest = clip_residual(
+        clip,
+        motion,
+        block=options.block,
+        reference=options.reference,
+        vector_unit=options.vector_unit,
+    )
     return Encoded(clip[0], motion, rest)
 
 
@@ -58,12 +66,18 @@ def clip_luma(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def clip_residual(
-    clip: NDArray[np.uint8], motion: NDArray[np.int8], *, block: int, reference: Reference
+    clip: NDArray[np.uint8],
+    motion: NDArray[np.int8],
+    *,
+    block: int,
+    reference: Reference,
+    vector_unit: int,
 ) -> NDArray[np.int16]:
     """`shared.compensate.residual` of a clip in C order, many times as fast."""
     residual = np.empty((len(clip) - 1, *clip.shape[1:]), np.int16)
-    first = reference == "first"
-    residual_into(clip.ravel(), clip.shape, motion, block, first, residual.reshape(-1), False)
+    first, shift = reference == "first", vector_unit.bit_length() - 1
+    flat = residual.reshape(-1)
+    residual_into(clip.ravel(), clip.shape, motion, block, first, shift, flat, False)
     return residual
 
 
@@ -74,10 +88,12 @@ def restore_clip(
     *,
     block: int,
     reference: Reference,
+    vector_unit: int,
 ) -> NDArray[np.uint8]:
     """`shared.compensate.decode_clip`, many times as fast."""
     clip = np.empty((len(motion) + 1, *first_frame.shape), np.uint8)
     clip[0] = first_frame
-    rest, first = np.ascontiguousarray(residual).reshape(-1), reference == "first"
-    residual_into(clip.reshape(-1), clip.shape, motion, block, first, rest, True)
+    first, shift = reference == "first", vector_unit.bit_length() - 1
+    flat = np.ascontiguousarray(residual).reshape(-1)
+    residual_into(clip.reshape(-1), clip.shape, motion, block, first, shift, flat, True)
     return clip

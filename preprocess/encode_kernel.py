@@ -7,6 +7,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from preprocess.motion.keys import JIT, PART, SOURCES
+from preprocess.motion.subpixel_kernel import interpolated
+from preprocess.motion.subpixel_vectors import ADD_BETWEEN, SUBTRACT_BETWEEN
 from preprocess.motion.vectors import ADD, SUBTRACT
 
 
@@ -32,6 +34,7 @@ def residual_into(
     motion: NDArray[np.int8],
     block: int,
     first: bool,
+    shift: int,
     residual: NDArray[np.int16],
     decodes: bool,
     sources: int = SOURCES,
@@ -41,39 +44,53 @@ def residual_into(
     Args:
         clip: uint8, flat; frames 1...T-1 are received where it decodes.
         shape: of the clip, (T, 3, H, W).
-        motion: int8 pixels, shape (T-1, 2, ceil(H/b), ceil(W/b)).
+        motion: int8 in units of 1/2^shift pixel, shape (T-1, 2, ceil(H/b), ceil(W/b)).
         block: b, pixels.
         first: whether vectors point into frame 0 rather than into the frame before.
+        shift: log2 of the vector unit.
         residual: int16, flat; received unless it decodes.
         decodes: which of the two.
         sources: not to be given.
     """
     frames, channels, height, width = shape
-    plane = height * width
+    plane, part = height * width, (1 << shift) - 1
     for n in range(1, frames):
         source = 0 if first else n - 1
         for row in range(motion.shape[2]):
             for column in range(motion.shape[3]):
                 y, x = row * block, column * block
-                vx, vy = motion[n - 1, 0, row, column], motion[n - 1, 1, row, column]
-                top, left = y + np.int64(vy), x + np.int64(vx)
+                vx = np.int64(motion[n - 1, 0, row, column])
+                vy = np.int64(motion[n - 1, 1, row, column])
+                top, left, down, across = y + (vy >> shift), x + (vx >> shift), vy & part, vx & part
                 whole = y + block <= height and x + block <= width
-                inside = 0 <= top <= height - block and 0 <= left <= width - block
+                # A fraction reaches one pixel further.
+                lowest, rightmost = height - block - (down > 0), width - block - (across > 0)
+                inside = 0 <= top <= lowest and 0 <= left <= rightmost
                 for c in range(channels):
                     here, there = (n * channels + c) * plane, (source * channels + c) * plane
                     rest = here - channels * plane
                     if whole and inside:
                         at = y * width + x
                         places = here + at, there + top * width + left, rest + at
-                        if decodes:
+                        fraction = across, down, shift
+                        if across or down:
+                            if decodes:
+                                _add_between(clip, places, width, residual, block, fraction)
+                            else:
+                                _subtract_between(clip, places, width, residual, block, fraction)
+                        elif decodes:
                             _add(clip, places, width, residual, block)
                         else:
                             _subtract(clip, places, width, residual, block)
                         continue
                     for j in range(y, min(y + block, height)):
-                        above = there + _clamp(top + j - y, height) * width
+                        above = _clamp(top + j - y, height)
+                        below = (_clamp(top + j - y + 1, height) - above) * width
                         for i in range(x, min(x + block, width)):
-                            predicted = np.int64(clip[above + _clamp(left + i - x, width)])
+                            beside = _clamp(left + i - x, width)
+                            right = _clamp(left + i - x + 1, width) - beside
+                            place = there + above * width + beside
+                            predicted = interpolated(clip, place, right, below, across, down, shift)
                             at = j * width + i
                             if decodes:
                                 clip[here + at] = _clamp(predicted + residual[rest + at], 256)
@@ -113,3 +130,36 @@ def _add(clip, places, stride, residual, block):  # type: ignore[no-untyped-def]
         _add_32(clip, *places, stride, residual)
     else:
         _add_4(clip, *places, stride, residual)
+
+
+# The same with predictors between pixels.
+_between_add_4, _between_add_8, _between_add_16, _between_add_32 = (
+    ADD_BETWEEN[block] for block in (4, 8, 16, 32)
+)
+_between_subtract_4, _between_subtract_8, _between_subtract_16, _between_subtract_32 = (
+    SUBTRACT_BETWEEN[block] for block in (4, 8, 16, 32)
+)
+
+
+@njit(**PART)
+def _subtract_between(clip, places, stride, residual, block, fraction):  # type: ignore[no-untyped-def]
+    if block == 16:
+        _between_subtract_16(clip, *places, stride, residual, *fraction)
+    elif block == 8:
+        _between_subtract_8(clip, *places, stride, residual, *fraction)
+    elif block == 32:
+        _between_subtract_32(clip, *places, stride, residual, *fraction)
+    else:
+        _between_subtract_4(clip, *places, stride, residual, *fraction)
+
+
+@njit(**PART)
+def _add_between(clip, places, stride, residual, block, fraction):  # type: ignore[no-untyped-def]
+    if block == 16:
+        _between_add_16(clip, *places, stride, residual, *fraction)
+    elif block == 8:
+        _between_add_8(clip, *places, stride, residual, *fraction)
+    elif block == 32:
+        _between_add_32(clip, *places, stride, residual, *fraction)
+    else:
+        _between_add_4(clip, *places, stride, residual, *fraction)

@@ -18,7 +18,6 @@ from shared.errors import StoreError, UserError
 from shared.export import (
     COLUMNS,
     DATASET,
-    LARGE,
     Export,
     ShardIndex,
     index_name,
@@ -29,7 +28,7 @@ from shared.export import (
     write_index,
 )
 from shared.paths import Location, location, put_in_place, storage_errors
-from shared.schema import StoreAttributes
+from shared.schema import LARGE, StoreAttributes
 from shared.store import Store, checksum, read_attributes, read_partition
 
 FORMATS = ("webdataset",)

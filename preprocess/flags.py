@@ -64,6 +64,12 @@ Block = Annotated[int | None, typer.Option(help="Block size, pixels: 4, 8, 16 or
 SearchRange = Annotated[
     int | None, typer.Option(help="Largest vector component, pixels. Default: 16")
 ]
+VectorUnit = Annotated[
+    int | None,
+    typer.Option(
+        metavar="1|2|4", help="Vectors in whole, half or quarter pixels. Default: 1, whole"
+    ),
+]
 ReferenceFrame = Annotated[
     str | None,
     typer.Option(metavar="previous|first", help="Frame that vectors point into. Default: previous"),
@@ -82,5 +88,16 @@ ZeroBias = Annotated[
 ]
 MotionCost = Annotated[
     float | None,
-    typer.Option(help="SAD per pixel added for each pixel of vector length. Default: 0"),
+    typer.Option(
+        help="SAD per pixel added for each pixel of vector length, or of distance from what"
+        " --cost-from says. Default: 0.3"
+    ),
+]
+CostFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="zero|median|temporal",
+        help="Vector that --motion-cost is measured from: zero, the median of neighbours above and"
+        " in the frame before, or the same block's in the frame before. Default: zero",
+    ),
 ]

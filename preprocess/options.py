@@ -26,10 +26,12 @@ SUFFIXES = {
     "crop": "crop",
     "block": "block",
     "search_range": "range",
+    "vector_unit": "unit",
     "reference": "reference",
     "method": "method",
     "zero_bias": "zerobias",
     "motion_cost": "motioncost",
+    "cost_from": "costfrom",
 }
 """How an option that differs from its default shows in the store's name, in this order."""
 

@@ -67,7 +67,7 @@ def reblock(
     if options == existing.options:
         raise UserError(
             f"{source} was made with these very options; give another --block, --search-range,"
-            " --reference, --method, --zero-bias or --motion-cost"
+            " --vector-unit, --reference, --method, --zero-bias, --motion-cost or --cost-from"
         )
     if source == store:
         raise UserError(f"--out {store} is the store itself; choose another")
@@ -130,6 +130,7 @@ def reencode(arrays: dict[str, np.ndarray], before: CodecOptions, after: CodecOp
             residual[slot],
             block=before.block,
             reference=before.reference,
+            vector_unit=before.vector_unit,
         )
         encoded = encode(clip, after)
         motion[slot], residual[slot] = encoded.motion, encoded.residual

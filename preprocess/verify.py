@@ -162,8 +162,10 @@ def _check_vectors(store: Store, sample: int, findings: Findings, progress: Prog
                 search_range=options.search_range,
                 method=method,
                 reference=options.reference,
+                vector_unit=options.vector_unit,
                 zero_bias=options.zero_bias,
                 motion_cost=options.motion_cost,
+                cost_from=options.cost_from,
             )
             findings.searched += 1
             if not np.array_equal(found, store.clip("motion", index)):
@@ -182,4 +184,5 @@ def _stored_clip(store: Store, index: int) -> NDArray[np.uint8]:
         store.clip("residual", index),
         block=store.options.block,
         reference=store.options.reference,
+        vector_unit=store.options.vector_unit,
     )

@@ -3,18 +3,33 @@
 A clip is uint8 RGB, shape (T, 3, H, W). The *current* frame n is tiled into blocks of b x b
 pixels; the grid is ceil(H/b) x ceil(W/b) and blocks over the right or lower edge are cut.
 
-A motion vector points from a block to its predictor in the reference frame, in whole pixels:
-channel 0 is x to the right, channel 1 is y downwards (int8)::
+A motion vector points from a block to its predictor in the reference frame, in units of 1/u pixel
+where u, the option `vector_unit`, is 1 (whole pixels), 2 or 4: channel 0 is x to the right,
+channel 1 is y downwards (int8). With whole pixels::
 
     prediction[y, x] = reference[clamp(y + mv_y), clamp(x + mv_x)]
 
 `clamp` replicates the edge, so that any generated vector decodes. The search itself keeps
-predictors inside the frame. This is the P-frame convention of H.264 (ITU-T H.264, 8.4), with
-whole-pixel vectors. The residual is current - prediction, int16 in [-255, 255]; first frame +
-motion + residual give back every frame bit for bit.
+predictors inside the frame. This is the P-frame convention of H.264 (ITU-T H.264, 8.4).
+
+Between pixels the reference is interpolated bilinearly, in integers, rounding halves up. With
+whole part i = floor(mv / u) and fraction f = mv - u i, both of them in x and y, and A, B, C, D the
+reference at (y + i_y, x + i_x), one to the right, one below, and both, all clamped::
+
+    prediction[y, x] = ((u - f_x) (u - f_y) A + f_x (u - f_y) B
+                        + (u - f_x) f_y C + f_x f_y D + floor(u^2 / 2)) // u^2
+
+That is H.264's interpolation of chroma (8.4.2.2.2) and, for halves, MPEG-4's with
+`vop_rounding_type` 0. A vector means the same in any unit that can express it.
+
+The residual is current - prediction, int16 in [-255, 255]; first frame + motion + residual give
+back every frame bit for bit.
 
 Search cost is the sum of absolute differences (SAD) on luma. Ties go to the zero vector, then
-to raster order of (y, x), with strict `<`.
+to raster order of (y, x), with strict `<`. Between pixels only the neighbourhood of the best
+whole-pixel vector is searched: see `preprocess.motion.subpixel`. A search may add a cost for each
+pixel of a vector's distance from the zero vector or from the one that is expected of neighbours
+(`CostFrom`): blocks are decided in raster order, frame after frame.
 """
 
 from __future__ import annotations
@@ -29,11 +44,31 @@ Reference = Literal["previous", "first"]
 REFERENCES: tuple[Reference, ...] = get_args(Reference)
 """`previous`: frame n is predicted from n-1 (the paper). `first`: from frame 0 (cannot drift)."""
 
+CostFrom = Literal["zero", "median", "temporal"]
+
+COSTS_FROM: tuple[CostFrom, ...] = get_args(CostFrom)
+"""What the cost of a vector is measured from.
+
+`zero`: the zero vector.
+`temporal`: the vector of the same block one frame before; the zero vector in the first field.
+`median`: component by component the median of three neighbours: the block above, the one above and
+to the right (in the last column: to the left), and the same block one frame before. As in H.264
+(8.4.1.3), one that does not exist counts as zero, unless just one exists: then it is taken alone.
+H.264 has the left neighbour in place of the one in time; without it, the blocks of a row do not
+wait for each other.
+"""
+
 BLOCKS: tuple[int, ...] = (4, 8, 16, 32)
 """Allowed block sizes, pixels."""
 
-MAX_SEARCH_RANGE_PX = 127
+VECTOR_UNITS: tuple[int, ...] = (1, 2, 4)
+"""Allowed units u of vectors: whole, half and quarter pixels."""
+
+MAX_VECTOR = 127
 """Vectors are int8."""
+
+MAX_SEARCH_RANGE_PX = MAX_VECTOR
+"""With whole pixels; in finer units search_range x vector_unit is what must fit."""
 
 NO_INDEX = -1
 """Value of `label` and `subject` for a clip that has none."""

@@ -11,21 +11,18 @@ import io
 import json
 from bisect import bisect_right
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from shared.errors import StoreError
-from shared.paths import Location, read_existing, sizes, write_whole
-from shared.schema import ARRAYS, CodecOptions, StoreAttributes
+from shared.paths import Location, read_existing, read_range, sizes, storage_errors, write_whole
+from shared.schema import ARRAYS, LARGE, ArraySpec, CodecOptions, StoreAttributes
 
 DATASET = "dataset.json"
 FORMAT = "dvdm-webdataset-1"
-
-LARGE = tuple(spec.name for spec in ARRAYS if not spec.small)
-"""Arrays with an entry of its own in the tar for every clip."""
 
 COLUMNS = tuple(spec for spec in ARRAYS if spec.small and spec.name != "valid")
 """Arrays of a value or a few for each clip; only valid clips are exported."""
@@ -116,8 +113,17 @@ class Export:
         self.attributes, complete = read_dataset(path)
         if not complete:
             raise StoreError(f"{path} is not complete; run the same export command again")
-        self._shards = _whole_shards(path, self.attributes.partitions)
-        self._ends = list(accumulate(index.clips for index in self._shards))
+        shards = _whole_shards(path, self.attributes.partitions)
+        self._ends = list(accumulate(index.clips for index in shards))
+        # Arrays, not lists: a million clips have six million numbers here.
+        self._entries = {
+            name: np.array([entry for index in shards for entry in index.entries[name]], np.int64)
+            for name in LARGE
+        }
+        self._columns = {spec.name: _column(spec, shards) for spec in COLUMNS}
+        large = [spec for spec in ARRAYS if not spec.small]
+        self._shapes = {spec.name: spec.shape(self.attributes) for spec in large}
+        self._dtypes = {spec.name: np.dtype(spec.dtype) for spec in large}
 
     @property
     def options(self) -> CodecOptions:
@@ -130,17 +136,27 @@ class Export:
 
     def column(self, name: str) -> np.ndarray:
         """A whole small array: label, video, frame_index, split..., clip axis first."""
-        [spec] = [spec for spec in COLUMNS if spec.name == name]
-        values = [value for index in self._shards for value in index.columns[name]]
-        return np.array(values, np.dtypes.StringDType() if spec.dtype == "str" else spec.dtype)
+        return self._columns[name]
 
-    def clip(self, name: str, index: int) -> np.ndarray:
-        """One clip's entry of a large array: first_frame, motion or residual."""
+    def clip(self, name: str, index: int, out: np.ndarray | None = None) -> np.ndarray:
+        """One clip's entry of a large array; see `shared.store.Store.clip`."""
+        entry = np.empty(self._shapes[name], self._dtypes[name]) if out is None else out
         shard = bisect_right(self._ends, index)
-        row = index - self._ends[shard] + self._shards[shard].clips
-        offset, count = self._shards[shard].entries[name][row]
-        content = _read_range(self.path / shard_name(shard), offset, count)
-        return np.load(io.BytesIO(content), allow_pickle=False)
+        offset, count = self._entries[name][index].tolist()
+        file = self.path / shard_name(shard)
+        try:
+            _fill_from_npy(entry, read_range(file, offset, count))
+        except storage_errors(ValueError) as error:
+            raise StoreError(
+                f"clip {index} of {self.path}: its {name} in {file.name} cannot be read: {error};"
+                " export again"
+            ) from error
+        return entry
+
+
+def _column(spec: ArraySpec, shards: list[ShardIndex]) -> np.ndarray:
+    values = [value for index in shards for value in index.columns[spec.name]]
+    return np.array(values, np.dtypes.StringDType() if spec.dtype == "str" else spec.dtype)
 
 
 def _whole_shards(path: Location, shards: int) -> list[ShardIndex]:
@@ -154,10 +170,19 @@ def _whole_shards(path: Location, shards: int) -> list[ShardIndex]:
     return indices
 
 
-def _read_range(path: Location, offset: int, count: int) -> bytes:
-    if not isinstance(path, Path):
-        content: bytes = path.fs.cat_file(path.path, start=offset, end=offset + count)
-        return content
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(count)
+@cache
+def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """What stands before the values in an npy file."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    )
+    return file.getvalue()
+
+
+def _fill_from_npy(out: np.ndarray, content: bytes) -> None:
+    """numpy's own reader parses the header as Python each time; it can only be one."""
+    header = _npy_header(out.dtype, out.shape)
+    if not content.startswith(header) or len(content) != len(header) + out.nbytes:
+        raise ValueError(f"it is no npy file of {out.dtype} {out.shape}")
+    out[...] = np.frombuffer(content, out.dtype, offset=len(header)).reshape(out.shape)

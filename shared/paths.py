@@ -72,10 +72,11 @@ def require_reachable(path: Location) -> None:
         ) from None
 
 
-def storage_errors() -> tuple[type[Exception], ...]:
-    """What reading or writing a location may raise for reasons outside the program."""
+def storage_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """What reading or writing a location may raise for reasons outside the program, and others."""
     botocore: Any = sys.modules.get("botocore.exceptions")
-    return (OSError, botocore.BotoCoreError, botocore.ClientError) if botocore else (OSError,)
+    remote = (botocore.BotoCoreError, botocore.ClientError) if botocore else ()
+    return (OSError, *remote, *others)
 
 
 def write_whole(path: Location, content: bytes) -> None:
@@ -126,6 +127,25 @@ def read_existing(folder: Location, names: Iterable[str]) -> dict[str, bytes]:
         if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
             raise content
     return {name: content for name, content in contents.items() if isinstance(content, bytes)}
+
+
+def read_range(path: Location, offset: int, count: int) -> bytes:
+    """Some bytes of a file; fewer where it ends."""
+    if not isinstance(path, Path):
+        content: bytes = path.fs.cat_file(path.path, start=offset, end=offset + count)
+        return content
+    with path.open("rb", buffering=0) as file:
+        return os.pread(file.fileno(), count, offset)
+
+
+def read_tail(path: Location, count: int) -> bytes:
+    """The last bytes of a file; all of them where it has fewer."""
+    if not isinstance(path, Path):
+        content: bytes = path.fs.cat_file(path.path, start=-count)
+        return content
+    with path.open("rb", buffering=0) as file:
+        end = os.fstat(file.fileno()).st_size
+        return os.pread(file.fileno(), count, max(0, end - count))
 
 
 def absent(folder: Location, names: Iterable[str]) -> list[str]:

@@ -33,8 +33,17 @@ class ClipReader(Protocol):
     def column(self, name: str) -> np.ndarray:
         """A whole small array: label, video, frame_index, split..., clip axis first."""
 
-    def clip(self, name: str, index: int) -> np.ndarray:
-        """One clip's entry of a large array: first_frame, motion or residual."""
+    def clip(self, name: str, index: int, out: np.ndarray | None = None) -> np.ndarray:
+        """One clip's entry of a large array: first_frame, motion or residual.
+
+        Args:
+            name: of the array.
+            index: among the valid clips.
+            out: filled and returned where given; C-contiguous, of the entry's shape and dtype.
+
+        Raises:
+            StoreError: the file is missing or damaged.
+        """
 
 
 def open_clips(path: Location) -> ClipReader:

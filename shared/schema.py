@@ -8,7 +8,15 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from shared.conventions import BLOCKS, MAX_SEARCH_RANGE_PX, Reference, grid_shape
+from shared.conventions import (
+    BLOCKS,
+    MAX_SEARCH_RANGE_PX,
+    MAX_VECTOR,
+    VECTOR_UNITS,
+    CostFrom,
+    Reference,
+    grid_shape,
+)
 
 SCHEMA_VERSION = 2
 
@@ -51,13 +59,18 @@ class CodecOptions(BaseModel):
     """Block size, pixels."""
     search_range: int = Field(16, ge=0, le=MAX_SEARCH_RANGE_PX)
     """Largest vector component searched, pixels."""
+    vector_unit: int = 1
+    """Vectors are in units of 1/vector_unit pixel: 1 whole, 2 half, 4 quarter pixels."""
     reference: Reference = "previous"
     method: MethodName = "exhaustive"
     """`exhaustive`: the optimum; `h264`: what x264 chooses, which its build has a say in."""
     zero_bias: float = Field(0.0, ge=0, le=255)
     """SAD per block pixel that a vector other than zero must save."""
-    motion_cost: float = Field(0.0, ge=0, le=255)
-    """SAD per block pixel added for each pixel of vector length."""
+    motion_cost: float = Field(0.3, ge=0, le=255)
+    """SAD per block pixel added for each pixel between a vector and the expected one; 0.3 takes
+    away the vectors that follow noise and costs nothing else: docs/experiments.md, section 7."""
+    cost_from: CostFrom = "zero"
+    """What the expected vector is, see `shared.conventions.COSTS_FROM`."""
 
     @field_validator("block")
     @classmethod
@@ -65,6 +78,13 @@ class CodecOptions(BaseModel):
         if block not in BLOCKS:
             raise ValueError(f"must be one of {', '.join(map(str, BLOCKS))}")
         return block
+
+    @field_validator("vector_unit")
+    @classmethod
+    def _known_unit(cls, unit: int) -> int:
+        if unit not in VECTOR_UNITS:
+            raise ValueError(f"must be one of {', '.join(map(str, VECTOR_UNITS))}")
+        return unit
 
     @field_validator("crop")
     @classmethod
@@ -78,6 +98,31 @@ class CodecOptions(BaseModel):
         if self.clips != "windows" and (self.stride != 1 or self.hop is not None):
             raise ValueError(f"stride and hop belong to windows; clips is {self.clips}")
         return self
+
+    @model_validator(mode="after")
+    def _neighbours_known(self) -> CodecOptions:
+        if self.cost_from != "zero" and (self.method != "exhaustive" or self.vector_unit != 1):
+            raise ValueError(
+                f"--cost-from {self.cost_from} is for whole pixels and the exhaustive search; give"
+                " --vector-unit 1 and --method exhaustive, or --cost-from zero"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _vectors_fit(self) -> CodecOptions:
+        if self.vector_limit > MAX_VECTOR:
+            raise ValueError(
+                f"--search-range {self.search_range} in units of 1/{self.vector_unit} pixel is"
+                f" {self.vector_limit}, and vectors are int8: at most {MAX_VECTOR}; give"
+                f" --search-range {MAX_VECTOR // self.vector_unit} or less, or a smaller"
+                " --vector-unit"
+            )
+        return self
+
+    @property
+    def vector_limit(self) -> int:
+        """Largest vector component searched, as stored: in units of 1/vector_unit pixel."""
+        return self.search_range * self.vector_unit
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -128,7 +173,7 @@ ARRAYS: tuple[ArraySpec, ...] = (
         "motion",
         "int8",
         ("clip", "time", "xy", "grid_height", "grid_width"),
-        "pixels",
+        "1/vector_unit pixels",
         "vectors of frames 1...T-1",
     ),
     ArraySpec(
@@ -161,6 +206,9 @@ ARRAYS: tuple[ArraySpec, ...] = (
     ),
     ArraySpec("valid", "bool", ("clip",), "flag", "false where the video failed: never used"),
 )
+
+LARGE = tuple(spec.name for spec in ARRAYS if not spec.small)
+"""Arrays that are read clip by clip: first_frame, motion, residual."""
 
 
 class StoreAttributes(BaseModel):

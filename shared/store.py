@@ -42,7 +42,15 @@ from shared.paths import (
     sync,
     write_whole,
 )
-from shared.schema import ARRAYS, SCHEMA_VERSION, CodecOptions, StoreAttributes, check_partition
+from shared.schema import (
+    ARRAYS,
+    LARGE,
+    SCHEMA_VERSION,
+    CodecOptions,
+    StoreAttributes,
+    check_partition,
+)
+from shared.shards import ShardedArray
 
 MARKERS = "partitions"
 REJECTED = "rejected.jsonl"
@@ -263,9 +271,8 @@ class Store:
             )
         _refuse_missing_files(path, self.attributes)
         self._group = open_group(path)
-        # Opening an array reads its metadata: once, not for every clip.
-        self._arrays: dict[str, zarr.Array] = {}
-        self.indices = np.flatnonzero(np.asarray(self._array("valid")[:]))
+        self._large = _open_large(path)
+        self.indices = np.flatnonzero(np.asarray(open_array(self._group, "valid")[:]))
 
     @property
     def options(self) -> CodecOptions:
@@ -278,16 +285,39 @@ class Store:
 
     def column(self, name: str) -> np.ndarray:
         """A whole small array (label, video, frame_index, split...), valid clips only."""
-        return np.asarray(self._array(name)[:])[self.indices]
+        return np.asarray(open_array(self._group, name)[:])[self.indices]
 
-    def clip(self, name: str, index: int) -> np.ndarray:
-        """One valid clip's entry of a large array (first_frame, motion, residual)."""
-        return np.asarray(self._array(name)[int(self.indices[index])])
+    def clip(self, name: str, index: int, out: np.ndarray | None = None) -> np.ndarray:
+        """One valid clip's entry of a large array (first_frame, motion, residual).
 
-    def _array(self, name: str) -> zarr.Array:
-        if name not in self._arrays:
-            self._arrays[name] = open_array(self._group, name)
-        return self._arrays[name]
+        Reads the bytes of that entry alone. Threads may read at the same time.
+
+        Args:
+            name: of the array.
+            index: among the valid clips.
+            out: filled and returned where given; C-contiguous, of the entry's shape and dtype.
+
+        Raises:
+            StoreError: the file is missing or damaged.
+        """
+        array = self._large[name]
+        entry = np.empty(array.shape, array.dtype) if out is None else out
+        try:
+            array.read_into(int(self.indices[index]), entry)
+        except StoreError as error:
+            raise StoreError(
+                f"clip {index} of {self.path}: {error}. `python -m preprocess verify` lists what is"
+                " damaged; restore those files, or extract again"
+            ) from error
+        return entry
+
+
+def _open_large(path: Location) -> dict[str, ShardedArray]:
+    names = {f"{name}/{METADATA}": name for name in LARGE}
+    found = read_existing(path, names)
+    if lost := [name for name in names if name not in found]:
+        raise StoreError(f"{path} lacks {', '.join(lost)}; restore them, or extract again")
+    return {name: ShardedArray(path / name, found[file]) for file, name in names.items()}
 
 
 def _beside(path: Location) -> Path | None:

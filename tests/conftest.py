@@ -13,6 +13,10 @@ import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
+# One thread a process: the tests run in several, and threads that wait for each other's turn on few
+# cores take many times as long. Set before torch or numba is imported, and for child processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile("dvdm", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("dvdm")
 

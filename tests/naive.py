@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,80 +22,137 @@ def luma(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def predict(
-    reference: NDArray[np.uint8], motion: NDArray[np.int8], block: int
+    reference: NDArray[np.uint8], motion: NDArray[np.int8], block: int, unit: int = 1
 ) -> NDArray[np.uint8]:
-    """One frame, (3, H, W), from one field, (2, gh, gw)."""
+    """One frame, (3, H, W), from one field, (2, gh, gw), in units of 1/unit pixel."""
     _, height, width = reference.shape
     result = np.zeros_like(reference)
     for y in range(height):
         for x in range(width):
             vx, vy = (int(v) for v in motion[:, y // block, x // block])
-            source_y = min(max(y + vy, 0), height - 1)
-            source_x = min(max(x + vx, 0), width - 1)
-            result[:, y, x] = reference[:, source_y, source_x]
+            # Each whole place near this one counts the more, the nearer it is.
+            weighted = np.zeros(3, int)
+            for near_y in range(math.floor(y + vy / unit), math.ceil(y + vy / unit) + 1):
+                for near_x in range(math.floor(x + vx / unit), math.ceil(x + vx / unit) + 1):
+                    weight_y = unit - abs(y * unit + vy - near_y * unit)
+                    weight_x = unit - abs(x * unit + vx - near_x * unit)
+                    source_y = min(max(near_y, 0), height - 1)
+                    source_x = min(max(near_x, 0), width - 1)
+                    weighted += weight_y * weight_x * reference[:, source_y, source_x].astype(int)
+            result[:, y, x] = [math.floor(value / unit**2 + 0.5) for value in weighted]
     return result
 
 
-def search_block(
-    current: NDArray[np.uint8],
-    reference: NDArray[np.uint8],
-    y: int,
-    x: int,
-    block: int,
-    reach: int,
-    zero_bias: float,
-    motion_cost: float,
+@dataclass(frozen=True)
+class Search:
+    """Options of the search, and the cost of one vector for one block."""
+
+    block: int
+    search_range: int
+    reference: str = "previous"
+    vector_unit: int = 1
+    zero_bias: float = 0.0
+    motion_cost: float = 0.0
+    cost_from: str = "zero"
+
+    def __call__(self, clip: NDArray[np.uint8]) -> NDArray[np.int8]:
+        """Vectors of a luma clip (T, H, W)."""
+        frames, height, width = clip.shape
+        grid = -(-height // self.block), -(-width // self.block)
+        motion = np.zeros((frames - 1, 2, *grid), np.int8)
+        for n, row, column in np.ndindex(frames - 1, *grid):
+            source = clip[0] if self.reference == "first" else clip[n]
+            place = row * self.block, column * self.block
+            e = expected(motion, n + 1, row, column, self.cost_from)
+            motion[n, :, row, column] = self.search_block(clip[n + 1], source, *place, e)
+        return motion
+
+    def search_block(
+        self,
+        current: NDArray[np.uint8],
+        reference: NDArray[np.uint8],
+        y: int,
+        x: int,
+        e: tuple[int, int] = (0, 0),
+    ) -> tuple[int, int]:
+        """Best (vx, vy) of the block whose upper left pixel is (y, x), in units of 1/u pixel.
+
+        Costs are measured from (ex, ey).
+        """
+        unit, reach = self.vector_unit, self.search_range
+        offsets = range(-reach * unit, reach * unit + 1, unit)
+        best = (0, 0)
+        least = self.cost(current, reference, y, x, best, e)
+        candidates = [(vx, vy) for vy in offsets for vx in offsets]
+        step = unit
+        while step:
+            for vector in candidates:
+                cost = self.cost(current, reference, y, x, vector, e)
+                if cost < least:
+                    best, least = vector, cost
+            step //= 2
+            steps = (-step, 0, step)
+            candidates = [(best[0] + dx, best[1] + dy) for dy in steps for dx in steps]
+        return best
+
+    def cost(
+        self,
+        current: NDArray[np.uint8],
+        reference: NDArray[np.uint8],
+        y: int,
+        x: int,
+        vector: tuple[int, int],
+        e: tuple[int, int] = (0, 0),
+    ) -> float:
+        """256 SAD + pixels x penalty; infinite where the vector is not allowed."""
+        (height, width), unit, (vx, vy) = current.shape, self.vector_unit, vector
+        bottom, right = min(y + self.block, height), min(x + self.block, width)
+        inside = y + vy / unit >= 0 and bottom + vy / unit <= height
+        inside = inside and x + vx / unit >= 0 and right + vx / unit <= width
+        if not inside or max(map(abs, vector)) > self.search_range * unit:
+            return math.inf
+        total = np.zeros((bottom - y, right - x), int)
+        for near_y in range(math.floor(vy / unit), math.ceil(vy / unit) + 1):
+            for near_x in range(math.floor(vx / unit), math.ceil(vx / unit) + 1):
+                weight = (unit - abs(vy - near_y * unit)) * (unit - abs(vx - near_x * unit))
+                near = reference[y + near_y : bottom + near_y, x + near_x : right + near_x]
+                total += weight * near.astype(int)
+        predictor = np.floor(total / unit**2 + 0.5).astype(int)
+        difference = np.abs(current[y:bottom, x:right] - predictor)
+        length = math.sqrt((vx - e[0]) ** 2 + (vy - e[1]) ** 2) / unit
+        bias = self.zero_bias if any(vector) else 0.0
+        penalty = round(256 * (self.motion_cost * length + bias))
+        return 256 * int(difference.sum()) + difference.size * penalty
+
+
+def search(clip: NDArray[np.uint8], **options: Any) -> NDArray[np.int8]:
+    """Vectors of a luma clip (T, H, W); options as those of `preprocess.motion.search`."""
+    return Search(**options)(clip)
+
+
+def expected(
+    motion: NDArray[np.int8], n: int, row: int, column: int, cost_from: str
 ) -> tuple[int, int]:
-    """Best (vx, vy) of the block whose upper left pixel is (y, x)."""
-    height, width = current.shape
-    bottom, right = min(y + block, height), min(x + block, width)
-    wanted = current[y:bottom, x:right].astype(int)
-    pixels = wanted.size
+    """(x, y) that the cost of one block of frame n is measured from."""
+    columns = motion.shape[3]
 
-    def cost(vx: int, vy: int) -> int:
-        predictor = reference[y + vy : bottom + vy, x + vx : right + vx].astype(int)
-        length = math.sqrt(vx * vx + vy * vy)
-        penalty = round(256 * (motion_cost * length + zero_bias)) if (vx, vy) != (0, 0) else 0
-        return 256 * int(np.abs(wanted - predictor).sum()) + pixels * penalty
+    def vector(n: int, row: int, column: int) -> tuple[int, int] | None:
+        if n < 1 or row < 0 or not 0 <= column < columns:
+            return None
+        return int(motion[n - 1, 0, row, column]), int(motion[n - 1, 1, row, column])
 
-    best, least = (0, 0), cost(0, 0)
-    for vy in range(-reach, reach + 1):
-        for vx in range(-reach, reach + 1):
-            if y + vy < 0 or x + vx < 0 or bottom + vy > height or right + vx > width:
-                continue
-            candidate = cost(vx, vy)
-            if candidate < least:
-                best, least = (vx, vy), candidate
-    return best
-
-
-def search(
-    clip: NDArray[np.uint8],
-    *,
-    block: int,
-    search_range: int,
-    reference: str,
-    zero_bias: float,
-    motion_cost: float,
-) -> NDArray[np.int8]:
-    """Vectors of a luma clip (T, H, W)."""
-    frames, height, width = clip.shape
-    motion = np.zeros((frames - 1, 2, -(-height // block), -(-width // block)), np.int8)
-    for n in range(1, frames):
-        source = clip[0] if reference == "first" else clip[n - 1]
-        for row in range(motion.shape[2]):
-            for column in range(motion.shape[3]):
-                motion[n - 1, :, row, column] = search_block(
-                    clip[n],
-                    source,
-                    row * block,
-                    column * block,
-                    block,
-                    search_range,
-                    zero_bias,
-                    motion_cost,
-                )
-    return motion
+    before = vector(n - 1, row, column)
+    if cost_from == "zero":
+        return 0, 0
+    if cost_from == "temporal":
+        return before or (0, 0)
+    beside = column - 1 if column == columns - 1 else column + 1
+    neighbours = [before, vector(n, row - 1, column), vector(n, row - 1, beside)]
+    known = [v for v in neighbours if v is not None]
+    if len(known) == 1:
+        return known[0]
+    xs, ys = (sorted(v[xy] if v else 0 for v in neighbours) for xy in range(2))
+    return xs[1], ys[1]
 
 
 def area_mean(

@@ -57,18 +57,64 @@ for _name, _help in STAGES.items():
 def sample(
     run: Annotated[Path, typer.Option("--run", help="A trained run.")] = DEFAULT_OUT,
     image: Annotated[Path, typer.Option("--image", help="The first frame: any picture.")] = ...,  # type: ignore[assignment]
-    text: Annotated[str | None, typer.Option("--text", help="A label's text.")] = None,
-    out: Annotated[Path, typer.Option("--out", help="The video to write.")] = Path(
-        "samples/sample.mp4"
-    ),
+    text: Annotated[
+        str | None,
+        typer.Option("--text", help="A label's text, or any where the run has a text encoder."),
+    ] = None,
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(help="Where the run's text encoder is now, if not where it was."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", help="The video to write; GIF and contact sheet beside it.")
+    ] = Path("samples/sample.mp4"),
+    count: Annotated[
+        int, typer.Option("--count", min=1, help="Videos, of as many seeds from --seed on.")
+    ] = 1,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            "--frames",
+            min=2,
+            help="Frames of a video; beyond a clip's, clips go on from each other's last frame.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", help="How far towards the text; 1: no guidance.")
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option("--sampler", help="ddpm, ddim or dpm++; default: the run's.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Sampling steps; default: the run's.")
+    ] = None,
+    eta: Annotated[
+        float | None, typer.Option("--eta", help="ddim: noise on the way, 0 to 1 (DDPM's).")
+    ] = None,
+    dynamic_threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--dynamic-threshold",
+            help="Keep x_0 in its range, at this quantile, e.g. 0.995; rgb and difference alone.",
+        ),
+    ] = None,
     fps: Annotated[float, typer.Option("--fps", min=1, help="Frames a second.")] = 8,
     device: Device = "auto",
 ) -> None:
-    """Generate a video from a picture and a text, with a contact sheet beside it."""
-    from train.commands import sample_video
+    """Generate videos from a picture and a text: mp4, GIF, contact sheet, and the motion drawn."""
+    from train.commands import sample_videos
+    from train.sampling import SampleOptions
 
-    sample_video(run, image, text, out, seed, fps, device)
+    options = SampleOptions(out, seed=seed, count=count, frames=frames, fps=fps)
+    changes = {
+        "name": sampler,
+        "steps": steps,
+        "guidance": guidance,
+        "eta": eta,
+        "dynamic_threshold": dynamic_threshold,
+    }
+    sample_videos(run, image, text, text_encoder, options, changes, device)
 
 
 @app.command()
@@ -101,6 +147,21 @@ def report(
     from train.commands import report_run
 
     report_run(run, store, out or run / "report", before or [], device)
+
+
+@app.command()
+def cost(
+    recipes: Annotated[
+        str | None, typer.Option("--recipes", help="Names, with commas between them.")
+    ] = None,
+    set_: Overrides = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Print what recipes cost, beside the paper's Table 4: parameters, operations, memory."""
+    from train.commands import show_costs
+
+    show_costs(recipes, set_ or [], json, device)
 
 
 def main() -> None:

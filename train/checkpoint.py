@@ -19,6 +19,9 @@ from shared.errors import UserError
 
 CHECKPOINT_VERSION = 1
 
+_LONG = 80
+"""Characters of two values that an error no longer shows."""
+
 
 def save_config(folder: Path, config: dict[str, Any]) -> None:
     """Write what is needed to build the networks again, beside their checkpoints."""
@@ -46,6 +49,31 @@ def load_config(folder: Path, remedy: str) -> dict[str, Any]:
     return config
 
 
+def refuse_other_config(folder: Path, config: dict[str, Any]) -> None:
+    """Name what differs where a folder holds a run with another config.
+
+    Raises:
+        UserError: it does.
+    """
+    if not (folder / "config.json").exists():
+        return
+    remedy = "choose another --out, or delete that folder to train anew"
+    if found := differences(load_config(folder, remedy), config):
+        raise UserError(f"{folder} holds a run with another {', '.join(found)}; {remedy}")
+
+
+def differences(then: Any, now: Any, name: str = "") -> list[str]:
+    """What differs between two JSON values, as `path.to.field (run: 8, here: 16)`."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        keys = sorted(then.keys() | now.keys())
+        inner = [differences(then.get(k), now.get(k), f"{name}.{k}" if name else k) for k in keys]
+        return [line for lines in inner for line in lines]
+    if then == now:
+        return []
+    values = f"run: {json.dumps(then)}, here: {json.dumps(now)}"
+    return [f"{name} ({values})" if len(values) < _LONG else name]
+
+
 def save_checkpoint(
     folder: Path,
     state: dict[str, Any],
@@ -53,22 +81,31 @@ def save_checkpoint(
     optimisers: dict[str, torch.optim.Optimizer],
     keep: int,
 ) -> Path:
-    """Write the checkpoint of step `state["step"]`, then delete all but the newest `keep`."""
+    """Write the checkpoint of step `state["step"]`, then delete all but the newest `keep`.
+
+    It reaches the disk before it gets its name, and old ones lose theirs before they are deleted:
+    whatever has a name is whole, and one always has. A step that is saved is not saved again.
+    """
     from safetensors.torch import save_file
 
     final = folder / f"step-{state['step']:08d}"
+    if final.exists():
+        return final
+    for torn in folder.glob(".step-*"):
+        shutil.rmtree(torn)
     scratch = folder / f".{final.name}.{os.getpid()}"
-    shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     for name, network in networks.items():
         save_file(_contiguous(network.state_dict()), scratch / f"{name}.safetensors")
     for name, optimiser in optimisers.items():
         save_file(_optimiser_tensors(optimiser), scratch / f"{name}.safetensors")
     (scratch / "state.json").write_text(json.dumps(state, indent=1))
-    shutil.rmtree(final, ignore_errors=True)
+    for path in (*scratch.iterdir(), scratch):
+        _to_disk(path)
     scratch.rename(final)
+    _to_disk(folder)
     for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+        shutil.rmtree(old.rename(folder / f".{old.name}.old"))
     return final
 
 
@@ -109,6 +146,14 @@ def load_optimiser(checkpoint: Path, name: str, optimiser: torch.optim.Optimizer
     optimiser.load_state_dict(
         {"state": moments, "param_groups": optimiser.state_dict()["param_groups"]}
     )
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -4,58 +4,83 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
-from shared.console import EXIT_INTERRUPTED, console
+from shared.console import EXIT_BY_SIGNAL, Progress, console
 from shared.errors import UserError
 from shared.paths import location, require_reachable
 from shared.reader import ClipReader, open_clips
+from train.distributed import joined, own_device
 from train.evaluate import evaluate
-from train.generate import Generator, label_index, load_generator
+from train.generate import Generator, load_generator, with_sampler
 from train.images import load_first_frame
-from train.pictures import contact_sheet, enlarge, save_picture, save_video
 from train.recipe import Recipe
 from train.recipes import load_recipe
 from train.report import build_report
+from train.sampling import SampleOptions, describe_sampling, generate_videos, write_videos
+from train.signals import StoppedError
 from train.stages.autoencoder import refuse_other_store, train_autoencoder
 from train.stages.diffusion import train_diffusion
 from train.stages.encode import encode_store
 from train.stages.refine import train_refiner
+from train.stages.texts import encode_texts
 
 COMMANDS = "commands.jsonl"
+DEFAULT_COSTS = "vdm_128,ldm_128,d_vdm_128,ed_vdm_128"
 EVALUATION = "evaluation"
 
-_SMALLEST_VIDEO = 256
-"""Smaller clips are enlarged to about this side, pixels, so that players show them well."""
+Step = Callable[[Recipe, ClipReader, Path, torch.device], object]
 
 
 def run_stage(
     stage: str, recipe_name: str, store_path: str, run: Path, overrides: list[str], device: str
 ) -> None:
-    """Run one training stage of a recipe on a store, into a run's folder."""
+    """Run one training stage of a recipe on a store, into a run's folder.
+
+    Processes that torchrun started train together; what is computed once, one of them computes.
+    """
     recipe, store = load_recipe(recipe_name, overrides), _open(store_path)
-    chosen = choose_device(device)
+    chosen = own_device(choose_device(device))
     run.mkdir(parents=True, exist_ok=True)
-    steps: dict[str, list[Callable[[Recipe, ClipReader, Path, torch.device], object]]] = {
+    alone: list[Step] = [encode_texts, encode_store] if stage == "encode" else [encode_texts]
+    together: dict[str, list[Step]] = {
         "vae": [train_autoencoder],
-        "encode": [encode_store],
+        "encode": [],
         "diffusion": [train_diffusion, train_refiner],
     }
-    try:
-        with recorded(run):
-            for step in steps[stage]:
+    with joined(chosen) as world, _stoppable():
+        with recorded(run) if world.leads else nullcontext():
+            if world.leads:
+                for step in alone:
+                    step(recipe, store, run, chosen)
+            if together[stage]:
+                world.wait()
+            for step in together[stage]:
                 step(recipe, store, run, chosen)
-        (run / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1))
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command again goes on from the last checkpoint")
-        raise SystemExit(EXIT_INTERRUPTED) from None
+        if world.leads:
+            (run / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1))
+            _say_what_follows(stage, recipe_name, store_path, run)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        console.print("stopped; the same command again goes on from the last checkpoint")
+        number = stopped.signal if isinstance(stopped, StoppedError) else signal.SIGINT
+        raise SystemExit(EXIT_BY_SIGNAL + number) from None
+
+
+def _say_what_follows(stage: str, recipe_name: str, store_path: str, run: Path) -> None:
     following = {"vae": "encode", "encode": "diffusion", "diffusion": "sample"}[stage]
     arguments = (
         f"--run {run} --image PICTURE --text LABEL"
@@ -95,20 +120,55 @@ def recorded(run: Path) -> Iterator[None]:
         file.write(json.dumps({"command": command, "seconds": seconds}) + "\n")
 
 
-def sample_video(
-    run: Path, image: Path, text: str | None, out: Path, seed: int, fps: float, device: str
+def sample_videos(
+    run: Path,
+    image: Path,
+    text: str | None,
+    text_encoder: str | None,
+    options: SampleOptions,
+    sampler: dict[str, float | str | None],
+    device: str,
 ) -> None:
-    """Generate one clip; writes OUT and, beside it, a contact sheet."""
-    if out.suffix.lower() != ".mp4":
-        raise UserError(f"--out {out}: the video is an mp4; give a name that ends in .mp4")
-    generator = load_generator(run, choose_device(device))
-    label = None if text is None else label_index(text, generator.store.labels)
-    first_frame = load_first_frame(image, generator.store.options.size, generator.store.options.fit)
-    clip = generator(first_frame, [label], [seed]).frames[0].numpy()
-    sheet = out.with_suffix(".png")
-    save_video(out, enlarge(clip, max(1, _SMALLEST_VIDEO // clip.shape[-1])), fps=fps)
-    save_picture(sheet, contact_sheet([clip]))
-    console.print(f"wrote {out} ({len(clip)} frames at {fps:g} a second) and {sheet}")
+    """Generate videos; writes them and what shows them beside OUT.
+
+    `sampler`: what differs from the run's own sampler options; None does not.
+    """
+    generator = with_sampler(load_generator(run, choose_device(device)), **sampler)
+    store = generator.store
+    label = None if text is None else generator.label_index(text, text_encoder)
+    if text is None and sampler.get("guidance") is not None:
+        raise UserError("--guidance leads towards a text; give --text too, or leave it out")
+    first_frame = load_first_frame(image, store.options.size, store.options.fit)
+    console.print(f"{image}: {first_frame.how}, as the store's frames were", markup=False)
+    if store.options.crop:
+        top, bottom, left, right = store.options.crop
+        console.print(
+            f"the store's frames were first cut to rows {top}:{bottom} and columns {left}:{right};"
+            " give a picture that is cut likewise"
+        )
+    console.print(describe_sampling(generator, options, text), markup=False)
+    options = replace(options, label=label)
+    decoded = generate_videos(generator, first_frame.pixels, options)
+    for path in write_videos(decoded, generator, options):
+        console.print(f"wrote {path}", markup=False)
+
+
+def show_costs(names: str | None, overrides: list[str], as_json: bool, device: str) -> None:
+    """Print what recipes cost; without names, the systems of the paper's Table 4 at 128x128."""
+    from train.cost import recipe_cost
+    from train.cost_table import cost_data, cost_table
+
+    recipes = [load_recipe(name.strip(), overrides) for name in (names or DEFAULT_COSTS).split(",")]
+    where = choose_device(device)
+    with Progress().bar("counting", len(recipes), "recipes") as bar:
+        costs = []
+        for recipe in recipes:
+            costs.append(recipe_cost(recipe, where))
+            bar()
+    if as_json:
+        console.print_json(json.dumps(cost_data(costs)))
+    else:
+        console.print(cost_table(costs), markup=False)
 
 
 def evaluate_run(

@@ -6,6 +6,7 @@ import copy
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Ema:
@@ -22,11 +23,13 @@ class Ema:
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
         """Move the average towards the weights after optimiser step `step` (from 0)."""
-        weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        averages = list(self.network.state_dict().values())
-        values = list(network.state_dict().values())
-        for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value.to(average.dtype), weight)
-            else:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        pairs = list(
+            zip(self.network.state_dict().values(), network.state_dict().values(), strict=True)
+        )
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        averages, values = zip(*floats, strict=True)
+        get_ema_multi_avg_fn(decay)(averages, values, step)  # a few kernels for all tensors
+        for average, value in pairs:
+            if not average.is_floating_point():
                 average.copy_(value)

@@ -16,7 +16,7 @@ from train.data import ClipBatch, Clips
 from train.generate import Generator
 from train.metrics.classifier import classify, train_classifier
 from train.metrics.frames import psnr
-from train.spaces.codec import CodecSpace
+from train.spaces import Space
 
 _RECONSTRUCTED = 48
 
@@ -40,7 +40,7 @@ class Scores:
     motion_ratio: float
     """Mean absolute change between frames, generated over real."""
     psnr_reconstruction: float
-    """Real test clips through the autoencoder, exact vectors."""
+    """Real test clips encoded and decoded again: what the space and its autoencoder lose."""
     psnr_vectors_alone: float
     """Real test clips from exact vectors without residual."""
     psnr_reconstruction_first_frame: float
@@ -94,9 +94,10 @@ def evaluate(
     return Evaluation(scores, indices, real, decoded.frames, read_as)
 
 
-def reconstruct(space: CodecSpace, batch: ClipBatch) -> Tensor:
-    """Clips through the autoencoder with exact vectors: uint8, shape (B, T, 3, H, W)."""
-    return space.decode(space.encode(batch), batch.first_frame).frames
+def reconstruct(space: Space, batch: ClipBatch) -> Tensor:
+    """Clips encoded and decoded again, unrefined: uint8, shape (B, T, 3, H, W)."""
+    decoded = space.decode(space.encode(batch), batch.first_frame)
+    return decoded.parts.get("unrefined", decoded.frames)
 
 
 def _one_clip_a_label(clips: Clips) -> np.ndarray:
@@ -135,7 +136,7 @@ def _read(
     return accuracy, classify(network, generated, generator.device)
 
 
-def _reconstruction(space: CodecSpace, clips: Clips) -> dict[str, float]:
+def _reconstruction(space: Space, clips: Clips) -> dict[str, float]:
     chosen = clips.test[:: max(1, len(clips.test) // _RECONSTRUCTED)][:_RECONSTRUCTED]
     batch = clips.batch(chosen, torch.device("cpu"))
     real = clips.frames(batch)
@@ -143,8 +144,9 @@ def _reconstruction(space: CodecSpace, clips: Clips) -> dict[str, float]:
         batch.first_frame,
         batch.motion,
         torch.zeros_like(batch.residual),
-        block=space.options.block,
-        reference=space.options.reference,
+        block=space.store.block,
+        reference=space.store.reference,
+        vector_unit=space.store.vector_unit,
     )
     return {
         "psnr_reconstruction": _mean_psnr(reconstruct(space, batch), real),

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from pydantic import ValidationError
+from torch import Tensor
 
 from shared.errors import UserError
 from shared.schema import StoreAttributes
 from train.checkpoint import load_config
-from train.data import normalise_frame
-from train.denoise import guided
-from train.loop import generator_for, trained
+from train.denoise import Denoise, guided, thresholded
+from train.loop import trained
+from train.machine import autocast
 from train.models.refiner import Refiner, RefinerOptions
 from train.models.unet3d import UNet3D
 from train.recipe import Recipe, recipe_from_dict
-from train.samplers import SamplerOptions, sample
-from train.spaces import Decoded
+from train.samplers import sample
+from train.share import generator_for
+from train.spaces import Decoded, Space
 from train.spaces.codec import CodecSpace
 from train.stages import diffusion, refine
-from train.stages.encode import load_space, refuse_other_autoencoder
+from train.stages.encode import load_space, refuse_other_latents
+from train.text import TextIdentity, text_condition
 
 _BATCH = 8
 
@@ -36,21 +39,30 @@ class Generator:
         store: attributes of the store it was trained on.
         space: decodes x_0.
         network: the averaged denoiser.
-        refiner: the network behind the decoder, where one was trained.
         recipe: choices that matter at sampling.
+        text_encoder: which one encoded the labels, if one did.
         device: where the networks are.
     """
 
     store: StoreAttributes
-    space: CodecSpace
+    space: Space
     network: UNet3D
-    refiner: Refiner | None
     recipe: Recipe
+    text_encoder: TextIdentity | None
     device: torch.device
 
-    @torch.no_grad()
+    def label_index(self, text: str, encoder: str | None = None) -> int:
+        """What to give as `label` for a text: see `train.text.text_condition`."""
+        return text_condition(self.network, text, self.store.labels, self.text_encoder, encoder)
+
     def __call__(
-        self, first_frame: Tensor, label: Sequence[int | None], seeds: Sequence[int]
+        self,
+        first_frame: Tensor,
+        label: Sequence[int | None],
+        seeds: Sequence[int],
+        *,
+        clip: int = 0,
+        on_step: Callable[[], object] = lambda: None,
     ) -> Decoded:
         """Generate clips; each depends on its own inputs and seed alone.
 
@@ -58,17 +70,19 @@ class Generator:
             first_frame: uint8, shape (B, 3, H, W), of the store's size.
             label: index into the store's labels, or None for no condition; B of them.
             seeds: B of them.
+            clip: which clip of a longer video this is; each has noise of its own.
+            on_step: called after each sampling step of each batch, see `batches`.
 
         Returns:
-            Frames uint8, shape (B, T, 3, H, W), on the CPU. Parts as of the space; with a
-            refiner also `unrefined`, the frames before it.
+            Frames uint8, shape (B, T, 3, H, W), on the CPU. Parts as of the space.
         """
+        path = (clip,) if clip else ()
         pieces = [
             self._generate(
                 first_frame[i : i + _BATCH].to(self.device),
                 label[i : i + _BATCH],
-                seeds[i : i + _BATCH],
-                self.recipe.sampler,
+                [generator_for(seed, *path) for seed in seeds[i : i + _BATCH]],
+                on_step,
             )
             for i in range(0, len(seeds), _BATCH)
         ]
@@ -76,36 +90,60 @@ class Generator:
         names = pieces[0].parts
         return Decoded(frames, {n: torch.cat([p.parts[n] for p in pieces]) for n in names})
 
+    @torch.no_grad()
     def _generate(
         self,
         first_frame: Tensor,
         label: Sequence[int | None],
-        seeds: Sequence[int],
-        options: SamplerOptions,
+        generators: list[torch.Generator],
+        on_step: Callable[[], object],
     ) -> Decoded:
-        null = self.network.null_label
-        wanted = torch.tensor([null if i is None else i for i in label], device=self.device)
-        frame = diffusion.network_frame(first_frame, self.space.options.block)
-        generators = [generator_for(seed) for seed in seeds]
+        options, process = self.recipe.sampler, self.recipe.noise
         noise = torch.stack([torch.randn(*self.space.shape, generator=g) for g in generators])
-        denoise = guided(self.network, wanted, frame, options.guidance)
-        x0 = sample(denoise, noise.to(self.device), options, self.recipe.noise, generators)
-        decoded = self.space.decode(x0, first_frame)
-        if self.refiner is not None:
-            decoded = refine_clips(self.refiner, decoded, first_frame)
+        denoise = self._denoise(first_frame, label)
+        x0 = sample(denoise, noise.to(self.device), options, process, generators, on_step)
+        with autocast(self.device):
+            decoded = self.space.decode(x0, first_frame)
         return Decoded(decoded.frames.cpu(), {n: p.cpu() for n, p in decoded.parts.items()})
 
+    def _denoise(self, first_frame: Tensor, label: Sequence[int | None]) -> Denoise:
+        """What the sampler calls: guided, in bfloat16 where that is fast, thresholded if asked."""
+        options, null = self.recipe.sampler, self.network.null_label
+        wanted = torch.tensor([null if i is None else i for i in label], device=self.device)
+        frame = diffusion.network_frame(first_frame, self.space.cell)
+        # Without a text there is nothing to be guided to.
+        guidance = 1.0 if bool((wanted == null).all()) else options.guidance
+        network = guided(self.network, wanted, frame, guidance)
 
-def refine_clips(refiner: nn.Module, decoded: Decoded, first_frame: Tensor) -> Decoded:
-    """Frames behind the refiner; those before it become the part `unrefined`."""
-    passes = refiner(
-        normalise_frame(decoded.frames[:, 1:]),
-        normalise_frame(decoded.parts["prediction"]),
-        normalise_frame(first_frame),
-    )
-    refined = ((passes[-1] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    frames = torch.cat([first_frame[:, None], refined], dim=1)
-    return Decoded(frames, {**decoded.parts, "unrefined": decoded.frames})
+        def denoise(noisy: Tensor, t: Tensor) -> Tensor:
+            with autocast(self.device):
+                return network(noisy, t)
+
+        if (quantile := options.dynamic_threshold) is None:
+            return denoise
+        scales = (self.space.raw, self.space.standardise)
+        return thresholded(denoise, self.recipe.noise, *scales, quantile)
+
+
+def batches(count: int) -> int:
+    """How many batches so many clips are generated in."""
+    return -(-count // _BATCH)
+
+
+def with_sampler(generator: Generator, **given: float | str | None) -> Generator:
+    """The same run with other options of its sampler; None keeps the run's own.
+
+    Raises:
+        UserError: an option's value is wrong, or the run does not allow it.
+    """
+    options, recipe = generator.recipe.sampler, generator.recipe
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if changes.get("name", "ddim") != "ddim" and given.get("eta") is None:
+        changes["eta"] = 0.0  # of the run's DDIM: another sampler has none
+    try:
+        return replace(generator, recipe=replace(recipe, sampler=replace(options, **changes)))
+    except ValidationError as error:
+        raise UserError(_fault(error)) from None
 
 
 def load_generator(run: Path, device: torch.device) -> Generator:
@@ -118,24 +156,16 @@ def load_generator(run: Path, device: torch.device) -> Generator:
     config = load_config(folder, "run first: python -m train diffusion")
     store = StoreAttributes.model_validate(config["store"])
     recipe = _recipe(config)
-    space = load_space(store.options, run, device)
-    refuse_other_autoencoder(config["autoencoder_hash"], space.autoencoder, run)
-    network = diffusion.build_denoiser(recipe, space, store)
+    space = load_space(recipe.space, store.options, run, device)
+    refuse_other_latents(config["latents"], space, run)
+    if isinstance(space, CodecSpace):
+        space = space.with_refiner(_load_refiner(run, device))
+    identity = _text_encoder(config)
+    # The checkpoint's weights bring the embeddings along.
+    texts = None if identity is None else torch.zeros(len(store.labels), identity.width)
+    network = diffusion.build_denoiser(recipe, space, store, texts)
     trained(folder, network).to(device)
-    return Generator(store, space, network, _load_refiner(run, device), recipe, device)
-
-
-def label_index(text: str, labels: Sequence[str]) -> int:
-    """Index of a label's text, matched without case.
-
-    Raises:
-        UserError: no label has that text.
-    """
-    folded = [label.casefold() for label in labels]
-    if text.strip().casefold() not in folded:
-        known = ", ".join(repr(label) for label in labels) or "none: it was trained without labels"
-        raise UserError(f"--text {text!r} is not a label of this run; its labels: {known}")
-    return folded.index(text.strip().casefold())
+    return Generator(store, space, network, recipe, identity, device)
 
 
 def _load_refiner(run: Path, device: torch.device) -> Refiner | None:
@@ -146,6 +176,21 @@ def _load_refiner(run: Path, device: torch.device) -> Refiner | None:
     refiner = Refiner(RefinerOptions(**options))
     trained(folder, refiner)
     return refiner.to(device)
+
+
+def _fault(error: ValidationError) -> str:
+    """The first wrong option, by the name it has on the command line."""
+    fault = error.errors()[0]
+    message = fault["msg"].removeprefix("Value error, ")
+    if not fault["loc"]:  # two options that do not go together
+        return message
+    name = str(fault["loc"][0]).replace("name", "sampler").replace("_", "-")
+    return f"--{name} {fault['input']}: {message}"
+
+
+def _text_encoder(config: dict[str, Any]) -> TextIdentity | None:
+    content = config.get("text_encoder")
+    return None if content is None else TextIdentity(**content)
 
 
 def _recipe(config: dict[str, Any]) -> Recipe:

@@ -1,66 +1,36 @@
-"""One training loop for every stage: budget, learning rate, EMA, log, checkpoints, resume.
+"""One training loop for every stage: shares, gradients, EMA, log, checkpoints, resume.
 
-All that is random in step s comes from seeds made of (seed, s), so that a resumed run sees the
-same batches and the same noise as an undisturbed one.
+All that is random in a step comes from seeds: see `train.share`. A run that was stopped, killed or
+met a number that is not finite goes on from its newest checkpoint as if nothing had happened.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import Field
-from pydantic.dataclasses import dataclass as options_dataclass
 from torch import Tensor, nn
 
 from shared.console import Progress
 from shared.errors import UserError
 from train import checkpoint
+from train.budget import TrainingOptions, rate_share, used
+from train.checkpoint import refuse_other_config
+from train.distributed import World, exchanging, world
 from train.ema import Ema
 from train.log import RunLog
-from train.machine import autocast
-from train.optimisers import OptimiserName, make_optimisers
-from train.options import STRICT
+from train.machine import autocast, peak_memory
+from train.meter import FiniteGuard, Means, Pace
+from train.optimisers import make_optimisers
+from train.share import Share, shares
+from train.signals import StoppedError, StopSignals
 
 _BUDGET_PARTS = 1000
 """Of the progress bar: steps or seconds, whichever ends first."""
-
-
-@options_dataclass(frozen=True, config=STRICT)
-class TrainingOptions:
-    """How long and how fast a stage learns."""
-
-    steps: Annotated[int, Field(ge=1)] = 100_000
-    """Optimiser steps at most."""
-    seconds: Annotated[float, Field(gt=0)] | None = None
-    """Wall-clock time at most; the learning rate follows whichever budget ends first."""
-    batch: Annotated[int, Field(ge=1)] = 8
-    """Clips in a step."""
-    optimiser: OptimiserName = "adamw"
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
-    """AdamW's; Muon's follows from it, see `train.optimisers`."""
-    beta2: float = 0.999
-    """Of AdamW's running mean of squared gradients; short runs want less."""
-    warmup: Annotated[int, Field(ge=0)] = 100
-    """Steps over which the learning rate rises."""
-    decay: bool = False
-    """Let the learning rate fall to zero along half a cosine."""
-    weight_decay: float = 0.0
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    gradient_norm: float = 1.0
-    """Gradients are clipped to this norm."""
-    checkpoint_every: Annotated[int, Field(ge=1)] = 1000
-    """Steps between checkpoints; one is written at the end in any case."""
-    keep: Annotated[int, Field(ge=1)] = 2
-    """Checkpoints kept."""
-    log_every: Annotated[int, Field(ge=1)] = 10
 
 
 @dataclass
@@ -71,17 +41,21 @@ class Stage:
         title: shown at the progress bar.
         folder: for checkpoints and logs.
         network: whose parameters are learned.
-        loss: (step) to losses by name; `loss` is minimised.
+        load: a share's batch, whatever `loss` takes; the time it takes is logged as waiting.
+        loss: (network, batch, share) to losses by name; `loss`, a mean over the share's rows, is
+            minimised. Random numbers come from `share.generators`, a row each. A vector holds a
+            number for each row, NaN where it says nothing of that row; its mean is logged.
         config: saved beside the checkpoints; must suffice to build the network again.
         options: budget and rates.
         device: where the network is.
-        preview: (averaged network, log, step), called with each checkpoint.
+        preview: (averaged network, log, step), called with each checkpoint, by rank 0.
     """
 
     title: str
     folder: Path
     network: nn.Module
-    loss: Callable[[int], dict[str, Tensor]]
+    load: Callable[[Share], Any]
+    loss: Callable[[Any, Any, Share], dict[str, Tensor]]
     config: dict[str, Any]
     options: TrainingOptions
     device: torch.device
@@ -95,29 +69,24 @@ def fit(stage: Stage) -> nn.Module:
         The averaged network.
 
     Raises:
-        UserError: the folder holds a run with another config, or a loss is not finite.
+        UserError: the folder holds a run with another config, the batch is too small to be shared
+            out, or a loss or its gradient is not finite.
+        StoppedError: SIGINT or SIGTERM came; all is saved.
     """
-    _refuse_other_config(stage)
-    checkpoint.save_config(stage.folder, stage.config)
-    run = _Run(stage)
-    log = RunLog(stage.folder)
-    try:
-        with Progress().bar(stage.title, _BUDGET_PARTS, "parts") as bar:
-            while run.progress < 1:
-                logs = run.step()
-                bar.update(int(_BUDGET_PARTS * run.progress), note=run.note(logs))
-                if run.steps_done % stage.options.log_every == 0:
-                    log.scalars(run.steps_done, logs)
-                if run.steps_done % stage.options.checkpoint_every == 0 and run.progress < 1:
-                    run.save()
-                    stage.preview(run.ema.network, log, run.steps_done)
-        run.save()
-        stage.preview(run.ema.network, log, run.steps_done)
-    except KeyboardInterrupt:
-        run.save()
-        raise
-    finally:
-        log.close()
+    refuse_other_config(stage.folder, stage.config)
+    run = _Run(stage, world())
+    with StopSignals() as signals, Progress().bar(stage.title, _BUDGET_PARTS, "parts") as bar:
+        try:
+            while run.goes_on(signals.received):
+                run.step()
+                bar.update(int(_BUDGET_PARTS * run.progress), note=run.note())
+                run.record()
+            run.save()
+            run.goes_on(signals.received)  # a signal may have come meanwhile
+        finally:
+            run.close()
+    if run.stopped_by:
+        raise StoppedError(run.stopped_by)
     return run.ema.network
 
 
@@ -134,38 +103,28 @@ def trained(folder: Path, network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def generator_for(seed: int, *path: int) -> torch.Generator:
-    """A CPU generator whose stream depends on the seed and on each number of the path."""
-    state = np.random.SeedSequence(seed, spawn_key=path).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+class _Objective(nn.Module):
+    """A stage's loss as a module.
 
-
-def batch_at(step: int, indices: NDArray[np.int64], batch: int, seed: int) -> NDArray[np.int64]:
-    """The clips of a step: consecutive pieces of one permutation after another.
-
-    Args:
-        step: from 0.
-        indices: to choose from, shape (N,).
-        batch: clips in a step.
-        seed: of the permutations.
-
-    Returns:
-        Shape (batch,).
+    What `World.wrap` adds then surrounds the loss itself, and a loss may call whatever methods its
+    network has.
     """
-    positions = np.arange(step * batch, (step + 1) * batch)
-    epochs, offsets = np.divmod(positions, len(indices))
-    orders = {
-        epoch: np.random.default_rng([seed, epoch]).permutation(indices)
-        for epoch in np.unique(epochs)
-    }
-    return np.array([orders[e][o] for e, o in zip(epochs, offsets, strict=True)])
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.network, self.loss = stage.network, stage.loss
+
+    def forward(self, batch: Any, share: Share) -> dict[str, Tensor]:
+        return self.loss(self.network, batch, share)
 
 
 class _Run:
     """The moving parts of a training run."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage, self.network = stage, stage.network
+    def __init__(self, stage: Stage, world: World) -> None:
+        self.stage, self.world, self.network = stage, world, stage.network
+        self._refuse_small_batch()
+        world.share_weights(stage.network)
         self.ema = Ema(stage.network, stage.options.ema)
         self.optimisers = make_optimisers(
             stage.network,
@@ -174,90 +133,150 @@ class _Run:
             beta2=stage.options.beta2,
             weight_decay=stage.options.weight_decay,
         )
-        self.steps_done, self._seconds_before = 0, 0.0
+        self.means, self.guard = Means(world), FiniteGuard(world, stage.device)
+        self.steps_done, self._seconds_before, self.stopped_by = 0, 0.0, 0
         self._resume()
+        if stage.options.compile:
+            self.network.compile()  # in place: names in checkpoints stay as they are
+        self._objective = world.wrap(_Objective(stage))
+        self.log = self._open_log()
         self._started, self._steps_before = time.monotonic(), self.steps_done
-
-    @property
-    def seconds(self) -> float:
-        """Time spent in this stage, earlier runs included."""
-        return self._seconds_before + time.monotonic() - self._started
+        self._seconds, self._rate, self._last_loss = self._seconds_before, 0.0, ""
+        self.pace = Pace(world)
 
     @property
     def progress(self) -> float:
-        """Share of the budget that is used, 0...1 and beyond."""
-        options = self.stage.options
-        by_time = self.seconds / options.seconds if options.seconds else 0.0
-        return max(self.steps_done / options.steps, by_time)
+        """Share of the budget that was used when the ranks last agreed, 0...1 and beyond."""
+        return used(self.stage.options, self.steps_done, self._seconds)
 
-    def step(self) -> dict[str, float]:
-        """One optimiser step; returns what to log."""
+    def goes_on(self, received: int) -> bool:
+        """Whether to take another step: all ranks call this, and all get the same answer.
+
+        Args:
+            received: the signal that asks this rank to stop, 0 for none.
+        """
+        own = self._seconds_before + time.monotonic() - self._started
+        stopped_by, self._seconds = self.world.largest(received, own)
+        self.stopped_by = int(stopped_by)
+        return not self.stopped_by and self.progress < 1
+
+    def step(self) -> None:
+        """One optimiser step."""
         options = self.stage.options
-        share = self._rate_share()
-        for group in (g for o in self.optimisers.values() for g in o.param_groups):
-            group["lr"] = share * group["full_rate"]
-        with autocast(self.stage.device):
-            losses = self.stage.loss(self.steps_done)
-        if not bool(losses["loss"].isfinite()):
-            raise UserError(
-                f"{self.stage.title}: the loss is not finite at step {self.steps_done}; the last"
-                " checkpoint is kept; try a smaller learning rate"
-            )
+        self._set_rate(rate_share(options, self.steps_done, self.progress))
         self.network.zero_grad(set_to_none=True)
-        losses["loss"].backward()
+        losses = self._pass_shares()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), options.gradient_norm)
         for optimiser in self.optimisers.values():
             optimiser.step()
         self.ema.update(self.network, self.steps_done)
         self.steps_done += 1
-        logs = {name: float(value.detach()) for name, value in losses.items()}
-        return logs | {
-            "gradient_norm": float(norm),
-            "lr": share * options.learning_rate,
-            "seconds": self.seconds,
-        }
+        self.guard.watch(self.steps_done, *losses, norm)
+        self.means.add({"gradient_norm": norm}, 1)
+        self.pace.count(options.batch)
 
-    def note(self, logs: dict[str, float]) -> str:
-        """Steps, their rate and the loss, for the progress bar."""
+    def record(self) -> None:
+        """A line of the log and a checkpoint, where they are due."""
+        options = self.stage.options
+        if self.steps_done % options.log_every == 0:
+            self._write_line()
+        if self.steps_done % options.checkpoint_every == 0 and self.progress < 1:
+            self.save()
+
+    def note(self) -> str:
+        """Steps, their rate and the loss when it was last known, for the progress bar."""
         rate = (self.steps_done - self._steps_before) / (time.monotonic() - self._started)
-        return f"step {self.steps_done}  {rate:.1f}/s  loss {logs['loss']:.4f}"
+        return f"step {self.steps_done}  {rate:.1f}/s{self._last_loss}"
 
     def save(self) -> None:
-        """Write a checkpoint."""
-        checkpoint.save_checkpoint(
-            self.stage.folder,
-            {"step": self.steps_done, "seconds": self.seconds},
-            {"network": self.network, "ema": self.ema.network},
-            self.optimisers,
-            self.stage.options.keep,
+        """Write a checkpoint, and show what the network can do."""
+        self._refuse_not_finite()
+        with self.pace.paused():
+            state = {
+                "step": self.steps_done, "seconds": self._seconds, "means": self.means.state(),
+            }  # fmt: skip
+            if self.world.leads:
+                networks = {"network": self.network, "ema": self.ema.network}
+                folder, keep = self.stage.folder, self.stage.options.keep
+                checkpoint.save_checkpoint(folder, state, networks, self.optimisers, keep)
+            self.world.wait()
+            if self.log and not self.stopped_by:
+                self.stage.preview(self.ema.network, self.log, self.steps_done)
+
+    def close(self) -> None:
+        """Close the log."""
+        if self.log:
+            self.log.close()
+
+    def _pass_shares(self) -> list[Tensor]:
+        """Add up the gradients of this rank's shares; returns their losses."""
+        options, world = self.stage.options, self.world
+        pieces = shares(self.steps_done, options.batch, world.size * options.accumulate)
+        own = pieces[world.rank * options.accumulate :][: options.accumulate]
+        return [self._pass(share, last=share is own[-1]) for share in own]
+
+    def _pass(self, share: Share, last: bool) -> Tensor:
+        with self.pace.waiting():
+            batch = self.stage.load(share)
+        with exchanging(self._objective, now=last):
+            with autocast(self.stage.device):
+                losses = self._objective(batch, share)
+            # Gradients are averaged over the ranks, and summed over the shares of each.
+            weight = len(share) * self.world.size / share.total
+            (losses["loss"] * weight).backward()
+        self.means.add(losses, len(share))
+        return losses["loss"]
+
+    def _set_rate(self, share: float) -> None:
+        self._rate = share * self.stage.options.learning_rate
+        for group in (g for o in self.optimisers.values() for g in o.param_groups):
+            group["lr"] = share * group["full_rate"]
+
+    def _write_line(self) -> None:
+        self._refuse_not_finite()
+        line = self.means.take() | {"lr": self._rate, "seconds": self._seconds} | self.pace.take()
+        line["memory_gib"] = self.world.largest(peak_memory(self.stage.device) / 1024**3)[0]
+        self._last_loss = f"  loss {line['loss']:.4f}"
+        if self.log:
+            self.log.scalars(self.steps_done, line)
+
+    def _refuse_not_finite(self) -> None:
+        if (step := self.guard.first()) is None:
+            return
+        found = checkpoint.checkpoints(self.stage.folder)
+        last = f"the last good checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
+        raise UserError(
+            f"{self.stage.title}: the loss or its gradient is not finite in step {step}; {last};"
+            " the same command goes on from there: give it a smaller learning_rate"
         )
+
+    def _refuse_small_batch(self) -> None:
+        options, size = self.stage.options, self.world.size
+        if options.batch < size * options.accumulate:
+            raise UserError(
+                f"{self.stage.title}: batch is {options.batch}; {size} processes that accumulate"
+                f" {options.accumulate} passes need {size * options.accumulate} at least"
+            )
 
     def _resume(self) -> None:
         found = checkpoint.checkpoints(self.stage.folder)
-        if not found:
-            return
-        state = checkpoint.load_state(found[-1])
-        self.steps_done, self._seconds_before = state["step"], state["seconds"]
-        checkpoint.load_network(found[-1], "network", self.network)
-        checkpoint.load_network(found[-1], "ema", self.ema.network)
-        for name, optimiser in self.optimisers.items():
-            checkpoint.load_optimiser(found[-1], name, optimiser)
+        if found:
+            state = checkpoint.load_state(found[-1])
+            self.steps_done, self._seconds_before = state["step"], state["seconds"]
+            self.means.restore(state.get("means", {}), self.stage.device)
+            checkpoint.load_network(found[-1], "network", self.network)
+            checkpoint.load_network(found[-1], "ema", self.ema.network)
+            for name, optimiser in self.optimisers.items():
+                checkpoint.load_optimiser(found[-1], name, optimiser)
+        most, least = self.world.largest(self.steps_done, -self.steps_done)
+        if most != -least:
+            raise UserError(
+                f"{self.stage.folder}: the processes see different checkpoints, of steps"
+                f" {-least:.0f} and {most:.0f}; it must be on storage that all of them share"
+            )
 
-    def _rate_share(self) -> float:
-        """What part of the full learning rate this step takes."""
-        options = self.stage.options
-        rising = min(1.0, (self.steps_done + 1) / max(1, options.warmup))
-        falling = 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress))) if options.decay else 1.0
-        return rising * falling
-
-
-def _refuse_other_config(stage: Stage) -> None:
-    if not (stage.folder / "config.json").exists():
-        return
-    remedy = "choose another --out, or delete that folder to train anew"
-    found = checkpoint.load_config(stage.folder, remedy)
-    differing = sorted(
-        key for key in stage.config.keys() | found.keys() if stage.config.get(key) != found.get(key)
-    )
-    if differing:
-        raise UserError(f"{stage.folder} holds a run with another {', '.join(differing)}; {remedy}")
+    def _open_log(self) -> RunLog | None:
+        if not self.world.leads:
+            return None
+        checkpoint.save_config(self.stage.folder, self.stage.config)
+        return RunLog(self.stage.folder, self.steps_done)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
+import sys
 from pathlib import Path
 
 import torch
@@ -16,6 +18,14 @@ def autocast(device: torch.device) -> torch.autocast:
     """
     fast = device.type == "cuda" or bool(torch.cpu.get_capabilities().get("amx_bf16", False))
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes so far: of tensors on a GPU, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def processor() -> str:

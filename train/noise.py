@@ -6,9 +6,10 @@ x_t = a_t x_0 + s_t eps with a_t^2 = alpha-bar_t and s_t^2 = 1 - alpha-bar_t.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
@@ -17,13 +18,17 @@ from train.options import STRICT
 
 @dataclass(frozen=True, config=STRICT)
 class NoiseOptions:
-    """Forward process and parametrisation."""
+    """Forward process, parametrisation and the weight of each time in the loss."""
 
     schedule: Literal["cosine", "linear"] = "cosine"
-    steps: int = 1000
+    steps: Annotated[int, Field(ge=2)] = 1000
     prediction: Literal["v", "epsilon"] = "epsilon"
     zero_terminal_snr: bool = False
     """Rescale so that the last step is pure noise (Lin et al. 2024); needs v-prediction."""
+    loss_weight: Literal["uniform", "min_snr"] = "uniform"
+    """lambda(t): 1 (the paper), or as in `loss_weight`."""
+    min_snr_gamma: Annotated[float, Field(gt=0)] = 5.0
+    """gamma of min-SNR."""
 
     def __post_init__(self) -> None:
         if self.zero_terminal_snr and self.prediction == "epsilon":
@@ -77,6 +82,29 @@ def predicted_x0(options: NoiseOptions, noisy: Tensor, output: Tensor, t: Tensor
     return signal * noisy - sigma * output
 
 
+def prediction_for(options: NoiseOptions, noisy: Tensor, x0: Tensor, t: Tensor) -> Tensor:
+    """The prediction that stands for x_0: inverse of `predicted_x0`."""
+    signal, sigma = coefficients(options, t, noisy.ndim)
+    noise = (noisy - signal * x0) / sigma
+    return noise if options.prediction == "epsilon" else signal * noise - sigma * x0
+
+
+def loss_weight(options: NoiseOptions, t: Tensor) -> Tensor:
+    """lambda(t) of the squared error of what is predicted, shape of `t`.
+
+    With "min_snr" that of x_0 has the weight min(SNR, gamma) (Hang et al. 2023): times of little
+    noise, which are many and easy, count less. In terms of epsilon that is min(SNR, gamma) / SNR,
+    in terms of v min(SNR, gamma) / (SNR + 1), which fades with the SNR.
+    """
+    if options.loss_weight == "uniform":
+        return torch.ones(t.shape, device=t.device)
+    signal, sigma = coefficients(options, t, 1)
+    snr = (signal / sigma).square()
+    if options.prediction == "epsilon":
+        return (options.min_snr_gamma / snr).clamp_max(1)
+    return snr.clamp_max(options.min_snr_gamma) / (snr + 1)
+
+
 def random_times(options: NoiseOptions, count: int, generator: torch.Generator) -> Tensor:
     """Time steps uniform over 0...steps-1, int64, shape (count,)."""
-    return torch.randint(options.steps, (count,), generator=generator)
+    return torch.randint(options.steps, (count,), generator=generator, device=generator.device)

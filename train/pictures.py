@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,12 @@ Picture = NDArray[np.uint8]
 
 Film = NDArray[np.uint8]
 """RGB frames as the store has them, shape (T, 3, H, W)."""
+
+_SHAFT, _HEAD = (220, 30, 30), (255, 220, 0)
+"""Colours of an arrow."""
+
+_PALETTE_FRAMES = 32
+"""A GIF's colours are chosen by so many of its frames at most."""
 
 
 def contact_sheet(films: Sequence[Film], *, every: int = 1, gap: int = 2) -> Picture:
@@ -42,20 +49,24 @@ def grey_residual(residual: NDArray[np.int16]) -> Film:
     return (128 + residual.astype(np.int32)).clip(0, 255).astype(np.uint8)
 
 
-def draw_vectors(film: Film, motion: NDArray[np.int8], *, block: int, factor: int = 4) -> Film:
-    """Frames 1...T-1 enlarged, with a line from each moved block's centre to its predictor.
+def draw_vectors(
+    film: Film, motion: NDArray[np.int8], *, block: int, vector_unit: int, factor: int = 4
+) -> Film:
+    """Frames 1...T-1 enlarged, with an arrow to each block that moved from where it came from.
 
     Args:
         film: the clip, shape (T, 3, H, W).
-        motion: vectors in pixels, shape (T-1, 2, h, w).
+        motion: vectors from block to predictor in units of 1/vector_unit pixel, shape
+            (T-1, 2, h, w).
         block: block size, pixels.
+        vector_unit: u.
         factor: enlargement.
 
     Returns:
         Shape (T-1, 3, H * factor, W * factor).
     """
     drawn = [
-        _draw_field(frame, field, block, factor)
+        _draw_field(frame, field * (factor / vector_unit), block * factor, max(1, factor // 3))
         for frame, field in zip(enlarge(film[1:], factor), motion, strict=True)
     ]
     return np.stack(drawn)
@@ -77,15 +88,41 @@ def save_animation(path: Path, film: Film, *, fps: float) -> None:
     )
 
 
+def save_gif(path: Path, film: Film, *, fps: float) -> None:
+    """Write a GIF: see `gif`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gif(film, fps=fps))
+
+
+def gif(film: Film, *, fps: float) -> bytes:
+    """A GIF that repeats for ever: 256 colours, the same for all frames, not dithered.
+
+    A palette or a pattern of dots of each frame's own would flicker. GIF counts hundredths of a
+    second, and players slow down what is faster than 50 frames a second.
+    """
+    images = [Image.fromarray(np.ascontiguousarray(frame.transpose(1, 2, 0))) for frame in film]
+    sheet = contact_sheet([film], every=-(-len(film) // _PALETTE_FRAMES), gap=0)
+    palette = Image.fromarray(sheet).quantize(256)
+    flat = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    duration = max(20, round(1000 / fps))
+    file = BytesIO()
+    flat[0].save(file, "GIF", save_all=True, append_images=flat[1:], duration=duration, loop=0)
+    return file.getvalue()
+
+
 def save_video(path: Path, film: Film, *, fps: float) -> None:
-    """Write an H.264 mp4 that plays anywhere: 4:2:0, even sizes by repeating the edge."""
+    """Write an H.264 mp4 that plays anywhere.
+
+    4:2:0, even sizes by repeating the edge, its index in front so that it plays while it loads.
+    """
     import av
 
     film = np.pad(
         film, ((0, 0), (0, 0), (0, film.shape[-2] % 2), (0, film.shape[-1] % 2)), mode="edge"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path.absolute()), "w", format="mp4") as container:
+    faststart = {"movflags": "faststart"}
+    with av.open(str(path.absolute()), "w", format="mp4", container_options=faststart) as container:
         stream = container.add_stream(
             "libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "12"}
         )
@@ -97,16 +134,18 @@ def save_video(path: Path, film: Film, *, fps: float) -> None:
         container.mux(stream.encode())
 
 
-def _draw_field(frame: NDArray[np.uint8], field: NDArray[np.int8], block: int, factor: int) -> Film:
+def _draw_field(frame: Film, field: NDArray[np.floating], block: int, width: int) -> Film:
+    """Arrows over one frame (3, H, W): field, block and line width in its own pixels."""
     image = Image.fromarray(np.ascontiguousarray(frame.transpose(1, 2, 0)))
     canvas = ImageDraw.Draw(image)
     for y, x in np.argwhere(field.any(axis=0)):
-        centre = ((x + 0.5) * block * factor, (y + 0.5) * block * factor)
-        tip = (centre[0] + field[0, y, x] * factor, centre[1] + field[1, y, x] * factor)
-        canvas.line([centre, tip], fill=(220, 30, 30), width=max(1, factor // 3))
-        radius = factor / 2
-        canvas.ellipse(
-            [centre[0] - radius, centre[1] - radius, centre[0] + radius, centre[1] + radius],
-            fill=(255, 220, 0),
-        )
+        here = np.array([x + 0.5, y + 0.5]) * block
+        away = field[:, y, x]
+        canvas.line([*(here + away), *here], fill=_SHAFT, width=width)
+        # The head is no longer than the arrow, so that short vectors still show their direction.
+        length = float(np.hypot(*away))
+        along = away / length * min(length, 3.0 * width + 2)
+        across = np.array([-along[1], along[0]]) / 2
+        corners = [here, here + along + across, here + along - across]
+        canvas.polygon([tuple(corner) for corner in corners], fill=_HEAD)
     return np.asarray(image).transpose(2, 0, 1)

@@ -11,16 +11,15 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from preprocess.motion.keys import ORDERS, PART, key_of, store, vector_of
+from preprocess.motion.keys import ORDERS, PART, key_of, store, vector_of, zero_place
 from preprocess.motion.vectors import (
     BLOCK_SAD,
-    CANDIDATES,
-    FEW,
+    COLUMNS,
+    FIRST_POSSIBLE,
+    SPANS,
     TAKE_BLOCK,
     WINDOW,
     count_ones,
-    possible,
-    possible_few,
     slide,
     trailing_zeros,
 )
@@ -33,6 +32,9 @@ DENSE_SHARE = 0.5
 
 _sad_4, _sad_8, _sad_16, _sad_32 = (BLOCK_SAD[block] for block in (4, 8, 16, 32))
 _take_4, _take_8, _take_16, _take_32 = (TAKE_BLOCK[block] for block in (4, 8, 16, 32))
+SPAN = SPANS[-1]
+
+_first_16, _first_32, _first_48, _first_64 = (FIRST_POSSIBLE[span] for span in SPANS)
 _window_2, _window_4, _window_8, _window_16 = (WINDOW[half] for half in (2, 4, 8, 16))
 
 
@@ -44,7 +46,7 @@ def quarter_sums(size, luma, start, columns, sums, out):  # type: ignore[no-unty
         size: a `Size`.
         luma: flat.
         start: index of the plane's first pixel.
-        columns: int16 scratch, twice a row and 2 CANDIDATES.
+        columns: int16 scratch, twice a row and 2 COLUMNS.
         sums: int16, flat; receives them, rows of W.
         out: index of the first.
     """
@@ -56,12 +58,12 @@ def quarter_sums(size, luma, start, columns, sums, out):  # type: ignore[no-unty
         before, after = span * (y & 1), span * (1 - (y & 1))
         if y <= size.height - half:
             entering = start + (y + half - 1) * size.width
-            for x in range(0, size.width, CANDIDATES):
+            for x in range(0, size.width, COLUMNS):
                 # Until sums are full, what leaves them are the zeros before the first plane.
                 leaving = start + (y - 1) * size.width + x if y > 0 else 0
                 slide(columns, before + x, after + x, luma, leaving, entering + x)
         if y > 0:
-            for x in range(0, size.width, CANDIDATES):
+            for x in range(0, size.width, COLUMNS):
                 _window(size, half, columns, before + x, sums, out + (y - 1) * size.width + x)
 
 
@@ -76,6 +78,7 @@ def search_row(  # type: ignore[no-untyped-def]
     theirs,
     rates,
     penalty,
+    expected,
     own,
     motion,
     n,
@@ -98,6 +101,7 @@ def search_row(  # type: ignore[no-untyped-def]
         theirs: of the reference plane's.
         rates: see `search_clip`.
         penalty: see `search_clip`.
+        expected: int64, (x, y) of the vectors that the row's blocks' costs are measured from.
         own: scratch for one block.
         motion: vectors found so far; receives these.
         n: number of the current frame.
@@ -107,7 +111,8 @@ def search_row(  # type: ignore[no-untyped-def]
         state: of those to search.
     """
     reach, block, width = size.reach, size.block, size.width
-    side, half, pixels, y = 2 * reach + 1, block // 2, block * block, row * block
+    half, pixels, y = block // 2, block * block, row * block
+    side, wide = 2 * reach + 1, 4 * reach + 1
     top, bottom = max(-reach, -y), min(reach, size.height - block - y)
     for column in range(len(keys)):
         if states[column] != state:
@@ -115,8 +120,11 @@ def search_row(  # type: ignore[no-untyped-def]
         x = column * block
         at = y * width + x
         left, right = max(-reach, -x), min(reach, width - block - x)
+        x_expected, y_expected = expected[0, column], expected[1, column]
+        zero = zero_place(size, x_expected, y_expected)
+        others = zero + wide * wide
         _take(size, luma, here + at, own)
-        key = key_of(_sad(size, own, luma, there + at), 0, 0)
+        key = key_of(_sad(size, own, luma, there + at), pixels * penalty[zero], 0)
         states[column] = DONE
         if key:
             for k in range(3):
@@ -129,7 +137,7 @@ def search_row(  # type: ignore[no-untyped-def]
                 order = (dy + reach) * side + dx + reach + 1
                 if (dx != 0 or dy != 0) and order != key & ORDERS:
                     sad = _sad(size, own, luma, there + at + dy * width + dx)
-                    key = min(key, key_of(sad, pixels * penalty[dy + reach, dx + reach], order))
+                    key = min(key, key_of(sad, pixels * penalty[others + dy * wide + dx], order))
             place, below = ours + at, half * width
             quarters = (
                 sums[place],
@@ -139,42 +147,57 @@ def search_row(  # type: ignore[no-untyped-def]
             )
             limit = _limit(size, key)
             middle = vector_of(size, key)[1]
-            steps = 2 * max(middle - top, bottom - middle) + 1
+            # A row's rates are least where the expected vector is.
+            nearest = zero + min(max(x_expected, left), right)
+            first, last = top, bottom
+            while first < middle and np.int64(rates[nearest + first * wide]) > limit:
+                first += 1
+            while last > middle and np.int64(rates[nearest + last * wide]) > limit:
+                last -= 1
             # A SAD below one a pixel is no noise worth asking about.
             if state == TO_SEARCH and limit > pixels:
-                dy = top if middle - top > bottom - middle else bottom
-                base = (dy + reach) * side + reach
+                dy = first if middle - first > last - middle else last
                 count = 0
-                for dx in range(left, right + 1, CANDIDATES):
-                    origin = theirs + at + dy * width + dx
-                    rest = right + 1 - dx
-                    count += count_ones(
-                        _possible(size, sums, origin, quarters, rates, base + dx, limit, rest)
+                for dx in range(left, right + 1, SPAN):
+                    found = _first_possible(
+                        size, sums, theirs + at, quarters, rates, zero, dx, dy, 1, 1, right, limit
                     )
+                    count += count_ones(found[1])
                 if count > DENSE_SHARE * (right - left + 1):
-                    states[column], steps = DENSE, 0
-            # Rows near the best so far first: the sooner a key is good, the more is left out.
-            for step in range(steps):
-                dy = middle + ((step + 1) // 2 if step % 2 else -(step // 2))
-                base = (dy + reach) * side + reach
-                # A row's rates grow with |dx|.
-                if dy < top or dy > bottom or np.int64(rates[base]) > limit:
-                    continue
-                for dx in range(left, right + 1, CANDIDATES):
-                    origin = at + dy * width + dx
-                    rest = right + 1 - dx
-                    bits = _possible(
-                        size, sums, theirs + origin, quarters, rates, base + dx, limit, rest
-                    )
-                    while bits:
-                        k = trailing_zeros(bits)
-                        bits &= bits - 1
-                        sad = _sad(size, own, luma, there + origin + k)
-                        extra = pixels * penalty[dy + reach, dx + k + reach]
-                        candidate = key_of(sad, extra, base + dx + k + 1)
-                        if candidate < key:
-                            key = candidate
-                            limit = _limit(size, key)
+                    states[column], last = DENSE, first - 1
+            for dx in range(left, right + 1, SPAN):
+                # Rows near the best so far first: the sooner a key is good, the more is left out.
+                for step in (1, -1):
+                    dy = middle if step == 1 else middle - 1
+                    rest = last - dy + 1 if step == 1 else dy - first + 1
+                    while rest > 0:
+                        skipped, bits = _first_possible(
+                            size,
+                            sums,
+                            theirs + at,
+                            quarters,
+                            rates,
+                            zero,
+                            dx,
+                            dy,
+                            step,
+                            rest,
+                            right,
+                            limit,
+                        )
+                        dy += step * skipped
+                        rest -= skipped + 1
+                        while bits:
+                            vx = dx + trailing_zeros(bits)
+                            bits &= bits - 1
+                            sad = _sad(size, own, luma, there + at + dy * width + vx)
+                            extra = pixels * penalty[others + dy * wide + vx]
+                            order = (dy + reach) * side + vx + reach + 1
+                            candidate = key_of(sad, extra, order)
+                            if candidate < key:
+                                key = candidate
+                                limit = _limit(size, key)
+                        dy += step
         keys[column] = key
         store(size, key, motion, n, row, column)
 
@@ -184,23 +207,28 @@ def _limit(size, key):  # type: ignore[no-untyped-def]
     """Largest bound of a candidate whose cost is not above the key's.
 
     SAD + rate <= cost / 256; a difference of sums that were cut by `shift` bits falls short by
-    less than 2^shift, four times.
+    less than 2^shift, four times. A bound ends at 65535, which lets all pass.
     """
-    return ((key >> 24) + 4 * ((1 << size.shift) - 1)) >> size.shift
-
-
-@njit(**PART)
-def _possible(size, sums, at, quarters, rates, base, limit, count):  # type: ignore[no-untyped-def]
-    """Bits of the first `count` candidates that may still be the best."""
-    half = size.block // 2
-    if count <= FEW:
-        bits = possible_few(sums, at, half, size.width, quarters, rates, base, limit)
-    else:
-        bits = possible(sums, at, half, size.width, quarters, rates, base, limit)
-    return bits & ((1 << min(count, CANDIDATES)) - 1)
+    return min(65535, ((key >> 24) + 4 * ((1 << size.shift) - 1)) >> size.shift)
 
 
 # The instructions are unrolled, one copy for each block size.
+
+
+@njit(**PART)
+def _first_possible(  # type: ignore[no-untyped-def]
+    size, sums, start, own, rates, zero, dx, dy, step, count, right, limit
+):
+    half, width, wide = size.block // 2, size.width, 4 * size.reach + 1
+    at, rate, across = start + dy * width + dx, zero + dy * wide + dx, right + 1 - dx
+    inside = (2 << (min(across, SPAN) - 1)) - 1
+    if across <= 16:
+        return _first_16(sums, at, half, width, own, rates, rate, wide, step, count, inside, limit)
+    if across <= 32:
+        return _first_32(sums, at, half, width, own, rates, rate, wide, step, count, inside, limit)
+    if across <= 48:
+        return _first_48(sums, at, half, width, own, rates, rate, wide, step, count, inside, limit)
+    return _first_64(sums, at, half, width, own, rates, rate, wide, step, count, inside, limit)
 
 
 @njit(**PART)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.motion.exhaustive_kernel import SLACK, search_clip, sum_shift
-from preprocess.motion.penalty import UNITS_PER_SAD
-from preprocess.motion.vectors import CANDIDATES
-from shared.conventions import Reference, grid_shape
+from preprocess.motion.exhaustive_kernel import SLACK, search_clip
+from preprocess.motion.keys import Size
+from preprocess.motion.penalty import UNIT_BITS
+from preprocess.motion.vectors import SPANS
+from shared.conventions import COSTS_FROM, CostFrom, Reference, grid_shape
 
 
 def search(
@@ -17,7 +18,8 @@ def search(
     block: int,
     search_range: int,
     reference: Reference,
-    penalty: NDArray[np.int64],
+    penalty: NDArray[np.int32],
+    cost_from: CostFrom = "zero",
     brute_force: bool = False,
 ) -> NDArray[np.int8]:
     """Vectors of least cost; arguments as in `preprocess.motion.search`.
@@ -27,7 +29,8 @@ def search(
         block: block size b, pixels.
         search_range: R, pixels.
         reference: frame that vectors point into.
-        penalty: int64, shape (2R+1, 2R+1), see `preprocess.motion.penalty`.
+        penalty: int32, shape (2, 4R+1, 4R+1), see `preprocess.motion.penalty`.
+        cost_from: what it is measured from.
         brute_force: whether to look at every candidate; the result is the same.
 
     Returns:
@@ -37,10 +40,11 @@ def search(
     motion = np.zeros((frames - 1, 2, *grid_shape(height, width, block)), np.int8)
     flat = np.zeros(luma.size + 2 * SLACK, np.uint8)
     flat[SLACK:-SLACK].reshape(luma.shape)[:] = luma
-    rates = np.zeros(penalty.size + CANDIDATES, np.uint16)
-    in_sad = penalty.ravel() * (block * block) // UNITS_PER_SAD
-    rates[: penalty.size] = in_sad >> sum_shift(block)
-    search_clip(
-        flat, height, width, block, reference == "first", brute_force, penalty, rates, motion
-    )
+    # Differences of four sums over 16 x 16 pixels are too much for 16 bits.
+    shift = 2 if block == 32 else 0
+    size = Size(height, width, block, search_range, shift, COSTS_FROM.index(cost_from))
+    rates = np.zeros(penalty[1].size + SPANS[-1], np.uint16)
+    in_sad = penalty[1].ravel() * np.int32(block * block) >> UNIT_BITS
+    rates[: penalty[1].size] = in_sad >> shift
+    search_clip(flat, size, reference == "first", brute_force, penalty.ravel(), rates, motion)
     return motion

@@ -17,8 +17,9 @@ from preprocess.motion.elimination_kernel import (
     quarter_sums,
     search_row,
 )
-from preprocess.motion.keys import JIT, SOURCES, Size, store
-from preprocess.motion.vectors import CANDIDATES, LANES, WIDE
+from preprocess.motion.expected import expect_row
+from preprocess.motion.keys import JIT, SOURCES, store
+from preprocess.motion.vectors import COLUMNS, LANES, WIDE
 
 SLACK = 256
 """Zeros before and behind the luma: more than a vector and a row of WIDE bytes reach."""
@@ -26,43 +27,36 @@ SLACK = 256
 _UNKNOWN = np.iinfo(np.int64).max
 
 
-def sum_shift(block: int) -> int:
-    """Bits that quarter sums are cut by: 4 * 16^2 * 255 is too much for 16 bits."""
-    return 2 if block == 32 else 0
-
-
 @njit(cache=True, **JIT)
 def search_clip(  # type: ignore[no-untyped-def]
-    luma, height, width, block, first, brute_force, penalty, rates, motion, sources=SOURCES
+    luma, size, first, brute_force, penalty, rates, motion, sources=SOURCES
 ):
     """Search all blocks of all frames; see `preprocess.motion.exhaustive`.
 
     Args:
         luma: uint8, T planes of H x W between SLACK zeros, flat.
-        height: H, pixels.
-        width: W, pixels.
-        block: b, pixels.
+        size: a `Size`.
         first: whether vectors point into frame 0 rather than into the frame before.
         brute_force: whether nothing is to be left out; the result is the same.
-        penalty: int64, shape (2R+1, 2R+1).
-        rates: uint16, `penalty` of a whole block in units of the bound, rounded down; flat,
-            with CANDIDATES more behind.
+        penalty: int32, see `preprocess.motion.penalty`, flat.
+        rates: uint16, penalties of a whole block's vectors other than zero in units of the
+            bound, rounded down; flat, with a span more behind.
         motion: receives the vectors, int8, shape (T-1, 2, ceil(H/b), ceil(W/b)).
         sources: not to be given.
     """
-    shift = 2 if block == 32 else 0  # as in sum_shift
-    size = Size(height, width, block, len(penalty) // 2, shift)
+    height, width, block = size.height, size.width, size.block
     plane = height * width
     # Quarter sums of two frames: the current one, and the one that vectors point into.
-    sums_plane = plane + 2 * CANDIDATES
+    sums_plane = plane + SLACK
     sums = np.zeros(2 * sums_plane, np.int16)
-    columns = np.zeros(2 * (width + 4 * CANDIDATES), np.int16)
+    columns = np.zeros(2 * (width + 4 * COLUMNS), np.int16)
     own = np.zeros(block * block, np.uint8)
     mask = np.zeros(WIDE, np.uint8)
-    lanes = np.zeros((4, LANES), np.int64)
+    lanes = np.zeros((5, LANES), np.int64)
     grid_width, in_group = motion.shape[3], WIDE // block
     keys = np.zeros(grid_width, np.int64)
     states = np.zeros(grid_width, np.int64)
+    expected = np.zeros((2, grid_width), np.int64)
     eliminates = not brute_force and height >= block and width >= block
     if eliminates:
         quarter_sums(size, luma, SLACK, columns, sums, 0)
@@ -77,6 +71,7 @@ def search_clip(  # type: ignore[no-untyped-def]
             for column in range(grid_width):
                 states[column] = TO_SEARCH if column < whole else DENSE
                 keys[column] = _UNKNOWN
+            expect_row(size, motion, n, row, expected)
             for state in (TO_SEARCH, TO_SEARCH_SURELY):
                 search_row(
                     size,
@@ -88,6 +83,7 @@ def search_clip(  # type: ignore[no-untyped-def]
                     theirs,
                     rates,
                     penalty,
+                    expected,
                     own,
                     motion,
                     n,
@@ -118,6 +114,7 @@ def search_clip(  # type: ignore[no-untyped-def]
                         here,
                         there,
                         penalty,
+                        expected,
                         mask,
                         lanes,
                         row,

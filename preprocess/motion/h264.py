@@ -21,7 +21,8 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from preprocess.motion.h264_kernel import choose_vectors
-from shared.conventions import Reference, grid_shape
+from preprocess.motion.penalty import penalty_around_zero
+from shared.conventions import CostFrom, Reference, grid_shape
 from shared.errors import UserError
 
 MACROBLOCK = 16
@@ -50,13 +51,15 @@ def search(
     block: int,
     search_range: int,
     reference: Reference,
-    penalty: NDArray[np.int64],
+    penalty: NDArray[np.int32],
+    cost_from: CostFrom = "zero",
 ) -> NDArray[np.int8]:
     """As `preprocess.motion.exhaustive.search`, with the vectors that x264 codes.
 
     Of a block's candidates, the vectors of the macroblocks or partitions in it and the zero
     vector, it takes the one of least cost. They are shortened to the search range, and so that
-    predictors lie inside the frame. Always the same for the same build of x264.
+    predictors lie inside the frame. Costs are measured from the zero vector. Always the same for
+    the same build of x264.
 
     Raises:
         UserError: PyAV was built without x264.
@@ -65,8 +68,9 @@ def search(
     motion = np.zeros((frames - 1, 2, *grid_shape(height, width, block)), np.int8)
     if frames > 1:
         coded = coded_field(luma, block, search_range, reference)
+        from_zero = penalty_around_zero(penalty)
         choose_vectors(
-            np.ascontiguousarray(luma), coded, block, reference == "first", penalty, motion
+            np.ascontiguousarray(luma), coded, block, reference == "first", from_zero, motion
         )
     return motion
 

@@ -41,6 +41,8 @@ class Size(NamedTuple):
     """The search range R."""
     shift: int
     """Quarter sums are kept >> shift, so that four differences fit in 16 bits."""
+    cost_from: int
+    """Index into `shared.conventions.COSTS_FROM`."""
 
 
 @njit(**PART)
@@ -58,6 +60,15 @@ def vector_of(size, key):  # type: ignore[no-untyped-def]
     if order:
         vx, vy = (order - 1) % side - size.reach, (order - 1) // side - size.reach
     return vx, vy
+
+
+@njit(**PART)
+def zero_place(size, x_expected, y_expected):  # type: ignore[no-untyped-def]
+    """Index of the zero vector's penalty in a flat table by differences from the expected one.
+
+    Another vector's is dy (4R + 1) + dx behind it, in the second table.
+    """
+    return (2 * size.reach - y_expected) * (4 * size.reach + 1) + 2 * size.reach - x_expected
 
 
 @njit(**PART)

@@ -19,6 +19,7 @@ from preprocess.motion.llvm import (
     I1,
     I8,
     I16,
+    I32,
     I64,
     broadcast,
     call,
@@ -34,11 +35,11 @@ from preprocess.motion.llvm import (
 from preprocess.motion.psadbw import sums_of_8
 from shared.conventions import BLOCKS
 
-CANDIDATES = 32
-"""Neighbouring candidates that `possible` compares at once."""
+SPANS = (16, 32, 48, 64)
+"""Neighbouring candidates that `first_possible` compares at once."""
 
-FEW = 16
-"""Candidates that `possible_few` does."""
+COLUMNS = 32
+"""16-bit sums that `slide` and `window` take at once."""
 
 WIDE = 64
 """Bytes of a row that `wide_step` takes at once: 64 / b blocks side by side."""
@@ -154,13 +155,12 @@ def slide(typingctx, columns, before, after, luma, leaving, entering):  # type: 
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         data = pointers(context, builder, signature, arguments)
-        vector = ir.VectorType(I16, CANDIDATES)
+        vector = ir.VectorType(I16, COLUMNS)
         _, before, after, _, leaving, entering = arguments
         old, new = (
-            builder.zext(load(builder, data[3], at, CANDIDATES), vector)
-            for at in (leaving, entering)
+            builder.zext(load(builder, data[3], at, COLUMNS), vector) for at in (leaving, entering)
         )
-        total = builder.add(load(builder, data[0], before, CANDIDATES, I16), new)
+        total = builder.add(load(builder, data[0], before, COLUMNS, I16), new)
         store(builder, builder.sub(total, old), data[0], after)
         return context.get_dummy_value()
 
@@ -177,7 +177,7 @@ def _make_window(half: int) -> Callable[..., Any]:
             data = pointers(context, builder, signature, arguments)
             _, x, shift, _, at = arguments
             parts = [
-                load(builder, data[0], builder.add(x, I64(i)), CANDIDATES, I16) for i in range(half)
+                load(builder, data[0], builder.add(x, I64(i)), COLUMNS, I16) for i in range(half)
             ]
             while len(parts) > 1:
                 parts = [builder.add(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
@@ -193,12 +193,24 @@ def _make_window(half: int) -> Callable[..., Any]:
 WINDOW = {block // 2: _make_window(block // 2) for block in BLOCKS}
 
 
-def _make_possible(count: int) -> Callable[..., Any]:
+def _make_first_possible(span: int) -> Callable[..., Any]:
     @intrinsic
-    def possible(  # type: ignore[no-untyped-def]
-        typingctx, sums, start, half, stride, own, rates, rate_start, threshold
+    def first_possible(  # type: ignore[no-untyped-def]
+        typingctx,
+        sums,
+        start,
+        half,
+        stride,
+        own,
+        rates,
+        rate,
+        rate_stride,
+        step,
+        count,
+        inside,
+        most,
     ):
-        """Which of so many neighbouring candidates may still be the best, as bits.
+        """The first row of neighbouring candidates of which some may still be the best.
 
         A candidate's bound is the sum over the block's quarters of |own sum - reference's sum|,
         which is never more than its SAD, plus its rate.
@@ -210,35 +222,67 @@ def _make_possible(count: int) -> Callable[..., Any]:
             stride: of a row of `sums`.
             own: four int16, the block's own quarters.
             rates: uint16, flat.
-            rate_start: index of the first candidate's rate.
-            threshold: largest bound that is still possible, in [0, 65534].
+            rate: index of the first candidate's rate.
+            rate_stride: of a row of `rates`.
+            step: 1 for the rows downwards, -1 for those upwards.
+            count: rows to look at, at least 1.
+            inside: bits of the candidates of a row that count.
+            most: largest bound that is still possible, in [0, 65535].
+
+        Returns:
+            The row, counted from 0, and its candidates as bits; the last row if there is none.
         """
 
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            vector = ir.VectorType(I16, count)
             data = pointers(context, builder, signature, arguments)
-            _, start, half, stride, own, _, rate_start, threshold = arguments
-            below = builder.add(start, builder.mul(half, stride))
-            places = [start, builder.add(start, half), below, builder.add(below, half)]
-            total = None
-            for quarter, place in enumerate(places):
-                theirs = load(builder, data[0], place, count, I16)
-                ours = broadcast(builder, builder.extract_value(own, quarter), vector)
-                difference = call(builder, "abs", builder.sub(theirs, ours), I1(0))
-                total = difference if total is None else builder.add(total, difference)
-            rate = load(builder, data[5], rate_start, count, I16)
-            bound = call(builder, "uadd.sat", total, rate)
-            limit = broadcast(builder, builder.trunc(threshold, I16), vector)
-            bits = builder.bitcast(builder.icmp_unsigned("<=", bound, limit), ir.IntType(count))
-            return builder.zext(bits, I64)
+            start, half, stride, own = arguments[1:5]
+            rate, rate_stride, step, count, inside, most = arguments[6:]
+            below = builder.mul(half, stride)
+            corners = [I64(0), half, below, builder.add(below, half)]
+            quarters = [builder.extract_value(own, i) for i in range(4)]
+            limit = builder.trunc(most, I16)
+            before, loop, after = builder.block, *map(builder.append_basic_block, ("row", "end"))
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            row, place, place_of_rate = (builder.phi(I64) for _ in range(3))
+            bits = I64(0)
+            for first in range(0, span, COLUMNS):
+                lanes = min(COLUMNS, span - first)
+                vector = ir.VectorType(I16, lanes)
+                terms = []
+                for corner, quarter in zip(corners, quarters, strict=True):
+                    at = builder.add(builder.add(place, corner), I64(first))
+                    theirs = load(builder, data[0], at, lanes, I16)
+                    difference = builder.sub(theirs, broadcast(builder, quarter, vector))
+                    terms.append(call(builder, "abs", difference, I1(0)))
+                bound = builder.add(builder.add(*terms[:2]), builder.add(*terms[2:]))
+                at = builder.add(place_of_rate, I64(first))
+                bound = call(builder, "uadd.sat", bound, load(builder, data[5], at, lanes, I16))
+                possible = builder.icmp_unsigned("<=", bound, broadcast(builder, limit, vector))
+                found = builder.zext(builder.bitcast(possible, ir.IntType(lanes)), I64)
+                bits = builder.or_(bits, builder.shl(found, I64(first)))
+            bits = builder.and_(bits, inside)
+            following = builder.add(row, I64(1))
+            for value, first, advance in (
+                (row, I64(0), I64(1)),
+                (place, start, builder.mul(step, stride)),
+                (place_of_rate, rate, builder.mul(step, rate_stride)),
+            ):
+                value.add_incoming(first, before)
+                value.add_incoming(builder.add(value, advance), loop)
+            done = builder.icmp_signed(">=", following, count)
+            builder.cbranch(builder.or_(done, builder.icmp_signed("!=", bits, I64(0))), after, loop)
+            builder.position_at_end(after)
+            return context.make_tuple(builder, signature.return_type, [row, bits])
 
         places, quarters = [types.int64] * 3, types.UniTuple(types.int16, 4)
-        return types.int64(sums, *places, quarters, rates, types.int64, types.int64), codegen
+        found = types.UniTuple(types.int64, 2)
+        return found(sums, *places, quarters, rates, *[types.int64] * 6), codegen
 
-    return possible
+    return first_possible
 
 
-possible, possible_few = map(_make_possible, (CANDIDATES, FEW))
+FIRST_POSSIBLE = {span: _make_first_possible(span) for span in SPANS}
 
 
 # --- many blocks side by side ------------------------------------------------------------------
@@ -247,7 +291,7 @@ possible, possible_few = map(_make_possible, (CANDIDATES, FEW))
 def _make_wide_step(masked: bool) -> Callable[..., Any]:
     @intrinsic
     def wide_step(  # type: ignore[no-untyped-def]
-        typingctx, luma, here, there, stride, rows, mask, lanes, block, dx, penalty, order
+        typingctx, luma, here, there, stride, rows, mask, lanes, block, dx, penalty, place, order
     ):
         """Improve the keys of the blocks in a group by one candidate vector.
 
@@ -258,16 +302,18 @@ def _make_wide_step(masked: bool) -> Callable[..., Any]:
             stride: of a row.
             rows: of the group.
             mask: 64 bytes, 255 for the columns that count; used only where masked.
-            lanes: int64 (4, 8): least dx, number of further ones, pixels, best key so far.
+            lanes: int64 (5, 8): least dx, number of further ones, pixels, index of the zero
+                vector's penalty, best key so far; where not masked, of the first lane's alone.
             block: b; 4 as 8, of which the mask leaves half.
             dx: the candidate.
-            penalty: its penalty.
+            penalty: flat.
+            place: of its penalty, from the zero vector's.
             order: its place in the order of ties.
         """
 
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             data = pointers(context, builder, signature, arguments)
-            _, here, there, stride, rows, _, _, block, dx, penalty, order = arguments
+            _, here, there, stride, rows, _, _, block, dx, _, place, order = arguments
             word = ir.VectorType(I64, LANES)
             total = cgutils.alloca_once_value(builder, splat(word, 0))
             keep = load(builder, data[5], I64(0), WIDE) if masked else None
@@ -281,29 +327,47 @@ def _make_wide_step(masked: bool) -> Callable[..., Any]:
                 sums = sums_of_8(context, builder, *pair)
                 builder.store(builder.add(builder.load(total), sums), total)
             sad = _sum_over_block(builder, builder.load(total), block)
-            low, count, pixels, best = (
-                load(builder, data[6], I64(LANES * row), LANES, I64) for row in range(4)
+            low, count, pixels, zero, best = (
+                load(builder, data[6], I64(LANES * row), LANES, I64) for row in range(5)
             )
             if masked:
-                rest = builder.mul(pixels, broadcast(builder, penalty, word))
+                rest = builder.mul(
+                    pixels,
+                    _gather(builder, data[9], builder.add(zero, broadcast(builder, place, word))),
+                )
             else:
-                rest = broadcast(builder, builder.mul(builder.mul(rows, block), penalty), word)
+                at = builder.add(builder.extract_element(zero, I32(0)), place)
+                penalty_of_all = builder.sext(builder.load(builder.gep(data[9], [at])), I64)
+                rest = broadcast(
+                    builder, builder.mul(builder.mul(rows, block), penalty_of_all), word
+                )
             cost = builder.add(builder.shl(sad, splat(word, 8)), rest)
             key = builder.or_(builder.shl(cost, splat(word, 16)), broadcast(builder, order, word))
             beyond = builder.sub(broadcast(builder, dx, word), low)
             better = builder.and_(
                 builder.icmp_unsigned("<=", beyond, count), builder.icmp_signed("<", key, best)
             )
-            store(builder, builder.select(better, key, best), data[6], I64(LANES * 3))
+            store(builder, builder.select(better, key, best), data[6], I64(LANES * 4))
             return context.get_dummy_value()
 
         integers = [types.int64] * 4
-        return types.void(luma, *integers, mask, lanes, *integers), codegen
+        rest = (*integers[:2], penalty, *integers[:2])
+        return types.void(luma, *integers, mask, lanes, *rest), codegen
 
     return wide_step
 
 
 wide_step, wide_step_masked = map(_make_wide_step, (False, True))
+
+
+def _gather(builder: Any, data: Any, places: Any) -> Any:
+    """Elements at these places as 64-bit numbers."""
+    gathered = ir.Constant(places.type, ir.Undefined)
+    for lane in range(places.type.count):
+        at = builder.gep(data, [builder.extract_element(places, I32(lane))])
+        value = builder.sext(builder.load(at), I64)
+        gathered = builder.insert_element(gathered, value, I32(lane))
+    return gathered
 
 
 def _sum_over_block(builder: Any, sums: Any, block: Any) -> Any:

@@ -24,7 +24,7 @@ def moving(frames: int, height: int, width: int) -> NDArray[np.uint8]:
 
 
 def sad(luma: NDArray[np.uint8], motion: NDArray[np.int8]) -> int:
-    moved = predict(luma[:-1, None], motion, block=16)[:, 0]
+    moved = predict(luma[:-1, None], motion, block=16, vector_unit=1)[:, 0]
     return int(np.abs(luma[1:].astype(int) - moved).sum())
 
 

@@ -122,6 +122,19 @@ def test_verify_passes_and_notices_a_flipped_byte(cli: Cli, store: Path, folder:
     assert f"{shard.relative_to(store)} is damaged" in out
 
 
+def test_quarter_pixels_from_files_to_verify(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    options = (*OPTIONS, "--vector-unit", 4, "--search-range", 8, "--motion-cost", 0.1)
+    assert cli("run", "folder", "--root", folder, "--out", store, *options)[0] == 0
+    code, out, _ = cli("verify", store, "--root", folder, "--sample", 3)
+    assert code == 0
+    assert "all is well" in out
+    facts = json.loads(cli("inspect", store, "--json")[1])
+    assert facts["options"]["vector_unit"] == 4
+    assert facts["arrays"]["motion"]["units"] == "1/vector_unit pixels"
+    assert cli("reblock", store, "--vector-unit", 4)[0] == 2
+
+
 def test_verify_notices_damaged_metadata(cli: Cli, store: Path, folder: Path) -> None:
     metadata = store / "residual/zarr.json"
     before = metadata.read_text()
@@ -172,11 +185,17 @@ def test_defaults_come_from_the_data_set() -> None:
         ({}, None, "gestures"),
         ({"size": 128, "stride": 3, "zero_bias": 0.0}, None, "gestures"),
         (
-            {"motion_cost": 0.3, "reference": "first", "search_range": 24, "block": 8, "size": 64},
+            {"motion_cost": 5, "reference": "first", "search_range": 24, "block": 8, "size": 64},
             None,
-            "gestures-size64-block8-range24-referencefirst-motioncost0.3",
+            "gestures-size64-block8-range24-referencefirst-motioncost5",
+        ),
+        (
+            {"motion_cost": 0.3, "zero_bias": 0, "cost_from": "temporal"},
+            None,
+            "gestures-costfromtemporal",
         ),
         ({"zero_bias": 1.0}, 5, "gestures-zerobias1-limit5"),
+        ({"vector_unit": 4, "search_range": 8}, None, "gestures-range8-unit4"),
         ({"clips": "span"}, None, "gestures-clipsspan"),
         (
             {"hop": 8, "fps": 12.5, "fit": "pad", "crop": (0, 9, 1, 8), "block": 8},

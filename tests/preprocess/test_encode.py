@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from preprocess.encode import clip_luma, clip_residual, encode, restore_clip
 from shared.compensate import decode_clip, residual
-from shared.conventions import BLOCKS, Reference, grid_shape, luma
+from shared.conventions import BLOCKS, VECTOR_UNITS, Reference, grid_shape, luma
 from shared.schema import CodecOptions
 from tests.conftest import moving_square
 
@@ -25,6 +25,7 @@ def round_trip(clip: NDArray[np.uint8], options: CodecOptions) -> NDArray[np.uin
         encoded.residual,
         block=options.block,
         reference=options.reference,
+        vector_unit=options.vector_unit,
     )
 
 
@@ -37,6 +38,7 @@ def round_trip(clip: NDArray[np.uint8], options: CodecOptions) -> NDArray[np.uin
     block=st.sampled_from(BLOCKS),
     reference=st.sampled_from(["previous", "first"]),
     search_range=st.integers(0, 9),
+    vector_unit=st.sampled_from(VECTOR_UNITS),
     zero_bias=st.sampled_from([0.0, 1.0]),
     motion_cost=st.sampled_from([0.0, 0.3]),
 )
@@ -49,6 +51,7 @@ def test_decode_of_encode_is_the_clip(
     block: int,
     reference: Reference,
     search_range: int,
+    vector_unit: int,
     zero_bias: float,
     motion_cost: float,
 ) -> None:
@@ -63,6 +66,7 @@ def test_decode_of_encode_is_the_clip(
         block=block,
         reference=reference,
         search_range=search_range,
+        vector_unit=vector_unit,
         zero_bias=zero_bias,
         motion_cost=motion_cost,
     )
@@ -71,10 +75,13 @@ def test_decode_of_encode_is_the_clip(
 
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("reference", ["previous", "first"])
+@pytest.mark.parametrize("vector_unit", VECTOR_UNITS)
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (17, 33), (100, 75), (128, 128)])
-def test_named_sizes(block: int, reference: Reference, height: int, width: int) -> None:
+def test_named_sizes(
+    block: int, reference: Reference, vector_unit: int, height: int, width: int
+) -> None:
     clip = moving_square(4, height, width).transpose(0, 3, 1, 2)
-    options = CodecOptions(frames=4, block=block, reference=reference)
+    options = CodecOptions(frames=4, block=block, reference=reference, vector_unit=vector_unit)
     assert np.array_equal(round_trip(clip, options), clip)
 
 
@@ -84,21 +91,27 @@ def test_named_sizes(block: int, reference: Reference, height: int, width: int) 
     block=st.sampled_from(BLOCKS),
     reference=st.sampled_from(["previous", "first"]),
     reach=st.sampled_from([0, 3, 127]),
+    unit=st.sampled_from(VECTOR_UNITS),
 )
 def test_kernels_do_what_shared_says(
-    seed: int, shape: tuple[int, int, int, int], block: int, reference: Reference, reach: int
+    seed: int,
+    shape: tuple[int, int, int, int],
+    block: int,
+    reference: Reference,
+    reach: int,
+    unit: int,
 ) -> None:
     """For any vectors, those that point out of the frame too."""
     rng = np.random.default_rng(seed)
     clip = rng.integers(0, 256, shape, dtype=np.uint8)
     grid = grid_shape(*shape[2:], block)
     motion = rng.integers(-reach, reach + 1, (shape[0] - 1, 2, *grid)).astype(np.int8)
-    wanted = residual(clip, motion, block=block, reference=reference)
-    assert np.array_equal(clip_residual(clip, motion, block=block, reference=reference), wanted)
+    options = {"block": block, "reference": reference, "vector_unit": unit}
+    wanted = residual(clip, motion, **options)  # type: ignore[arg-type]
+    assert np.array_equal(clip_residual(clip, motion, **options), wanted)  # type: ignore[arg-type]
     assert np.array_equal(clip_luma(clip), luma(clip))
     rest = rng.integers(-255, 256, wanted.shape).astype(np.int16)
     for stored in (wanted, rest):
-        options = {"block": block, "reference": reference}
         restored = restore_clip(clip[0], motion, stored, **options)  # type: ignore[arg-type]
         assert np.array_equal(restored, decode_clip(clip[0], motion, stored, **options))  # type: ignore[arg-type]
 

@@ -139,6 +139,21 @@ def test_cut_and_missing_shards_are_noticed(out: Path, tmp_path: Path) -> None:
             open_clips(spoilt)
 
 
+def test_a_damaged_entry_is_named(out: Path, tmp_path: Path) -> None:
+    spoilt = shutil.copytree(out, tmp_path / "spoilt")
+    tar = spoilt / "shard-000001.tar"
+    export = open_clips(spoilt)
+    offset, _ = json.loads((spoilt / "shard-000001.json").read_text())["entries"]["motion"][1]
+    content = bytearray(tar.read_bytes())
+    content[offset + 3] ^= 1
+    tar.write_bytes(content)
+    before = len(json.loads((spoilt / "shard-000000.json").read_text())["columns"]["label"])
+    message = rf"clip {before + 1} of .*motion in shard-000001.tar .*no npy file.*export again"
+    with pytest.raises(StoreError, match=message):
+        export.clip("motion", before + 1)
+    export.clip("motion", before)
+
+
 def test_an_export_in_s3(store: Path, out: Path, cli: Cli) -> None:
     with s3_endpoint() as bucket:
         place = new_place(bucket)

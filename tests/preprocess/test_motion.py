@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from preprocess.motion import EXACT, METHODS, exhaustive, search
 from preprocess.motion import naive as naive_method
 from preprocess.motion.exhaustive_kernel import search_clip
 from preprocess.motion.keys import SOURCES
-from preprocess.motion.penalty import penalty_table
-from shared.conventions import BLOCKS, Reference, grid_shape
+from preprocess.motion.penalty import difference_penalty
+from shared.conventions import BLOCKS, COSTS_FROM, VECTOR_UNITS, Reference, grid_shape
 from tests import naive
 
 GREYS = (1, 2, 3, 256)
@@ -37,6 +38,8 @@ def random_clip(seed: int, frames: int, height: int, width: int, greys: int) -> 
     reference=st.sampled_from(["previous", "first"]),
     zero_bias=st.sampled_from([0.0, 0.25, 3.0]),
     motion_cost=st.sampled_from([0.0, 0.3, 2.0]),
+    cost_from=st.sampled_from(COSTS_FROM),
+    vector_unit=st.sampled_from(VECTOR_UNITS),
 )
 def test_every_exact_method_equals_the_oracle(
     method: str,
@@ -48,8 +51,12 @@ def test_every_exact_method_equals_the_oracle(
     reference: str,
     zero_bias: float,
     motion_cost: float,
+    cost_from: str,
+    vector_unit: int,
 ) -> None:
-    """Sizes that are no multiple of the block, ranges beyond the frame, ties and both costs."""
+    """Sizes that are no multiple of the block, ranges beyond the frame, ties and all costs."""
+    if cost_from != "zero":
+        vector_unit = 1
     clip = random_clip(seed, *shape, greys)
     options = {
         "block": block,
@@ -57,10 +64,12 @@ def test_every_exact_method_equals_the_oracle(
         "reference": reference,
         "zero_bias": zero_bias,
         "motion_cost": motion_cost,
+        "cost_from": cost_from,
+        "vector_unit": vector_unit,
     }
     found = search(clip, method=method, **options)  # type: ignore[arg-type]
     assert found.dtype == np.int8
-    assert np.array_equal(found, naive.search(clip, **options))  # type: ignore[arg-type]
+    assert np.array_equal(found, naive.search(clip, **options))
 
 
 CONTENTS = ("noise", "few greys", "constant", "scroll", "half noise")
@@ -89,9 +98,16 @@ def test_elimination_and_brute_force_leave_out_nothing(
 ) -> None:
     """Frames wide enough for whole groups of blocks, with cut blocks at two edges."""
     luma = content(kind, 3, 38, 2 * 64 + 13)
-    for search_range, cost in ((7, 0.0), (17, 0.0), (17, 0.4)):
-        penalty = penalty_table(search_range, zero_bias=cost, motion_cost=cost / 4)
-        options = {"block": block, "search_range": search_range, "reference": reference}
+    cases = [(7, 0.0, "zero"), (17, 0.0, "zero"), (17, 0.4, "zero")]
+    cases += [(17, 0.4, "median"), (7, 4.0, "temporal")]
+    for search_range, cost, cost_from in cases:
+        penalty = difference_penalty(search_range, zero_bias=cost, motion_cost=cost / 4)
+        options = {
+            "block": block,
+            "search_range": search_range,
+            "reference": reference,
+            "cost_from": cost_from,
+        }
         wanted = naive_method.search(luma, penalty=penalty, **options)  # type: ignore[arg-type]
         for brute_force in (False, True):
             found = exhaustive.search(
@@ -100,7 +116,7 @@ def test_elimination_and_brute_force_leave_out_nothing(
                 brute_force=brute_force,
                 **options,  # type: ignore[arg-type]
             )
-            assert np.array_equal(found, wanted), (search_range, cost, brute_force)
+            assert np.array_equal(found, wanted), (search_range, cost, cost_from, brute_force)
 
 
 @pytest.mark.parametrize("features", ["", "+avx2"])
@@ -108,9 +124,12 @@ def test_every_spelling_of_the_instructions_gives_the_same(features: str) -> Non
     """Once more for processors that know less than this one: LLVM's plain code, 256 bits."""
     if features and not has_feature(features):
         pytest.skip(f"this processor has no {features}")
-    test = f"{__file__}::{test_elimination_and_brute_force_leave_out_nothing.__name__}"
+    tests = [
+        f"{__file__}::{test_elimination_and_brute_force_leave_out_nothing.__name__}",
+        f"{Path(__file__).with_name('test_subpixel.py')}::test_the_kernel_equals_the_slow_method",
+    ]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", test, "-k", "half"],
+        [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", *tests, "-k", "half"],
         env={**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features},
         capture_output=True,
         text=True,
@@ -136,6 +155,11 @@ def test_a_cost_without_bounds_overflows_nothing() -> None:
     clip = random_clip(3, 3, 40, 40, 256)
     for options in ({"motion_cost": 1e300}, {"zero_bias": 1e300}):
         assert not search(clip, block=16, search_range=127, **options).any()
+    options = {"block": 32, "search_range": 9, "zero_bias": 1e300, "motion_cost": 1e300}
+    for cost_from in COSTS_FROM:
+        found = search(clip, cost_from=cost_from, **options)  # type: ignore[arg-type]
+        wanted = search(clip, cost_from=cost_from, method="naive", **options)  # type: ignore[arg-type]
+        assert np.array_equal(found, wanted)
 
 
 def test_frames_in_another_order_in_memory() -> None:
@@ -245,11 +269,27 @@ def test_costs_make_fields_regular() -> None:
     assert np.abs(costly).sum() < np.abs(search(clip, block=8, search_range=8)).sum()
 
 
+def test_a_cost_from_neighbours_lets_what_moves_go_on() -> None:
+    """Stripes, 4 apart, move by 3: -3 and 1 match alike, and are told apart by what was before."""
+    stripes = np.arange(32) % 4 * 60
+    still = np.tile(stripes, (16, 1)).astype(np.uint8)
+    clip = np.stack([still, np.roll(still, 3, axis=1), np.roll(still, 6, axis=1)])
+    motion = {
+        cost_from: search(clip, block=8, search_range=3, motion_cost=0.1, cost_from=cost_from)
+        for cost_from in COSTS_FROM
+    }
+    assert (motion["zero"][1, 0, :, 1:-1] == 1).all()
+    for cost_from in ("median", "temporal"):
+        assert np.array_equal(motion[cost_from][1], motion[cost_from][0])
+
+
 def test_penalty_in_its_units() -> None:
-    table = penalty_table(3, zero_bias=0.5, motion_cost=0.25)
-    assert table[3, 3] == 0
-    assert table[3, 4] == 256 * 0.75
-    assert table[0, 3] == table[3, 6] == 256 * 1.25
+    of_zero, of_others = difference_penalty(3, zero_bias=0.5, motion_cost=0.25)
+    assert of_zero[6, 6] == 0
+    assert of_zero[6, 7] == 256 * 0.25
+    assert of_others[6, 6] == 256 * 0.5
+    assert of_others[6, 7] == 256 * 0.75
+    assert of_others[0, 6] == of_others[6, 12] == 256 * 2
 
 
 @pytest.mark.parametrize(
@@ -257,8 +297,13 @@ def test_penalty_in_its_units() -> None:
     [
         ({"block": 7}, "block 7; it must be one of 4, 8, 16, 32"),
         ({"search_range": 128}, r"search_range 128; it must be in \[0, 127\]"),
+        ({"search_range": 32, "vector_unit": 4}, r"32; it must be in \[0, 31\] at vector_unit 4"),
+        ({"vector_unit": 3}, "vector_unit 3; it must be one of 1, 2, 4"),
         ({"method": "psychic"}, "it must be one of exhaustive, naive, h264"),
         ({"reference": "next"}, "it must be one of previous, first"),
+        ({"cost_from": "median", "vector_unit": 2}, "needs vector_unit 1 and method exhaustive"),
+        ({"cost_from": "median", "method": "h264"}, "needs vector_unit 1 and method exhaustive"),
+        ({"cost_from": "habit"}, "it must be one of zero, median, temporal"),
         ({"zero_bias": -1.0}, "zero_bias -1.0; it must be finite and not negative"),
         ({"motion_cost": float("nan")}, "motion_cost nan"),
     ],

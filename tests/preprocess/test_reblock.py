@@ -19,9 +19,12 @@ Cli = Callable[..., tuple[int, str, str]]
 BEFORE = ("--size", 32, "--frames", 4, "--workers", 1)
 CHANGES: dict[str, tuple[object, ...]] = {
     "block": ("--block", 8),
+    "costs from neighbours": (
+        *("--block", 8, "--reference", "first", "--motion-cost", 0.5, "--cost-from", "temporal"),
+    ),
     "everything": (
         *("--block", 4, "--search-range", 5, "--reference", "first"),
-        *("--zero-bias", 0.5, "--motion-cost", 0.3),
+        *("--zero-bias", 0.5, "--motion-cost", 1, "--vector-unit", 4),
     ),
 }
 
@@ -57,11 +60,19 @@ def test_there_and_back_by_two_workers(source: Path, tmp_path: Path, cli: Cli) -
     assert contents(back) == contents(source)
 
 
+def test_there_and_back_over_quarter_pixels(source: Path, tmp_path: Path, cli: Cli) -> None:
+    new, back = tmp_path / "new", tmp_path / "back"
+    assert cli("reblock", source, "--vector-unit", 4, "--out", new, "--workers", 1)[0] == 0
+    assert cli("reblock", new, "--vector-unit", 1, "--out", back, "--workers", 1)[0] == 0
+    assert contents(back) == contents(source)
+    assert contents(new) != contents(source)
+
+
 def test_rendered_gestures(tmp_path: Path, cli: Cli) -> None:
     root, old, new, direct = (tmp_path / name for name in ("data", "old", "new", "direct"))
     assert cli("render", "--root", root, "--subjects", 1, "--size", 48, "--workers", 1)[0] == 0
     first = ("--size", 48, "--reference", "first", "--search-range", 8, "--workers", 1)
-    second = ("--block", 8, "--motion-cost", 0.3)
+    second = ("--block", 8, "--motion-cost", 0)
     assert cli("run", "gestures", "--root", root, "--out", old, *first)[0] == 0
     assert cli("reblock", old, "--out", new, *second, "--workers", 1)[0] == 0
     assert cli("run", "gestures", "--root", root, "--out", direct, *first, *second)[0] == 0
@@ -117,6 +128,12 @@ def test_refusals(source: Path, tmp_path: Path, cli: Cli, folder: Path) -> None:
     for arguments, message in (
         ((source,), "was made with these very options"),
         ((source, "--block", 7), "--block 7: must be one of 4, 8, 16, 32"),
+        ((source, "--vector-unit", 3), "--vector-unit 3: must be one of 1, 2, 4"),
+        (
+            (source, "--vector-unit", 4, "--search-range", 32),
+            "--search-range 32 in units of 1/4 pixel is 128, and vectors are int8: at most 127;"
+            " give --search-range 31 or less",
+        ),
         ((source, "--method", "magic"), "--method magic: must be"),
         ((source, "--block", 8, "--out", source), "is the store itself"),
         ((source, "--block", 8, "--out", folder), "exists and is not a store"),
@@ -149,9 +166,9 @@ def test_a_damaged_or_unfinished_source_is_refused(source: Path, tmp_path: Path,
 def test_the_default_store_lies_beside_its_source() -> None:
     before = CodecOptions(block=8)
     source = Path("stores/gestures-size64-block8")
-    given = {"block": 4, "motion_cost": 0.3, "reference": "first"}
+    given = {"block": 4, "motion_cost": 0.5, "reference": "first"}
     named = default_store(source, before, given)
-    assert named == Path("stores/gestures-size64-block4-referencefirst-motioncost0.3")
+    assert named == Path("stores/gestures-size64-block4-referencefirst-motioncost0.5")
     assert change_options(before, given | {"zero_bias": None}).block == 4
 
 

@@ -77,6 +77,7 @@ def test_stored_clips_are_the_videos_frames(folder: Path, tmp_path: Path, cli: C
         *(opened.clip(name, index) for name in ("first_frame", "motion", "residual")),
         block=8,
         reference="previous",
+        vector_unit=1,
     )
     frames = [frame for _, frame in decode(folder / "jump/a 100%d.mp4", range(8, 12), Geometry(32))]
     assert np.array_equal(clip, np.stack(frames))

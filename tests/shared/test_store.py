@@ -102,6 +102,14 @@ def test_another_version_is_refused(sealed: Path) -> None:
         Store(sealed)
 
 
+def test_a_store_older_than_an_option_has_its_default(sealed: Path) -> None:
+    metadata = json.loads((sealed / "zarr.json").read_text())
+    assert metadata["attributes"]["dvdm"]["options"].pop("vector_unit") == 1
+    (sealed / "zarr.json").write_text(json.dumps(metadata))
+    assert Store(sealed).options == OPTIONS
+    assert Store(sealed).options.vector_limit == OPTIONS.search_range
+
+
 def test_no_store_and_other_groups_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no store at"):
         read_attributes(tmp_path / "nothing")
@@ -113,6 +121,23 @@ def test_no_store_and_other_groups_are_refused(tmp_path: Path) -> None:
 def test_a_missing_shard_is_refused_instead_of_read_as_zeros(sealed: Path) -> None:
     (sealed / "residual/c/1/0/0/0/0").unlink()
     with pytest.raises(StoreError, match="lacks 1 of its shards"):
+        Store(sealed)
+
+
+def test_a_clip_that_cannot_be_read_is_named(sealed: Path) -> None:
+    store = Store(sealed)
+    shard = sealed / "residual/c/1/0/0/0/0"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    out = np.empty((2, 3, 16, 16), np.int16)
+    message = r"clip 2 of .*residual/c/1/0/0/0/0: entry 0 cannot be read.*preprocess verify"
+    with pytest.raises(StoreError, match=message):
+        store.clip("residual", 2, out)
+    assert store.clip("residual", 3, out) is out
+
+
+def test_missing_metadata_is_named(sealed: Path) -> None:
+    (sealed / "motion/zarr.json").unlink()
+    with pytest.raises(StoreError, match=r"lacks motion/zarr.json; restore"):
         Store(sealed)
 
 

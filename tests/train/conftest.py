@@ -50,11 +50,20 @@ TINY_PAPER: Overrides = {
     "autoencoder.hidden": None,
     "autoencoder.channels": "[8, 8, 8]",
     "autoencoder.layers_per_block": "1",
+    "text.encoder": "null",
     "denoiser.mults": "[1, 2]",
     "denoiser.blocks": "1",
     "refiner.width": None,
 }
 """Changes to `TINY` for the paper's recipe, without a refiner."""
+
+TINY_LATENT: Overrides = {"refiner.width": None, "space.factor": "4"}
+TINY_PIXELS: Overrides = {
+    "refiner.width": None,
+    "autoencoder.hidden": None,
+    "autoencoder.latent_channels": None,
+}
+"""Changes to `TINY` for recipes of other spaces than the codec's."""
 
 
 @pytest.fixture(scope="session")

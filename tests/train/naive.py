@@ -29,3 +29,39 @@ def alpha_bars(schedule: str, steps: int, zero_terminal_snr: bool) -> Tensor:
         first, last = roots[0], roots[-1]
         roots = [(root - last) * first / (first - last) for root in roots]
     return torch.tensor(roots, dtype=torch.float64).square()
+
+
+def ddim_moments(
+    mean: Tensor, covariance: Tensor, alpha_bars: list[float], eta: float
+) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of what DDIM makes of N(mean, covariance) with its best denoiser.
+
+    Every step is linear: equation 12 of Song et al. 2021, with sigma_t(eta) of equation 16, from
+    standard normal noise over alpha-bars in rising order of time. All in float64.
+    """
+    identity = torch.eye(len(mean), dtype=torch.float64)
+    m, s = torch.zeros_like(mean), identity
+    for now, before in zip(alpha_bars[::-1], [*alpha_bars[-2::-1], 1.0], strict=True):
+        variance = eta**2 * (1 - before) / (1 - now) * (1 - now / before)
+        gain = (
+            math.sqrt(now) * covariance @ torch.linalg.inv(now * covariance + (1 - now) * identity)
+        )
+        # x0 = gain x + offset; epsilon = (x - sqrt(now) x0) / sqrt(1 - now)
+        offset = mean - math.sqrt(now) * gain @ mean
+        direction = math.sqrt(max(0.0, 1 - before - variance)) / math.sqrt(1 - now)
+        matrix = math.sqrt(before) * gain + direction * (identity - math.sqrt(now) * gain)
+        shift = (math.sqrt(before) - direction * math.sqrt(now)) * offset
+        m, s = matrix @ m + shift, matrix @ s @ matrix.T + variance * identity
+    return m, s
+
+
+def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Shen et al. 2021, equation 4, with the L x L matrix written out; (L, D) each."""
+    length, numbers = query.shape
+    result = torch.zeros_like(value)
+    for i in range(length):
+        features = query[i].exp() / query[i].exp().sum()
+        for j in range(length):
+            places = key.exp()[j] / key.exp().sum(0)
+            result[i] += (features * places).sum() * value[j] / math.sqrt(numbers)
+    return result

@@ -38,7 +38,7 @@ def random_clip(options: CodecOptions, seed: int) -> NDArray[np.uint8]:
 def random_motion(options: CodecOptions, seed: int) -> NDArray[np.int8]:
     """Vectors within the search range, about half of them zero."""
     rng = np.random.default_rng([seed, 1])
-    reach, shape = options.search_range, (options.frames - 1, 2, *options.grid)
+    reach, shape = options.vector_limit, (options.frames - 1, 2, *options.grid)
     moves = rng.random((shape[0], 1, *shape[2:])) < 0.5
     return (rng.integers(-reach, reach + 1, shape) * moves).astype(np.int8)
 
@@ -91,7 +91,13 @@ def _sides(subject: str, number: int) -> NDArray[np.int8]:
 def _row(
     options: CodecOptions, clip: np.ndarray, motion: np.ndarray, label: int, subject: int
 ) -> dict[str, np.ndarray]:
-    rest = residual(clip, motion, block=options.block, reference=options.reference)
+    rest = residual(
+        clip,
+        motion,
+        block=options.block,
+        reference=options.reference,
+        vector_unit=options.vector_unit,
+    )
     return {
         "first_frame": clip[0],
         "motion": motion,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,14 @@ from PIL import Image
 
 from shared.schema import StoreAttributes
 from shared.store import Store, create_store
-from tests.train.conftest import NO_REFINER, TINY_PAPER, Overrides, train_stages
+from tests.train.conftest import (
+    NO_REFINER,
+    TINY_LATENT,
+    TINY_PAPER,
+    TINY_PIXELS,
+    Overrides,
+    train_stages,
+)
 from tests.train.stores import OPTIONS, make_store
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -43,7 +51,10 @@ def test_a_sample_is_a_video_and_a_sheet(
     video = tmp_path / "new" / "v.mp4"
     code, out, err = cli("sample", "--run", run, "--image", picture, "--text", "Go", "--out", video)
     assert (code, err) == (0, "")
-    assert "v.mp4" in out
+    assert f"{picture}: 30x20, cut to the middle square, resized to 16x16, as the store" in out
+    assert "dpm++, 4 steps; 'Go', guidance 3; seed 0; 4 frames" in out
+    for name in ("v.mp4", "v.gif", "v.png", "v-motion.mp4", "v-motion.gif"):
+        assert f"wrote {video.with_name(name)}" in out
     with av.open(str(video)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(frames) == OPTIONS.frames
@@ -73,6 +84,19 @@ def test_the_seed_and_the_label_decide(cli: Cli, run: Path, picture: Path, tmp_p
     assert len({turn, *others}) == 4
 
 
+def test_every_option_of_sampling_reaches_the_sampler(
+    cli: Cli, run: Path, picture: Path, tmp_path: Path
+) -> None:
+    given = ("--run", run, "--image", picture, "--text", "Go", "--out", tmp_path / "v.mp4")
+    more = ("--sampler", "ddim", "--steps", 3, "--eta", 0.5, "--guidance", 2, "--seed", 9)
+    code, out, err = cli("sample", *given, *more, "--count", 2, "--frames", 7)
+    assert (code, err) == (0, "")
+    assert "ddim, 3 steps; 'Go', guidance 2; seeds 9 to 10; 7 frames in 2 clips" in out
+    with Image.open(tmp_path / "v.png") as sheet:
+        assert sheet.size == (7 * 16 + 6 * 2, 2 * 16 + 2)
+    assert (tmp_path / "v-09.mp4").is_file() and (tmp_path / "v-10-motion.gif").is_file()
+
+
 def test_mistakes_in_sampling_are_named(cli: Cli, run: Path, picture: Path, tmp_path: Path) -> None:
     good = {"--run": run, "--image": picture, "--out": tmp_path / "v.mp4"}
     (tmp_path / "text.png").write_text("no picture")
@@ -84,6 +108,13 @@ def test_mistakes_in_sampling_are_named(cli: Cli, run: Path, picture: Path, tmp_
         ({"--run": tmp_path / "none"}, "run first: python -m train diffusion"),
         ({"--device": "warp"}, "--device warp: must be auto, cpu, cuda or cuda:N"),
         ({"--seed": -1}, "--seed"),
+        ({"--count": 0}, "--count"),
+        ({"--frames": 1}, "--frames"),
+        ({"--sampler": "euler"}, "--sampler euler: must be one of ddim, ddpm, dpm++"),
+        ({"--steps": 2000}, "sampler.steps 2000: must be at most 1000, the number of noise steps"),
+        ({"--eta": 0.5}, "eta is an option of ddim; the sampler is dpm++"),
+        ({"--guidance": 2}, "--guidance leads towards a text; give --text too"),
+        ({"--dynamic-threshold": 0.99}, "x_0 of the space 'codec' has no bounds to keep it in"),
     ]
     for changes, message in cases:
         code, out, err = cli(
@@ -130,7 +161,7 @@ def test_another_network_in_the_same_folder_is_refused(
     assert train_stages(store.path, tmp_path, stages=("vae",)) == [0]
     changed = {"autoencoder.latent_channels": "5"}
     assert train_stages(store.path, tmp_path, changed, stages=("vae",)) == [2]
-    assert "holds a run with another autoencoder;" in capsys.readouterr().err
+    assert "holds a run with another autoencoder.latent_channels (" in capsys.readouterr().err
 
 
 def test_another_store_is_refused(
@@ -140,6 +171,26 @@ def test_another_store_is_refused(
     assert train_stages(store.path, tmp_path / "run", stages=("vae",)) == [0]
     assert train_stages(other.path, tmp_path / "run", stages=("encode",)) == [2]
     assert "search_range (run: 3, store: 5)" in capsys.readouterr().err
+
+
+def test_a_run_older_than_an_option_goes_with_its_store(
+    run: Path, store: Store, tmp_path: Path
+) -> None:
+    older = tmp_path / "run"
+    shutil.copytree(run, older)
+    config = json.loads((older / "vae/config.json").read_text())
+    assert config["store"]["options"].pop("vector_unit") == 1
+    (older / "vae/config.json").write_text(json.dumps(config))
+    assert train_stages(store.path, older, stages=("encode",)) == [0]
+
+
+def test_quarter_pixels_reach_a_generated_clip(cli: Cli, picture: Path, tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"vector_unit": 4})
+    other = make_store(tmp_path / "store", options=options)
+    assert train_stages(other.path, tmp_path / "run") == [0, 0, 0]
+    video = tmp_path / "v.mp4"
+    assert cli("sample", "--run", tmp_path / "run", "--image", picture, "--out", video)[0] == 0
+    assert video.is_file()
 
 
 @pytest.mark.parametrize(
@@ -177,29 +228,71 @@ def test_the_recipes_seed_decides_every_weight(store: Store, tmp_path: Path) -> 
     assert weights[0] == weights[1]
 
 
-def test_the_previous_frame_as_reference_works_without_a_refiner(
-    cli: Cli, picture: Path, tmp_path: Path
+@pytest.mark.parametrize("changes", [NO_REFINER, {}, {"refiner.adversarial_weight": "0"}])
+def test_the_previous_frame_as_reference_works_with_and_without_a_refiner(
+    cli: Cli, picture: Path, tmp_path: Path, changes: Overrides
 ) -> None:
     options = OPTIONS.model_copy(update={"reference": "previous", "size": 14})
     store = make_store(tmp_path / "store", options=options)
     run = tmp_path / "run"
-    assert train_stages(store.path, run, NO_REFINER) == [0, 0, 0]
+    assert train_stages(store.path, run, changes) == [0, 0, 0]
     sheets = tmp_path / "v.png"
     arguments = ("--image", picture, "--text", "halt", "--out", sheets.with_suffix(".mp4"))
     assert cli("sample", "--run", run, *arguments)[0] == 0
     assert np.asarray(Image.open(sheets)).shape == (14, 4 * 14 + 6, 3)
-    assert not (run / "refiner").exists()
+    assert (run / "refiner").exists() == (changes is not NO_REFINER)
 
 
-def test_a_refiner_is_left_out_aloud_where_frames_are_predicted_from_the_previous_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+SPACES: dict[str, tuple[str, str, Overrides]] = {
+    "rgb": ("vdm_demo", "previous", TINY_PIXELS),
+    "difference": ("d_vdm_demo", "first", TINY_PIXELS),
+    "difference to the first frame": (
+        "d_vdm_demo",
+        "previous",
+        TINY_PIXELS | {"space.reference": "first"},
+    ),
+    "latent": ("ldm_demo", "previous", TINY_LATENT),
+    "codec, closed loop, seeing the prediction": (
+        "ed_vdm_demo",
+        "previous",
+        {"space.closed_loop": "true", "space.conditioned_decoder": "true"},
+    ),
+}
+"""Recipe, reference of the store, changes."""
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_space_trains_samples_and_is_scored(
+    cli: Cli, picture: Path, tmp_path: Path, name: str
 ) -> None:
-    options = OPTIONS.model_copy(update={"reference": "previous"})
-    store = make_store(tmp_path / "store", options=options)
-    run = tmp_path / "run"
-    assert train_stages(store.path, run) == [0, 0, 0]
-    assert "--reference first" in capsys.readouterr().out.replace("\n", " ")
-    assert not (run / "refiner").exists()
+    recipe, reference, changes = SPACES[name]
+    options = OPTIONS.model_copy(update={"reference": reference})
+    store, run = make_store(tmp_path / "store", options=options), tmp_path / "run"
+    assert train_stages(store.path, run, changes, recipe=recipe) == [0, 0, 0]
+    out = tmp_path / "v.mp4"
+    assert cli("sample", "--run", run, "--image", picture, "--text", "go", "--out", out)[0] == 0
+    assert out.with_stem("v-motion").exists() == ("codec" in name)
+    code, _, err = cli("evaluate", "--run", run, "--store", store.path, "--seconds", 1)
+    assert code == 0, err
+    scores = json.loads((run / "evaluation" / "scores.json").read_text())
+    exact = "codec" not in name and name != "latent"
+    assert (scores["psnr_reconstruction"] > 60) == exact
+    code, _, err = cli("report", run, "--store", store.path)
+    assert code == 0, err
+
+
+def test_pixels_can_be_kept_in_their_range(
+    cli: Cli, store: Store, picture: Path, tmp_path: Path
+) -> None:
+    """An untrained network under absurd guidance drives pixels far out of it."""
+    run, saturated = tmp_path / "run", []
+    assert train_stages(store.path, run, TINY_PIXELS, recipe="vdm_demo") == [0, 0, 0]
+    given = ("sample", "--run", run, "--image", picture, "--text", "go", "--guidance", 500)
+    for name, more in (("free", ()), ("kept", ("--dynamic-threshold", 0.99))):
+        assert cli(*given, *more, "--out", tmp_path / f"{name}.mp4")[0] == 0
+        last = np.asarray(Image.open(tmp_path / f"{name}.png"))[:, -16:]
+        saturated.append(np.isin(last, (0, 255)).mean())
+    assert saturated[0] > 0.15 > 0.03 > saturated[1]
 
 
 def test_any_size_that_the_denoiser_takes_can_be_refined(

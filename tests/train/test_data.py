@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,12 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
-@pytest.mark.parametrize("size", [16, 13])
-def test_frames_are_the_original_clips(tmp_path: Path, size: int, reference: Reference) -> None:
-    options = OPTIONS.model_copy(update={"size": size, "reference": reference})
+@pytest.mark.parametrize(("size", "unit"), [(16, 1), (13, 1), (16, 2), (13, 4)])
+def test_frames_are_the_original_clips(
+    tmp_path: Path, size: int, unit: int, reference: Reference
+) -> None:
+    changes = {"size": size, "reference": reference, "vector_unit": unit}
+    options = OPTIONS.model_copy(update=changes)
     originals = write_store(tmp_path / "store", options=options)
     clips = Clips(Store(tmp_path / "store"), None)
     batch = clips.batch(np.arange(len(originals)), CPU)
@@ -43,6 +47,47 @@ def test_entries_read_twice_are_equal(store: Store) -> None:
     assert not first.residual[0].equal(first.residual[1])
     first.residual.zero_()
     assert clips.batch([3, 1, 3], CPU).residual.equal(again.residual)
+
+
+class Counted:
+    """A store that counts what is read of it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.reads = store, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def clip(self, name: str, index: int, out: np.ndarray | None = None) -> np.ndarray:
+        self.reads += 1
+        return self._store.clip(name, index, out)
+
+
+def test_arrays_that_fit_stay_in_memory_and_others_do_not(store: Store) -> None:
+    clips_bytes = len(store) * 3 * OPTIONS.size**2
+    for limit, reads in ((0, 8), (clips_bytes - 1, 8), (clips_bytes, 4), (2**30, 4)):
+        counted = Counted(store)
+        clips = Clips(counted, None, in_memory_bytes=limit)
+        for _ in range(2):
+            clips.read("first_frame", [0, 1, 2, 7])
+        assert counted.reads == reads
+        assert np.array_equal(clips.read("motion", [5])[0], store.clip("motion", 5))
+
+
+def test_other_arrays_of_the_same_clips_are_read_alike(store: Store) -> None:
+    class Positions:
+        shape, dtype = (2,), np.dtype("<f2")
+
+        def read_into(self, index: int, out: np.ndarray) -> None:
+            out[:] = index
+
+    tensors = Clips(store, None, {"place": Positions()}).tensors(("motion", "place"), [4, 0])
+    assert tensors["place"].tolist() == [[4, 4], [0, 0]]
+    assert tensors["place"].dtype == torch.float16
+    assert list(tensors) == ["motion", "place", "label"]
 
 
 def test_frames_are_scaled_to_minus_one_to_one() -> None:

@@ -14,7 +14,7 @@ from shared.errors import UserError
 from shared.store import Store
 from tests.train.conftest import train_stages
 from tests.train.stores import OPTIONS
-from train.generate import Generator, label_index, load_generator
+from train.generate import Generator, batches, load_generator, with_sampler
 
 CPU = torch.device("cpu")
 
@@ -57,12 +57,65 @@ def test_more_clips_than_fit_a_batch_come_in_order(generator: Generator, frames:
     assert len({clip.numpy().tobytes() for clip in many}) == 10
 
 
-def test_labels_are_found_without_case() -> None:
-    assert label_index("  turn LEFT ", ("Go", "Turn Left")) == 1
+def test_batches_and_steps_are_counted(generator: Generator, frames: Tensor) -> None:
+    steps: list[None] = []
+    generator(frames[[0] * 10], [1] * 10, range(10), on_step=lambda: steps.append(None))
+    assert len(steps) == batches(10) * generator.recipe.sampler.steps == 2 * 4
+
+
+def test_each_clip_of_a_video_has_noise_of_its_own(generator: Generator, frames: Tensor) -> None:
+    first, again, second, third = (
+        generator(frames[:1], [1], [5], **clip).frames
+        for clip in ({}, {"clip": 0}, {"clip": 1}, {"clip": 2})
+    )
+    assert first.equal(again)
+    assert not first.equal(second)
+    assert not second.equal(third)
+
+
+def test_guidance_matters_where_there_is_a_label_alone(
+    generator: Generator, frames: Tensor
+) -> None:
+    def drawn(label: int | None, guidance: float) -> Tensor:
+        return with_sampler(generator, guidance=guidance)(frames[:1], [label], [5]).frames
+
+    assert not drawn(1, 1.0).equal(drawn(1, 8.0))
+    assert drawn(None, 1.0).equal(drawn(None, 8.0))
+
+
+def test_the_sampler_of_a_run_can_be_changed(generator: Generator, frames: Tensor) -> None:
+    changed = with_sampler(generator, name="ddim", steps=7, eta=0.5, guidance=2.0)
+    options = changed.recipe.sampler
+    assert (options.name, options.steps, options.eta, options.guidance) == ("ddim", 7, 0.5, 2.0)
+    assert with_sampler(generator, name=None, steps=None).recipe == generator.recipe
+    assert not changed(frames[:1], [1], [5]).frames.equal(generator(frames[:1], [1], [5]).frames)
+    # What belongs to the sampler that was before goes with it.
+    assert with_sampler(changed, name="ddpm").recipe.sampler.eta == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"name": "euler"}, r"--sampler euler: must be one of ddim, ddpm, dpm\+\+"),
+        ({"steps": 0}, "--steps 0: Input should be greater than or equal to 1"),
+        ({"steps": 1001}, "sampler.steps 1001: must be at most 1000, the number of noise steps"),
+        ({"name": "ddpm", "eta": 0.5}, "^eta is an option of ddim; the sampler is ddpm"),
+        ({"eta": 2.0}, "--eta 2.0: Input should be less than or equal to 1"),
+        ({"dynamic_threshold": 1.5}, "--dynamic-threshold 1.5: Input should be less than"),
+        ({"dynamic_threshold": 0.99}, "x_0 of the space 'codec' has no bounds to keep it in"),
+    ],
+)
+def test_sampler_options_that_cannot_work_are_named(
+    generator: Generator, given: dict[str, float | str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        with_sampler(generator, **given)
+
+
+def test_labels_are_found_without_case(generator: Generator) -> None:
+    assert generator.label_index("  turn LEFT ") == 2
     with pytest.raises(UserError, match="'left' is not a label of this run; its labels: 'Go'"):
-        label_index("left", ("Go",))
-    with pytest.raises(UserError, match="trained without labels"):
-        label_index("Go", ())
+        generator.label_index("left")
 
 
 def test_another_autoencoder_than_the_denoiser_learned_with_is_refused(

@@ -4,68 +4,36 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from shared.errors import UserError
+from tests.train.toy import EXACT, OPTIONS, small_network, toy_stage
 from train.checkpoint import checkpoints, load_network, load_state
 from train.log import read_metrics
-from train.loop import Stage, TrainingOptions, batch_at, fit, generator_for, trained
+from train.loop import fit, trained
 from train.optimisers import OptimiserName
-
-CPU = torch.device("cpu")
-OPTIONS = TrainingOptions(
-    steps=20, learning_rate=0.05, warmup=5, decay=True, ema=0.9, checkpoint_every=10, log_every=1,
-    weight_decay=0.01,
-)  # fmt: skip
+from train.share import Share
+from train.signals import StoppedError
 
 
-class StoppedError(Exception):
+class CutError(Exception):
     """Stands for whatever ends a process."""
-
-
-def small_network(seed: int) -> nn.Module:
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(3, 4), nn.SiLU(), nn.BatchNorm1d(4), nn.Linear(4, 1))
-
-
-def toy_stage(
-    folder: Path,
-    *,
-    options: TrainingOptions = OPTIONS,
-    losses: list[float] | None = None,
-    before: Callable[[int], object] = lambda step: None,
-    init: int = 0,
-    config: dict | None = None,
-) -> Stage:
-    """Learns the sum of three random numbers; keeps its losses in `losses`."""
-    network = small_network(init)
-
-    def loss(step: int) -> dict[str, Tensor]:
-        before(step)
-        x = torch.randn(8, 3, generator=generator_for(7, step))
-        value = (network(x)[:, 0] - x.sum(1)).square().mean()
-        if losses is not None:
-            losses.append(value.item())
-        return {"loss": value}
-
-    return Stage("toy", folder, network, loss, config or {"width": 4}, options, CPU)
 
 
 def stop_at(last: int) -> Callable[[int], None]:
     def check(step: int) -> None:
         if step == last:
-            raise StoppedError
+            raise CutError
 
     return check
 
@@ -86,7 +54,7 @@ def test_a_resumed_run_equals_an_undisturbed_one(tmp_path: Path, optimiser: Opti
     whole: list[float] = []
     undisturbed = fit(toy_stage(tmp_path / "whole", losses=whole, options=options))
     first: list[float] = []
-    with pytest.raises(StoppedError):
+    with pytest.raises(CutError):
         fit(toy_stage(tmp_path / "cut", losses=first, before=stop_at(13), options=options))
     assert names(tmp_path / "cut") == ["step-00000010"]
     rest: list[float] = []
@@ -106,7 +74,7 @@ def test_a_resumed_run_equals_an_undisturbed_one(tmp_path: Path, optimiser: Opti
 
 
 def test_a_resumed_log_has_each_step_once(tmp_path: Path) -> None:
-    with pytest.raises(StoppedError):
+    with pytest.raises(CutError):
         fit(toy_stage(tmp_path, before=stop_at(13)))
     fit(toy_stage(tmp_path))
     lines = read_metrics(tmp_path)
@@ -129,17 +97,109 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     assert all(a.equal(b) for a, b in zip(done.parameters(), again.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_between_two_steps_and_saves(tmp_path: Path, number: int) -> None:
+    def stop(step: int) -> None:
+        if step == 6:
+            os.kill(os.getpid(), number)
+
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with pytest.raises(StoppedError) as stopped:
+        fit(toy_stage(tmp_path / "cut", before=stop))
+    assert stopped.value.signal == number
+    assert handlers == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+    assert names(tmp_path / "cut") == ["step-00000007"]
+    fit(toy_stage(tmp_path / "cut", init=5))
+    fit(toy_stage(tmp_path / "whole"))
+    expected = weights(tmp_path / "whole", "ema")
+    assert all(weights(tmp_path / "cut", "ema")[key].equal(v) for key, v in expected.items())
+
+
+def test_a_second_signal_does_not_wait_for_the_step(tmp_path: Path) -> None:
+    def stop(step: int) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        fit(toy_stage(tmp_path, before=stop))
+    assert not isinstance(stopped.value, StoppedError)
+    assert names(tmp_path) == []
+
+
+def test_passes_add_up_to_one_step(tmp_path: Path) -> None:
+    """Also where they are not equally long: 8 clips in 3 passes."""
+    lines = {}
+    for passes in (1, 3):
+        folder = tmp_path / str(passes)
+        fit(toy_stage(folder, options=replace(OPTIONS, accumulate=passes), norm=nn.LayerNorm))
+        lines[passes] = read_metrics(folder)
+    for one, three in zip(lines[1], lines[3], strict=True):
+        assert {k: one[k] for k in EXACT} == pytest.approx({k: three[k] for k in EXACT}, rel=1e-4)
+
+
+def test_more_passes_than_clips_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="toy: batch is 8; 1 processes that accumulate 9 passes"):
+        fit(toy_stage(tmp_path, options=replace(OPTIONS, accumulate=9)))
+
+
+def test_a_line_holds_means_since_the_one_before(tmp_path: Path) -> None:
+    """Also where a checkpoint between two lines was resumed from."""
+    fit(toy_stage(tmp_path / "each"))
+    each = read_metrics(tmp_path / "each")
+    options = replace(OPTIONS, log_every=4)
+    with pytest.raises(CutError):
+        fit(toy_stage(tmp_path / "cut", options=options, before=stop_at(11)))
+    fit(toy_stage(tmp_path / "cut", options=options))
+    lines = read_metrics(tmp_path / "cut")
+    assert [line["step"] for line in lines] == [4, 8, 12, 16, 20]
+    for number, line in enumerate(lines):
+        steps = each[4 * number : 4 * number + 4]
+        for name in ("loss", "gradient_norm"):
+            mean = sum(step[name] for step in steps) / 4
+            assert line[name] == pytest.approx(mean, rel=1e-6)
+        assert line["lr"] == steps[-1]["lr"]
+
+
+def test_a_line_says_how_fast_it_went_and_what_it_waited_for(tmp_path: Path) -> None:
+    def slowly(step: int) -> None:
+        time.sleep(0.01)
+
+    options = replace(OPTIONS, log_every=10)
+    stage = toy_stage(tmp_path, before=slowly, options=options)
+    stage.preview = lambda *_: time.sleep(0.5)
+    fit(stage)
+    for line in read_metrics(tmp_path):
+        assert 0.05 < line["wait"] < 1
+        assert 16 < line["clips_per_second"] < 800  # 8 clips take 10 ms and more; pauses left out
+        assert 0.05 < line["memory_gib"] < 64
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same_under_the_same_names(tmp_path: Path) -> None:
+    for name in ("plain", "compiled"):
+        options = replace(OPTIONS, compile=name == "compiled")
+        fit(toy_stage(tmp_path / name, options=options))
+    plain, compiled = (weights(tmp_path / name, "network") for name in ("plain", "compiled"))
+    assert all(torch.allclose(compiled[key], value, atol=1e-3) for key, value in plain.items())
+
+
 def test_another_config_is_refused_by_name(tmp_path: Path) -> None:
     fit(toy_stage(tmp_path))
-    with pytest.raises(UserError, match="another depth, width; choose another --out"):
+    with pytest.raises(UserError, match=r"another depth \(.*\), width \(run: 4, here: 5\); choose"):
         fit(toy_stage(tmp_path, config={"width": 5, "depth": 1}))
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     stage = toy_stage(tmp_path)
     sound = stage.loss
-    stage.loss = lambda step: {"loss": sound(step)["loss"] * (math.nan if step == 16 else 1)}
-    with pytest.raises(UserError, match="toy: the loss is not finite at step 16"):
+
+    def loss(network: nn.Module, x: Tensor, share: Share) -> dict[str, Tensor]:
+        return {"loss": sound(network, x, share)["loss"] * (math.nan if share.step == 16 else 1)}
+
+    stage.loss = loss
+    with pytest.raises(
+        UserError, match=r"in step 17; the last good checkpoint is .*step-00000010;"
+    ):
         fit(stage)
     assert names(tmp_path) == ["step-00000010"]
     assert all(value.isfinite().all() for value in weights(tmp_path, "network").values())
@@ -159,7 +219,7 @@ def test_nothing_is_pickled(tmp_path: Path) -> None:
 
 
 def test_a_torn_checkpoint_is_ignored(tmp_path: Path) -> None:
-    with pytest.raises(StoppedError):
+    with pytest.raises(CutError):
         fit(toy_stage(tmp_path, before=stop_at(13)))
     torn = tmp_path / ".step-00000012.4711"
     torn.mkdir()
@@ -201,7 +261,7 @@ def test_training_learns_and_previews_see_the_average(tmp_path: Path) -> None:
     stage.options = replace(stage.options, checkpoint_every=600)
     stage.preview = lambda network, log, step: seen.append((step, network is stage.network))
     fit(stage)
-    assert sum(losses[-50:]) < 0.75 * sum(losses[:50])  # normalising over 8 leaves a floor
+    assert sum(losses[-50:]) < 0.3 * sum(losses[:50])
     assert seen == [(600, False), (900, False)]
 
 
@@ -222,36 +282,3 @@ def test_another_checkpoint_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config | {"checkpoint_version": 99}))
     with pytest.raises(UserError, match="another checkpoint version than 1"):
         fit(toy_stage(tmp_path))
-
-
-@given(
-    count=st.integers(1, 20),
-    batch=st.integers(1, 8),
-    seed=st.integers(0, 2**31),
-    epochs=st.integers(1, 3),
-)
-def test_batches_visit_every_clip_once_an_epoch(
-    count: int, batch: int, seed: int, epochs: int
-) -> None:
-    """Batches that reach over the end of an epoch begin the next one."""
-    indices = np.arange(count) * 3 + 1
-    steps = -(-count * epochs // batch)
-    batches = [batch_at(step, indices, batch, seed) for step in range(steps)]
-    assert all(len(piece) == batch for piece in batches)
-    visited = np.concatenate(batches)
-    for epoch in range(epochs):
-        assert sorted(visited[epoch * count : (epoch + 1) * count]) == indices.tolist()
-    assert batch_at(steps - 1, indices, batch, seed).tolist() == batches[-1].tolist()
-
-
-def test_epochs_and_seeds_have_orders_of_their_own() -> None:
-    indices = np.arange(50)
-    orders = {tuple(batch_at(e, indices, 50, s)) for e in range(3) for s in range(3)}
-    assert len(orders) == 9
-
-
-def test_generators_depend_on_every_number_of_their_path() -> None:
-    paths = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
-    drawn = {tuple(torch.randn(3, generator=generator_for(*path)).tolist()) for path in paths}
-    assert len(drawn) == len(paths)
-    assert generator_for(3, 4).initial_seed() == generator_for(3, 4).initial_seed()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,7 +11,9 @@ from train.noise import (
     add_noise,
     alphas_cumprod,
     coefficients,
+    loss_weight,
     predicted_x0,
+    prediction_for,
     random_times,
     target,
 )
@@ -61,6 +65,39 @@ def test_the_right_prediction_gives_x0_back_at_every_time(options: NoiseOptions)
     assert precise.sum() > 0.9 * options.steps
     assert torch.allclose(again[precise], x0[precise], atol=1e-3)
     assert bool(again.isfinite().all())
+
+
+@pytest.mark.parametrize("options", PROCESSES, ids=str)
+def test_a_prediction_and_its_x0_stand_for_each_other(options: NoiseOptions) -> None:
+    t = torch.arange(options.steps)[:950]  # beyond, division by the signal amplifies rounding
+    generator = torch.Generator().manual_seed(0)
+    noisy, output = torch.randn(2, len(t), 2, 1, generator=generator)
+    again = prediction_for(options, noisy, predicted_x0(options, noisy, output, t), t)
+    assert torch.allclose(again, output, atol=2e-3)
+
+
+@pytest.mark.parametrize("options", PROCESSES, ids=str)
+def test_min_snr_weighs_errors_of_x0_by_the_clipped_snr(options: NoiseOptions) -> None:
+    """Hang et al. 2023, section 3.4: min(SNR, gamma) on x_0, whatever is predicted."""
+    weighted = replace(options, loss_weight="min_snr", min_snr_gamma=5.0)
+    t = torch.arange(0, 950, 7)
+    generator = torch.Generator().manual_seed(0)
+    noisy, output, wrong = torch.randn(3, len(t), 4, generator=generator).double()
+    table = alpha_bars(options.schedule, options.steps, options.zero_terminal_snr)[t]
+    clipped = (table / (1 - table)).clamp_max(5.0)
+    one, other = (predicted_x0(options, noisy, o, t).double() for o in (output, wrong))
+    on_x0 = clipped * (one - other).square().mean(1)
+    on_output = loss_weight(weighted, t).double() * (output - wrong).square().mean(1)
+    assert torch.allclose(on_output, on_x0, rtol=2e-2)
+    assert (clipped == 5).any() and (clipped < 5).any()
+
+
+@pytest.mark.parametrize("options", PROCESSES, ids=str)
+def test_weights_are_one_or_finite(options: NoiseOptions) -> None:
+    t = torch.arange(options.steps)
+    assert loss_weight(options, t).equal(torch.ones(options.steps))
+    weights = loss_weight(replace(options, loss_weight="min_snr"), t)
+    assert bool((weights.isfinite() & (weights >= 0) & (weights <= 1)).all())
 
 
 def test_added_noise_has_the_variance_of_the_schedule() -> None:

@@ -13,6 +13,7 @@ from train.pictures import (
     enlarge,
     grey_residual,
     save_animation,
+    save_gif,
     save_picture,
     save_video,
 )
@@ -53,15 +54,25 @@ def test_vectors_are_drawn_where_blocks_moved_and_nowhere_else() -> None:
     clip = np.full((3, 3, 24, 24), 100, np.uint8)
     motion = np.zeros((2, 2, 3, 3), np.int8)
     motion[1, :, 1, 1] = (-2, 1)
-    drawn = draw_vectors(clip, motion, block=8, factor=4)
+    drawn = draw_vectors(clip, motion, block=8, vector_unit=1, factor=4)
     assert drawn.shape == (2, 3, 96, 96)
     assert np.array_equal(drawn[0], enlarge(clip[1:2], 4)[0])
     rows, columns = np.nonzero((drawn[1] != 100).any(axis=0))
     assert 32 <= rows.min() <= rows.max() < 64
     assert 32 <= columns.min() <= columns.max() < 64
-    # From the centre at (48, 48), two pixels left and one down, four times enlarged.
-    assert tuple(drawn[1, :, 51, 42]) == tuple(drawn[1, :, 52, 40]) == (220, 30, 30)
+    # To the centre at (48, 48) from two pixels left and one down of it, four times enlarged.
+    assert tuple(drawn[1, :, 52, 40]) == tuple(drawn[1, :, 51, 42]) == (220, 30, 30)
+    assert tuple(drawn[1, :, 48, 47]) == (255, 220, 0)
     assert tuple(drawn[1, :, 44, 56]) == (100, 100, 100)
+
+
+def test_vectors_in_fractions_of_a_pixel_are_drawn_to_scale() -> None:
+    clip = np.full((2, 3, 24, 24), 100, np.uint8)
+    whole, quarters = np.zeros((2, 1, 2, 3, 3), np.int8)
+    whole[0, :, 1, 1], quarters[0, :, 1, 1] = (-2, 1), (-8, 4)
+    drawn = draw_vectors(clip, whole, block=8, vector_unit=1)
+    assert np.array_equal(draw_vectors(clip, quarters, block=8, vector_unit=4), drawn)
+    assert not np.array_equal(draw_vectors(clip, quarters, block=8, vector_unit=1), drawn)
 
 
 def test_pictures_are_lossless(tmp_path: Path) -> None:
@@ -84,6 +95,27 @@ def test_animations_are_lossless_and_rest_on_the_last_frame(tmp_path: Path) -> N
     assert durations == [125] * (len(clip) - 1) + [800]
 
 
+def test_a_gif_has_every_frame_in_one_palette_and_repeats(tmp_path: Path) -> None:
+    # Few enough colours to be kept, and a place that does not change must not flicker.
+    colours = film(1, 4, 4)[0]
+    clip = np.stack([np.roll(colours, n, axis=2) for n in range(4)])
+    clip[:, :, 0, 0] = 77
+    save_gif(tmp_path / "new" / "a.gif", clip, fps=10)
+    with Image.open(tmp_path / "new" / "a.gif") as image:
+        assert (image.n_frames, image.info["loop"], image.info["duration"]) == (4, 0, 100)
+        for n, frame in enumerate(clip):
+            image.seek(n)
+            shown = np.asarray(image.convert("RGB")).transpose(2, 0, 1).astype(int)
+            assert abs(shown - frame).max() <= 8
+            assert shown[:, 0, 0].tolist() == pytest.approx([77] * 3, abs=8)
+
+
+def test_a_gif_is_no_faster_than_players_take(tmp_path: Path) -> None:
+    save_gif(tmp_path / "a.gif", film(), fps=120)
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.info["duration"] == 20
+
+
 @pytest.mark.parametrize(("height", "width"), [(32, 48), (33, 47), (16, 17)])
 def test_videos_have_every_frame_and_even_sizes(tmp_path: Path, height: int, width: int) -> None:
     import av
@@ -94,6 +126,13 @@ def test_videos_have_every_frame_and_even_sizes(tmp_path: Path, height: int, wid
     with av.open(str(tmp_path / "new" / "v.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.codec.name, stream.average_rate) == ("h264", 12.5)
+        assert stream.pix_fmt == "yuv420p"
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
     assert {frame.shape for frame in frames} == {(height + height % 2, width + width % 2, 3)}
     assert [frame.mean() for frame in frames] == pytest.approx(shades.tolist(), abs=4)
+
+
+def test_a_video_plays_while_it_loads(tmp_path: Path) -> None:
+    save_video(tmp_path / "v.mp4", film(), fps=8)
+    written = (tmp_path / "v.mp4").read_bytes()
+    assert 0 < written.index(b"moov") < written.index(b"mdat")

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.data import Clips
-from train.loop import Stage, TrainingOptions, batch_at, fit, generator_for
+from train.data import ClipBatch, Clips
+from train.loop import Stage, TrainingOptions, fit
+from train.share import Share, generator_for
 
 _SIDE = 32
 _GRID = 4
@@ -74,14 +75,17 @@ def train_classifier(
     )  # fmt: skip
     usable = clips.train[clips.label[clips.train] >= 0]
 
-    def loss(step: int) -> dict[str, Tensor]:
-        batch = clips.batch(batch_at(step, usable, options.batch, seed), device)
-        generator = generator_for(seed, step)
+    def load(share: Share) -> ClipBatch:
+        return clips.batch(share.indices(usable, seed), device)
+
+    def loss(network: nn.Module, batch: ClipBatch, share: Share) -> dict[str, Tensor]:
+        generator = generator_for(seed, share.step, share.start)
+        torch.manual_seed(generator.initial_seed())  # for dropout
         logits = network(_augment(clips.frames(batch), generator))
         return {"loss": F.cross_entropy(logits, batch.label, label_smoothing=0.1)}
 
     config = {"labels": labels, "split_sizes": [len(clips.train), len(clips.test)], "seed": seed}
-    return fit(Stage("classifier", folder, network, loss, config, options, device)).eval()
+    return fit(Stage("classifier", folder, network, load, loss, config, options, device)).eval()
 
 
 @torch.no_grad()

@@ -1,51 +1,82 @@
-"""What every residual autoencoder offers to the codec space, and how one is chosen by options."""
+"""What every autoencoder offers to the spaces that need one: of residuals, or of frames."""
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared.conventions import grid_shape
 
 
-class ResidualAutoencoder(nn.Module, ABC):
-    """Compresses residuals to one latent vector a block.
+class Autoencoder(nn.Module, ABC):
+    """Compresses pictures to one latent vector a cell of b x b pixels.
+
+    Pictures are residuals, grey levels / 255, or frames in [-1, 1].
 
     Attributes:
-        block: block size b, pixels = the downsampling factor.
-        latent_channels: numbers K in a block's latent.
+        block: b, pixels = the downsampling factor.
+        latent_channels: numbers K in a latent.
+        conditioned: whether the decoder takes a prediction of the frame, too.
     """
 
     block: int
     latent_channels: int
+    conditioned: bool = False
 
     @abstractmethod
-    def encode(self, residual: Tensor) -> Tensor:
-        """Latents of residuals.
+    def encode(self, picture: Tensor) -> Tensor:
+        """Latents of pictures.
 
         Args:
-            residual: float, grey levels / 255, shape (N, 3, H, W), H and W multiples of b.
+            picture: float, shape (N, 3, H, W), H and W multiples of b.
 
         Returns:
             Shape (N, K, H/b, W/b).
         """
 
     @abstractmethod
-    def decode(self, latent: Tensor) -> Tensor:
-        """Inverse of `encode`: (N, K, H/b, W/b) to (N, 3, H, W), grey levels / 255."""
+    def decode(self, latent: Tensor, prediction: Tensor | None = None) -> Tensor:
+        """Inverse of `encode`: (N, K, H/b, W/b) to (N, 3, H, W).
+
+        Args:
+            latent: as `encode` gives them.
+            prediction: in [-1, 1], shape (N, 3, H, W), where the decoder is conditioned.
+        """
 
     @abstractmethod
-    def loss(self, residual: Tensor) -> dict[str, Tensor]:
-        """Training losses by name; `loss` is what to minimise. Residuals as in `encode`."""
+    def loss(
+        self,
+        picture: Tensor,
+        prediction: Tensor | None = None,
+        generators: list[torch.Generator] | None = None,
+    ) -> dict[str, Tensor]:
+        """Training losses by name; `loss` is what to minimise.
 
-    def start_from(self, residual: Tensor) -> None:
-        """Initialise from a sample of training residuals (as in `encode`), where that helps."""
+        Args:
+            picture: as in `encode`.
+            prediction: as in `decode`.
+            generators: one a picture, for what is drawn at random; None takes torch's own.
+        """
+
+    def start_from(self, picture: Tensor) -> None:
+        """Initialise from a sample of training pictures (as in `encode`), where that helps."""
 
 
-def pad_to_blocks(residual: Tensor, block: int) -> Tensor:
+def weights_hash(network: nn.Module) -> str:
+    """Short hash of a network's weights, names and shapes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def pad_to_blocks(picture: Tensor, block: int) -> Tensor:
     """Zero-pad the last two axes up to whole blocks: a cut block has no residual outside."""
-    height, width = residual.shape[-2:]
+    height, width = picture.shape[-2:]
     rows, columns = grid_shape(height, width, block)
-    return F.pad(residual, (0, columns * block - width, 0, rows * block - height))
+    return F.pad(picture, (0, columns * block - width, 0, rows * block - height))

@@ -7,7 +7,7 @@ zero is subtracted, so that a block without residual, as most are, stays without
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from shared.errors import UserError
-from train.models.autoencoder import ResidualAutoencoder
+from train.models.autoencoder import Autoencoder
 from train.models.layers import zero_initialise
 from train.options import STRICT
 
@@ -31,7 +31,7 @@ class BlockAutoencoderOptions:
     """Weight of the squared error beside the absolute one."""
 
 
-class BlockAutoencoder(ResidualAutoencoder):
+class BlockAutoencoder(Autoencoder):
     """z = W r + e(r) - e(0) for a block r; decoded as W' z + d(z) - d(0)."""
 
     def __init__(self, options: BlockAutoencoderOptions, block: int) -> None:
@@ -49,18 +49,18 @@ class BlockAutoencoder(ResidualAutoencoder):
         self.encoder = _correction(values, options.hidden, self.latent_channels)
         self.decoder = _correction(self.latent_channels, options.hidden, values)
 
-    def encode(self, residual: Tensor) -> Tensor:
-        """See `ResidualAutoencoder.encode`."""
-        grid = residual.shape[-2] // self.block
+    def encode(self, picture: Tensor) -> Tensor:
+        """See `Autoencoder.encode`."""
+        grid = picture.shape[-2] // self.block
         return rearrange(
-            self._encode_blocks(self._to_blocks(residual)),
+            self._encode_blocks(self._to_blocks(picture)),
             "(n h w) k -> n k h w",
-            n=len(residual),
+            n=len(picture),
             h=grid,
         )
 
-    def decode(self, latent: Tensor) -> Tensor:
-        """See `ResidualAutoencoder.decode`."""
+    def decode(self, latent: Tensor, prediction: Tensor | None = None) -> Tensor:
+        """See `Autoencoder.decode`."""
         blocks = self._decode_blocks(rearrange(latent, "n k h w -> (n h w) k"))
         return rearrange(
             blocks,
@@ -71,29 +71,37 @@ class BlockAutoencoder(ResidualAutoencoder):
             y=self.block,
         )
 
-    def loss(self, residual: Tensor) -> dict[str, Tensor]:
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Nothing to gain: a few matrices over another number of blocks in each step."""
+
+    def loss(
+        self,
+        picture: Tensor,
+        prediction: Tensor | None = None,
+        generators: list[torch.Generator] | None = None,
+    ) -> dict[str, Tensor]:
         """L1 and weighted L2 over active blocks: the others are right by construction."""
-        blocks = active(self._to_blocks(residual))
+        blocks = active(self._to_blocks(picture))
         error = self._decode_blocks(self._encode_blocks(blocks)) - blocks
         l1, l2 = error.abs().mean(), error.square().mean()
         return {"loss": l1 + self.l2_weight * l2, "l1": l1.detach(), "l2": l2.detach()}
 
     @torch.no_grad()
-    def start_from(self, residual: Tensor) -> None:
+    def start_from(self, picture: Tensor) -> None:
         """Set the linear maps to the KLT of the active blocks.
 
         Latents are scaled to unit variance on average, so that the corrections see inputs of
         order one.
         """
-        blocks = active(self._to_blocks(residual)).double()
+        blocks = active(self._to_blocks(picture)).double()
         energy, basis = torch.linalg.eigh(blocks.T @ blocks / len(blocks))
         basis = basis[:, -self.latent_channels :].flip(1)
         scale = energy[-self.latent_channels :].mean().clamp_min(1e-12).sqrt()
         self.analysis.weight.copy_((basis / scale).T)
         self.synthesis.weight.copy_(basis * scale)
 
-    def _to_blocks(self, residual: Tensor) -> Tensor:
-        return rearrange(residual, "n c (h y) (w x) -> (n h w) (c y x)", y=self.block, x=self.block)
+    def _to_blocks(self, picture: Tensor) -> Tensor:
+        return rearrange(picture, "n c (h y) (w x) -> (n h w) (c y x)", y=self.block, x=self.block)
 
     def _encode_blocks(self, blocks: Tensor) -> Tensor:
         # The corrections work at unit scale; grey levels / 255 of a residual are mostly below 0.1.

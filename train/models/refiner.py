@@ -1,8 +1,9 @@
 """A refining network behind the decoder, as codecs have in-loop filters. Ours, not the paper's.
 
-With the first-frame reference nothing depends on a decoded frame, so all frames are refined in
-parallel: y = estimate + net(estimate, prediction, first frame, the two neighbouring estimates),
-applied several times.
+y = estimate + net(estimate, prediction, first frame, the two neighbouring estimates), applied
+several times. With the first-frame reference nothing depends on a decoded frame, so all frames are
+refined in parallel; with the frame before as reference one by one, each predicted from the refined
+one before.
 """
 
 from __future__ import annotations
@@ -49,24 +50,29 @@ class Refiner(nn.Module):
         zero_initialise(self.output)
         self.critic = PatchCritic() if options.adversarial_weight else None
 
-    def forward(self, estimate: Tensor, prediction: Tensor, first_frame: Tensor) -> list[Tensor]:
+    def forward(
+        self, estimate: Tensor, prediction: Tensor, before: Tensor, first_frame: Tensor
+    ) -> list[Tensor]:
         """Estimates after each pass, the last one the best.
 
         Args:
-            estimate: decoded frames 1...T-1 in [-1, 1], shape (B, T-1, 3, H, W).
+            estimate: L decoded frames in a row, in [-1, 1], shape (B, L, 3, H, W).
             prediction: from the vectors alone, likewise.
-            first_frame: likewise, shape (B, 3, H, W).
+            before: the frame before the first of them, shape (B, 3, H, W).
+            first_frame: of the clip, likewise.
         """
         first = first_frame[:, None].expand_as(estimate)
         passes = []
         for _ in range(self.options.passes):
-            estimate = estimate + self._correction(estimate, prediction, first)
+            estimate = estimate + self._correction(estimate, prediction, before, first)
             passes.append(estimate)
         return passes
 
-    def _correction(self, estimate: Tensor, prediction: Tensor, first: Tensor) -> Tensor:
-        # Before frame 1 comes frame 0; behind the last frame stands the last frame itself.
-        before = torch.cat([first[:, :1], estimate[:, :-1]], dim=1)
+    def _correction(
+        self, estimate: Tensor, prediction: Tensor, before: Tensor, first: Tensor
+    ) -> Tensor:
+        # Behind the last frame stands the last frame itself.
+        before = torch.cat([before[:, None], estimate[:, :-1]], dim=1)
         after = torch.cat([estimate[:, 1:], estimate[:, -1:]], dim=1)
         seen = torch.cat([estimate, prediction, first, before, after], dim=2).flatten(0, 1)
         height, width = seen.shape[-2:]

@@ -6,12 +6,13 @@ Downsampling equals the block size; L1 and a slight KL term, weight 1e-6 (the pa
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from train.models.autoencoder import ResidualAutoencoder
+from train.models.autoencoder import Autoencoder
 from train.options import STRICT
 
 
@@ -27,7 +28,7 @@ class ResidualVaeOptions:
     kl_weight: float = 1e-6
 
 
-class ResidualVae(ResidualAutoencoder):
+class ResidualVae(Autoencoder):
     """AutoencoderKL with as many levels as halvings in the block size, plus one."""
 
     def __init__(self, options: ResidualVaeOptions, block: int) -> None:
@@ -48,19 +49,29 @@ class ResidualVae(ResidualAutoencoder):
             norm_num_groups=min(32, *widths),
         )
 
-    def encode(self, residual: Tensor) -> Tensor:
-        """Mean of the posterior; see `ResidualAutoencoder.encode`."""
-        return self.network.encode(residual).latent_dist.mode()
+    def encode(self, picture: Tensor) -> Tensor:
+        """Mean of the posterior; see `Autoencoder.encode`."""
+        return self.network.encode(picture).latent_dist.mode()
 
-    def decode(self, latent: Tensor) -> Tensor:
-        """See `ResidualAutoencoder.decode`."""
+    def decode(self, latent: Tensor, prediction: Tensor | None = None) -> Tensor:
+        """See `Autoencoder.decode`."""
         return self.network.decode(latent).sample
 
-    def loss(self, residual: Tensor) -> dict[str, Tensor]:
-        """L1 + kl_weight x KL, both as means over the residual's values."""
-        posterior = self.network.encode(residual).latent_dist
-        l1 = (self.decode(posterior.sample()) - residual).abs().mean()
-        kl = posterior.kl().sum() / residual.numel()
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile both halves: training calls them, not the whole."""
+        self.network.encoder.compile(*args, **options)
+        self.network.decoder.compile(*args, **options)
+
+    def loss(
+        self,
+        picture: Tensor,
+        prediction: Tensor | None = None,
+        generators: list[torch.Generator] | None = None,
+    ) -> dict[str, Tensor]:
+        """L1 + kl_weight x KL, both as means over the picture's values."""
+        posterior = self.network.encode(picture).latent_dist
+        l1 = (self.decode(posterior.sample(generators)) - picture).abs().mean()
+        kl = posterior.kl().sum() / picture.numel()
         return {"loss": l1 + self.kl_weight * kl, "l1": l1.detach(), "kl": kl.detach()}
 
 

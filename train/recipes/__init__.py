@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from shared.errors import UserError
-from train.recipe import Recipe, recipe_from_dict
+from train.recipe import Recipe, option_defaults, recipe_from_dict
 
 
 def recipe_names() -> list[str]:
@@ -44,6 +44,8 @@ def _set(content: dict[str, Any], override: str) -> None:
         read = yaml.safe_load(value)
     except yaml.YAMLError:
         raise UserError(f"--set {override}: {value!r} is not a YAML value") from None
-    if last == "kind":
-        target.clear()  # another kind has other fields: start from its defaults
-    target[last] = read
+    if last == "kind" and parents:
+        target.clear()  # another kind has other fields
+        target.update(option_defaults(parents[0], read))
+    else:
+        target[last] = read

@@ -13,7 +13,7 @@ from train.models.block_autoencoder import BlockAutoencoderOptions
 from train.models.refiner import RefinerOptions
 from train.models.unet3d import UNet3DOptions
 from train.noise import NoiseOptions
-from train.recipe import Recipe
+from train.recipe import ClipShape, Recipe
 from train.samplers import SamplerOptions
 
 _SHORT = TrainingOptions(
@@ -28,6 +28,7 @@ _SHORT = TrainingOptions(
 
 RECIPE = Recipe(
     name="ed_vdm_demo",
+    designed_for=ClipShape(size=64, block=8),
     autoencoder=BlockAutoencoderOptions(latent_channels=8),
     autoencoder_training=replace(_SHORT, optimiser="adamw", seconds=20, batch=16),
     denoiser=UNet3DOptions(

@@ -73,7 +73,7 @@ def build_report(
         scores=evaluated.scores,
         store=generator.store,
         recipe=json.loads((run / "recipe.json").read_text()),
-        refined=generator.refiner is not None,
+        refined=getattr(generator.space, "refiner", None) is not None,
         cards=_cards(evaluated, clips, real, pictures),
         seconds=_stage_seconds(run),
         commands=[*((command, None) for command in before), *_commands(run)],
@@ -122,7 +122,8 @@ def _draw_codec(
     picked = slice(2, None, 4)
     alone = clips.batch(indices[one : one + 1], torch.device("cpu"))
     motion, residual = alone.motion[0].numpy(), alone.residual[0].numpy()
-    vectors = draw_vectors(real[one], motion, block=options.block)[picked]
+    unit = options.vector_unit
+    vectors = draw_vectors(real[one], motion, block=options.block, vector_unit=unit)[picked]
     save_picture(pictures / "vectors.png", contact_sheet([vectors]))
     save_picture(
         pictures / "residual.png", contact_sheet([enlarge(grey_residual(residual), 4)[picked]])

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from shared.schema import CodecOptions, StoreAttributes
+from shared.schema import StoreAttributes
+from train.additions import additions
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _numbers(page: Page) -> str:
         ("first frame repeated against the real one", scores["psnr_first_frame"], "dB"),
         ("change between frames, generated over real", scores["motion_ratio"], "×"),
         (
-            "real test clips restored: exact vectors + autoencoder",
+            "real test clips restored from exact targets",
             scores["psnr_reconstruction"],
             "dB",
         ),
@@ -163,27 +164,24 @@ def _codec(page: Page) -> str:
     options = page.store.options
     return (
         "<h2>Motion vectors, residual, reconstruction</h2>"
-        f"<p>Blocks of {options.block} pixels; each yellow dot is a block, its red line leads to"
-        f" where its pixels come from in the {options.reference} frame. Below, the residual around"
-        " grey. First frame, vectors and residual together give back the clip bit for bit."
-        f"{_beyond_the_paper(options)}</p>"
+        f"<p>Blocks of {options.block} pixels; each arrow ends at a block, and begins where the"
+        f" block's pixels come from in the {options.reference} frame. Below, the residual around"
+        " grey. First frame, vectors and residual together give back the clip bit for bit.</p>"
         '<div class="wide"><img src="pictures/vectors.png" alt="motion vectors"></div>'
         '<div class="wide"><img src="pictures/residual.png" alt="residuals"></div>'
-        "<p>The same frames, real above; below restored from exact vectors and the residual"
-        f" through the autoencoder ({page.recipe['autoencoder']['latent_channels']} numbers a"
-        f" block): {page.scores['psnr_reconstruction']:.1f} dB on test clips.</p>"
+        "<p>The same frames, real above; below restored from what the model is to generate"
+        f"{_code(page)}: {page.scores['psnr_reconstruction']:.1f} dB on test clips.</p>"
         '<div class="wide"><img src="pictures/reconstruction.png" alt="reconstruction"></div>'
     )
 
 
-def _beyond_the_paper(options: CodecOptions) -> str:
-    """Names the extraction's choices that are this project's own."""
-    own = []
-    if options.reference == "first":
-        own.append("every frame is predicted from the first one, not from the one before")
-    if options.motion_cost or options.zero_bias:
-        own.append("long vectors pay a cost, so that fields are regular")
-    return f" Not as in the paper: {'; '.join(own)}." if own else ""
+def _code(page: Page) -> str:
+    """What a clip is restored from, in words."""
+    numbers = (page.recipe["autoencoder"] or {}).get("latent_channels")
+    return {
+        "codec": f" (exact vectors, and {numbers} numbers a block from the autoencoder)",
+        "latent": f" ({numbers} numbers a cell from the autoencoder)",
+    }.get(page.recipe["space"]["kind"], "")
 
 
 def _data(page: Page) -> str:
@@ -200,20 +198,13 @@ def _training(page: Page) -> str:
     spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in page.seconds.items())
     return (
         f"<h2>Training</h2><p>The denoiser has {page.parameters / 1e6:.1f} million parameters."
-        f" Training took: {spent}.{_beyond_the_papers_networks(page)}</p>"
+        f" Training took: {spent}.{_additions(page)}</p>"
         '<img src="pictures/curves.png" alt="loss curves">'
     )
 
 
-def _beyond_the_papers_networks(page: Page) -> str:
-    """Names the networks' parts that are this project's own."""
-    own = []
-    if page.recipe["autoencoder"]["kind"] == "block":
-        own.append("the autoencoder works block by block, from the optimal linear code")
-    if page.recipe["denoiser"]["layout"]:
-        own.append("the label also chooses a learned map over frames and cells")
-    if page.refined:
-        own.append("a network behind the decoder refines what was generated")
+def _additions(page: Page) -> str:
+    own = additions(page.recipe, page.store.options)
     return f" Not as in the paper: {'; '.join(own)}." if own else ""
 
 

@@ -1,41 +1,62 @@
-"""Target spaces: in what diffusion runs. The systems compared differ in nothing else."""
+"""Target spaces by name: a file each, and a line in each of the two tables here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated
 
-from torch import Tensor
+from pydantic import Field
 
-from train.data import ClipBatch
+from shared.errors import UserError
+from shared.schema import CodecOptions
+from train.models.autoencoder import Autoencoder
+from train.spaces.base import CompressedSpace, Decoded, Space, Statistics
+from train.spaces.codec import CodecSpace, CodecSpaceOptions
+from train.spaces.difference import DifferenceSpace, DifferenceSpaceOptions
+from train.spaces.latent import LatentSpace, LatentSpaceOptions
+from train.spaces.rgb import RgbSpace, RgbSpaceOptions
+
+__all__ = [
+    "BOUNDED",
+    "COMPRESSED",
+    "CompressedSpace",
+    "Decoded",
+    "Space",
+    "SpaceOptions",
+    "Statistics",
+]
+
+SpaceOptions = Annotated[
+    RgbSpaceOptions | LatentSpaceOptions | DifferenceSpaceOptions | CodecSpaceOptions,
+    Field(discriminator="kind"),
+]
+
+_PLAIN = {"rgb": RgbSpace, "difference": DifferenceSpace}
+COMPRESSED = {"latent": LatentSpace, "codec": CodecSpace}
+"""Spaces that need an autoencoder."""
+
+_ALL: tuple[type[Space], ...] = (RgbSpace, DifferenceSpace, LatentSpace, CodecSpace)
+BOUNDED = frozenset(space.kind for space in _ALL if space.bounded)
+"""Spaces whose x_0 a sampler can keep in its range, see `Space.bounded`."""
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """A generated clip and the parts it was made of.
+def build_space(
+    options: SpaceOptions,
+    store: CodecOptions,
+    autoencoder: Autoencoder | None = None,
+    statistics: Statistics | None = None,
+) -> Space:
+    """The space that the options name, for clips of a store.
 
-    Attributes:
-        frames: uint8, shape (B, T, 3, H, W), frame 0 being the given one.
-        parts: what the space can show beside, by name.
+    Raises:
+        UserError: it needs an autoencoder, and there is none.
     """
+    if options.kind in _PLAIN:
+        return _PLAIN[options.kind](store, options, statistics)
+    if autoencoder is None:
+        raise UserError(f"the space {options.kind!r} needs an autoencoder; the recipe has none")
+    return COMPRESSED[options.kind](store, options, autoencoder, statistics)
 
-    frames: Tensor
-    parts: dict[str, Tensor]
 
-
-class Space(Protocol):
-    """What the trainer, the samplers and the reports ask of a target space.
-
-    Attributes:
-        channels: C of x_0.
-        shape: of one clip's x_0, C first.
-    """
-
-    channels: int
-    shape: tuple[int, ...]
-
-    def encode(self, batch: ClipBatch) -> Tensor:
-        """Standardised x_0 of stored clips, shape (B, *shape)."""
-
-    def decode(self, x0: Tensor, first_frame: Tensor) -> Decoded:
-        """Video from x_0 and uint8 first frames (B, 3, H, W)."""
+def autoencoder_factor(options: SpaceOptions, store: CodecOptions) -> int:
+    """Pixels that a latent of the space's autoencoder covers, in each direction."""
+    return options.factor if options.kind == "latent" else store.block

@@ -1,107 +1,205 @@
 """ED-VDM's target space: motion vectors and residual latents on the block grid (equation 8).
 
-x_0 has 2 + K channels: vectors divided by the search range, then K latents of the residual
-autoencoder; each channel standardised by the mean and deviation of the training split.
+x_0 has 2 + K channels: vectors as a share of the search range, then K latents of the
+residual autoencoder; each channel standardised by the mean and deviation of the training split.
+
+The latents are those of the stored residuals (open loop, the paper's), or of residuals against the
+decoded frame before, as codecs have them (closed loop): what one frame's residual loses, the next
+frame's makes good. Two additions of ours, both off in the paper's recipes: the autoencoder's
+decoder may see the prediction, and a refining network may stand in the loop behind it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from typing import Literal
 
 import torch
 from einops import rearrange
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from shared.schema import CodecOptions
-from train.compensate import decode_clips, predict_from_first
-from train.data import ClipBatch
-from train.models.autoencoder import ResidualAutoencoder, pad_to_blocks
-from train.spaces import Decoded
+from train.compensate import predict, predict_from_first
+from train.data import ClipBatch, normalise_frame, stored_frames
+from train.models.autoencoder import Autoencoder, pad_to_blocks, weights_hash
+from train.models.refiner import Refiner
+from train.options import STRICT
+from train.spaces.base import CompressedSpace, Decoded, Statistics, to_grey_levels
+
+_MIDDLE = 4
+"""Residuals of a clip that the autoencoder learns from (the paper, "Implementation Details")."""
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """Mean and standard deviation of each channel of x_0 over the training split."""
+@dataclass(frozen=True, config=STRICT)
+class CodecSpaceOptions:
+    """Options of `CodecSpace`."""
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @classmethod
-    def of(cls, raw: Tensor) -> Statistics:
-        """Of unscaled x_0, shape (N, C, T-1, h, w); a constant channel gets deviation 1."""
-        std, mean = torch.std_mean(raw.double(), dim=(0, 2, 3, 4), correction=0)
-        std = torch.where(std > 1e-6, std, torch.ones_like(std))
-        return cls(tuple(mean.tolist()), tuple(std.tolist()))
+    kind: Literal["codec"] = "codec"
+    closed_loop: bool = False
+    """Residuals against the decoded frame before; the same as open loop where every frame is
+    predicted from the first."""
+    conditioned_decoder: bool = False
+    """The autoencoder's decoder sees the prediction; an addition of ours."""
 
 
-class CodecSpace:
-    """See the module's text; implements `train.spaces.Space`.
+class CodecSpace(CompressedSpace):
+    """See the module's text.
 
-    Args:
-        options: the store's.
-        autoencoder: for residuals, trained; its block is the store's.
-        statistics: of the training split.
+    Attributes:
+        refiner: a network behind the decoder, where one was trained; in the loop where frames are
+            predicted from the one before.
     """
+
+    kind = "codec"
 
     def __init__(
         self,
-        options: CodecOptions,
-        autoencoder: ResidualAutoencoder,
-        statistics: Statistics,
+        store: CodecOptions,
+        options: CodecSpaceOptions,
+        autoencoder: Autoencoder,
+        statistics: Statistics | None = None,
     ) -> None:
-        self.options, self.autoencoder, self.statistics = options, autoencoder, statistics
-        self.channels = 2 + autoencoder.latent_channels
-        self.shape = (self.channels, options.frames - 1, *options.grid)
+        shape = (2 + autoencoder.latent_channels, store.frames - 1, *store.grid)
+        super().__init__(store, shape, store.block, autoencoder, statistics)
+        self.refiner: Refiner | None = None
+        self.closed_loop = options.closed_loop and store.reference == "previous"
 
-    def encode(self, batch: ClipBatch) -> Tensor:
-        """See `Space.encode`."""
-        return self.standardise(self.assemble(batch.motion, self._latents(batch.residual)))
+    def with_refiner(self, refiner: Refiner | None) -> CodecSpace:
+        """The same space with a refining network behind its decoder."""
+        changed = copy(self)
+        changed.refiner = refiner
+        return changed
+
+    @property
+    def identity(self) -> str:
+        """See `CompressedSpace.identity`."""
+        return weights_hash(self.autoencoder) + ("-closed" if self.closed_loop else "")
+
+    def examples(self, batch: ClipBatch) -> tuple[Tensor, Tensor | None]:
+        """Middle four residuals / 255 of each clip; with them, their predictions in [-1, 1]."""
+        first = max(0, (batch.residual.shape[1] - _MIDDLE) // 2)
+        middle = slice(first, first + _MIDDLE)
+        residual = batch.residual[:, middle].flatten(0, 1)
+        if not self.autoencoder.conditioned:
+            return self._padded(residual), None
+        frames = stored_frames(batch, self.store)[:, 1:]
+        prediction = (frames - batch.residual)[:, middle].flatten(0, 1)
+        return self._padded(residual), self._seen(prediction)
+
+    def compress(self, batch: ClipBatch) -> Tensor:
+        """See `CompressedSpace.compress`."""
+        if not self.closed_loop:
+            flat = self.autoencoder.encode(self._padded(batch.residual.flatten(0, 1)))
+            return flat.unflatten(0, batch.residual.shape[:2])
+        truth, latents = stored_frames(batch, self.store), []
+        decoded = truth[:, 0]
+        for n in range(batch.motion.shape[1]):
+            prediction = self._predict(decoded, batch.motion[:, n])
+            residual = truth[:, n + 1].to(torch.int16) - prediction
+            latents.append(self.autoencoder.encode(self._padded(residual)))
+            decoded = add_residual(prediction, self._residual(latents[-1], prediction))
+        return torch.stack(latents, dim=1)
 
     def assemble(self, motion: Tensor, latents: Tensor) -> Tensor:
-        """Unscaled x_0 from vectors (B, T-1, 2, h, w) and latents (B, T-1, K, h, w)."""
-        scaled = motion.float() / max(1, self.options.search_range)
+        """See `CompressedSpace.assemble`."""
+        scaled = motion.float() / max(1, self.store.vector_limit)
         return rearrange(torch.cat([scaled, latents.float()], dim=2), "b t c h w -> b c t h w")
 
-    def standardise(self, raw: Tensor) -> Tensor:
-        """Scale x_0 by the statistics; inverse of `raw`."""
-        mean, std = self._statistics(raw.device)
-        return (raw - mean) / std
+    def restore(self, raw: Tensor, first_frame: Tensor) -> Decoded:
+        """See `Space.decode`.
 
-    def raw(self, x0: Tensor) -> Tensor:
-        """Undo `standardise`."""
-        mean, std = self._statistics(x0.device)
-        return x0 * std + mean
+        Parts: `motion` int8, (B, T-1, 2, h, w); `residual` int16 and `prediction` uint8,
+        (B, T-1, 3, H, W); with a refining network also `unrefined`, the frames without it.
+        """
+        motion, latents = self.vectors_and_latents(raw)
+        parallel = self.store.reference == "first"
+        decode = self._from_first if parallel else self._one_by_one
+        plain = decode(motion, latents, first_frame, None)
+        if self.refiner is None:
+            return plain
+        refined = decode(motion, latents, first_frame, self.refiner)
+        return Decoded(refined.frames, {**refined.parts, "unrefined": plain.frames})
 
-    @torch.no_grad()
-    def decode(self, x0: Tensor, first_frame: Tensor) -> Decoded:
-        """See `Space.decode`; parts: `motion` int8, `residual` int16 and, where every frame is
-        predicted from the first, `prediction` uint8."""
-        motion, residual = self.motion_and_residual(x0)
-        block, reference = self.options.block, self.options.reference
-        frames = decode_clips(first_frame, motion, residual, block=block, reference=reference)
-        parts = {"motion": motion, "residual": residual}
-        if reference == "first":
-            parts["prediction"] = predict_from_first(first_frame, motion, block=block)
-        return Decoded(frames, parts)
-
-    def motion_and_residual(self, x0: Tensor) -> tuple[Tensor, Tensor]:
-        """Whole-pixel vectors int8 (B, T-1, 2, h, w) and residuals int16 (B, T-1, 3, H, W)."""
-        raw = rearrange(self.raw(x0.float()), "b c t h w -> b t c h w")
-        limit = self.options.search_range
+    def vectors_and_latents(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors int8 in the store's unit, (B, T-1, 2, h, w), and latents (B, T-1, K, h, w)."""
+        raw = rearrange(raw, "b c t h w -> b t c h w")
+        limit = self.store.vector_limit
         motion = (raw[:, :, :2] * max(1, limit)).round().clamp(-limit, limit).to(torch.int8)
-        size = self.options.size
-        grey = self.autoencoder.decode(raw[:, :, 2:].flatten(0, 1))[..., :size, :size] * 255
-        residual = grey.round().clamp(-255, 255).to(torch.int16)
-        return motion, residual.unflatten(0, motion.shape[:2])
+        return motion, raw[:, :, 2:]
 
-    @torch.no_grad()
-    def _latents(self, residual: Tensor) -> Tensor:
-        flat = pad_to_blocks(residual.flatten(0, 1).float() / 255, self.options.block)
-        return self.autoencoder.encode(flat).unflatten(0, residual.shape[:2])
+    def _from_first(
+        self, motion: Tensor, latents: Tensor, first_frame: Tensor, refiner: Refiner | None
+    ) -> Decoded:
+        """All frames at once: none depends on another decoded one."""
+        how = {"block": self.store.block, "vector_unit": self.store.vector_unit}
+        prediction = predict_from_first(first_frame, motion, **how)
+        flat = self._residual(latents.flatten(0, 1), prediction.flatten(0, 1))
+        residual = flat.unflatten(0, motion.shape[:2])
+        rest = add_residual(prediction, residual)
+        if refiner is not None:
+            rest = refined(refiner, rest, prediction, first_frame, first_frame)
+        frames = torch.cat([first_frame[:, None], rest], dim=1)
+        return Decoded(frames, _parts(motion, residual, prediction))
 
-    def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        mean, std = (
-            torch.tensor(values, device=device).view(-1, 1, 1, 1)
-            for values in (self.statistics.mean, self.statistics.std)
-        )
-        return mean, std
+    def _one_by_one(
+        self, motion: Tensor, latents: Tensor, first_frame: Tensor, refiner: Refiner | None
+    ) -> Decoded:
+        frames, residuals, predictions = [first_frame], [], []
+        for n in range(motion.shape[1]):
+            prediction = self._predict(frames[-1], motion[:, n])
+            residual = self._residual(latents[:, n], prediction)
+            frame = add_residual(prediction, residual)
+            if refiner is not None:
+                alone = (frame[:, None], prediction[:, None])
+                frame = refined(refiner, *alone, frames[-1], first_frame)[:, 0]
+            frames.append(frame)
+            residuals.append(residual)
+            predictions.append(prediction)
+        stacked = [torch.stack(films, dim=1) for films in (frames, residuals, predictions)]
+        return Decoded(stacked[0], _parts(motion, *stacked[1:]))
+
+    def _predict(self, reference: Tensor, motion: Tensor) -> Tensor:
+        store = self.store
+        return predict(reference, motion, block=store.block, vector_unit=store.vector_unit)
+
+    def _residual(self, latents: Tensor, prediction: Tensor) -> Tensor:
+        """Residuals int16 (N, 3, H, W) from latents (N, K, h, w) and uint8 predictions."""
+        seen = self._seen(prediction) if self.autoencoder.conditioned else None
+        grey = self.autoencoder.decode(latents, seen).float() * 255
+        height, width = prediction.shape[-2:]
+        return grey[..., :height, :width].round().clamp(-255, 255).to(torch.int16)
+
+    def _padded(self, residual: Tensor) -> Tensor:
+        return pad_to_blocks(residual.float() / 255, self.store.block)
+
+    def _seen(self, prediction: Tensor) -> Tensor:
+        return pad_to_blocks(normalise_frame(prediction), self.store.block)
+
+
+def refined(
+    refiner: Refiner, frames: Tensor, prediction: Tensor, before: Tensor, first_frame: Tensor
+) -> Tensor:
+    """Frames behind the refining network, all of them uint8.
+
+    Args:
+        refiner: see `train.models.refiner`.
+        frames: decoded, shape (B, L, 3, H, W).
+        prediction: likewise.
+        before: the frame before the first of them, shape (B, 3, H, W).
+        first_frame: of the clip, likewise.
+
+    Returns:
+        Shape of `frames`.
+    """
+    scaled = (normalise_frame(pixels) for pixels in (frames, prediction, before, first_frame))
+    return to_grey_levels(refiner(*scaled)[-1].float())
+
+
+def _parts(motion: Tensor, residual: Tensor, prediction: Tensor) -> dict[str, Tensor]:
+    return {"motion": motion, "residual": residual, "prediction": prediction}
+
+
+def add_residual(prediction: Tensor, residual: Tensor) -> Tensor:
+    """Decoded frames, uint8, from uint8 predictions and int16 residuals of one shape."""
+    return (prediction.to(torch.int16) + residual).clamp(0, 255).to(torch.uint8)

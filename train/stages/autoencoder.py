@@ -1,7 +1,8 @@
-"""Stage `vae`: train the residual autoencoder on the middle four residuals of each clip."""
+"""Stage `vae`: train the autoencoder of the target space, where it has one."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,55 +10,74 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shared.console import console
 from shared.errors import UserError
 from shared.reader import ClipReader
+from shared.schema import LARGE, CodecOptions, StoreAttributes
 from train.checkpoint import load_config
-from train.data import Clips
-from train.loop import Stage, batch_at, fit, generator_for, trained
-from train.models.autoencoder import ResidualAutoencoder, pad_to_blocks
+from train.data import ClipBatch, Clips
+from train.loop import Stage, fit, trained
+from train.models.autoencoder import Autoencoder
 from train.models.block_autoencoder import BlockAutoencoder
+from train.models.conditioned import ConditionedAutoencoder
 from train.models.residual_vae import ResidualVae
+from train.prefetch import Prefetch
 from train.recipe import AutoencoderOptions, Recipe, autoencoder_options
+from train.share import Share
+from train.spaces import CompressedSpace, SpaceOptions, autoencoder_factor, build_space
 
 FOLDER = "vae"
-_MIDDLE = 4
-_KLT_CLIPS = 512
+_START_CLIPS = 512
+"""Clips from which the linear code is computed."""
 
 
 def train_autoencoder(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> None:
-    """Train, or go on training, RUN/vae."""
+    """Train, or go on training, RUN/vae. Spaces without an autoencoder say so."""
+    if recipe.autoencoder is None:
+        console.print(f"space {recipe.space.kind}: no autoencoder to train")
+        return
     clips = Clips(store, recipe.split)
     torch.manual_seed(recipe.seed)
-    network = build_autoencoder(recipe.autoencoder, store.options.block)
-    sample = clips.train[:: max(1, len(clips.train) // _KLT_CLIPS)]
-    network.start_from(_residuals(clips, sample, network.block))
+    network = build_autoencoder(recipe.autoencoder, recipe.space, store.options)
+    space = build_space(recipe.space, store.options, network)
+    assert isinstance(space, CompressedSpace)
+    sample = clips.train[:: max(1, len(clips.train) // _START_CLIPS)]
+    network.start_from(_start_pictures(space, clips, sample))
     network.to(device)
+
+    prefetch = Prefetch(
+        partial(clips.tensors, LARGE),
+        lambda share: share.indices(clips.train, recipe.seed),
+        device,
+    )
+
+    def load(share: Share) -> tuple[Tensor, Tensor | None]:
+        return space.examples(ClipBatch(**prefetch(share)))
+
+    def loss(
+        network: Autoencoder, batch: tuple[Tensor, Tensor | None], share: Share
+    ) -> dict[str, Tensor]:
+        picture, prediction = batch
+        of_clips = share.generators(recipe.seed, device)
+        each = len(picture) // len(share)
+        return network.loss(picture, prediction, [one for one in of_clips for _ in range(each)])
+
+    config = {name: recipe.to_dict()[name] for name in ("autoencoder", "space", "split", "seed")}
+    config["store"] = store.attributes.model_dump(mode="json")
     options = recipe.autoencoder_training
-
-    def loss(step: int) -> dict[str, Tensor]:
-        indices = batch_at(step, clips.train, options.batch, recipe.seed)
-        torch.manual_seed(int(generator_for(recipe.seed, step).initial_seed()))
-        return network.loss(_residuals(clips, indices, network.block).to(device))
-
-    config = {
-        "autoencoder": recipe.to_dict()["autoencoder"],
-        "store": store.attributes.model_dump(mode="json"),
-        "split": recipe.split,
-        "seed": recipe.seed,
-    }
-    fit(Stage("autoencoder", run / FOLDER, network, loss, config, options, device))
+    with prefetch:
+        fit(Stage("autoencoder", run / FOLDER, network, load, loss, config, options, device))
 
 
-def load_autoencoder(run: Path, device: torch.device) -> ResidualAutoencoder:
-    """The trained autoencoder of a run.
+def load_autoencoder(space: SpaceOptions, run: Path, device: torch.device) -> Autoencoder:
+    """The trained autoencoder of a run, for a space.
 
     Raises:
         UserError: there is none.
     """
     config = load_config(run / FOLDER, "run first: python -m train vae")
-    network = build_autoencoder(
-        autoencoder_options(config["autoencoder"]), config["store"]["options"]["block"]
-    )
+    options = CodecOptions.model_validate(config["store"]["options"])
+    network = build_autoencoder(autoencoder_options(config["autoencoder"]), space, options)
     trained(run / FOLDER, network)
     return network.to(device)
 
@@ -68,7 +88,9 @@ def refuse_other_store(config: dict[str, Any], store: ClipReader, folder: Path) 
     Raises:
         UserError: they do not.
     """
-    then, now = config["store"], store.attributes.model_dump(mode="json")
+    # Completed, because a run may be older than an option: it then had what is now its default.
+    then = StoreAttributes.model_validate(config["store"]).model_dump(mode="json")
+    now = store.attributes.model_dump(mode="json")
     differing = [
         f"{key} (run: {then['options'].get(key)}, store: {value})"
         for key, value in now["options"].items()
@@ -83,16 +105,21 @@ def refuse_other_store(config: dict[str, Any], store: ClipReader, folder: Path) 
         )
 
 
-def build_autoencoder(options: AutoencoderOptions, block: int) -> ResidualAutoencoder:
-    """The network that the options name."""
+def build_autoencoder(
+    options: AutoencoderOptions, space: SpaceOptions, store: CodecOptions
+) -> Autoencoder:
+    """The network that the options name, for a space and the clips of a store."""
+    factor = autoencoder_factor(space, store)
+    plain: Autoencoder
     if options.kind == "block":
-        return BlockAutoencoder(options, block)
-    return ResidualVae(options, block)
+        plain = BlockAutoencoder(options, factor)
+    else:
+        plain = ResidualVae(options, factor)
+    conditioned = space.kind == "codec" and space.conditioned_decoder
+    return ConditionedAutoencoder(plain) if conditioned else plain
 
 
-def _residuals(clips: Clips, indices: np.ndarray, block: int) -> Tensor:
-    """Middle residuals / 255 of some clips, padded to whole blocks: float, (N, 3, H', W')."""
-    residual = clips.read("residual", indices)
-    first = max(0, (residual.shape[1] - _MIDDLE) // 2)
-    middle = residual[:, first : first + _MIDDLE].flatten(0, 1)
-    return pad_to_blocks(middle.float() / 255, block)
+def _start_pictures(space: CompressedSpace, clips: Clips, indices: np.ndarray) -> Tensor:
+    """What the autoencoder may start from, clip by clip: whole clips are large."""
+    cpu = torch.device("cpu")
+    return torch.cat([space.examples(clips.batch([int(i)], cpu))[0] for i in indices])

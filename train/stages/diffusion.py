@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +14,22 @@ from shared.schema import StoreAttributes
 from train.data import normalise_frame
 from train.denoise import diffusion_loss, guided
 from train.log import RunLog
-from train.loop import Stage, batch_at, fit, generator_for
+from train.loop import Stage, fit
 from train.models.autoencoder import pad_to_blocks
 from train.models.unet3d import UNet3D
-from train.pictures import contact_sheet
+from train.pictures import Film, contact_sheet
+from train.prefetch import Prefetch
 from train.recipe import Recipe
 from train.samplers import sample
-from train.spaces.codec import CodecSpace
+from train.share import Share, generator_for
+from train.spaces import CompressedSpace, Space
 from train.stages.encode import EncodedClips, load_encoded
+from train.stages.texts import load_texts
+from train.text import TextIdentity
 
 FOLDER = "diffusion"
 
-KEPT = ("denoiser", "noise", "label_dropout", "sampler", "split", "seed")
+KEPT = ("space", "autoencoder", "denoiser", "noise", "label_dropout", "sampler", "split", "seed")
 """Fields of a recipe that its diffusion stage records."""
 
 _PREVIEWS = 4
@@ -33,84 +38,102 @@ _PREVIEWS = 4
 def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> None:
     """Train, or go on training, RUN/diffusion."""
     encoded = load_encoded(recipe, store, run, device)
+    texts, identity = load_texts(recipe, run)
     torch.manual_seed(recipe.seed)
-    network = build_denoiser(recipe, encoded.space, store.attributes).to(device)
-    options = recipe.diffusion_training
+    network = build_denoiser(recipe, encoded.space, store.attributes, texts).to(device)
 
-    def loss(step: int) -> dict[str, Tensor]:
-        indices = batch_at(step, encoded.clips.train, options.batch, recipe.seed)
-        label, first_frame = conditions(encoded, network, indices, device)
-        value = diffusion_loss(
+    prefetch = Prefetch(
+        encoded.read,
+        lambda share: share.indices(encoded.clips.train, recipe.seed),
+        device,
+    )
+
+    def load(share: Share) -> tuple[Tensor, Tensor, Tensor]:
+        tensors = prefetch(share)
+        return encoded.targets(tensors), *conditions(network, tensors, encoded.space.cell)
+
+    def loss(
+        network: nn.Module, batch: tuple[Tensor, Tensor, Tensor], share: Share
+    ) -> dict[str, Tensor]:
+        return diffusion_loss(
             network,
             recipe.noise,
-            encoded.targets(indices, device),
-            label,
-            first_frame,
+            *batch,
             label_dropout=recipe.label_dropout,
-            generator=generator_for(recipe.seed, step),
+            generators=share.generators(recipe.seed, device),
         )
-        return {"loss": value}
 
     def preview(averaged: nn.Module, log: RunLog, step: int) -> None:
-        log.picture(step, "generated", preview_sheet(recipe, encoded, averaged, device))
+        films = preview_films(recipe, encoded, averaged, device)
+        log.picture(step, "generated", contact_sheet(films))
+        # Columns of real above generated, playing together.
+        pairs = [np.concatenate(films[i : i + 2], axis=-2) for i in range(0, len(films), 2)]
+        log.video(step, "generated_video", np.concatenate(pairs, axis=-1))
 
     stage = Stage(
         "diffusion",
         run / FOLDER,
         network,
+        load,
         loss,
-        diffusion_config(recipe, store, encoded),
-        options,
+        diffusion_config(recipe, store, encoded, identity),
+        recipe.diffusion_training,
         device,
         preview,
     )
-    fit(stage)
+    with prefetch:
+        fit(stage)
 
 
-def build_denoiser(recipe: Recipe, space: CodecSpace, store: StoreAttributes) -> UNet3D:
-    """An untrained U-Net for a space's targets and a store's labels."""
+def build_denoiser(
+    recipe: Recipe, space: Space, store: StoreAttributes, texts: Tensor | None
+) -> UNet3D:
+    """An untrained U-Net for a space's targets and a store's labels, or embeddings of them."""
     channels, time, height, width = space.shape
     shape = (time, height, width)
-    return UNet3D(recipe.denoiser, channels, space.options.block, len(store.labels), shape)
+    return UNet3D(recipe.denoiser, channels, space.cell, len(store.labels), shape, texts)
 
 
-def conditions(
-    encoded: EncodedClips, network: nn.Module, indices: np.ndarray, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Labels (B,), the null one where a clip has none, and first frames in [-1, 1], padded."""
-    label = torch.from_numpy(encoded.clips.label[indices]).to(device)
+def conditions(network: nn.Module, tensors: dict[str, Tensor], cell: int) -> tuple[Tensor, Tensor]:
+    """What the network is told of clips, of their `label` and `first_frame`.
+
+    Returns:
+        Labels (B,), the null one where a clip has none, and first frames in [-1, 1], padded.
+    """
+    label = tensors["label"]
     label = torch.where(label < 0, network.null_label, label)  # type: ignore[arg-type]
-    return label, network_frame(
-        encoded.clips.read("first_frame", indices).to(device), encoded.space.options.block
-    )
+    return label, network_frame(tensors["first_frame"], cell)
 
 
-def network_frame(first_frame: Tensor, block: int) -> Tensor:
-    """uint8 first frames as the U-Net takes them: [-1, 1], whole blocks."""
-    return pad_to_blocks(normalise_frame(first_frame), block)
+def network_frame(first_frame: Tensor, cell: int) -> Tensor:
+    """uint8 first frames as the U-Net takes them: [-1, 1], whole cells."""
+    return pad_to_blocks(normalise_frame(first_frame), cell)
 
 
-def diffusion_config(recipe: Recipe, store: ClipReader, encoded: EncodedClips) -> dict:
+def diffusion_config(
+    recipe: Recipe, store: ClipReader, encoded: EncodedClips, texts: TextIdentity | None
+) -> dict:
     """All that generation needs to know, beside the weights."""
     whole = recipe.to_dict()
     return {name: whole[name] for name in KEPT} | {
         "store": store.attributes.model_dump(mode="json"),
-        "autoencoder_hash": encoded.autoencoder_hash,
+        "text_encoder": None if texts is None else asdict(texts),
+        "latents": encoded.space.identity if isinstance(encoded.space, CompressedSpace) else None,
     }
 
 
-def preview_sheet(
+def preview_films(
     recipe: Recipe, encoded: EncodedClips, network: nn.Module, device: torch.device
-) -> np.ndarray:
-    """Contact sheet of a few test clips: real above generated."""
+) -> list[Film]:
+    """A few test clips, each followed by what is generated from its first frame."""
     test = encoded.clips.test
     indices = test[np.linspace(0, len(test) - 1, _PREVIEWS).astype(int)]
-    label, first_frame = conditions(encoded, network, indices, device)
+    batch = encoded.clips.batch(indices, device)
+    label, first_frame = conditions(network, vars(batch), encoded.space.cell)
     generator = generator_for(recipe.seed, 0)
     noise = torch.randn(len(indices), *encoded.space.shape, generator=generator).to(device)
     denoise = guided(network, label, first_frame, recipe.sampler.guidance)
     x0 = sample(denoise, noise, recipe.sampler, recipe.noise, generator)
-    batch = encoded.clips.batch(indices, device)
     generated = encoded.space.decode(x0, batch.first_frame).frames.cpu().numpy()
     real = encoded.clips.frames(batch).cpu().numpy()
-    return contact_sheet([film for pair in zip(real, generated, strict=True) for film in pair])
+    return [film for pair in zip(real, generated, strict=True) for film in pair]

@@ -1,97 +1,145 @@
-"""Stage `encode`: cache the latents of every clip, so that diffusion never runs the autoencoder."""
+"""Stage `encode`: the statistics of x_0, and the latents of every clip where there are any.
+
+Latents are cached, so that diffusion never runs the autoencoder.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from shared.console import Progress
 from shared.errors import UserError
-from shared.paths import Location
 from shared.reader import ClipReader
+from shared.schema import LARGE, CodecOptions
 from train.checkpoint import load_config, save_config
-from train.data import Clips
-from train.latents import autoencoder_hash, read_latents, write_latents
-from train.models.autoencoder import ResidualAutoencoder
+from train.data import ClipBatch, Clips, on_device
+from train.latents import NAME as LATENT
+from train.latents import Latents, write_latents
+from train.prefetch import read_ahead
 from train.recipe import Recipe
-from train.spaces.codec import CodecSpace, Statistics
+from train.spaces import COMPRESSED, CompressedSpace, Space, SpaceOptions, Statistics, build_space
 from train.stages.autoencoder import FOLDER, load_autoencoder, refuse_other_store
 
 STATISTICS = "statistics"
 
+_FROM_CACHE = ("first_frame", "motion", LATENT)
+"""Arrays that training reads where latents are cached; else all that the store has."""
+
+_COUNTED, _PART = 2048, 8
+"""Training clips that statistics are taken from at most, and how many at once."""
+
 
 @dataclass(frozen=True)
 class EncodedClips:
-    """All clips in the codec space, in memory.
+    """The clips of a store in a target space.
 
     Attributes:
-        clips: the store's clips.
+        clips: the store's clips, with their latents where the space has any.
         space: with statistics.
-        x0: standardised, float16, shape (N, C, T-1, h, w), on the CPU.
-        autoencoder_hash: of the weights that made the latents.
     """
 
     clips: Clips
-    space: CodecSpace
-    x0: Tensor
-    autoencoder_hash: str
+    space: Space
 
-    def targets(self, indices: Any, device: torch.device) -> Tensor:
-        """x_0 of some clips, float32, on a device."""
-        return self.x0[torch.as_tensor(indices)].to(device).float()
+    def read(
+        self, indices: Sequence[int] | NDArray[np.int64], *, pinned: bool = False
+    ) -> dict[str, Tensor]:
+        """What `targets` takes and conditions are made of, by name, on the CPU."""
+        compressed = isinstance(self.space, CompressedSpace)
+        return self.clips.tensors(_FROM_CACHE if compressed else LARGE, indices, pinned=pinned)
+
+    def targets(self, tensors: dict[str, Tensor]) -> Tensor:
+        """x_0 of what was read, float32, on its device."""
+        if isinstance(self.space, CompressedSpace):
+            raw = self.space.assemble(tensors["motion"], tensors[LATENT])
+            return self.space.standardise(raw)
+        return self.space.encode(ClipBatch(**tensors))
 
 
-def encode_store(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> Location:
-    """Write the latent cache and RUN/statistics; returns the cache's path."""
-    autoencoder = load_autoencoder(run, device)
-    refuse_other_store(load_config(run / FOLDER, ""), store, run / FOLDER)
-    path = write_latents(store, autoencoder, device)
-    clips = Clips(store, recipe.split)
-    identity = autoencoder_hash(autoencoder)
-    statistics = Statistics.of(_raw_targets(clips, identity)[torch.from_numpy(clips.train)])
-    save_config(run / STATISTICS, {"autoencoder_hash": identity, **asdict(statistics)})
-    return path
+def encode_store(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> None:
+    """Write RUN/statistics and, for spaces behind an autoencoder, the latent cache."""
+    space = _bare_space(recipe.space, store, run, device)
+    if isinstance(space, CompressedSpace):
+        write_latents(Clips(store, recipe.split), space, device)
+    clips = _with_latents(recipe, store, space)
+    statistics = Statistics.of(_training_targets(EncodedClips(clips, space), device))
+    config = {"space": recipe.to_dict()["space"], "latents": _identity(space)}
+    save_config(run / STATISTICS, {**config, **asdict(statistics)})
 
 
 def load_encoded(
     recipe: Recipe, store: ClipReader, run: Path, device: torch.device
 ) -> EncodedClips:
     """Everything the diffusion and refining stages train on."""
-    refuse_other_store(load_config(run / FOLDER, "run first: python -m train vae"), store, run)
-    clips = Clips(store, recipe.split)
-    space = load_space(store.options, run, device)
-    identity = autoencoder_hash(space.autoencoder)
-    x0 = space.standardise(_raw_targets(clips, identity)).half()
-    return EncodedClips(clips, space, x0, identity)
+    _bare_space(recipe.space, store, run, device)
+    space = load_space(recipe.space, store.options, run, device)
+    return EncodedClips(_with_latents(recipe, store, space), space)
 
 
-def load_space(options: Any, run: Path, device: torch.device) -> CodecSpace:
-    """The codec space of a run: its autoencoder and statistics."""
-    content = load_config(run / STATISTICS, "run first: python -m train encode")
+def load_space(
+    options: SpaceOptions, store: CodecOptions, run: Path, device: torch.device
+) -> Space:
+    """The space of a run: its autoencoder and statistics.
+
+    Raises:
+        UserError: a stage is missing, or was done again or otherwise since.
+    """
+    remedy = "run first: python -m train encode"
+    content = load_config(run / STATISTICS, remedy)
+    autoencoder = load_autoencoder(options, run, device) if content["latents"] else None
     statistics = Statistics(tuple(content["mean"]), tuple(content["std"]))
-    autoencoder = load_autoencoder(run, device)
-    refuse_other_autoencoder(content["autoencoder_hash"], autoencoder, run)
-    return CodecSpace(options, autoencoder, statistics)
+    space = build_space(options, store, autoencoder, statistics)
+    if content["space"] != asdict(options):
+        raise UserError(f"{run / STATISTICS} is of another space; {remedy}")
+    refuse_other_latents(content["latents"], space, run)
+    return space
 
 
-def refuse_other_autoencoder(expected: str, autoencoder: ResidualAutoencoder, run: Path) -> None:
+def refuse_other_latents(expected: str | None, space: Space, run: Path) -> None:
     """Notice an autoencoder that was trained again behind the back of later stages.
 
     Raises:
         UserError: it is not the expected one.
     """
-    if autoencoder_hash(autoencoder) != expected:
+    if _identity(space) != expected:
         raise UserError(
             f"{run / FOLDER} was trained again since the later stages of this run: give encode and"
             " diffusion again, into another --out or after deleting their folders"
         )
 
 
-def _raw_targets(clips: Clips, identity: str) -> Tensor:
-    latents = torch.from_numpy(read_latents(clips.store, identity))
-    motion = clips.read("motion", range(len(clips.store)))
-    scaled = motion.half() / max(1, clips.store.options.search_range)
-    return torch.cat([scaled, latents], dim=2).transpose(1, 2).float()
+def _identity(space: Space) -> str | None:
+    return space.identity if isinstance(space, CompressedSpace) else None
+
+
+def _bare_space(options: SpaceOptions, store: ClipReader, run: Path, device: torch.device) -> Space:
+    """A run's space without statistics, once run and store are known to belong together."""
+    if options.kind not in COMPRESSED:
+        return build_space(options, store.options)
+    config = load_config(run / FOLDER, "run first: python -m train vae")
+    refuse_other_store(config, store, run / FOLDER)
+    return build_space(options, store.options, load_autoencoder(options, run, device))
+
+
+def _with_latents(recipe: Recipe, store: ClipReader, space: Space) -> Clips:
+    beside = {LATENT: Latents(store, space.identity)} if isinstance(space, CompressedSpace) else {}
+    return Clips(store, recipe.split, beside)
+
+
+def _training_targets(encoded: EncodedClips, device: torch.device) -> Iterator[Tensor]:
+    """x_0 of the training split in pieces; of some of it where it must be computed."""
+    train = encoded.clips.train
+    compressed = isinstance(encoded.space, CompressedSpace)
+    chosen = train if compressed else train[:: -(-len(train) // _COUNTED)]
+    pieces = np.array_split(chosen, -(-len(chosen) // _PART))
+    with Progress().bar("statistics", len(chosen), "clips") as bar:
+        for piece, tensors in zip(pieces, read_ahead(encoded.read, pieces), strict=True):
+            yield encoded.targets(on_device(tensors, device))
+            bar(len(piece))

@@ -12,16 +12,16 @@ from train.models.layers import zero_initialise
 from train.models.refiner import Refiner, RefinerOptions
 
 
-@pytest.mark.parametrize("block", [4, 8, 16, 32])
-def test_first_frame_features_lie_on_the_block_grid(block: int) -> None:
-    encoder = FirstFrameEncoder(channels=8, block=block)
-    features = encoder(torch.rand(2, 3, 2 * block, 3 * block))
+@pytest.mark.parametrize("cell", [1, 2, 4, 8, 16, 32])
+def test_first_frame_features_lie_on_the_grid(cell: int) -> None:
+    encoder = FirstFrameEncoder(channels=8, cell=cell)
+    features = encoder(torch.rand(2, 3, 2 * cell, 3 * cell))
     assert features.shape == (2, 8, 2, 3)
 
 
 def test_first_frame_features_are_about_their_place() -> None:
     torch.manual_seed(0)
-    encoder = FirstFrameEncoder(channels=8, block=4)
+    encoder = FirstFrameEncoder(channels=8, cell=4)
     frame = torch.rand(1, 3, 4, 64)
     changed = frame.clone()
     changed[..., 60:] += 1
@@ -44,7 +44,8 @@ def shake(network: nn.Module) -> None:
 def clips() -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     estimate, prediction = torch.rand(2, 2, 5, 3, 8, 12, generator=generator)
-    return [estimate, prediction, torch.rand(2, 3, 8, 12, generator=generator)]
+    before, first = torch.rand(2, 2, 3, 8, 12, generator=generator)
+    return [estimate, prediction, before, first]
 
 
 @pytest.mark.parametrize("passes", [1, 3])
@@ -59,10 +60,10 @@ def test_a_refiner_starts_as_the_identity(passes: int) -> None:
 def test_passes_differ_once_it_has_learned() -> None:
     network = refiner(2)
     shake(network)
-    estimate, prediction, first = clips()
-    one, two = network(estimate, prediction, first)
+    estimate, *rest = clips()
+    one, two = network(estimate, *rest)
     assert one.shape == two.shape == estimate.shape
-    again = network(one, prediction, first)[0]
+    again = network(one, *rest)[0]
     assert torch.allclose(two, again, atol=1e-5)
     assert not torch.allclose(one, two, atol=1e-4)
 
@@ -71,18 +72,18 @@ def test_passes_differ_once_it_has_learned() -> None:
 def test_a_pass_sees_the_neighbouring_frames_and_no_others() -> None:
     network = refiner()
     shake(network)
-    estimate, prediction, first = clips()
-    (before,) = network(estimate, prediction, first)
+    estimate, *rest = clips()
+    (before,) = network(estimate, *rest)
     changed = estimate.clone()
     changed[:, 3] += 0.5
-    (after,) = network(changed, prediction, first)
+    (after,) = network(changed, *rest)
     frames = (after - before).abs().amax(dim=(0, 2, 3, 4))
     assert (frames > 1e-4).tolist() == [False, False, True, True, True]
 
 
-@pytest.mark.parametrize("position", [1, 2])
+@pytest.mark.parametrize("position", [1, 2, 3])
 @torch.no_grad()
-def test_prediction_and_first_frame_matter(position: int) -> None:
+def test_prediction_frame_before_and_first_frame_matter(position: int) -> None:
     network, arguments = refiner(), clips()
     shake(network)
     (before,) = network(*arguments)

@@ -4,38 +4,43 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as functional
+from pydantic import ValidationError
 from torch import Tensor
 
 from shared.errors import UserError
-from train.models.unet3d import UNet3D, UNet3DOptions, attention
+from train.models.text import TextTable
+from train.models.unet3d import UNet3D, UNet3DOptions
 
 OPTIONS = UNet3DOptions(dim=16, mults=(1, 2), blocks=1, heads=2, head_dim=8, context=8, label_dim=8)
-CHANNELS, BLOCK, LABELS = 5, 4, 3
+CHANNELS, CELL, LABELS = 5, 4, 3
+SHAPE = (3, 4, 4)
 
 
 def network(options: UNet3DOptions = OPTIONS) -> UNet3D:
     torch.manual_seed(0)
-    return UNet3D(options, CHANNELS, BLOCK, LABELS).eval()
+    return UNet3D(options, CHANNELS, CELL, LABELS, SHAPE).eval()
+
+
+def shake(net: UNet3D) -> UNet3D:
+    """Make all weights matter, those that start at zero too."""
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return net
 
 
 @pytest.fixture(scope="module")
 def shaken() -> UNet3D:
-    """A network whose weights, those that start at zero too, all matter."""
-    shaken = network()
-    with torch.no_grad():
-        for parameter in shaken.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
-    return shaken
+    return shake(network())
 
 
-def inputs(grid: int = 4, frames: int = 3, batch: int = 2) -> list[Tensor]:
+def inputs(grid: int = 4, frames: int = 3, batch: int = 2, cell: int = CELL) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     return [
         torch.randn(batch, CHANNELS, frames, grid, grid, generator=generator),
         torch.tensor([10, 900])[:batch],
         torch.tensor([0, 2])[:batch],
-        torch.rand(batch, 3, grid * BLOCK, grid * BLOCK, generator=generator) * 2 - 1,
+        torch.rand(batch, 3, grid * cell, grid * cell, generator=generator) * 2 - 1,
     ]
 
 
@@ -55,9 +60,73 @@ def test_it_starts_by_predicting_nothing() -> None:
     assert output(network(), inputs()).abs().max() == 0
 
 
-def test_a_grid_that_cannot_be_halved_is_refused() -> None:
-    with pytest.raises(UserError, match=r"5x5 grid cannot be halved 1 times.*multiple of 2"):
+def test_a_grid_that_cannot_be_halved_is_refused_when_built_and_when_met() -> None:
+    message = r"5x5 grid cannot be halved 1 times.*multiple of 2"
+    with pytest.raises(UserError, match=message):
+        UNet3D(OPTIONS, CHANNELS, CELL, LABELS, (3, 5, 5))
+    with pytest.raises(UserError, match=message):
         output(network(), inputs(grid=5))
+    with pytest.raises(UserError, match=r"4x4 grid cannot be halved 3 times.*multiple of 8"):
+        UNet3D(replace(OPTIONS, mults=(1, 2, 4, 4)), CHANNELS, CELL, LABELS, SHAPE)
+
+
+def test_a_cell_that_is_no_power_of_two_is_refused() -> None:
+    with pytest.raises(UserError, match=r"a grid cell covers 6 pixels.*power of two"):
+        UNet3D(OPTIONS, CHANNELS, 6, LABELS, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("grid", "cell", "mults"),
+    [(4, 32, (1, 2, 2)), (8, 16, (1, 1, 1, 1)), (16, 8, (1,)), (32, 4, (1, 2)), (128, 1, (1,) * 5)],
+)
+def test_grids_from_4_to_128_of_cells_of_any_size(
+    grid: int, cell: int, mults: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    options = replace(OPTIONS, dim=8, mults=mults, full_attention=256)
+    net = shake(UNet3D(options, CHANNELS, cell, LABELS, (2, grid, grid)))
+    arguments = inputs(grid, 2, 1, cell)
+    before = output(net, arguments)
+    assert before.shape == arguments[0].shape
+    arguments[3] = arguments[3].flip(-1)
+    assert (output(net, arguments) - before).abs().max() > 1e-3, "the first frame matters"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"dim": 12}, {"mults": ()}, {"mults": (1, 0)}, {"blocks": 0}, {"full_attention": -1}]
+)
+def test_options_that_cannot_work_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        UNet3DOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_linear_attention_has_the_weights_of_full_attention(shaken: UNet3D) -> None:
+    linear = network(replace(OPTIONS, full_attention=0))
+    linear.load_state_dict(shaken.state_dict())
+    assert not torch.allclose(output(linear, inputs()), output(shaken, inputs()), atol=1e-3)
+
+
+def test_checkpointing_changes_no_gradient(shaken: UNet3D) -> None:
+    checkpointed = network(replace(OPTIONS, gradient_checkpointing=True))
+    checkpointed.load_state_dict(shaken.state_dict())
+    kept = []
+    for net in (shaken, checkpointed):
+        net.zero_grad()
+        saved: list[int] = []
+
+        def pack(tensor: Tensor, saved: list[int] = saved) -> Tensor:
+            saved.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = net(*inputs()).square().mean()
+        loss.backward()
+        kept.append(sum(saved))
+    assert kept[1] < kept[0] / 2
+    pairs = list(zip(shaken.parameters(), checkpointed.parameters(), strict=True))
+    assert all(torch.allclose(a.grad, b.grad) for a, b in pairs if a.grad is not None)
+    assert all((a.grad is None) == (b.grad is None) for a, b in pairs)
+    shaken.zero_grad()
 
 
 @pytest.mark.parametrize(("position", "name"), [(1, "time"), (2, "label"), (3, "first frame")])
@@ -113,14 +182,25 @@ def test_after_one_step_every_weight_learns() -> None:
     assert not still
 
 
-def test_temporal_convolutions_start_as_the_identity() -> None:
-    options = UNet3DOptions(
-        dim=16, mults=(1, 2), blocks=1, heads=2, head_dim=8, context=8, label_dim=8,
-        temporal_conv=True,
-    )  # fmt: skip
-    net = network(options)
-    assert output(net, inputs()).shape == inputs()[0].shape
+@pytest.mark.parametrize("part", ["temporal_conv", "output_block"])
+def test_parts_that_can_be_added_start_with_a_prediction_of_nothing(part: str) -> None:
+    net = network(replace(OPTIONS, **{part: True}))
+    assert output(net, inputs()).abs().max() == 0
     assert sum(p.numel() for p in net.parameters()) > sum(p.numel() for p in network().parameters())
+    assert output(shake(net), inputs()).abs().max() > 0
+
+
+def test_texts_stand_in_for_learned_labels() -> None:
+    torch.manual_seed(0)
+    texts = torch.randn(LABELS, 12)
+    net = shake(UNet3D(OPTIONS, CHANNELS, CELL, LABELS, SHAPE, texts))
+    assert isinstance(net.label, TextTable)
+    results = []
+    for label in (0, 2, net.null_label, net.label.append(texts[2])):
+        results.append(output(net, [*inputs()[:2], torch.tensor([label] * 2), inputs()[3]]))
+    assert (results[0] - results[1]).abs().max() > 1e-3
+    assert (results[1] - results[2]).abs().max() > 1e-3
+    assert torch.allclose(results[1], results[3], atol=1e-5)
 
 
 WITH_LAYOUT = replace(OPTIONS, layout=3)
@@ -128,7 +208,7 @@ WITH_LAYOUT = replace(OPTIONS, layout=3)
 
 def layout_network() -> UNet3D:
     torch.manual_seed(0)
-    return UNet3D(WITH_LAYOUT, CHANNELS, BLOCK, LABELS, shape=(3, 4, 4))
+    return UNet3D(WITH_LAYOUT, CHANNELS, CELL, LABELS, SHAPE)
 
 
 def test_a_layout_says_where_and_when_for_each_label() -> None:
@@ -161,12 +241,3 @@ def test_a_network_with_a_layout_learns_a_place_and_a_time_sooner() -> None:
 
     without = error(network().train())
     assert error(layout_network()) < 0.7 * without
-
-
-def test_attention_written_out_agrees_with_the_fused_kernel() -> None:
-    generator = torch.Generator().manual_seed(0)
-    query, key, value = torch.randn(3, 2, 4, 7, 8, generator=generator)
-    bias = torch.randn(4, 7, 7, generator=generator)
-    for given in (None, bias):
-        fused = functional.scaled_dot_product_attention(query, key, value, attn_mask=given)
-        assert torch.allclose(attention(query, key, value, given), fused, atol=1e-5)

@@ -1,0 +1,199 @@
+"""Seconds and GFLOP a generated video: python -m benchmarks.sampling --help.
+
+Recipes by name, weights at random: what a step costs does not depend on them. A sampling of N steps
+costs what one step costs N times and what decoding costs once, so both are measured in two short
+samplings of a few steps and carried on to N. Seconds are those of all threads on CPUs, where other
+work would stretch the clock's, and the clock's on a GPU. FLOP are those of torch's FlopCounterMode,
+two a multiply-accumulate; it counts matrix products, convolutions and attention.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.measure import cpu_seconds, least_in_turn
+from shared.console import run_command
+from shared.schema import CodecOptions, StoreAttributes
+from train.commands import choose_device
+from train.generate import Generator, with_sampler
+from train.machine import processor
+from train.models.refiner import Refiner
+from train.recipes import load_recipe
+from train.spaces import build_space
+from train.spaces.codec import CodecSpace
+from train.stages.autoencoder import build_autoencoder
+from train.stages.diffusion import build_denoiser
+
+SAMPLERS = {"ddpm": 1000, "ddim": 50, "dpm++": 20}
+"""Steps each sampler is given where none are asked for."""
+
+_FEW, _MORE = 2, 6
+"""Steps of the two short samplings."""
+
+_ROUNDS = 3
+"""Each sampling is timed so often; the least counts."""
+
+_LABELS = tuple(f"label {n}" for n in range(24))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one video: seconds and GFLOP, and what decoding has of them."""
+
+    recipe: str
+    space: str
+    size: int
+    sampler: str
+    steps: int
+    guidance: float
+    parameters: int
+    seconds: float
+    seconds_decoding: float
+    gflop: float
+    gflop_decoding: float
+
+
+def main() -> None:
+    given = arguments()
+    device = choose_device(given.device)
+    costs = []
+    for name in given.recipes.split(","):
+        generator = untrained(name, given.set, device)
+        for sampler in given.samplers.split(","):
+            steps = given.steps or SAMPLERS.get(sampler, 1)
+            costs.append(cost(generator, name, sampler, steps, given.guidance, given.count))
+    show(costs, given)
+    if given.out:
+        rows = [asdict(row) for row in costs]
+        content = {"machine": processor(), "count": given.count, "costs": rows}
+        given.out.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--recipes", default="vdm_demo,ldm_demo,d_vdm_demo,ed_vdm_demo", help="names, by commas")
+    add("--samplers", default=",".join(SAMPLERS), help="names, by commas")
+    add("--steps", type=int, help="for all samplers; default: as in SAMPLERS")
+    add("--guidance", type=float, default=1.0, help="other than 1, a step asks the network twice")
+    add("--count", type=int, default=1, help="videos made at once")
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="of all recipes")
+    add("--device", default="auto")
+    add("--out", type=Path, help="JSON")
+    return parser.parse_args()
+
+
+def untrained(name: str, overrides: list[str], device: torch.device) -> Generator:
+    """What `load_generator` gives, with weights as they are before training.
+
+    For clips that the recipe was designed for, with labels learned as indices.
+    """
+    recipe = load_recipe(name, overrides)
+    store = CodecOptions(**asdict(recipe.designed_for))
+    attributes = StoreAttributes(
+        dataset="none",
+        manifest_hash="",
+        options=store,
+        labels=_LABELS,
+        clips=1,
+        shard_clips=1,
+        plan_hash="",
+    )
+    autoencoder = None
+    if recipe.autoencoder is not None:
+        autoencoder = build_autoencoder(recipe.autoencoder, recipe.space, store).to(device).eval()
+    space = build_space(recipe.space, store, autoencoder)
+    if recipe.refiner is not None and isinstance(space, CodecSpace):
+        space = space.with_refiner(Refiner(recipe.refiner).to(device).eval())
+    network = build_denoiser(recipe, space, attributes, None).to(device).eval()
+    return Generator(attributes, space, network, recipe, None, device)
+
+
+def cost(
+    generator: Generator, recipe: str, sampler: str, steps: int, guidance: float, count: int
+) -> Cost:
+    """Of one video out of `count` made at once."""
+    few, more = (
+        with_sampler(generator, name=sampler, steps=number, guidance=guidance)
+        for number in (_FEW, _MORE)
+    )
+    size = generator.store.options.size
+    frame = torch.randint(256, (count, 3, size, size), dtype=torch.uint8)
+
+    def run(one: Generator) -> Callable[[], object]:
+        return lambda: one(frame, [0] * count, range(count))
+
+    per_step, decoding = line(flops(run(few)), flops(run(more)))
+    run(few)()
+    measure = cpu_seconds if generator.device.type == "cpu" else clock_seconds
+    timings = least_in_turn(_ROUNDS, lambda: measure(run(few)), lambda: measure(run(more)))
+    step_seconds, rest_seconds = line(*timings)
+    return Cost(
+        recipe=recipe,
+        space=generator.space.kind,
+        size=size,
+        sampler=sampler,
+        steps=steps,
+        guidance=guidance,
+        parameters=sum(p.numel() for p in generator.network.parameters()),
+        seconds=(steps * step_seconds + rest_seconds) / count,
+        seconds_decoding=rest_seconds / count,
+        gflop=(steps * per_step + decoding) / count / 1e9,
+        gflop_decoding=decoding / count / 1e9,
+    )
+
+
+def line(few: float, more: float) -> tuple[float, float]:
+    """What a step costs, and what is left with none."""
+    step = (more - few) / (_MORE - _FEW)
+    return step, max(0.0, few - _FEW * step)
+
+
+def flops(function: Callable[[], object]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+def clock_seconds(function: Callable[[], object]) -> float:
+    """The generator hands its clips to the CPU, so nothing is left to wait for on a GPU."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def show(costs: list[Cost], given: argparse.Namespace) -> None:
+    title = f"{processor()}; {given.count} at once"
+    unit = "CPU s" if choose_device(given.device).type == "cpu" else "s"
+    table = Table(title=title, title_justify="left")
+    for column in ("recipe", "space", "sampler"):
+        table.add_column(column)
+    for column in ("pixels", "steps", f"{unit} a video", "decoding", "GFLOP a video"):
+        table.add_column(column, justify="right")
+    for row in costs:
+        table.add_row(
+            row.recipe,
+            row.space,
+            row.sampler,
+            f"{row.size}x{row.size}",
+            f"{row.steps:,}",
+            f"{row.seconds:.3g}",
+            f"{row.seconds_decoding:.2g}",
+            f"{row.gflop:,.1f}",
+        )
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import io
+import time
+
+from rich.console import Console
+
+from shared.console import Progress
+
+
+def shown(seconds: float, patience_seconds: float) -> str:
+    """What a bar of two units writes when each takes half of so many seconds."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with Progress(console).bar("work", 2, "units", patience_seconds=patience_seconds) as bar:
+        for _ in range(2):
+            time.sleep(seconds / 2)
+            bar()
+    written = console.file
+    assert isinstance(written, io.StringIO)
+    return written.getvalue()
+
+
+def test_a_bar_shows_at_once() -> None:
+    assert "2 of 2 units" in shown(0, patience_seconds=0)
+
+
+def test_a_patient_bar_shows_only_what_takes_long() -> None:
+    assert shown(0, patience_seconds=60) == ""
+    assert "2 of 2 units" in shown(0.2, patience_seconds=0.05)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as functional
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tests.train import naive
+from train.models.attention import SpatialAttention, TemporalAttention, attention, linear_attention
+
+
+def triple(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(3, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("length", [1, 7, 300])
+def test_attention_agrees_with_the_fused_kernel_at_every_length(length: int) -> None:
+    query, key, value = triple(2, 4, length, 8)
+    bias = torch.randn(4, length, length, generator=torch.Generator().manual_seed(1))
+    for given_bias in (None, bias):
+        fused = functional.scaled_dot_product_attention(query, key, value, attn_mask=given_bias)
+        assert torch.allclose(attention(query, key, value, given_bias), fused, atol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 8), st.integers(0, 99))
+def test_linear_attention_is_its_formula(heads: int, length: int, numbers: int, seed: int) -> None:
+    query, key, value = triple(2, heads, length, numbers, seed=seed)
+    result = linear_attention(query, key, value)
+    for n in range(2):
+        for m in range(heads):
+            expected = naive.linear_attention(query[n, m], key[n, m], value[n, m])
+            assert torch.allclose(result[n, m], expected, atol=1e-5)
+
+
+def test_linear_attention_averages_values() -> None:
+    query, key, _ = triple(1, 2, 50, 16)
+    ones = torch.ones(1, 2, 50, 16)
+    assert torch.allclose(linear_attention(query, key, ones), ones / 4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("length", "linear"), [(16, False), (17, True)])
+def test_fine_grids_take_linear_attention(length: int, linear: bool) -> None:
+    torch.manual_seed(0)
+    layer = SpatialAttention(8, heads=2, head_dim=4, full_up_to=16)
+    query, key, value = triple(1, 2, length, 4)
+    of = linear_attention(query, key, value) if linear else attention(query, key, value, None)
+    assert layer.attend(query, key, value).equal(of)
+
+
+def test_places_are_seen_without_regard_to_order_and_frames_with() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 6, 8)
+    for full_up_to in (0, 6):
+        layer = SpatialAttention(8, heads=2, head_dim=4, full_up_to=full_up_to)
+        torch.nn.init.normal_(layer.output.weight)
+        assert torch.allclose(layer(x).flip(1), layer(x.flip(1)), atol=1e-5)
+    time = TemporalAttention(8, heads=2, head_dim=4)
+    torch.nn.init.normal_(time.output.weight)
+    assert not torch.allclose(time(x).flip(1), time(x.flip(1)), atol=1e-2)

@@ -1,0 +1,83 @@
+"""The spaces whose cells are pixels: frames themselves, and their differences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from shared.conventions import REFERENCES, Reference
+from tests.train.spaces.clips import codec_options, stored
+from train.spaces import Space, SpaceOptions, Statistics, build_space
+from train.spaces.difference import DifferenceSpaceOptions
+from train.spaces.rgb import RgbSpaceOptions
+
+SPACES = [
+    RgbSpaceOptions(),
+    DifferenceSpaceOptions(),
+    DifferenceSpaceOptions(reference="first"),
+]
+
+
+def fitted(options: SpaceOptions, size: int, reference: Reference) -> Space:
+    store = codec_options(size, reference)
+    bare = build_space(options, store)
+    statistics = Statistics.of([bare.unscaled(stored(store)[0])])
+    return build_space(options, store, None, statistics)
+
+
+@pytest.mark.parametrize("options", SPACES)
+@pytest.mark.parametrize("reference", REFERENCES)
+@pytest.mark.parametrize("size", [16, 13, 1])
+def test_clips_come_back_exactly(options: SpaceOptions, size: int, reference: Reference) -> None:
+    space = fitted(options, size, reference)
+    batch, clips = stored(space.store)
+    x0 = space.encode(batch)
+    assert x0.shape == (2, *space.shape) == (2, 3, 3, size, size)
+    assert space.cell == 1
+    decoded = space.decode(x0, batch.first_frame)
+    assert decoded.frames.dtype == torch.uint8
+    assert decoded.frames.equal(clips)
+
+
+@pytest.mark.parametrize("options", SPACES)
+def test_encoded_channels_have_zero_mean_and_unit_deviation(options: SpaceOptions) -> None:
+    space = fitted(options, 16, "first")
+    x0 = space.encode(stored(space.store)[0])
+    assert torch.allclose(x0.mean(dim=(0, 2, 3, 4)), torch.zeros(3), atol=1e-4)
+    assert torch.allclose(x0.std(dim=(0, 2, 3, 4), correction=0), torch.ones(3), atol=1e-3)
+
+
+def test_pixels_are_scaled_to_one() -> None:
+    store = codec_options(2)
+    space = build_space(RgbSpaceOptions(), store)
+    batch, clips = stored(store)
+    expected = clips[:, 1:].transpose(1, 2) / 127.5 - 1
+    assert torch.allclose(space.unscaled(batch), expected)
+
+
+def test_an_error_stays_in_differences_to_the_frame_before_and_not_in_those_to_the_first() -> None:
+    touched = {}
+    for reference in REFERENCES:
+        space = build_space(DifferenceSpaceOptions(reference=reference), codec_options())
+        x0 = torch.zeros(1, *space.shape)
+        x0[:, :, 1] = 10 / 255
+        frames = space.decode(x0, torch.full((1, 3, 16, 16), 90, dtype=torch.uint8)).frames
+        touched[reference] = frames[0, :, 0, 0, 0].tolist()
+    assert touched == {"previous": [90, 90, 100, 100], "first": [90, 90, 100, 90]}
+
+
+def test_differences_are_what_the_decoder_shows() -> None:
+    space = fitted(DifferenceSpaceOptions(), 13, "previous")
+    batch, clips = stored(space.store)
+    decoded = space.decode(space.encode(batch), batch.first_frame)
+    assert decoded.parts["difference"].int().equal(clips[:, 1:].int() - clips[:, :-1].int())
+
+
+def test_pixels_beyond_white_and_black_are_clamped() -> None:
+    for options in SPACES:
+        space = build_space(options, codec_options())
+        x0 = torch.full((1, *space.shape), 9.0)
+        x0[..., :8] = -9
+        frames = space.decode(x0, torch.full((1, 3, 16, 16), 90, dtype=torch.uint8)).frames[:, 1:]
+        assert set(frames[..., :8].unique().tolist()) == {0}
+        assert set(frames[..., 8:].unique().tolist()) == {255}

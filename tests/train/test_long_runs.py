@@ -1,0 +1,118 @@
+"""The command line, killed and stopped for real, alone and under torchrun."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from shared.store import Store
+from tests.train.conftest import TINY, Overrides, train_stages
+from train.checkpoint import checkpoints, load_state
+from train.log import read_metrics
+
+pytestmark = pytest.mark.slow
+
+STEPS = 80
+LONG: Overrides = {
+    "refiner": "null",
+    "refiner.width": None,
+    "diffusion_training.steps": str(STEPS),
+    "diffusion_training.seconds": "null",
+    "diffusion_training.batch": "5",
+    "diffusion_training.checkpoint_every": "7",
+    "diffusion_training.log_every": "3",
+    "sampler.steps": "1",
+}
+Program = tuple[str, ...]
+TORCHRUN: Program = (
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--nproc-per-node",
+    "2",
+    "-m",
+    "train",
+)
+
+
+def start(
+    store: Store, run: Path, changes: Overrides, program: tuple[str, ...]
+) -> subprocess.Popen:
+    values = {name: value for name, value in (TINY | LONG | changes).items() if value is not None}
+    overrides = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
+    where = ["--store", str(store.path), "--out", str(run), *overrides]
+    command = [sys.executable, *program, "diffusion", "--device", "cpu", *where]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen) -> str:
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return out
+
+
+def wait_for_a_checkpoint(process: subprocess.Popen, folder: Path) -> None:
+    while not checkpoints(folder):
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+def prepare(store: Store, *runs: Path) -> None:
+    """Everything before the diffusion stage; short."""
+    for run in runs:
+        assert train_stages(store.path, run, LONG, stages=("vae", "encode")) == [0, 0]
+
+
+def what_was_learned(run: Path) -> list[dict[str, float]]:
+    timing = ("seconds", "clips_per_second", "wait", "memory_gib")
+    lines = read_metrics(run / "diffusion")
+    return [{name: value for name, value in line.items() if name not in timing} for line in lines]
+
+
+def test_a_killed_training_goes_on_as_if_nothing_had_happened(store: Store, tmp_path: Path) -> None:
+    """With Muon, which leaves a part of the weights to AdamW."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    prepare(store, whole, cut)
+    changes: Overrides = {"diffusion_training.optimiser": "muon"}
+    finish(start(store, whole, changes, ("-m", "train")))
+    process = start(store, cut, changes, ("-m", "train"))
+    wait_for_a_checkpoint(process, cut / "diffusion")
+    time.sleep(random.uniform(0, 0.5))
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert load_state(checkpoints(cut / "diffusion")[-1])["step"] < STEPS
+    finish(start(store, cut, changes, ("-m", "train")))
+    assert len(what_was_learned(whole)) == STEPS // 3
+    assert what_was_learned(cut) == what_was_learned(whole)
+    last = checkpoints(whole / "diffusion")[-1]
+    assert len(list(last.glob("*.safetensors"))) >= 3
+    for file in last.glob("*.safetensors"):
+        assert file.read_bytes() == (cut / "diffusion" / last.name / file.name).read_bytes()
+
+
+def test_torchrun_trains_and_stops_as_one_process_does(store: Store, tmp_path: Path) -> None:
+    """bfloat16 rounds each share in its own way: losses agree to a few per cent."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    prepare(store, one, two)
+    finish(start(store, one, {}, ("-m", "train")))
+    changes: Overrides = {"diffusion_training.accumulate": "2"}
+    process = start(store, two, changes, TORCHRUN)
+    wait_for_a_checkpoint(process, two / "diffusion")
+    process.terminate()
+    out, err = process.communicate()
+    assert process.returncode != 0
+    assert out.count("stopped; the same command again goes on") == 1, err
+    saved = load_state(checkpoints(two / "diffusion")[-1])["step"]
+    assert saved < STEPS
+    assert finish(start(store, two, changes, TORCHRUN)).count("diffusion: done") == 1
+    lines = list(zip(what_was_learned(one), what_was_learned(two), strict=True))
+    assert [a["step"] for a, _ in lines] == [b["step"] for _, b in lines]
+    for a, b in lines:
+        assert a["loss"] == pytest.approx(b["loss"], rel=0.1)

@@ -1,0 +1,137 @@
+"""A training small enough for tests, in this process or in others, which can be killed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor, nn
+
+from train.budget import TrainingOptions
+from train.distributed import joined
+from train.loop import Stage, fit
+from train.share import Share
+from train.signals import StoppedError
+
+CPU = torch.device("cpu")
+CLIPS = 10
+"""What there is to learn from: batches of 4 or 8 reach over the end of an epoch."""
+
+SEED = 7
+EXACT = ("loss", "loss_low", "gradient_norm", "lr")
+"""What a line of the log holds beside times and memory."""
+
+OPTIONS = TrainingOptions(
+    steps=20, learning_rate=0.05, warmup=5, decay=True, ema=0.9, checkpoint_every=10, log_every=1,
+    weight_decay=0.01,
+)  # fmt: skip
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(  # seconds to import, once for all processes
+    ["tests.train.toy", "torch.utils.tensorboard", "torch._dynamo", "safetensors.torch"]
+)
+
+
+def small_network(seed: int, norm: type[nn.Module] = nn.BatchNorm1d) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 4), nn.SiLU(), norm(4), nn.Linear(4, 1))
+
+
+def toy_stage(
+    folder: Path,
+    *,
+    options: TrainingOptions = OPTIONS,
+    losses: list[float] | None = None,
+    before: Callable[[int], object] = lambda step: None,
+    init: int = 0,
+    norm: type[nn.Module] = nn.BatchNorm1d,
+    config: dict | None = None,
+) -> Stage:
+    """Learns the sum of three numbers with noise on them; keeps its losses in `losses`."""
+    clips = torch.randn(CLIPS, 3, generator=torch.Generator().manual_seed(0))
+
+    def load(share: Share) -> Tensor:
+        before(share.step)
+        return clips[torch.from_numpy(share.indices(np.arange(CLIPS), SEED))]
+
+    def loss(network: nn.Module, x: Tensor, share: Share) -> dict[str, Tensor]:
+        noise = torch.stack([torch.randn(3, generator=g) for g in share.generators(SEED, CPU)])
+        with torch.autocast("cpu", enabled=False):  # sums in another order differ by less
+            errors = (network(x + 0.1 * noise)[:, 0] - x.sum(1)).square()
+        if losses is not None:
+            losses.append(errors.mean().item())
+        return {"loss": errors.mean(), "loss_low": errors.detach().where(x[:, 0] < 0, torch.nan)}
+
+    network = small_network(init, norm)
+    return Stage("toy", folder, network, load, loss, config or {"width": 4}, options, CPU)
+
+
+def train(folder: Path, options: TrainingOptions, step_seconds: float = 0) -> None:
+    """Train one of the processes of `joined`; leaves its weights in FOLDER/weights-RANK.json."""
+    torch.set_num_threads(1)
+    with joined(CPU) as world:
+        # Rank 0's first weights are everyone's. Batch norms would see each share alone.
+        stage = toy_stage(
+            folder,
+            options=options,
+            before=lambda step: time.sleep(step_seconds),
+            init=world.rank,
+            norm=nn.LayerNorm,
+        )
+        averaged = fit(stage)
+    weights = [*averaged.parameters(), *stage.network.parameters()]
+    content = json.dumps([value.flatten().tolist() for value in weights])
+    (folder / f"weights-{world.rank}.json").write_text(content)
+
+
+def weights(folder: Path, rank: int = 0) -> list[list[float]]:
+    return json.loads((folder / f"weights-{rank}.json").read_text())
+
+
+def start(
+    folder: Path, options: TrainingOptions, *, ranks: int = 1, step_seconds: float = 0
+) -> list[BaseProcess]:
+    """Train in processes of their own, one a rank, as torchrun would start them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    started = []
+    for rank in range(ranks):
+        environment = {k: str(v) for k, v in (common | {"RANK": rank, "LOCAL_RANK": rank}).items()}
+        arguments = (environment, folder, options, step_seconds)
+        started.append(_processes.Process(target=_train_as, args=arguments))
+        started[-1].start()
+    return started
+
+
+def _train_as(environment: dict[str, str], *arguments: object) -> None:
+    os.environ.update(environment)
+    try:
+        train(*arguments)  # type: ignore[arg-type]
+    except StoppedError as stopped:
+        sys.exit(128 + stopped.signal)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("options")
+    arguments = parser.parse_args()
+    options = TypeAdapter(TrainingOptions).validate_json(arguments.options)
+    train(arguments.folder, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""What of a run is this project's own and not the papers': named wherever results are shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.schema import CodecOptions
+
+
+def additions(recipe: dict[str, Any], store: CodecOptions) -> list[str]:
+    """Short clauses, one for each addition that a run uses.
+
+    Args:
+        recipe: as `Recipe.to_dict` gives it.
+        store: the options of its store.
+    """
+    space, autoencoder = recipe["space"], recipe["autoencoder"] or {}
+    codec = space["kind"] == "codec"
+    present = {
+        "every frame is predicted from the first one, not from the one before": codec
+        and store.reference == "first",
+        "long vectors pay a cost, so that fields are regular": codec
+        and bool(store.motion_cost or store.zero_bias),
+        "vectors are in fractions of a pixel": codec and store.vector_unit > 1,
+        "differences are taken to the first frame, not to the one before": space["kind"]
+        == "difference"
+        and space["reference"] == "first",
+        "residuals are taken against the decoded frame before (closed loop)": codec
+        and space["closed_loop"]
+        and store.reference == "previous",
+        "the autoencoder works block by block, from the optimal linear code": autoencoder.get(
+            "kind"
+        )
+        == "block",
+        "the autoencoder's decoder sees the prediction": codec and space["conditioned_decoder"],
+        "the label also chooses a learned map over frames and cells": bool(
+            recipe["denoiser"]["layout"]
+        ),
+        "a network behind the decoder refines what was generated": recipe["refiner"] is not None,
+    }
+    return [clause for clause, used in present.items() if used]

@@ -1,0 +1,137 @@
+"""One training by several processes: torchrun --nproc-per-node N -m train diffusion ...
+
+Each process (rank) passes its shares of a step's clips through its own copy of the network, and the
+gradients are averaged. What must not differ (when to stop, how much of a wall-clock budget is used)
+is agreed on once a step, between CPUs, so that no GPU waits for it. Rank 0 alone writes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from shared.console import hush
+from shared.errors import UserError
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that train together, as one of them sees it.
+
+    Attributes:
+        rank: of this process, from 0.
+        size: how many processes there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes and shows."""
+        return self.rank == 0
+
+    def largest(self, *values: float) -> list[float]:
+        """The largest of each value over all ranks. All must call it."""
+        if self.size == 1:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return tensor.tolist()
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor over all ranks, on its device. All must call it."""
+        if self.size == 1:
+            return tensor
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    def wait(self) -> None:
+        """Let every rank come this far."""
+        self.largest(0)
+
+    def share_weights(self, network: nn.Module) -> None:
+        """Give every rank the weights and buffers of rank 0."""
+        if self.size > 1:
+            for tensor in network.state_dict().values():
+                dist.broadcast(tensor, src=0)
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """A module whose backward pass averages gradients over all ranks.
+
+        Weights must be the same everywhere: see `share_weights`. Buffers are not exchanged: those
+        that learn (spectral norms) follow from the weights.
+        """
+        if self.size == 1:
+            return module
+        return DistributedDataParallel(
+            module, init_sync=False, forward_sync_buffers=False, gradient_as_bucket_view=True
+        )
+
+
+def world() -> World:
+    """The processes that this one has joined; itself alone where there are no others."""
+    if dist.is_available() and dist.is_initialized():
+        return World(dist.get_rank(), dist.get_world_size())
+    return World()
+
+
+def local_rank() -> int | None:
+    """Number of this process on its machine, None where torchrun did not start it."""
+    started = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return int(os.environ["LOCAL_RANK"]) if started else None
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[World]:
+    """Join the other processes that torchrun started, if it did, while the context lasts.
+
+    All but rank 0 show nothing but errors from then on.
+    """
+    if local_rank() is None:
+        yield World()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    joined_world = world()
+    if not joined_world.leads:
+        hush()
+    try:
+        yield joined_world
+    finally:
+        dist.destroy_process_group()
+
+
+def own_device(device: torch.device) -> torch.device:
+    """The device of this process where several share a machine: cuda is cuda:LOCAL_RANK.
+
+    Raises:
+        UserError: one GPU was named for all of them, or there are fewer GPUs than processes.
+    """
+    rank = local_rank()
+    if rank is None or device.type != "cuda":
+        return device
+    if device.index is not None:
+        raise UserError(f"--device {device}: torchrun gives each process its own; use cuda or auto")
+    if rank >= torch.cuda.device_count():
+        raise UserError(
+            f"torchrun started process {rank + 1} on this machine, which has"
+            f" {torch.cuda.device_count()} GPUs: lower --nproc-per-node, or use --device cpu"
+        )
+    return torch.device("cuda", rank)
+
+
+def exchanging(module: nn.Module, now: bool) -> AbstractContextManager[object]:
+    """Whether backward passes in this context exchange gradients, or only add them up."""
+    if now or not isinstance(module, DistributedDataParallel):
+        return nullcontext()
+    return module.no_sync()

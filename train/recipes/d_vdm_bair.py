@@ -1,0 +1,8 @@
+"""D-VDM on BAIR, 64x64: no text, the first frame is the only condition."""
+
+from dataclasses import replace
+
+from train.recipes.d_vdm_64 import RECIPE as D_VDM_64
+from train.text import TextOptions
+
+RECIPE = replace(D_VDM_64, name="d_vdm_bair", text=TextOptions())
