@@ -189,6 +189,15 @@ class Shrinker:
         return np.ascontiguousarray(rgb[:, :height, :width])
 
 
+def warm_up() -> None:
+    """Compile the kernels, for sums of 16 and of 32 bits, and keep them on disk."""
+    for height in (64, 331):
+        frame = VideoFrame(64, height, "yuv420p")
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        Shrinker(frame, Window((31, 31), (0, 0), (31, 31)))(frame)
+
+
 class _Plan(NamedTuple):
     """What the kernel takes for a plane."""
 

@@ -38,6 +38,7 @@ class Work(Generic[Task]):
         function: makes and writes one partition; importable by name.
         task: what the function is given, by partition.
         rejects: the whole list of rejects, from the markers of all partitions.
+        warm_up: compiles what the function needs besides the search.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Work(Generic[Task]):
     function: Callable[[Task], Marker]
     task: Callable[[int], Task]
     rejects: Callable[[list[Marker]], Sequence[Reject]]
+    warm_up: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def _make(
     sizes = {p: work.attributes.clips_in(p) for p in partitions}
     # Compiled here once: worker processes then read it from disk instead of racing for it.
     encode(np.zeros((2, 3, 16, 16), np.uint8), work.attributes.options)
+    work.warm_up()
     clips = work.attributes.clips
     with progress.bar(work.title, clips, "clips", done=clips - sum(sizes.values())) as advance:
         return run_tasks(

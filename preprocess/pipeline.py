@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from preprocess.area import warm_up
 from preprocess.discover import discover
 from preprocess.executor import Machines, run_tasks
 from preprocess.extract import PartitionTask, extract_partition
@@ -155,4 +156,5 @@ def work_for(
         function=extract_partition,
         task=lambda p: PartitionTask(store, root, p, plan.partition(p), attributes),
         rejects=lambda markers: gather_rejects(plan, earlier, markers),
+        warm_up=warm_up if attributes.source == "video" else lambda: None,
     )

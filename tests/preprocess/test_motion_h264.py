@@ -83,13 +83,13 @@ def test_the_same_search_twice_gives_the_same() -> None:
 
 @pytest.mark.parametrize("reference", REFERENCES)
 @pytest.mark.parametrize("size", [1, 15, 50])
-def test_the_store_stays_exact(reference: Reference, size: int) -> None:
+@pytest.mark.parametrize("vector_unit", [1, 4])
+def test_the_store_stays_exact(reference: Reference, size: int, vector_unit: int) -> None:
+    """Also where x264's whole pixels are refined."""
     clip = moving_square(5, size, size).transpose(0, 3, 1, 2)
-    options = CodecOptions(size=size, block=8, method="h264", reference=reference)
-    encoded = encode(clip, options)
-    restored = decode_clip(
-        encoded.first_frame, encoded.motion, encoded.residual, block=8, reference=reference
-    )
+    how: dict[str, Any] = {"block": 8, "reference": reference, "vector_unit": vector_unit}
+    encoded = encode(clip, CodecOptions(size=size, method="h264", **how))
+    restored = decode_clip(encoded.first_frame, encoded.motion, encoded.residual, **how)
     assert np.array_equal(restored, clip)
 
 
