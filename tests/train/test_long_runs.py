@@ -30,15 +30,8 @@ LONG: Overrides = {
     "sampler.steps": "1",
 }
 Program = tuple[str, ...]
-TORCHRUN: Program = (
-    "-m",
-    "torch.distributed.run",
-    "--standalone",
-    "--nproc-per-node",
-    "2",
-    "-m",
-    "train",
-)
+ALONE: Program = ("-m", "train")
+TORCHRUN: Program = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *ALONE)
 
 
 def start(
@@ -80,15 +73,15 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(store: Store, tmp_
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     prepare(store, whole, cut)
     changes: Overrides = {"diffusion_training.optimiser": "muon"}
-    finish(start(store, whole, changes, ("-m", "train")))
-    process = start(store, cut, changes, ("-m", "train"))
+    finish(start(store, whole, changes, ALONE))
+    process = start(store, cut, changes, ALONE)
     wait_for_a_checkpoint(process, cut / "diffusion")
     time.sleep(random.uniform(0, 0.5))
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert load_state(checkpoints(cut / "diffusion")[-1])["step"] < STEPS
-    finish(start(store, cut, changes, ("-m", "train")))
+    finish(start(store, cut, changes, ALONE))
     assert len(what_was_learned(whole)) == STEPS // 3
     assert what_was_learned(cut) == what_was_learned(whole)
     last = checkpoints(whole / "diffusion")[-1]
@@ -101,7 +94,7 @@ def test_torchrun_trains_and_stops_as_one_process_does(store: Store, tmp_path: P
     """bfloat16 rounds each share in its own way: losses agree to a few per cent."""
     one, two = tmp_path / "one", tmp_path / "two"
     prepare(store, one, two)
-    finish(start(store, one, {}, ("-m", "train")))
+    finish(start(store, one, {}, ALONE))
     changes: Overrides = {"diffusion_training.accumulate": "2"}
     process = start(store, two, changes, TORCHRUN)
     wait_for_a_checkpoint(process, two / "diffusion")
