@@ -164,7 +164,8 @@ def search_row(  # type: ignore[no-untyped-def]
                     )
                     count += count_ones(found[1])
                 if count > DENSE_SHARE * (right - left + 1):
-                    states[column], last = DENSE, first - 1
+                    states[column], keys[column] = DENSE, key
+                    continue
             for dx in range(left, right + 1, SPAN):
                 # Rows near the best so far first: the sooner a key is good, the more is left out.
                 for step in (1, -1):

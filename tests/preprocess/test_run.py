@@ -151,7 +151,7 @@ def test_other_options_are_refused_by_name(folder: Path, tmp_path: Path, cli: Cl
     code, _, err = cli(*common, "--block", 16, "--motion-cost", 0.5)
     assert code == 2
     assert "--block 8, now 16" in err
-    assert "--motion-cost 0.0, now 0.5" in err
+    assert "--motion-cost 0.3, now 0.5" in err
     code, _, err = cli(*common, "--limit", 2)
     assert code == 2
     assert "other videos: 19 clips then" in err
