@@ -62,6 +62,9 @@ def open_array(group: zarr.Group, name: str) -> zarr.Array:
 
 def partition_files(partition: int) -> list[str]:
     """Names of a partition's shards, one for every array, relative to the store."""
-    return [
-        "/".join([spec.name, "c", str(partition), *("0" for _ in spec.axes[1:])]) for spec in ARRAYS
-    ]
+    return [shard_file(spec, partition) for spec in ARRAYS]
+
+
+def shard_file(spec: ArraySpec, partition: int) -> str:
+    """Name of one array's shard, relative to the store."""
+    return "/".join([spec.name, "c", str(partition), *("0" for _ in spec.axes[1:])])

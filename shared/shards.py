@@ -75,13 +75,37 @@ class ShardedArray:
         except storage_errors(ValueError, RuntimeError) as error:
             raise StoreError(f"{self._file(shard)}: entry {row} cannot be read: {error}") from error
 
+    def read_shard(self, content: bytes, out: np.ndarray) -> None:
+        """Read the first entries of a shard whose whole file is in memory.
+
+        Args:
+            content: of the shard's file.
+            out: C-contiguous, of the array's dtype, shape (entries, *`shape`).
+
+        Raises:
+            ValueError: the content is damaged.
+        """
+        index = self._parse_index(content[-self._index_bytes :])
+        view = memoryview(content)
+        for entry, (offset, count) in zip(out, index.tolist(), strict=False):
+            if offset == _ABSENT:
+                raise ValueError("an entry is not in its shard")
+            _decode(view[offset : offset + count], self._codecs, entry)
+
+    @property
+    def _index_bytes(self) -> int:
+        return 16 * self._shard_entries + _CRC_BYTES
+
+    def _parse_index(self, tail: bytes) -> NDArray[np.uint64]:
+        """Offset and bytes of each entry, shape (n, 2), from a shard's last bytes."""
+        return np.frombuffer(_without_crc(tail), "<u8").reshape(self._shard_entries, 2)
+
     def _opened(self, shard: int) -> tuple[Location, NDArray[np.uint64]]:
         """A shard's file, and offset and bytes of each entry, shape (n, 2); looked up once."""
         if (known := self._shards.get(shard)) is not None:
             return known
         file = self._file(shard)
-        content = read_tail(file, 16 * self._shard_entries + _CRC_BYTES)
-        index = np.frombuffer(_without_crc(content), "<u8").reshape(self._shard_entries, 2)
+        index = self._parse_index(read_tail(file, self._index_bytes))
         return self._shards.setdefault(shard, (file, index))
 
     def _file(self, shard: int) -> Location:
@@ -108,14 +132,14 @@ def _entry_codecs(metadata: dict[str, Any], chunk: list[int]) -> list[str]:
     return names
 
 
-def _decode(content: bytes, codecs: list[str], out: np.ndarray) -> None:
+def _decode(content: bytes | memoryview, codecs: list[str], out: np.ndarray) -> None:
     if codecs[-1] == "blosc":
         # Blosc's header: bytes 4 to 7 are the length of what was compressed.
         if len(content) < 16 or int.from_bytes(content[4:8], "little") != out.nbytes:
             raise ValueError("its length is wrong")
         blosc.decompress(content, out)
         return
-    plain = _without_crc(content) if codecs[-1] == "crc32c" else content
+    plain = _without_crc(bytes(content)) if codecs[-1] == "crc32c" else content
     out[...] = np.frombuffer(plain, out.dtype).reshape(out.shape)
 
 

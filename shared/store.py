@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from shared.layout import (
     open_array,
     open_group,
     partition_files,
+    shard_file,
 )
 from shared.paths import (
     Location,
@@ -187,12 +189,21 @@ def read_partition(path: Location, partition: int) -> dict[str, np.ndarray]:
     for name, expected in marker.files.items():
         if name not in files or hashlib.sha256(files[name]).hexdigest() != expected:
             raise StoreError(f"{path}: {name} is damaged or missing; restore it or extract again")
-    # Read once, for the checksums and for Zarr.
+    # Read once, for the checksums and for what they hold.
     memory = MemoryStore({name: Buffer.from_bytes(content) for name, content in files.items()})
     group = zarr.open_group(memory, mode="r")
     start = partition * attributes.shard_clips
-    stop = start + attributes.clips_in(partition)
-    return {spec.name: np.asarray(open_array(group, spec.name)[start:stop]) for spec in ARRAYS}
+    clips = attributes.clips_in(partition)
+    arrays = {
+        spec.name: np.asarray(open_array(group, spec.name)[start : start + clips])
+        for spec in ARRAYS
+        if spec.small
+    }
+    for spec in (spec for spec in ARRAYS if not spec.small):
+        sharded = ShardedArray(path / spec.name, files[f"{spec.name}/{METADATA}"])
+        arrays[spec.name] = np.empty((clips, *sharded.shape), sharded.dtype)
+        sharded.read_shard(files[shard_file(spec, partition)], arrays[spec.name])
+    return arrays
 
 
 def read_marker(path: Location, partition: int) -> Marker | None:
@@ -271,8 +282,12 @@ class Store:
             )
         _refuse_missing_files(path, self.attributes)
         self._group = open_group(path)
-        self._large = _open_large(path)
         self.indices = np.flatnonzero(np.asarray(open_array(self._group, "valid")[:]))
+
+    @cached_property
+    def _large(self) -> dict[str, ShardedArray]:
+        # Opened when first read from: `verify` opens stores whose metadata is damaged, too.
+        return _open_large(self.path)
 
     @property
     def options(self) -> CodecOptions:

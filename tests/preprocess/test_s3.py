@@ -65,7 +65,7 @@ def test_a_store_in_s3_is_the_local_one(
     assert "is complete already" in out
     code, _, err = extract(cli, folder, place, "--motion-cost", 1)
     assert code == 2
-    assert "--motion-cost 0.0, now 1.0" in err
+    assert "--motion-cost 0.3, now 1.0" in err
 
     again, finer = place.with_name(f"{place.name}-block4"), tmp_path / "finer"
     assert cli("reblock", place, "--block", 4, "--workers", 1)[0] == 0
