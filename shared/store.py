@@ -46,7 +46,6 @@ from shared.paths import (
 )
 from shared.schema import (
     ARRAYS,
-    LARGE,
     SCHEMA_VERSION,
     CodecOptions,
     StoreAttributes,
@@ -287,7 +286,9 @@ class Store:
     @cached_property
     def _large(self) -> dict[str, ShardedArray]:
         # Opened when first read from: `verify` opens stores whose metadata is damaged, too.
-        return _open_large(self.path)
+        names = {spec.name: f"{spec.name}/{METADATA}" for spec in ARRAYS if not spec.small}
+        found = read_existing(self.path, names.values())
+        return {n: ShardedArray(self.path / n, found[file]) for n, file in names.items()}
 
     @property
     def options(self) -> CodecOptions:
@@ -327,14 +328,6 @@ class Store:
         return entry
 
 
-def _open_large(path: Location) -> dict[str, ShardedArray]:
-    names = {f"{name}/{METADATA}": name for name in LARGE}
-    found = read_existing(path, names)
-    if lost := [name for name in names if name not in found]:
-        raise StoreError(f"{path} lacks {', '.join(lost)}; restore them, or extract again")
-    return {name: ShardedArray(path / name, found[file]) for file, name in names.items()}
-
-
 def _beside(path: Location) -> Path | None:
     """Where to prepare what is to be renamed to a path; anywhere for what is to be sent."""
     return path.parent if isinstance(path, Path) else None
@@ -348,6 +341,8 @@ def _has_checksum(path: Location, expected: str) -> bool:
 
 
 def _refuse_missing_files(path: Location, attributes: StoreAttributes) -> None:
+    if lost := absent(path, METADATA_FILES):
+        raise StoreError(f"{path} lacks {', '.join(lost)}; restore them, or extract again")
     missing = absent(
         path,
         [name for p in range(attributes.partitions) for name in partition_files(p)],
