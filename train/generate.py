@@ -25,7 +25,7 @@ from train.share import generator_for
 from train.spaces import Decoded, Space
 from train.spaces.codec import CodecSpace
 from train.stages import diffusion, refine
-from train.stages.encode import load_space, refuse_other_latents
+from train.stages.encode import space_with
 from train.text import TextIdentity, text_condition
 
 _BATCH = 8
@@ -156,8 +156,8 @@ def load_generator(run: Path, device: torch.device) -> Generator:
     config = load_config(folder, "run first: python -m train diffusion")
     store = StoreAttributes.model_validate(config["store"])
     recipe = _recipe(config)
-    space = load_space(recipe.space, store.options, run, device)
-    refuse_other_latents(config["latents"], space, run)
+    kept = config["statistics"], config["latents"]
+    space = space_with(*kept, recipe.space, store.options, run, device)
     if isinstance(space, CodecSpace):
         space = space.with_refiner(_load_refiner(run, device))
     identity = _text_encoder(config)

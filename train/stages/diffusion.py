@@ -118,6 +118,8 @@ def diffusion_config(
     return {name: whole[name] for name in KEPT} | {
         "store": store.attributes.model_dump(mode="json"),
         "text_encoder": None if texts is None else asdict(texts),
+        # Lists, as JSON gives them back.
+        "statistics": {n: list(v) for n, v in asdict(encoded.space.statistics).items()},
         "latents": encoded.space.identity if isinstance(encoded.space, CompressedSpace) else None,
     }
 

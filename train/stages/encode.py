@@ -86,19 +86,35 @@ def load_encoded(
 def load_space(
     options: SpaceOptions, store: CodecOptions, run: Path, device: torch.device
 ) -> Space:
-    """The space of a run: its autoencoder and statistics.
+    """The space of a run, from what its `encode` stage left.
 
     Raises:
         UserError: a stage is missing, or was done again or otherwise since.
     """
     remedy = "run first: python -m train encode"
     content = load_config(run / STATISTICS, remedy)
-    autoencoder = load_autoencoder(options, run, device) if content["latents"] else None
-    statistics = Statistics(tuple(content["mean"]), tuple(content["std"]))
-    space = build_space(options, store, autoencoder, statistics)
     if content["space"] != asdict(options):
         raise UserError(f"{run / STATISTICS} is of another space; {remedy}")
-    refuse_other_latents(content["latents"], space, run)
+    return space_with(content, content["latents"], options, store, run, device)
+
+
+def space_with(
+    statistics: dict[str, list[float]],
+    latents: str | None,
+    options: SpaceOptions,
+    store: CodecOptions,
+    run: Path,
+    device: torch.device,
+) -> Space:
+    """A run's space with statistics that were kept, by the names of `Statistics`.
+
+    Raises:
+        UserError: its autoencoder is not the one whose latents were named `latents`.
+    """
+    autoencoder = load_autoencoder(options, run, device) if latents else None
+    kept = Statistics(tuple(statistics["mean"]), tuple(statistics["std"]))
+    space = build_space(options, store, autoencoder, kept)
+    refuse_other_latents(latents, space, run)
     return space
 
 
