@@ -56,6 +56,9 @@ NEW ?=
 RECIPE ?= ed_vdm_demo
 RUN ?= runs/$(DATASET)-$(RECIPE)
 SET ?=
+# On several GPUs, or processes: PROCESSES=8.
+PROCESSES ?=
+TRAINER = $(if $(PROCESSES),$(VENV)/bin/torchrun --standalone --nproc-per-node $(PROCESSES),$(PY)) -m train
 TRAIN = --recipe $(RECIPE) --store "$(STORE)" --out "$(RUN)" $(foreach field,$(SET),--set $(field))
 
 # What to sample from: your own run where there is one, else the demo's.
@@ -64,8 +67,15 @@ IMAGE ?= demo/first_frame.png
 TEXT ?= Spread Wings
 SEED ?= 0
 OUT ?= samples/sample.mp4
+COUNT ?=
+VIDEO_FRAMES ?=
+SAMPLER ?=
+STEPS ?=
+GUIDANCE ?=
+SAMPLE = $(if $(COUNT),--count $(COUNT)) $(if $(VIDEO_FRAMES),--frames $(VIDEO_FRAMES)) \
+  $(if $(SAMPLER),--sampler $(SAMPLER)) $(if $(STEPS),--steps $(STEPS)) $(if $(GUIDANCE),--guidance $(GUIDANCE))
 
-.PHONY: help setup demo demo-tiny datasets download preprocess reblock export train sample test test-slow bench lint format clean
+.PHONY: help setup demo demo-tiny datasets download preprocess reblock export train cost sample test test-slow bench lint format clean
 
 help:  ## this list
 	@echo "dvdm: a picture and a text in, generated motion, a video out"
@@ -74,7 +84,8 @@ help:  ## this list
 	@echo
 	@echo "Variables: DATASET ROOT SIZE FRAMES STRIDE CLIPS HOP CLIP_SEED FPS FIT CROP BLOCK SEARCH_RANGE"
 	@echo "           VECTOR_UNIT REFERENCE METHOD ZERO_BIAS MOTION_COST COST_FROM"
-	@echo "           WORKERS SCHEDULER LIMIT STORE NEW | RECIPE RUN SET | IMAGE TEXT SEED OUT"
+	@echo "           WORKERS SCHEDULER LIMIT STORE NEW | RECIPE RUN SET PROCESSES"
+	@echo "           IMAGE TEXT SEED OUT COUNT VIDEO_FRAMES SAMPLER STEPS GUIDANCE"
 
 setup: $(VENV)/.ready  ## make .venv with everything (done by the others when needed)
 
@@ -128,12 +139,15 @@ export: setup  ## a store as WebDataset tar shards: STORE=... [NEW=...]
 
 train: setup  ## a recipe on a store, all stages: DATASET=... RECIPE=... [SET="path.to.field=value ..."]
 	@test -f "$(STORE)/zarr.json" || $(MAKE) --no-print-directory preprocess
-	@$(PY) -m train vae $(TRAIN)
-	@$(PY) -m train encode $(TRAIN)
-	@$(PY) -m train diffusion $(TRAIN)
+	@$(TRAINER) vae $(TRAIN)
+	@$(TRAINER) encode $(TRAIN)
+	@$(TRAINER) diffusion $(TRAIN)
 
-sample: setup  ## a video from IMAGE=... and TEXT="..." [SEED=0 OUT=samples/sample.mp4]
-	@$(PY) -m train sample --run "$(SAMPLE_RUN)" --image "$(IMAGE)" --text "$(TEXT)" --seed $(SEED) --out "$(OUT)"
+cost: setup  ## parameters, GFLOP and memory of the paper's systems, beside its Table 4
+	@$(PY) -m train cost
+
+sample: setup  ## a video from IMAGE=... and TEXT="..." [SEED=0 OUT=samples/sample.mp4 COUNT=4 ...]
+	@$(PY) -m train sample --run "$(SAMPLE_RUN)" --image "$(IMAGE)" --text "$(TEXT)" --seed $(SEED) --out "$(OUT)" $(SAMPLE)
 
 test: setup  ## all tests but the slow ones, under eight minutes on two cores
 	@$(PY) -m pytest -n 2 -m "not slow"
