@@ -9,6 +9,10 @@ from train.samplers.base import Generators, SamplerOptions, Step, respaced
 
 NAME = "ddim"
 
+_BELOW_ONE = 1 - 2.0**-20
+"""The most of eta. With 1 and next to no signal, sigma_t^2 is 1 - alpha-bar of the time before, and
+what diffusers takes the root of, their difference, is rounded to below zero on some processors."""
+
 
 def begin(
     options: SamplerOptions, noise: NoiseOptions, times: Tensor, generator: Generators
@@ -20,7 +24,7 @@ def begin(
 
     def step(output: Tensor, k: int, x: Tensor) -> Tensor:
         # The last step ends in x_0: no noise is left to add.
-        eta = options.eta if k else 0.0
+        eta = min(options.eta, _BELOW_ONE) if k else 0.0
         return scheduler.step(output, k, x, eta=eta, generator=generator).prev_sample
 
     return step
