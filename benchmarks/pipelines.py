@@ -22,8 +22,9 @@ from preprocess.pipeline import Extraction, run
 from preprocess.reblock import reblock
 from shared.console import Progress
 from shared.manifest import load_manifest
-from shared.schema import CodecOptions
-from shared.store import Store, read_attributes, read_marker, read_partition, write_partition
+from shared.partition import PartitionReader, PartitionWriter
+from shared.schema import LARGE, CodecOptions
+from shared.store import Store, read_attributes
 
 SIZE, ROUNDS = 128, 3
 
@@ -156,6 +157,7 @@ def _rewrite(source: Path, to: Path) -> None:
     attributes = read_attributes(source)
     create_store(to, attributes.model_copy(update={"sealed": False}))
     for partition in range(attributes.partitions):
-        marker = read_marker(source, partition)
-        assert marker is not None
-        write_partition(to, partition, read_partition(source, partition), marker.rejects)
+        reader, writer = PartitionReader(source, partition), PartitionWriter(to, partition)
+        for slot in range(reader.clips):
+            writer.put(slot, **{name: reader.entry(name, slot) for name in LARGE})
+        writer.write(reader.columns(), reader.marker.rejects)
