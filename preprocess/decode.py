@@ -130,9 +130,9 @@ def _left_off(path: Location, wanted: int) -> _Reading | None:
     """
     while _left:
         reading = _left.pop()
-        if (reading.path, reading.version) == (path, _version(path)):
-            if reading.next_index <= wanted:
-                return reading
+        same = (reading.path, reading.version) == (path, _version(path))
+        if same and reading.next_index <= wanted:
+            return reading
         reading.container.close()
     return None
 
