@@ -98,6 +98,8 @@ def _statistics_of(recipe: Recipe, store: ClipReader, folder: Path) -> dict[str,
     """What `encode_store` wrote, once it is known to be of the same clips in the same space."""
     remedy = "run first: python -m train encode"
     content = load_config(folder, remedy)
+    if "store" not in content:
+        raise UserError(f"{folder} does not say of which store it is, as now it would; {remedy}")
     if content["space"] != recipe.to_dict()["space"]:
         raise UserError(f"{folder} is of another space; {remedy}")
     refuse_other_store(content, store, folder)

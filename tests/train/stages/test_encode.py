@@ -70,3 +70,20 @@ def test_statistics_of_other_clips_are_refused(
     assert f"{stage} was trained on a store with other block (run: 4, store: 8)" in found
     labels = make_store(tmp_path / "labels", labels=("a", "b", "c", "d"))
     assert f"{stage} was trained on a store with other labels;" in message(labels.path, {})
+
+
+def test_statistics_that_name_no_store_are_refused(
+    tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As runs had them that are older than this check."""
+
+    def train(*stages: str) -> list[int]:
+        return train_stages(store.path, tmp_path / "run", TINY_PIXELS, stages, recipe="vdm_demo")
+
+    assert train("encode") == [0]
+    config = statistics(tmp_path / "run")
+    del config["store"]
+    (tmp_path / "run/statistics/config.json").write_text(json.dumps(config))
+    assert train("diffusion") == [2]
+    assert "does not say of which store it is" in capsys.readouterr().err
+    assert train("encode", "diffusion") == [0, 0]
