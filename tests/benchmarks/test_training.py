@@ -9,7 +9,8 @@ import torch
 
 from benchmarks.training import PRECISIONS, figures_of, networks
 from tests.benchmarks.test_sampling import TINY
-from train.cost import _counted, denoising_case
+from train.cost import denoising_case
+from train.passes import counted as count
 from train.recipes import load_recipe
 
 CPU = torch.device("cpu")
@@ -32,6 +33,6 @@ def test_every_network_of_a_recipe_is_measured_both_ways(name: str) -> None:
         passed = [parameter.grad is not None for parameter in network.module.parameters()]
         assert sum(passed) > 0.7 * len(passed)  # the critic stands apart
         if part == "denoiser":
-            counted = _counted(denoising_case(recipe)[0]).gflop
+            counted = count(denoising_case(recipe)[0]).gflop
             # A batch shares what depends on the place in the clip alone.
             assert figures[0].gflop == pytest.approx(counted, rel=1e-2)

@@ -106,7 +106,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) ->
 def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
     """PyTorch's kernel, on as many sequences at once as it takes."""
     parts = zip(*(tensor.split(_SEQUENCES) for tensor in (query, key, value)), strict=True)
-    done = [F.scaled_dot_product_attention(*part, attn_mask=bias) for part in parts]
+    done = [F.scaled_dot_product_attention(q, k, v, attn_mask=bias) for q, k, v in parts]
     return done[0] if len(done) == 1 else torch.cat(done)
 
 
