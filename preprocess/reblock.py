@@ -18,6 +18,7 @@ from preprocess.fill import Filled, Work, fill_store
 from preprocess.options import SUFFIXES, change_options, shown
 from preprocess.rejects import read_rejects
 from shared.console import Progress
+from shared.conventions import motion_channels
 from shared.errors import UserError
 from shared.paths import Location, location
 from shared.schema import CodecOptions
@@ -122,7 +123,8 @@ def reencode(arrays: dict[str, np.ndarray], before: CodecOptions, after: CodecOp
         after: the same size, frames and stride, with other search options.
     """
     old_motion, residual = arrays["motion"], arrays["residual"]
-    motion = np.zeros((*old_motion.shape[:3], *after.grid), np.int8)
+    shape = *old_motion.shape[:2], motion_channels(after.reference), *after.grid
+    motion = np.zeros(shape, np.int8)
     for slot in np.flatnonzero(arrays["valid"]):
         clip = restore_clip(
             arrays["first_frame"][slot],
