@@ -177,6 +177,11 @@ class ArraySpec:
         }
         return tuple(sizes[axis] for axis in self.axes[1:])
 
+    def meaning_in(self, attributes: StoreAttributes) -> str:
+        """What the array of one store holds: where blocks choose their reference, an index too."""
+        chosen = "xy" in self.axes and attributes.options.reference == "either"
+        return self.meaning + ("; with 1 where they point into frame 0, else 0" if chosen else "")
+
     def fits(self, dtype: np.dtype[Any]) -> bool:
         """Whether a numpy array of that type can hold or be this one."""
         return dtype.kind in "UTO" if self.dtype == "str" else dtype == self.dtype
