@@ -69,7 +69,7 @@ def write_page(path: Location, content: str) -> None:
     """Write a page in UTF-8; missing folders are made.
 
     Raises:
-        UserError: it is larger than `MOST_BYTES`.
+        UserError: it is larger than `MOST_BYTES`, or cannot be written there.
     """
     data = content.encode()
     if len(data) > MOST_BYTES:
@@ -77,8 +77,11 @@ def write_page(path: Location, content: str) -> None:
             f"the page {path} would have {len(data) / 1e6:.1f} MB, more than the"
             f" {MOST_BYTES / 1e6:.0f} MB that a page may have: show fewer clips on it"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, data)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+    except OSError as error:
+        raise UserError(f"cannot write the page {path}: {error.strerror or error}") from None
 
 
 def section(heading: str, *content: str) -> Html:
