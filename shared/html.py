@@ -9,6 +9,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import zip_longest
 
 from shared.errors import UserError
 from shared.html_style import STYLE
@@ -89,6 +90,11 @@ def section(heading: str, *content: str) -> Html:
     return Html(f"<section><h2>{text(heading)}</h2>{join(*content)}</section>")
 
 
+def heading(content: str) -> Html:
+    """A heading within a section."""
+    return Html(f"<h3>{text(content)}</h3>")
+
+
 def paragraph(content: str, *, soft: bool = False) -> Html:
     """A paragraph; `soft` ones are remarks."""
     return Html(f"<p{' class=soft' if soft else ''}>{text(content)}</p>")
@@ -161,12 +167,10 @@ def table(rows: Iterable[Sequence[Cell]], head: Sequence[str] = (), *, caption: 
         caption: what it shows, above it.
     """
     body = [list(row) for row in rows]
+    columns = [_number_class(column) for column in zip_longest(*body)]
     told = f"<caption>{text(caption)}</caption>" if caption else ""
-    top = "".join(
-        f"<th{_number_class(row[i] for row in body if i < len(row))}>{text(name)}</th>"
-        for i, name in enumerate(head)
-    )
-    lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in body)
+    top = "".join(map(_head, head, [*columns, *[""] * len(head)]))
+    lines = "".join(f"<tr>{''.join(map(_cell, row, columns))}</tr>" for row in body)
     return Html(
         f'<div class="wide" tabindex="0"><table>{told}'
         + (f"<thead><tr>{top}</tr></thead>" if head else "")
@@ -216,8 +220,12 @@ def byte_count(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def _cell(value: Cell) -> str:
-    return f"<td{_number_class([value])}>{_shown(value)}</td>"
+def _head(name: str, kind: str) -> str:
+    return f"<th{kind}>{text(name)}</th>"
+
+
+def _cell(value: Cell, kind: str) -> str:
+    return f"<td{kind}>{_shown(value)}</td>"
 
 
 def _shown(value: Cell) -> Html:
@@ -229,7 +237,7 @@ def _shown(value: Cell) -> Html:
 
 
 def _number_class(values: Iterable[Cell]) -> str:
-    """Columns and cells of numbers, or of numbers and dashes, are aligned to the right."""
+    """Columns of numbers, or of numbers and dashes, are aligned to the right."""
     found = list(values)
     given = [value for value in found if value is not None]
     return ' class="n"' if given and not any(isinstance(v, str | bool) for v in given) else ""

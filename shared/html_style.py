@@ -33,6 +33,7 @@ img.pixels { image-rendering: pixelated; }
 .card > img, .card > svg, .pair > img { width: 100%; }
 .card > p, .card > h3, .card > figure { margin: .45rem .7rem; }
 .card > p { font-size: .9rem; }
+.card > svg { padding: .2rem .3rem; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 2px; }
 table { border-collapse: collapse; margin: .5rem 0; font-size: .95rem; }
 caption { text-align: left; padding-bottom: .3rem; }

@@ -98,10 +98,13 @@ def shrink(film: Film, most_px: int) -> Film:
     return np.stack([np.asarray(image).transpose(2, 0, 1) for image in images])
 
 
-def animation(film: Film, *, fps: float) -> bytes:
-    """An animated WebP, lossless, that repeats for ever and rests on its last frame."""
+def animation(film: Film, *, fps: float, lossless: bool = True) -> bytes:
+    """An animated WebP that repeats for ever and rests on its last frame."""
     durations = [round(1000 / fps)] * (len(film) - 1) + [_REST_MS]
-    return _encoded(_images(film), "WEBP", duration=durations, loop=0, lossless=True, quality=80)
+    # Of a lossless file, quality is the effort spent on making it small.
+    return _encoded(
+        _images(film), "WEBP", duration=durations, loop=0, lossless=lossless, quality=80
+    )
 
 
 def gif(film: Film, *, fps: float) -> bytes:

@@ -90,7 +90,10 @@ def evaluate(
     )
     out.mkdir(parents=True, exist_ok=True)
     (out / "scores.json").write_text(json.dumps(asdict(scores), indent=1))
-    _save(out, decoded.frames, unrefined, indices, read_as)
+    tensors = {"frames": decoded.frames, "unrefined": unrefined, "real": real, "label": batch.label}
+    if "motion" in decoded.parts:
+        tensors["motion"] = decoded.parts["motion"]
+    _save(out, tensors, indices, read_as)
     return Evaluation(scores, indices, real, decoded.frames, read_as)
 
 
@@ -164,12 +167,13 @@ def _motion(frames: Tensor) -> float:
 
 
 def _save(
-    out: Path, frames: Tensor, unrefined: Tensor, indices: np.ndarray, read_as: np.ndarray | None
+    out: Path, tensors: dict[str, Tensor], indices: np.ndarray, read_as: np.ndarray | None
 ) -> None:
     """Generated clips as lossless arrays, with the test clips they belong to."""
     from safetensors.torch import save_file
 
-    tensors = {"frames": frames, "unrefined": unrefined.clone(), "clip": torch.from_numpy(indices)}
+    whole = tensors | {"clip": torch.from_numpy(indices)}
     if read_as is not None:
-        tensors["read_as"] = torch.from_numpy(read_as)
-    save_file({name: t.contiguous() for name, t in tensors.items()}, out / "generated.safetensors")
+        whole["read_as"] = torch.from_numpy(read_as)
+    # Clones, because a file may not name the same memory twice.
+    save_file({n: t.contiguous().clone() for n, t in whole.items()}, out / "generated.safetensors")
