@@ -181,7 +181,7 @@ def _counted(case: Case) -> PassCost:
     """Everything by counting; under bfloat16 autocast, as on a GPU."""
     from torch._subclasses.fake_tensor import FakeTensorMode  # slow to import: seconds
 
-    counter = FlopCounterMode(display=False, custom_mapping=_FUSED_ATTENTION)
+    counter = FlopCounterMode(display=False, custom_mapping=FUSED_ATTENTION)
     shapes_only = FakeTensorMode()
     shapes_only.cache_enabled = False  # no operation comes often enough to be worth its key
     with shapes_only:
@@ -247,7 +247,7 @@ def _attention_backward_flop(gradient: Shape, *shapes: Any, **_: Any) -> int:
     return 2 * _attention_flop(*shapes)
 
 
-_FUSED_ATTENTION = {
+FUSED_ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flop,
 }

@@ -10,14 +10,25 @@ from pathlib import Path
 
 import torch
 
+_BFLOAT16 = ("amx_bf16", "avx512_bf16")
+"""Of what a CPU has, as `torch.cpu.get_capabilities` calls it."""
+
 
 def autocast(device: torch.device) -> torch.autocast:
     """bfloat16 for matrix products where the device computes them fast, float32 elsewhere.
 
-    That is on CUDA, and on CPUs with AMX tiles; others emulate bfloat16, several times slower.
+    That is on CUDA, and on CPUs with instructions for it (AMX tiles, or AVX-512's dot products);
+    others emulate bfloat16, several times slower.
     """
-    fast = device.type == "cuda" or bool(torch.cpu.get_capabilities().get("amx_bf16", False))
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+    return torch.autocast(device.type, torch.bfloat16, enabled=computes_bfloat16(device))
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether products of bfloat16 matrices are an instruction of the device."""
+    if device.type == "cuda":
+        return True
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in _BFLOAT16)
 
 
 def peak_memory(device: torch.device) -> int:

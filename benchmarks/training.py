@@ -1,0 +1,207 @@
+"""Seconds a clip of training, each network of a recipe: python -m benchmarks.training --help.
+
+Forward and backward pass of clips of noise of the shape that the recipe was designed for, weights
+at random: what a pass costs does not depend on either. The optimiser's step, which no clip has to
+itself, and the reading of clips are not in it. The ways of computing have their turn in each round
+and the least counts. Seconds are those of all threads on CPUs, where other work would stretch the
+clock's, and the clock's on a GPU, where memory is shown too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.measure import cpu_seconds, least_in_turn
+from shared.console import run_command
+from train.commands import choose_device
+from train.cost import FUSED_ATTENTION, denoising_case
+from train.machine import computes_bfloat16, processor
+from train.models.autoencoder import Autoencoder
+from train.models.refiner import Refiner
+from train.recipe import Recipe
+from train.recipes import load_recipe
+
+_EXAMPLES = 4
+"""Pictures of a clip that an autoencoder learns from."""
+
+_WINDOW = 6
+"""Frames of a clip that the refining network learns from."""
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is trained, and a forward pass of it to what is minimised."""
+
+    module: nn.Module
+    forward: Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Of one network, and one way to compute it: seconds, GFLOP and bytes a clip."""
+
+    recipe: str
+    part: str
+    precision: str
+    compiled: bool
+    batch: int
+    seconds: float
+    gflop: float
+    peak_bytes: int | None
+
+
+def main() -> None:
+    given = arguments()
+    device = choose_device(given.device)
+    figures = []
+    for name in given.recipes.split(","):
+        recipe = load_recipe(name, given.set)
+        for part, network in networks(recipe, given.batch, device):
+            if part in given.parts.split(","):
+                figures += figures_of(name, part, network, given, device)
+    show(figures, device)
+    if given.out:
+        content = {"machine": processor(), "figures": [asdict(row) for row in figures]}
+        given.out.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--recipes", default="vdm_demo,ldm_demo,d_vdm_demo,ed_vdm_demo", help="names, by commas")
+    add("--parts", default="denoiser,autoencoder,refiner", help="names, by commas")
+    add("--batch", type=int, default=1, help="clips at once")
+    add("--compile", action="store_true", help="with torch.compile, too")
+    add("--rounds", type=int, default=5, help="each is timed so often; the least counts")
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="of all recipes")
+    add("--device", default="auto")
+    add("--out", type=Path, help="JSON")
+    return parser.parse_args()
+
+
+def networks(recipe: Recipe, batch: int, device: torch.device) -> Iterator[tuple[str, Network]]:
+    """What a recipe trains, by name."""
+    case, autoencoder = denoising_case(recipe)
+    inputs = [noise_like(x.expand(batch, *x.shape[1:])).to(device) for x in case.inputs()]
+    unet = case.network().to(device)
+    yield "denoiser", Network(unet, lambda: unet(*inputs).float().square().mean())
+    if autoencoder is not None:
+        coder = filled(autoencoder, device)
+        side = case.cell * case.target[2]
+        picture = torch.randn(batch * _EXAMPLES, 3, side, side).to(device)
+        seen = picture if coder.conditioned else None
+        yield "autoencoder", Network(coder, lambda: coder.loss(picture, seen)["loss"])
+    if recipe.refiner is not None:
+        refiner = Refiner(recipe.refiner).to(device)
+        size = recipe.designed_for.size
+        frames = torch.randn(batch, _WINDOW, 3, size, size).to(device)
+        given = frames, frames, frames[:, 0], frames[:, 0]
+        yield "refiner", Network(refiner, lambda: torch.stack(refiner(*given)).square().mean())
+
+
+def noise_like(tensor: Tensor) -> Tensor:
+    """Indices stay as they are."""
+    return torch.randn(tensor.shape) if tensor.is_floating_point() else tensor
+
+
+def filled(network: Autoencoder, device: torch.device) -> Autoencoder:
+    """A network that had shapes and no contents, with small random weights."""
+    network = network.to_empty(device=device)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.02)
+    return network
+
+
+def figures_of(
+    recipe: str, part: str, network: Network, given: argparse.Namespace, device: torch.device
+) -> list[Figure]:
+    """All ways to compute one network, in turn."""
+    gflop = flops(network.forward) / given.batch
+    figures = []
+    for compiled in (False, True) if given.compile else (False,):
+        if compiled:
+            network.module.compile()
+        runs = [partial(step, network, device, precision) for precision in PRECISIONS]
+        peaks = [peak(run, device) for run in runs]  # what comes first also compiles
+        timings = least_in_turn(given.rounds, *(partial(seconds, run, device) for run in runs))
+        figures += [
+            Figure(recipe, part, name, compiled, given.batch, time / given.batch, gflop, most)
+            for name, time, most in zip(PRECISIONS, timings, peaks, strict=True)
+        ]
+    return figures
+
+
+def step(network: Network, device: torch.device, precision: str) -> None:
+    """Forward and backward pass, in float32 or under bfloat16 autocast."""
+    network.module.zero_grad(set_to_none=True)
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        loss = network.forward()
+    loss.backward()
+
+
+def seconds(run: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cpu":
+        return cpu_seconds(run)
+    torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    run()
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def peak(run: Callable[[], object], device: torch.device) -> int | None:
+    """Most bytes that tensors held on a GPU in the second of two steps; None on a CPU."""
+    run()
+    if device.type == "cpu":
+        return None
+    torch.cuda.reset_peak_memory_stats(device)
+    run()
+    return torch.cuda.max_memory_allocated(device)
+
+
+def flops(forward: Callable[[], Tensor]) -> float:
+    """GFLOP of both passes; matrix products, convolutions and attention."""
+    with FlopCounterMode(display=False, custom_mapping=FUSED_ATTENTION) as counter:
+        forward().backward()
+    return counter.get_total_flops() / 1e9
+
+
+def show(figures: list[Figure], device: torch.device) -> None:
+    title = f"{processor()}, {torch.get_num_threads()} threads"
+    title += "; training takes " + ("bfloat16" if computes_bfloat16(device) else "float32")
+    table = Table(title=title, title_justify="left")
+    unit = "CPU s" if device.type == "cpu" else "s"
+    for column in ("recipe", "part", "precision", "compiled"):
+        table.add_column(column)
+    for column in (f"{unit} a clip", "GFLOP/s", "peak GiB"):
+        table.add_column(column, justify="right")
+    for row in figures:
+        table.add_row(
+            row.recipe,
+            row.part,
+            row.precision,
+            "yes" if row.compiled else "no",
+            f"{row.seconds:.3g}",
+            f"{row.gflop / row.seconds:,.0f}",
+            "" if row.peak_bytes is None else f"{row.peak_bytes / 2**30:.2f}",
+        )
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

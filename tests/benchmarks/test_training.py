@@ -1,0 +1,37 @@
+"""What training is said to cost is what its passes cost."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+import pytest
+import torch
+
+from benchmarks.training import PRECISIONS, figures_of, networks
+from tests.benchmarks.test_sampling import TINY
+from train.cost import recipe_cost
+from train.recipes import load_recipe
+
+CPU = torch.device("cpu")
+PARTS = {
+    "vdm_demo": ["denoiser"],
+    "ldm_demo": ["denoiser", "autoencoder"],
+    "ed_vdm_demo": ["denoiser", "autoencoder", "refiner"],
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_every_network_of_a_recipe_is_measured_both_ways(name: str) -> None:
+    recipe = load_recipe(name, TINY)
+    given = Namespace(batch=2, compile=False, rounds=1)
+    found = dict(networks(recipe, 2, CPU))
+    assert list(found) == PARTS[name]
+    for part, network in found.items():
+        figures = figures_of(name, part, network, given, CPU)
+        assert [figure.precision for figure in figures] == list(PRECISIONS)
+        assert all(figure.seconds > 0 and figure.peak_bytes is None for figure in figures)
+        passed = [parameter.grad is not None for parameter in network.module.parameters()]
+        assert sum(passed) > 0.9 * len(passed)
+        if part == "denoiser":
+            counted = recipe_cost(recipe, CPU).denoiser.gflop
+            assert figures[0].gflop == pytest.approx(counted, rel=1e-3)
