@@ -35,7 +35,7 @@ def score_tables(scores: dict[str, Any]) -> Html:
     flat = dict(_flat(scores))
     numbers = {name: value for name, value in flat.items() if _is_number(value)}
     lists = {name: value for name, value in flat.items() if _is_curve(value)}
-    others = [(name, _shown(value)) for name, value in flat.items()
+    others = [(_words(name), _shown(value)) for name, value in flat.items()
               if name not in numbers and name not in lists]  # fmt: skip
     rows: list[list[Cell]] = [[_words(name), value] for name, value in numbers.items()]
     drawn = [

@@ -32,7 +32,6 @@ def stage_charts(name: str, lines: Lines) -> Html:
         ("clips_per_second", "throughput", "clips / s"),
         ("wait", "share of the time spent waiting for data", ""),
         ("lr", "learning rate", ""),
-        ("memory_gib", "most memory so far", "GiB"),
     ):
         if column in _columns(lines):
             drawn.append(_chart(lines, [column], f"{name}: {title}", unit))
@@ -81,7 +80,7 @@ def _chart(lines: Lines, columns: Sequence[str], title: str, unit: str, log: boo
             _BAND.sub(r"\1 to \2", column),
             steps,
             np.array([line.get(column, np.nan) for line in lines]),
-            smooth=column not in {"lr", "memory_gib"},
+            smooth=column != "lr",
         )
         for column in columns
     ]
