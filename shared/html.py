@@ -28,6 +28,9 @@ class Html(str):
 Cell = Html | str | int | float | None
 """What stands in a table; None is shown as a dash."""
 
+_SHORT, _LONG = 16, 48
+"""Characters of cells that are never broken, and of those that are given room."""
+
 _MAGIC = {
     b"\x89PNG": "image/png",
     b"GIF8": "image/gif",
@@ -205,10 +208,12 @@ def commands(lines: Iterable[tuple[str, float | None]], note: str = "") -> Html:
 
 
 def number(value: float) -> str:
-    """Four significant digits, or all of an integer's with thousands apart."""
+    """Four significant digits, or all of an integer's with thousands apart, or with a tenth."""
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
         return f"{value:,.0f}"
-    return f"{value:,.4g}" if 1e-4 <= abs(value) < 1e5 else f"{value:.3e}"
+    if 1000 <= abs(value) < 1e7:
+        return f"{value:,.1f}"
+    return f"{value:#.4g}" if 1e-4 <= abs(value) < 1000 else f"{value:.3e}"
 
 
 def byte_count(count: float) -> str:
@@ -225,7 +230,15 @@ def _head(name: str, kind: str) -> str:
 
 
 def _cell(value: Cell, kind: str) -> str:
-    return f"<td{kind}>{_shown(value)}</td>"
+    shown = _shown(value)
+    return f"<td{kind or _width_class(shown)}>{shown}</td>"
+
+
+def _width_class(shown: str) -> str:
+    """Where columns are squeezed, short cells are not broken and long ones stay readable."""
+    if len(shown) <= _SHORT:
+        return ' class="short"'
+    return ' class="long"' if len(shown) > _LONG else ""
 
 
 def _shown(value: Cell) -> Html:

@@ -115,7 +115,7 @@ def rejects_section(found: Findings) -> Html:
         return html.section("Rejects", html.paragraph("None: every file gave all its clips."))
     rows = by_reason(rejects)
     cells: list[list[Cell]] = [
-        [row.files, row.kept, row.usable_frames or None, row.reason, row.examples]
+        [row.reason, row.files, row.kept, row.usable_frames or None, row.examples]
         for row in rows[:_ROWS_OPEN]
     ]
     more = f" {len(rows) - _ROWS_OPEN:,} more reasons are not listed." if rows[_ROWS_OPEN:] else ""
@@ -125,7 +125,7 @@ def rejects_section(found: Findings) -> Html:
             f"{len(rejects):,} files were rejected or cut short.{more} All stand in"
             " rejected.jsonl in the store."
         ),
-        html.table(cells, ("files", "clips kept", "usable frames", "reason", "for example")),
+        html.table(cells, ("reason", "files", "clips kept", "usable frames", "for example")),
     )
 
 

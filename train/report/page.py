@@ -14,6 +14,7 @@ from train.report.clips import generated_section, missing
 from train.report.pictures import Generated
 from train.report.scores import score_tables
 from train.report.training import Lines, stage_charts, stage_facts
+from train.stages import diffusion
 
 
 @dataclass(frozen=True)
@@ -204,11 +205,13 @@ def _training(page: Page) -> Html | None:
     trained = {name: lines for name, lines in page.stages.items() if lines}
     if not trained:
         return None
-    charts = [stage_charts(name, lines) for name, lines in trained.items()]
+    charts = {name: stage_charts(name, lines) for name, lines in trained.items()}
+    main = charts.pop(diffusion.FOLDER, "")
     return html.section(
         "Training",
         stage_facts(trained),
-        *charts,
+        main,
+        *(html.fold(f"curves of {name}", drawn) for name, drawn in charts.items() if drawn),
         html.paragraph(f"This page was made on: {page.processor}.", soft=True),
     )
 

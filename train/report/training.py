@@ -19,7 +19,12 @@ _APART = {"step", "seconds", "lr", "gradient_norm", "clips_per_second", "wait", 
 
 
 def stage_charts(name: str, lines: Lines) -> Html:
-    """Curves of one stage over its steps: losses, bands of noise, and how fast it went."""
+    """Curves of one stage over its steps: losses, bands of noise, and how fast it went.
+
+    Nothing where its log has one line only.
+    """
+    if len(lines) < 2:
+        return Html("")
     bands = [column for column in _columns(lines) if _BAND.fullmatch(column)]
     losses = [c for c in _columns(lines) if c not in _APART and c not in bands]
     drawn = [_chart(lines, [loss], f"{name}: {loss}", "", log=_positive(lines, loss))

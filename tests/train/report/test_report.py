@@ -154,7 +154,7 @@ def test_scores_of_other_protocols_are_shown_as_they_are(
     (run / "evaluation" / "lfdm" / "scores.json").write_text(json.dumps(scores))
     assert cli("report", run)[0] == 0
     text = text_of(run / "report" / "index.html")
-    assert "lfdm fvd · mean 12.5" in text and "protocol lfdm" in text
+    assert "lfdm fvd · mean 12.50" in text and "protocol lfdm" in text
     assert "Not evaluated yet" not in text
 
 

@@ -40,10 +40,14 @@ def test_losses_below_zero_are_drawn_too() -> None:
     assert stage_charts("refiner", lines).count("<svg") == 1
 
 
+def test_one_line_makes_no_curve() -> None:
+    assert stage_charts("vae", LINES[:1]) == ""
+
+
 def test_a_stage_is_summed_up_in_a_row() -> None:
     shown = stage_facts({"diffusion": LINES, "vae": [{"step": 9, "loss": 1.5, "seconds": 3.25}]})
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall("<tr><td.*?</tr>", shown)]
     assert rows == [
-        ["diffusion", "3", "6", "0.3333", "2", "25", "0.75"],
-        ["vae", "9", "3.2", "1.5", "–", "–", "–"],
+        ["diffusion", "3", "6", "0.3333", "2", "25", "0.7500"],
+        ["vae", "9", "3.200", "1.500", "–", "–", "–"],
     ]
