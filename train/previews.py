@@ -32,7 +32,7 @@ class Preview:
         label: int64, shape (B,); -1 = none.
         real: uint8, shape (B, T, 3, H, W).
         generated: likewise.
-        motion: int8, shape (B, T-1, 2, h, w), where the target space generates vectors.
+        motion: int8, shape (B, T-1, 2 or 3, h, w), where the target space generates vectors.
     """
 
     step: int

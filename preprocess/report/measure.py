@@ -41,12 +41,13 @@ class Measured:
         clips: how many were added.
         vectors: how often each component occurs, x and y, from -128 to 127, in vector units.
         moving: blocks whose vector is not zero.
+        from_first: blocks that chose frame 0, where blocks choose their reference.
         residuals: how often each difference occurs, from -255 to 255.
         before, after: squared difference to the reference frame, and what the vectors leave of it,
             by block of the grid: shape (h, w).
         frame_before, frame_after: the same by frame 1...T-1, shape (T-1,).
-        block_shares: blocks that change and have a vector other than zero, by the share of their
-            energy that it leaves.
+        block_shares: blocks that change and have a vector other than zero, or chose frame 0, by
+            the share of their energy that is left.
         unmoved: blocks that change under a zero vector, which leaves all of it.
         still: blocks that do not change.
     """
@@ -55,6 +56,7 @@ class Measured:
     clips: int = 0
     vectors: Counts = field(default_factory=lambda: np.zeros((2, 2 * _VECTORS), np.int64))
     moving: int = 0
+    from_first: int = 0
     residuals: Counts = field(default_factory=lambda: np.zeros(2 * _RESIDUALS + 1, np.int64))
     before: Energy = field(init=False)
     after: Energy = field(init=False)
@@ -84,7 +86,8 @@ class Measured:
         for axis in range(2):
             shifted = clip.motion[:, axis].astype(np.int64).ravel() + _VECTORS
             self.vectors[axis] += np.bincount(shifted, minlength=2 * _VECTORS)
-        self.moving += int(np.count_nonzero(clip.motion.any(axis=1)))
+        self.moving += int(np.count_nonzero(clip.motion[:, :2].any(axis=1)))
+        self.from_first += int(np.count_nonzero(clip.motion[:, 2:]))
         values = clip.residual.astype(np.int64).ravel() + _RESIDUALS
         self.residuals += np.bincount(values, minlength=2 * _RESIDUALS + 1)
         change = clip.frames[1:].astype(np.int32) - reference_frames(clip.frames, self.options)

@@ -31,7 +31,11 @@ from shared import html
 from shared.html import Html
 
 _SOURCES = {"video": "video files", "images": "folders of images", "bair": "records"}
-_REFERENCES = {"first": "frame 0", "previous": "the frame before"}
+_REFERENCES = {
+    "first": "frame 0",
+    "previous": "the frame before",
+    "either": "the frame before or frame 0, whichever the block has chosen",
+}
 
 
 def render_page(found: Findings) -> str:
@@ -117,7 +121,7 @@ def _motion(found: Findings) -> Html | None:
     measured, options = found.measured, found.attributes.options
     if not measured.clips:
         return None
-    reference = _REFERENCES.get(options.reference)
+    reference = _REFERENCES[options.reference]
     pictures = [
         html.figure(html.image(data, f"vectors and residuals of {clip}"), clip, wide=True)
         for clip, data in found.motion
@@ -126,17 +130,22 @@ def _motion(found: Findings) -> Html | None:
         "Motion and residual",
         html.paragraph(
             "Each arrow ends at a block that moved and begins where its pixels come from"
-            + (f" in {reference}" if reference else "")
-            + ". Below it, what the vectors leave, around grey. The clips with the longest vectors"
-            " of those measured."
+            f" in {reference}. Below it, what the vectors leave, around grey. The clips with the"
+            " longest vectors of those measured, one a video."
         ),
         *pictures,
         html.paragraph(
             f"{_of(found)}: {100 * measured.moving / measured.blocks:.1f}% of the vectors are not"
-            f" zero; {100 * _zeros(measured):.1f}% of the residual values are."
+            f" zero; {100 * _zeros(measured):.1f}% of the residual values are.{_chosen(measured)}"
         ),
         html.cards([vector_chart(measured), residual_chart(measured)], least_rem=20),
     )
+
+
+def _chosen(measured: Measured) -> str:
+    if measured.options.reference != "either":
+        return ""
+    return f" {100 * measured.from_first / measured.blocks:.1f}% of the blocks chose frame 0."
 
 
 def _zeros(measured: Measured) -> float:
@@ -149,6 +158,11 @@ def _of(found: Findings) -> str:
     if clips == valid:
         return "Over all clips"
     return f"Over {clips:,} of the {valid:,} clips, drawn with seed {found.seed}"
+
+
+def _repeated(found: Findings) -> str:
+    """What a zero vector repeats."""
+    return "frame 0" if found.attributes.options.reference == "first" else "the frame before"
 
 
 def _energy(found: Findings) -> Html:
@@ -164,9 +178,9 @@ def _energy(found: Findings) -> Html:
     return html.section(
         heading,
         html.paragraph(
-            f"{_of(found)}: of the squared difference to the reference frame, the vectors leave"
+            f"{_of(found)}: of the squared difference to {_repeated(found)}, the vectors leave"
             f" {100 * float(share(after, before)):.1f}%. From vectors alone, frames would have"
-            f" {predicted:.2f} dB; the reference frame repeated has {repeated:.2f} dB."
+            f" {predicted:.2f} dB; with that frame repeated they have {repeated:.2f} dB."
         ),
         html.paragraph(
             f"Of {measured.blocks:,} blocks {measured.still:,} do not change (mean squared"

@@ -96,6 +96,6 @@ def most_moving(
 
 
 def mean_length_px(motion: NDArray[np.int8], vector_unit: int) -> float:
-    """Mean length of a clip's vectors, shape (T-1, 2, h, w), pixels."""
-    lengths = np.hypot(*np.moveaxis(motion.astype(np.float64), 1, 0))
+    """Mean length of a clip's vectors, shape (T-1, 2 or 3, h, w), pixels."""
+    lengths = np.hypot(*np.moveaxis(motion[:, :2].astype(np.float64), 1, 0))
     return float(lengths.mean()) / vector_unit

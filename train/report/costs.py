@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import torch
 
 from shared import html
 from shared.html import Html
 from shared.schema import CodecOptions
-from train.cost import GIGA, counted_cost
-from train.recipe import ClipShape, Recipe
+from train.cost import GIGA, costed
+from train.recipe import Recipe
 
 
 def cost_table(recipe: Recipe, store: CodecOptions) -> Html:
     """Parameters, operations and memory, by the convention of `train.cost`."""
-    shape = ClipShape(store.size, store.block, store.frames)
-    case, denoiser, coder = counted_cost(replace(recipe, designed_for=shape))
+    case, denoiser, coder = costed(recipe, torch.device("cpu"), store)
     parameters = denoiser.unet_parameters + denoiser.first_frame_parameters
     rows: list[tuple[str, html.Cell]] = [
         ("what is generated, x₀: channels, time, height, width", " × ".join(map(str, case.target))),

@@ -25,7 +25,7 @@ class Shown:
         real: uint8, shape (B, T, 3, H, W).
         generated: likewise.
         unrefined: generated, before the refining network, where one changed it.
-        motion: int8, shape (B, T-1, 2, h, w), where vectors were generated.
+        motion: int8, shape (B, T-1, 2 or 3, h, w), where vectors were generated.
         read_as: int64, shape (B,): the label that a classifier reads in each, where there is one.
     """
 

@@ -154,9 +154,11 @@ def _motion(page: Page) -> Html | None:
 
 
 def _reference(page: Page) -> str:
-    return {"first": "frame 0", "previous": "the frame before"}.get(
-        page.store.options.reference, "the reference frame"
-    )
+    return {
+        "first": "frame 0",
+        "previous": "the frame before",
+        "either": "the frame before or frame 0, whichever the block has chosen",
+    }[page.store.options.reference]
 
 
 def _code(page: Page) -> str:

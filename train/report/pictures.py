@@ -91,7 +91,7 @@ def data_sheet(clips: Clips) -> bytes:
 def codec_sheets(generator: Generator, clips: Clips) -> tuple[bytes, bytes]:
     """Of the test clip that moves most: vectors and residuals; real above restored frames."""
     candidates = clips.test[_spread(len(clips.test), 64)]
-    motion = clips.read("motion", candidates).abs().float().mean(dim=(1, 2, 3, 4))
+    motion = clips.read("motion", candidates)[:, :, :2].abs().float().mean(dim=(1, 2, 3, 4))
     one = clips.batch(candidates[int(motion.argmax())][None], torch.device("cpu"))
     real = clips.frames(one)[0].numpy()
     store = generator.store.options
@@ -137,7 +137,7 @@ def _generated_motion(shown: Shown, store: CodecOptions) -> bytes | None:
     if shown.motion is None:
         return None
     # Those that move most: what stands still has no arrows.
-    lengths = np.abs(shown.motion.astype(int)).mean(axis=(1, 2, 3, 4))
+    lengths = np.abs(shown.motion[:, :, :2].astype(int)).mean(axis=(1, 2, 3, 4))
     chosen = np.argsort(-lengths, kind="stable")[:_ARROW_CLIPS]
     return _sheet([_with_arrows(shown.generated[k], shown.motion[k], store) for k in chosen])
 

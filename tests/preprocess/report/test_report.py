@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from shared.html import MOST_BYTES
+from shared.partition import write_partition
 from shared.schema import CodecOptions, StoreAttributes
-from shared.store import Store, create_store, seal_store, write_partition
+from shared.store import Store, create_store, seal_store
 from tests.conftest import moving_square, write_video
 from tests.s3 import new_place, s3_endpoint
 from tests.stores import contents
@@ -189,6 +190,20 @@ def test_clips_that_do_not_move_have_no_energy_to_share(cli: Cli, tmp_path: Path
     code, _, err = cli("report", store, "--out", page)
     assert code == 0, err
     assert "no frame differs from its reference" in text_of(page)
+
+
+def test_blocks_that_choose_their_reference(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    store, page = tmp_path / "store", tmp_path / "r.html"
+    given = ("--root", folder, "--out", store, *OPTIONS, "--reference", "either")
+    assert cli("run", "folder", *given, "--workers", 1)[0] == 0
+    code, _, err = cli("report", store, "--out", page)
+    assert code == 0, err
+    motion = np.stack([Store(store).clip("motion", i) for i in range(len(Store(store)))])
+    assert f"{100 * (motion[:, :, 2] != 0).mean():.1f}% of the blocks chose frame 0" in text_of(
+        page
+    )
+    moving = 100 * (motion[:, :, :2] != 0).any(axis=2).mean()
+    assert f"{moving:.1f}% of the vectors are not zero" in text_of(page)
 
 
 def test_stores_that_cannot_be_shown_are_named(cli: Cli, tmp_path: Path) -> None:

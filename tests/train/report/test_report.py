@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from shared.store import Store
 from tests.train.conftest import NO_REFINER, call_train, train_stages
-from tests.train.stores import LABELS, OPTIONS
+from tests.train.stores import LABELS, OPTIONS, make_store
 from train.previews import read_films, read_latest
 from train.report.evaluated import shown_clips
 
@@ -180,6 +180,20 @@ def test_clips_that_would_make_the_page_large_are_left_out_and_counted(
     assert len(pictures[f"generated: {LABELS[0]}"]) == 1
     assert f"generated: {LABELS[1]}" not in pictures
     assert "Samples over time" not in text
+
+
+def test_a_run_whose_blocks_choose_their_reference(cli: Cli, tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"reference": "either"})
+    store, run = make_store(tmp_path / "store", options=options), tmp_path / "run"
+    assert train_stages(store.path, run, NO_REFINER) == [0, 0, 0]
+    code, _, err = cli("report", run, "--store", store.path)
+    assert code == 0, err
+    text = text_of(run / "report" / "index.html")
+    assert "the frame before or frame 0, whichever the block has chosen" in text
+    latest = read_latest(run / "diffusion")
+    assert latest is not None and latest.motion is not None
+    # Vectors, the reference index, and the latents of the residual.
+    assert latest.motion.shape[2] == 3 and "7 × 3 × 4 × 4" in text
 
 
 def test_a_run_that_was_not_trained_is_named(cli: Cli, tmp_path: Path) -> None:
