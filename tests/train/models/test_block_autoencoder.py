@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions, active
+from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
+from train.models.blocks import active
 
 BLOCK, VALUES = 4, 48
 
