@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -147,9 +148,11 @@ def _fit_once(space: CompressedSpace, clips: Clips, folder: Path, config: dict[s
     refuse_other_config(folder, config)
     if not checkpoints(folder):
         save_config(folder, config)
+        started = time.monotonic()
         _start(space, clips)
+        state = {"step": 0, "seconds": time.monotonic() - started}
         networks: dict[str, nn.Module] = {"network": space.autoencoder, "ema": space.autoencoder}
-        save_checkpoint(folder, {"step": 0, "seconds": 0.0}, networks, {}, keep=1)
+        save_checkpoint(folder, state, networks, {}, keep=1)
 
 
 def _start(space: CompressedSpace, clips: Clips) -> None:
