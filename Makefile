@@ -76,7 +76,7 @@ GUIDANCE ?=
 SAMPLE = $(if $(COUNT),--count $(COUNT)) $(if $(VIDEO_FRAMES),--frames $(VIDEO_FRAMES)) \
   $(if $(SAMPLER),--sampler $(SAMPLER)) $(if $(STEPS),--steps $(STEPS)) $(if $(GUIDANCE),--guidance $(GUIDANCE))
 
-.PHONY: help setup demo demo-tiny datasets download preprocess reblock export train cost sample codes test test-slow bench lint format clean
+.PHONY: help setup demo demo-tiny datasets download preprocess reblock export train cost sample codes test test-slow test-browser bench lint format clean
 
 help:  ## this list
 	@echo "dvdm: a picture and a text in, generated motion, a video out"
@@ -154,10 +154,13 @@ codes: setup  ## residual codes of one latent size compared, on STORE=... [CODES
 	@$(PY) -m train codes --store "$(STORE)" --out "$(CODES_OUT)"
 
 test: setup  ## all tests but the slow ones, under eight minutes on two cores
-	@$(PY) -m pytest -n 2 -m "not slow"
+	@$(PY) -m pytest -n 2 -m "not slow and not browser"
 
 test-slow: setup  ## the slow tests
-	@$(PY) -m pytest -m slow
+	@$(PY) -m pytest -m "slow and not browser"
+
+test-browser: setup  ## report pages in headless Chromium, where it is installed; DVDM_SCREENSHOTS=folder
+	@$(PY) -m pytest -m browser -rs
 
 bench: setup  ## figures against FFmpeg and others, minutes; DVDM_TEST_CLIPS=folder of real clips
 	@$(PY) -m benchmarks --out bench.json

@@ -201,8 +201,11 @@ def codes(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="A trained and evaluated run.")] = DEFAULT_OUT,
-    store: StorePath = DEFAULT_STORE,
+    run: Annotated[Path, typer.Argument(help="A trained run.")] = DEFAULT_OUT,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", help="Its store, to show data, codec and reconstruction too."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Default: RUN/report.")] = None,
     before: Annotated[
         list[str] | None,
@@ -210,7 +213,10 @@ def report(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Write a page to look at: data, motion, reconstruction, curves, generated clips."""
+    """Write one page to look at, OUT/index.html: generated clips, scores, curves, cost, commands.
+
+    It needs no other file and no network; what the run does not have yet, it says how to make.
+    """
     from train.commands import report_run
 
     report_run(run, store, out or run / "report", before or [], device)

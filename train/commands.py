@@ -16,6 +16,7 @@ import torch
 
 from shared.console import EXIT_BY_SIGNAL, Progress, console
 from shared.errors import UserError
+from shared.html import byte_count
 from shared.paths import location, require_reachable
 from shared.reader import ClipReader, open_clips
 from train.codes import CODES_FILES, CodesOptions, codes_table, compare_codes
@@ -37,7 +38,6 @@ from train.stages.texts import encode_texts
 
 COMMANDS = "commands.jsonl"
 DEFAULT_COSTS = "vdm_128,ldm_128,d_vdm_128,ed_vdm_128"
-EVALUATION = "evaluation"
 
 Step = Callable[[Recipe, ClipReader, Path, torch.device], object]
 
@@ -199,11 +199,14 @@ def evaluate_run(
     )
 
 
-def report_run(run: Path, store_path: str, out: Path, before: list[str], device: str) -> None:
-    """Write OUT/index.html and its pictures from a run that was evaluated."""
-    generator, store = _load(run, store_path, device)
-    page = build_report(generator, store, run, run / EVALUATION, out, before)
-    console.print(f"open {page}")
+def report_run(
+    run: Path, store_path: str | None, out: Path, before: list[str], device: str
+) -> None:
+    """Write OUT/index.html from a run; data and codec are shown where its store is given."""
+    trained = _load(run, store_path, device) if store_path else None
+    page = build_report(run, out, before, trained, Progress())
+    rest = "" if store_path else "; with --store STORE it shows data and reconstructions, too"
+    console.print(f"open {page} ({byte_count(page.stat().st_size)}{rest})", markup=False)
 
 
 def _open(store_path: str) -> ClipReader:
