@@ -68,6 +68,7 @@ TEXT ?= Spread Wings
 SEED ?= 0
 OUT ?= samples/sample.mp4
 COUNT ?=
+CODES_OUT ?= codes
 VIDEO_FRAMES ?=
 SAMPLER ?=
 STEPS ?=
@@ -75,7 +76,7 @@ GUIDANCE ?=
 SAMPLE = $(if $(COUNT),--count $(COUNT)) $(if $(VIDEO_FRAMES),--frames $(VIDEO_FRAMES)) \
   $(if $(SAMPLER),--sampler $(SAMPLER)) $(if $(STEPS),--steps $(STEPS)) $(if $(GUIDANCE),--guidance $(GUIDANCE))
 
-.PHONY: help setup demo demo-tiny datasets download preprocess reblock export train cost sample test test-slow test-browser bench lint format clean
+.PHONY: help setup demo demo-tiny datasets download preprocess reblock export train cost sample codes test test-slow test-browser bench lint format clean
 
 help:  ## this list
 	@echo "dvdm: a picture and a text in, generated motion, a video out"
@@ -148,6 +149,9 @@ cost: setup  ## parameters, GFLOP and memory of the paper's systems, beside its 
 
 sample: setup  ## a video from IMAGE=... and TEXT="..." [SEED=0 OUT=samples/sample.mp4 COUNT=4 ...]
 	@$(PY) -m train sample --run "$(SAMPLE_RUN)" --image "$(IMAGE)" --text "$(TEXT)" --seed $(SEED) --out "$(OUT)" $(SAMPLE)
+
+codes: setup  ## residual codes of one latent size compared, on STORE=... [CODES_OUT=codes]
+	@$(PY) -m train codes --store "$(STORE)" --out "$(CODES_OUT)"
 
 test: setup  ## all tests but the slow ones, under eight minutes on two cores
 	@$(PY) -m pytest -n 2 -m "not slow and not browser"

@@ -171,6 +171,35 @@ def evaluate(
 
 
 @app.command()
+def codes(
+    store: StorePath = DEFAULT_STORE,
+    out: Annotated[Path, typer.Option("--out", help="Where table and codes go.")] = Path("codes"),
+    codes: Annotated[
+        str,
+        typer.Option("--codes", help="Some of zero, dct, klt, block, kl, contextual, with commas."),
+    ] = "zero,dct,klt,contextual",
+    numbers: Annotated[
+        int, typer.Option("--numbers", min=1, help="Numbers in a latent, of every code.")
+    ] = 16,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Split protocol. Default: the store's first.")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Test clips at most.")] = 100,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=1, help="Training of codes that learn by gradients.")
+    ] = 300,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    device: Device = "auto",
+) -> None:
+    """Compare residual codes of one latent size; given again, it goes on where it was."""
+    from train.codes import CodesOptions
+    from train.commands import compare_residual_codes
+
+    options = CodesOptions(codes, numbers, split, count, seconds, seed)
+    compare_residual_codes(store, out, options, device)
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="A trained run.")] = DEFAULT_OUT,
     store: Annotated[

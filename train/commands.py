@@ -19,6 +19,7 @@ from shared.errors import UserError
 from shared.html import byte_count
 from shared.paths import location, require_reachable
 from shared.reader import ClipReader, open_clips
+from train.codes import CODES_FILES, CodesOptions, codes_table, compare_codes
 from train.distributed import joined, own_device
 from train.evaluate import PAGE, SCORES, TABLE, EvaluateOptions, evaluate
 from train.evaluation.table import score_rows, shown
@@ -170,6 +171,16 @@ def show_costs(names: str | None, overrides: list[str], as_json: bool, device: s
         console.print_json(json.dumps(cost_data(costs)))
     else:
         console.print(cost_table(costs), markup=False)
+
+
+def compare_residual_codes(store_path: str, out: Path, options: CodesOptions, device: str) -> None:
+    """Print, and write into OUT, what residual codes of one latent size lose on test clips."""
+    store, chosen = _open(store_path), choose_device(device)
+    out.mkdir(parents=True, exist_ok=True)
+    with _stoppable():
+        content = compare_codes(store, out, options, chosen)
+    console.print(codes_table(content), markup=False)
+    console.print(f"wrote {', '.join(CODES_FILES)} in {out}", markup=False)
 
 
 def evaluate_run(

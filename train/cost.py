@@ -130,7 +130,10 @@ def _autoencoder_cost(autoencoder: Autoencoder, clips: ClipShape) -> Autoencoder
     cells = -(-clips.size // block)
     picture = torch.zeros(1, 3, cells * block, cells * block, device="meta")
     latent = torch.zeros(1, autoencoder.latent_channels, cells, cells, device="meta")
-    prediction = picture if autoencoder.conditioned else None
+
+    def context() -> Tensor | None:
+        pictures = len(autoencoder.context)
+        return picture.repeat(1, pictures, 1, 1) if pictures else None
 
     def gflop(run: Callable[[], Tensor]) -> float:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -139,6 +142,6 @@ def _autoencoder_cost(autoencoder: Autoencoder, clips: ClipShape) -> Autoencoder
 
     return AutoencoderCost(
         parameters(autoencoder),
-        gflop(lambda: autoencoder.encode(picture)),
-        gflop(lambda: autoencoder.decode(latent, prediction)),
+        gflop(lambda: autoencoder.encode(picture, context())),
+        gflop(lambda: autoencoder.decode(latent, context())),
     )
