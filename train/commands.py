@@ -192,6 +192,18 @@ def report_run(run: Path, store_path: str, out: Path, before: list[str], device:
     console.print(f"open {page}")
 
 
+def compare_spaces(
+    data: Path, out: Path, given: dict[str, object], workers: int, device: str
+) -> None:
+    """Train every target space at equal cost, score, write tables; `given`: options by name."""
+    from train.compare.command import compare
+    from train.compare.options import read_options
+
+    with _stoppable():
+        where = choose_device(device).type
+        compare(data, out, read_options(given), workers=workers, device=where)
+
+
 def _open(store_path: str) -> ClipReader:
     place = location(store_path)
     require_reachable(place)

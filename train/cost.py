@@ -137,8 +137,8 @@ def recipe_cost(recipe: Recipe, device: torch.device) -> Cost:
         UserError: the denoiser's levels do not fit the grid.
     """
     vdm = replace(load_recipe("vdm_128", []), designed_for=recipe.designed_for)
-    case, autoencoder = denoising_case(recipe)
-    denoiser = _counted(case)
+    case, _ = denoising_case(recipe)
+    denoiser, autoencoder = counted_cost(recipe)
     if device.type == "cuda":
         measured = _measured_activations(case, device)
         denoiser = replace(denoiser, activation_bytes=measured, measured=True)
@@ -147,9 +147,20 @@ def recipe_cost(recipe: Recipe, device: torch.device) -> Cost:
         recipe.designed_for.size,
         case.target,
         denoiser,
-        None if autoencoder is None else _autoencoder_cost(autoencoder, recipe.designed_for),
+        autoencoder,
         _counted(denoising_case(vdm)[0]).gflop,
     )
+
+
+def counted_cost(recipe: Recipe) -> tuple[PassCost, AutoencoderCost | None]:
+    """Of the denoiser and the autoencoder by counting alone, on any machine the same.
+
+    Raises:
+        UserError: the denoiser's levels do not fit the grid.
+    """
+    case, autoencoder = denoising_case(recipe)
+    clips = recipe.designed_for
+    return _counted(case), None if autoencoder is None else _autoencoder_cost(autoencoder, clips)
 
 
 def denoising_case(recipe: Recipe) -> tuple[Case, Autoencoder | None]:
