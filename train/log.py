@@ -9,7 +9,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from train.pictures import gif
+from shared.pictures import gif
 
 
 class RunLog:

@@ -10,19 +10,12 @@ from torch import Tensor
 
 from shared.console import Progress
 from shared.errors import UserError
+from shared.pictures import Film, contact_sheet, draw_vectors, enlarge, gif, png
 from shared.schema import CodecOptions
 from train.continuation import clips_for, generate_frames
 from train.generate import Generator, batches
-from train.pictures import (
-    Film,
-    contact_sheet,
-    draw_vectors,
-    enlarge,
-    save_gif,
-    save_picture,
-    save_video,
-)
 from train.spaces import Decoded
+from train.video import save_video
 
 _SMALLEST_VIDEO_PX, _SMALLEST_ARROWS = 256, 4
 """Smaller clips are enlarged to about this side, so that players show them well; arrows want at
@@ -142,11 +135,11 @@ def _write(names: list[Path], films: list[Film], factor: int, options: SampleOpt
     for name, film in zip(names, films, strict=True):
         large = enlarge(film, max(1, factor))
         save_video(name, large, fps=options.fps)
-        save_gif(name.with_suffix(".gif"), large, fps=options.fps)
+        name.with_suffix(".gif").write_bytes(gif(large, fps=options.fps))
         written += [name, name.with_suffix(".gif")]
     return written
 
 
 def _write_sheet(path: Path, films: list[Film]) -> Path:
-    save_picture(path, contact_sheet(films, every=-(-len(films[0]) // _SHEET_COLUMNS)))
+    path.write_bytes(png(contact_sheet(films, every=-(-len(films[0]) // _SHEET_COLUMNS))))
     return path

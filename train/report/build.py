@@ -11,20 +11,13 @@ import numpy as np
 import torch
 
 from shared.errors import UserError
+from shared.pictures import animation, contact_sheet, draw_vectors, enlarge, grey_residual, png
 from shared.reader import ClipReader
 from train.data import Clips
 from train.evaluate import reconstruct
 from train.generate import Generator
 from train.log import read_metrics
 from train.machine import processor
-from train.pictures import (
-    contact_sheet,
-    draw_vectors,
-    enlarge,
-    grey_residual,
-    save_animation,
-    save_picture,
-)
 from train.report.curves import draw_curves
 from train.report.page import Card, Page, render_page
 
@@ -68,7 +61,7 @@ def build_report(
     _draw_codec(generator, clips, evaluated.indices, real, pictures)
     _draw_generated(evaluated, real, pictures)
     draw_curves({name: read_metrics(run / name) for name in _STAGES}, pictures / "curves.png")
-    save_picture(out / "first_frame.png", real[0][0].transpose(1, 2, 0))
+    _save(out / "first_frame.png", png(real[0][0].transpose(1, 2, 0)))
     page = Page(
         scores=evaluated.scores,
         store=generator.store,
@@ -109,7 +102,7 @@ def _draw_data(clips: Clips, pictures: Path) -> None:
     rng = np.random.default_rng(0)
     chosen = [rng.choice(clips.train[clips.label[clips.train] == label]) for label in shown]
     frames = clips.frames(clips.batch(chosen, torch.device("cpu"))).numpy()
-    save_picture(pictures / "data.png", contact_sheet(list(enlarge(frames, 2))))
+    _save(pictures / "data.png", png(contact_sheet(list(enlarge(frames, 2)))))
 
 
 def _draw_codec(
@@ -124,13 +117,13 @@ def _draw_codec(
     motion, residual = alone.motion[0].numpy(), alone.residual[0].numpy()
     unit = options.vector_unit
     vectors = draw_vectors(real[one], motion, block=options.block, vector_unit=unit)[picked]
-    save_picture(pictures / "vectors.png", contact_sheet([vectors]))
-    save_picture(
-        pictures / "residual.png", contact_sheet([enlarge(grey_residual(residual), 4)[picked]])
+    _save(pictures / "vectors.png", png(contact_sheet([vectors])))
+    _save(
+        pictures / "residual.png", png(contact_sheet([enlarge(grey_residual(residual), 4)[picked]]))
     )
     restored = reconstruct(generator.space, alone)[0].numpy()
     rows = [enlarge(film[1:], 4)[picked] for film in (real[one], restored)]
-    save_picture(pictures / "reconstruction.png", contact_sheet(rows))
+    _save(pictures / "reconstruction.png", png(contact_sheet(rows)))
 
 
 def _draw_generated(evaluated: _Evaluated, real: np.ndarray, pictures: Path) -> None:
@@ -138,9 +131,9 @@ def _draw_generated(evaluated: _Evaluated, real: np.ndarray, pictures: Path) -> 
     count = len(evaluated.indices)
     chosen = np.linspace(0, count - 1, min(_SHEET_ROWS, count)).astype(int)
     rows = [film for k in chosen for film in (real[k], evaluated.generated[k])]
-    save_picture(pictures / "generated.png", contact_sheet([enlarge(film, 2) for film in rows]))
+    _save(pictures / "generated.png", png(contact_sheet([enlarge(film, 2) for film in rows])))
     rows = [film for k in chosen[:3] for film in (evaluated.unrefined[k], evaluated.generated[k])]
-    save_picture(pictures / "refining.png", contact_sheet([enlarge(film, 2) for film in rows]))
+    _save(pictures / "refining.png", png(contact_sheet([enlarge(film, 2) for film in rows])))
 
 
 def _cards(evaluated: _Evaluated, clips: Clips, real: np.ndarray, pictures: Path) -> list[Card]:
@@ -148,9 +141,9 @@ def _cards(evaluated: _Evaluated, clips: Clips, real: np.ndarray, pictures: Path
     texts = clips.store.attributes.labels
     cards = []
     for k, index in enumerate(evaluated.indices):
-        names = (f"real{k:02d}.png", f"generated{k:02d}.png")
+        names = (f"real{k:02d}.webp", f"generated{k:02d}.webp")
         for name, film in zip(names, (real[k], evaluated.generated[k]), strict=True):
-            save_animation(pictures / name, enlarge(film, 2), fps=_FPS)
+            _save(pictures / name, animation(enlarge(film, 2), fps=_FPS))
         label = int(clips.label[index])
         read = None if evaluated.read_as is None else int(evaluated.read_as[k])
         cards.append(
@@ -163,6 +156,11 @@ def _cards(evaluated: _Evaluated, clips: Clips, real: np.ndarray, pictures: Path
             )
         )
     return cards
+
+
+def _save(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
 
 
 def _stage_seconds(run: Path) -> dict[str, float]:

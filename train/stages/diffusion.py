@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shared.pictures import Film, contact_sheet
 from shared.reader import ClipReader
 from shared.schema import StoreAttributes
 from train.data import normalise_frame
@@ -17,7 +18,6 @@ from train.log import RunLog
 from train.loop import Stage, fit
 from train.models.autoencoder import pad_to_blocks
 from train.models.unet3d import UNet3D
-from train.pictures import Film, contact_sheet
 from train.prefetch import Prefetch
 from train.recipe import Recipe
 from train.samplers import sample

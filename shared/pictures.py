@@ -1,11 +1,13 @@
-"""Clips as pictures and films: contact sheets, vectors drawn over frames, mp4, animated PNG."""
+"""Clips as pictures: contact sheets, vectors drawn over frames, PNG, animated WebP and GIF.
+
+Pillow is in the extras of both sides, not among what `shared` itself needs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from io import BytesIO
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,9 @@ Film = NDArray[np.uint8]
 
 _SHAFT, _HEAD = (220, 30, 30), (255, 220, 0)
 """Colours of an arrow."""
+
+_REST_MS = 800
+"""So long an animation shows its last frame."""
 
 _PALETTE_FRAMES = 32
 """A GIF's colours are chosen by so many of its frames at most."""
@@ -72,26 +77,15 @@ def draw_vectors(
     return np.stack(drawn)
 
 
-def save_picture(path: Path, picture: Picture) -> None:
-    """Write a PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+def png(picture: Picture) -> bytes:
+    """A PNG file."""
+    return _encoded([Image.fromarray(picture)], "PNG", optimize=True)
 
 
-def save_animation(path: Path, film: Film, *, fps: float) -> None:
-    """Write an animated PNG, lossless, that repeats for ever and rests on its last frame."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    images = [Image.fromarray(frame.transpose(1, 2, 0)) for frame in film]
-    durations = [round(1000 / fps)] * (len(images) - 1) + [800]
-    images[0].save(
-        path, save_all=True, append_images=images[1:], duration=durations, loop=0, format="PNG"
-    )
-
-
-def save_gif(path: Path, film: Film, *, fps: float) -> None:
-    """Write a GIF: see `gif`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gif(film, fps=fps))
+def animation(film: Film, *, fps: float) -> bytes:
+    """An animated WebP, lossless, that repeats for ever and rests on its last frame."""
+    durations = [round(1000 / fps)] * (len(film) - 1) + [_REST_MS]
+    return _encoded(_images(film), "WEBP", duration=durations, loop=0, lossless=True, quality=80)
 
 
 def gif(film: Film, *, fps: float) -> bytes:
@@ -100,38 +94,22 @@ def gif(film: Film, *, fps: float) -> bytes:
     A palette or a pattern of dots of each frame's own would flicker. GIF counts hundredths of a
     second, and players slow down what is faster than 50 frames a second.
     """
-    images = [Image.fromarray(np.ascontiguousarray(frame.transpose(1, 2, 0))) for frame in film]
     sheet = contact_sheet([film], every=-(-len(film) // _PALETTE_FRAMES), gap=0)
     palette = Image.fromarray(sheet).quantize(256)
-    flat = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    duration = max(20, round(1000 / fps))
+    flat = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in _images(film)]
+    return _encoded(flat, "GIF", duration=max(20, round(1000 / fps)), loop=0)
+
+
+def _images(film: Film) -> list[Image.Image]:
+    return [Image.fromarray(np.ascontiguousarray(frame.transpose(1, 2, 0))) for frame in film]
+
+
+def _encoded(images: list[Image.Image], kind: str, **options: Any) -> bytes:
+    """One picture, or all of them as an animation where there are several."""
+    more: dict[str, Any] = {"save_all": True, "append_images": images[1:]} if images[1:] else {}
     file = BytesIO()
-    flat[0].save(file, "GIF", save_all=True, append_images=flat[1:], duration=duration, loop=0)
+    images[0].save(file, kind, **more, **options)
     return file.getvalue()
-
-
-def save_video(path: Path, film: Film, *, fps: float) -> None:
-    """Write an H.264 mp4 that plays anywhere.
-
-    4:2:0, even sizes by repeating the edge, its index in front so that it plays while it loads.
-    """
-    import av
-
-    film = np.pad(
-        film, ((0, 0), (0, 0), (0, film.shape[-2] % 2), (0, film.shape[-1] % 2)), mode="edge"
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    faststart = {"movflags": "faststart"}
-    with av.open(str(path.absolute()), "w", format="mp4", container_options=faststart) as container:
-        stream = container.add_stream(
-            "libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "12"}
-        )
-        stream.height, stream.width = film.shape[-2:]
-        stream.pix_fmt = "yuv420p"
-        for frame in film:
-            picture = np.ascontiguousarray(frame.transpose(1, 2, 0))
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
 
 
 def _draw_field(frame: Film, field: NDArray[np.floating], block: int, width: int) -> Film:
