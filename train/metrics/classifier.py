@@ -2,10 +2,12 @@
 
 It sees what changed since the first frame, at 32x32, so that it judges motion, not the subject.
 It is a stand-in of this project's own; its accuracy on real test clips stands beside every use.
+What its last layer reads, `FEATURES` numbers a clip, are the features of the Fréchet stand-in.
 """
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,9 @@ from torch import Tensor, nn
 from train.data import ClipBatch, Clips
 from train.loop import Stage, TrainingOptions, fit
 from train.share import Share, generator_for
+
+FEATURES = 32
+"""Few, so that some dozens of clips suffice for a covariance."""
 
 _SIDE = 32
 _GRID = 4
@@ -43,13 +48,18 @@ class ClipClassifier(nn.Module):
             nn.Conv1d(128, 128, 3, padding=1, stride=2), nn.SiLU(),
             nn.Conv1d(128, 128, 3, padding=1), nn.SiLU(),
         )  # fmt: skip
-        self.output = nn.Sequential(nn.Dropout(0.3), nn.LazyLinear(labels))
+        self.summary = nn.Sequential(nn.Dropout(0.3), nn.LazyLinear(FEATURES))
+        self.output = nn.Linear(FEATURES, labels)
 
     def forward(self, frames: Tensor) -> Tensor:
         """uint8 clips (B, T, 3, H, W) to logits (B, labels)."""
+        return self.output(self.features(frames))
+
+    def features(self, frames: Tensor) -> Tensor:
+        """uint8 clips (B, T, 3, H, W) to features (B, FEATURES)."""
         x = self.space(_changes(frames).flatten(0, 1)).flatten(1)
         x = self.time(x.unflatten(0, (len(frames), -1)).transpose(1, 2))
-        return self.output(x.flatten(1))
+        return self.summary(x.flatten(1))
 
 
 def train_classifier(
@@ -61,7 +71,7 @@ def train_classifier(
     seed: int,
     device: torch.device,
     steps: int = 100_000,
-) -> nn.Module:
+) -> ClipClassifier:
     """Train on the labelled clips of the training split, shifted at random.
 
     Ends after `steps`, or after `seconds` where given, whichever comes first.
@@ -81,11 +91,13 @@ def train_classifier(
     def loss(network: nn.Module, batch: ClipBatch, share: Share) -> dict[str, Tensor]:
         generator = generator_for(seed, share.step, share.start)
         torch.manual_seed(generator.initial_seed())  # for dropout
-        logits = network(_augment(clips.frames(batch), generator))
+        logits = network(shift_clips(clips.frames(batch), generator))
         return {"loss": F.cross_entropy(logits, batch.label, label_smoothing=0.1)}
 
-    config = {"labels": labels, "split_sizes": [len(clips.train), len(clips.test)], "seed": seed}
-    return fit(Stage("classifier", folder, network, load, loss, config, options, device)).eval()
+    config = {"labels": labels, "features": FEATURES, "seed": seed, **training_data(clips, usable)}
+    trained = fit(Stage("classifier", folder, network, load, loss, config, options, device))
+    assert isinstance(trained, ClipClassifier)
+    return trained.eval()
 
 
 @torch.no_grad()
@@ -104,8 +116,21 @@ def _changes(frames: Tensor) -> Tensor:
     return torch.cat([since_first, since_last], dim=2) / 64
 
 
-def _augment(frames: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift every clip by up to a sixteenth of its side."""
+def training_data(clips: Clips, usable: np.ndarray) -> dict[str, object]:
+    """What judges were trained on, for their checkpoints: which clips, at what size.
+
+    Stores of the same clips by other search options hold the same frames, and share their judges.
+    """
+    attributes = clips.store.attributes
+    return {
+        "plan_hash": attributes.plan_hash,
+        "size": attributes.options.size,
+        "clips": hashlib.sha256(usable.tobytes()).hexdigest()[:16],
+    }
+
+
+def shift_clips(frames: Tensor, generator: torch.Generator) -> Tensor:
+    """Clips (B, T, 3, H, W), each shifted at random by up to a sixteenth of its side; float."""
     reach = max(1, frames.shape[-1] // 16)
     padded = F.pad(frames.float().flatten(0, 1), (reach,) * 4, mode="replicate")
     padded = padded.unflatten(0, frames.shape[:2])
