@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -193,7 +193,7 @@ def report_run(run: Path, store_path: str, out: Path, before: list[str], device:
 
 
 def compare_spaces(
-    data: Path, out: Path, given: dict[str, object], workers: int, device: str
+    data: Path, out: Path, given: Mapping[str, object], workers: int, device: str
 ) -> None:
     """Train every target space at equal cost, score, write tables; `given`: options by name."""
     from train.compare.command import compare
@@ -201,7 +201,9 @@ def compare_spaces(
 
     with _stoppable():
         where = choose_device(device).type
-        compare(data, out, read_options(given), workers=workers, device=where)
+        command = shlex.join(["python", "-m", "train", *sys.argv[1:]])
+        options = read_options(given)
+        compare(data, out, options, workers=workers, device=where, command=command)
 
 
 def _open(store_path: str) -> ClipReader:

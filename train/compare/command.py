@@ -1,166 +1,71 @@
-"""`train compare`: plan, train and generate, score, show. Whatever is done already is kept."""
+"""`train compare`: train and generate, score, show. Whatever is done already is kept."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from shared.console import Progress, console
-from shared.errors import UserError
-from shared.paths import location
-from shared.reader import ClipReader, open_clips
-from train.compare.costs import SystemCost, system_cost
+from shared.console import console
+from train.compare.comparison import Comparison, prepare
 from train.compare.options import CompareOptions
-from train.compare.plan import Run, choose_clips, plan_codecs, plan_spaces
+from train.compare.output import write_output
 from train.compare.pool import Task, run_tasks
-from train.compare.systems import PAPERS, SPLIT, StoreChoice, System, codecs, spaces
+from train.compare.score import Judging, judge_bounds, judge_runs, share_scored
+from train.compare.systems import PAPERS
 from train.compare.work import Work, perform, share_done
-from train.splits import split_clips
-
-_QUICK_GFLOP = 20
-"""Clips that cost less than this to train on are sampled in no time, too."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """All that a comparison is, before anything is trained.
-
-    Attributes:
-        options: sizes, budgets, seeds.
-        stores: by the choice they were made by, of the same clips.
-        costs: by system.
-        runs: in the order they are begun.
-        chosen: test clips that every run generates, positions among the valid clips.
-        left_out: rows that there is no store for, and what makes it.
-    """
-
-    options: CompareOptions
-    stores: dict[StoreChoice, Path]
-    costs: dict[str, SystemCost]
-    runs: list[Run]
-    chosen: NDArray[np.int64]
-    left_out: dict[str, str]
-
-
-def prepare(data: Path, options: CompareOptions) -> Comparison:
-    """Look at the stores, count costs, plan.
-
-    Raises:
-        UserError: the paper's store is missing, a store is another than its name says or of other
-            clips, or an option does not fit.
-    """
-    base = _open(data, PAPERS)
-    rows, within = spaces(options, base.options), codecs(options, base.options)
-    if not options.codec_seeds:
-        within = []
-    present = {PAPERS: base}
-    left_out: dict[str, str] = {}
-    for choice in {system.store: None for system in within}:
-        if choice not in present and (data / choice.name).exists():
-            present[choice] = _open(data, choice)
-            _refuse_other_clips(base, present[choice], data / choice.name)
-    for system in within:
-        if system.store not in present:
-            source, target = data / PAPERS.name, data / system.store.name
-            left_out[system.title] = system.store.command(str(source), str(target))
-    within = [system for system in within if system.title not in left_out]
-    costs = _count([*rows, *within])
-    _, test = split_clips(base, SPLIT)
-    chosen = choose_clips(
-        base.column("label").astype(np.int64),
-        base.column("subject").astype(np.int64),
-        test,
-        options.clips_a_label,
-    )
-    stores = {choice: data / choice.name for choice in present}
-    return Comparison(options, stores, costs, _runs(rows, within, options, costs), chosen, left_out)
-
-
-def work_of(comparison: Comparison, out: Path, device: str) -> list[Work]:
-    """A worker's part of each run."""
-    chosen = tuple(comparison.chosen.tolist())
-    return [
-        Work(run, out, comparison.stores[run.system.store].absolute(), chosen, device)
-        for run in comparison.runs
-    ]
-
-
-def compare(data: Path, out: Path, options: CompareOptions, *, workers: int, device: str) -> None:
+def compare(
+    data: Path,
+    out: Path,
+    options: CompareOptions,
+    *,
+    workers: int,
+    device: str,
+    command: str,
+) -> None:
     """Do all that is not done yet, and write the tables, the picture and the page to OUT.
+
+    Args:
+        data: folder of stores.
+        out: for runs, scores and tables.
+        options: sizes, budgets, seeds.
+        workers: processes at a time; what comes out does not depend on it.
+        device: torch's name of where to train.
+        command: to be shown as what made the tables.
 
     Raises:
         UserError: see `prepare`; or OUT holds a comparison with other options.
     """
     comparison = prepare(data, options)
     _say_plan(comparison)
-    works = work_of(comparison, out.absolute(), device)
-    tasks = [
-        Task(work.run.name, perform, work, work.run.after, partial(share_done, work))
-        for work in works
-    ]
-    run_tasks(tasks, workers, "train, generate")
-
-
-def _runs(
-    rows: list[System],
-    within: list[System],
-    options: CompareOptions,
-    costs: dict[str, SystemCost],
-) -> list[Run]:
-    """The first seed of both tables before the second of either, and what is quick before others.
-
-    The order decides what can be looked at soon, not what comes out.
-    """
-    gflop = {name: cost.training for name, cost in costs.items()}
-    runs: list[Run] = []
-    for seed in range(max(options.seeds, options.codec_seeds)):
-        if seed < options.seeds:
-            runs += plan_spaces(rows, options, gflop, seed)
-        if seed < options.codec_seeds:
-            runs += plan_codecs(within, options, gflop, seed)
-    return sorted(runs, key=lambda run: (run.recipe.seed, gflop[run.system.name] > _QUICK_GFLOP))
-
-
-def _open(data: Path, choice: StoreChoice) -> ClipReader:
-    path = data / choice.name
-    if not path.exists():
-        raise UserError(
-            f"no store {path}: `make compare` makes the stores; or python -m preprocess run"
-            f" gestures --reference {choice.reference} --motion-cost {choice.motion_cost:g}"
-            f" --search-range {choice.search_range} --out {path}"
-        )
-    store = open_clips(location(str(path)))
-    if not choice.fits(store.options):
-        raise UserError(
-            f"{path} was extracted with other options than its name says; delete it, then:"
-            f" {choice.command(str(data / PAPERS.name), str(path))}"
-        )
-    return store
-
-
-def _refuse_other_clips(base: ClipReader, other: ClipReader, path: Path) -> None:
-    columns = ("video", "start_frame", "label", "subject", "split")
-    same = len(base) == len(other) and all(
-        np.array_equal(base.column(name), other.column(name)) for name in columns
+    works = comparison.works(out.absolute(), device)
+    run_tasks([_task(work) for work in works], workers, "train, generate")
+    judging = Judging(
+        out.absolute(),
+        comparison.stores[PAPERS].absolute(),
+        comparison.chosen,
+        options.judge_steps,
     )
-    if not same:
-        raise UserError(
-            f"{path} has other clips than {PAPERS.name} beside it; make it from that one with"
-            " python -m preprocess reblock"
-        )
+    run_tasks(_scoring(judging, works, workers), workers, "score")
+    for path in write_output(comparison, out, command):
+        console.print(f"wrote {path}", markup=False)
 
 
-def _count(systems: list[System]) -> dict[str, SystemCost]:
-    with Progress().bar("counting", len(systems), "systems", patience_seconds=2) as bar:
-        costs = {}
-        for system in systems:
-            costs[system.name] = system_cost(system.recipe)
-            bar()
-    return costs
+def _task(work: Work) -> Task:
+    return Task(work.run.name, perform, work, work.run.after, partial(share_done, work))
+
+
+def _scoring(judging: Judging, works: list[Work], workers: int) -> list[Task]:
+    """The judges first; then the runs, dealt out, since each process measures the real clips."""
+    first = Task("judges", judge_bounds, judging)
+    shares = [replace(judging, works=tuple(works[i::workers])) for i in range(workers)]
+    return [first] + [
+        Task(f"scores {i + 1}", judge_runs, own, first.name, partial(share_scored, own))
+        for i, own in enumerate(shares)
+        if own.works
+    ]
 
 
 def _say_plan(comparison: Comparison) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -39,14 +40,14 @@ class CompareOptions:
     """Networks of a few thousand parameters: shows that everything works, and nothing else."""
 
 
-def read_options(given: dict[str, Any]) -> CompareOptions:
+def read_options(given: Mapping[str, Any]) -> CompareOptions:
     """Options by name, the others at their defaults.
 
     Raises:
         UserError: a value is wrong.
     """
     try:
-        return TypeAdapter(CompareOptions).validate_python(given)
+        return TypeAdapter(CompareOptions).validate_python(dict(given))
     except ValidationError as error:
         fault = error.errors()[0]
         name = str(fault["loc"][0]).replace("_", "-")

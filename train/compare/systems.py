@@ -23,6 +23,15 @@ Reference = Literal["previous", "first", "either"]
 
 SPLIT = "unseen-subject"
 
+CODEC = "codec"
+SPACES = {
+    "rgb": "rgb (VDM)",
+    "latent": "latent (LDM)",
+    "difference": "difference (D-VDM)",
+    CODEC: "codec (ED-VDM)",
+}
+"""Titles of the table of spaces, by the names of its systems."""
+
 
 @dataclass(frozen=True)
 class StoreChoice:
@@ -83,13 +92,7 @@ class System:
 def spaces(options: CompareOptions, clips: CodecOptions) -> list[System]:
     """The four spaces, without anything that not all of them can have."""
     recipes = _recipes(options, clips)
-    titles = {
-        "rgb": "rgb (VDM)",
-        "latent": "latent (LDM)",
-        "difference": "difference (D-VDM)",
-        "codec": "codec (ED-VDM)",
-    }
-    return [System(name, title, recipes[name]) for name, title in titles.items()]
+    return [System(name, title, recipes[name]) for name, title in SPACES.items()]
 
 
 def codecs(options: CompareOptions, clips: CodecOptions) -> list[System]:
