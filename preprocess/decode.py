@@ -77,12 +77,11 @@ def decode(
     following = next(due, None)
     if following is None:
         return
-    with open_container(path) as container:
-        stream = video_stream(container)
-        if stream is None:
-            raise DecodeError("no video stream", 0)
-        square, clean = Squarer(geometry), CleanFrames(path, container, stream)
-        for index, frame in clean:
+    reading = _left_off(path, following) or _Reading(path)
+    leaves_off = False
+    try:
+        square, clean = Squarer(geometry), reading.clean
+        for index, frame in reading.frames:
             while following is not None and following < index:  # it was lost in a gap
                 following = next(due, None)
             if index == following:
@@ -90,13 +89,57 @@ def decode(
                 following = next(due, None)
             # Once there is damage, what can be saved is counted in the whole of the video.
             if following is None and not (to_end or clean.breaks):
+                reading.next_index, leaves_off = index + 1, True
                 return
+    finally:
+        if leaves_off:
+            _left.append(reading)
+        else:
+            reading.container.close()
     if clean.breaks:
         raise clean.error(clean.description())
     if following is not None:
         raise DecodeError(
             f"the video ends after {clean.count} frames, fewer than its packets", clean.count
         )
+
+
+class _Reading:
+    """A video that is being decoded, from its start."""
+
+    def __init__(self, path: Location) -> None:
+        self.path, self.version, self.next_index = path, _version(path), 0
+        self.container = open_container(path)
+        stream = video_stream(self.container)
+        if stream is None:
+            self.container.close()
+            raise DecodeError("no video stream", 0)
+        self.clean = CleanFrames(path, self.container, stream)
+        self.frames = iter(self.clean)
+
+
+_left: list[_Reading] = []
+"""At most one for each thread, and only where no damage was met. The clips of a video may lie in
+several partitions: a process that makes one after another decodes no frame twice."""
+
+
+def _left_off(path: Location, wanted: int) -> _Reading | None:
+    """The reading that was left off in this video, not behind the wanted frame; others are closed.
+
+    A file that was changed meanwhile is another video.
+    """
+    while _left:
+        reading = _left.pop()
+        same = (reading.path, reading.version) == (path, _version(path))
+        if same and reading.next_index <= wanted:
+            return reading
+        reading.container.close()
+    return None
+
+
+def _version(path: Location) -> tuple[float, int]:
+    status = path.stat()
+    return status.st_mtime, status.st_size
 
 
 class CleanFrames:

@@ -27,9 +27,10 @@ from shared.export import (
     write_dataset,
     write_index,
 )
+from shared.partition import read_partition
 from shared.paths import Location, location, put_in_place, storage_errors
 from shared.schema import LARGE, StoreAttributes
-from shared.store import Store, checksum, read_attributes, read_partition
+from shared.store import Store, checksum, read_attributes
 
 FORMATS = ("webdataset",)
 
@@ -103,7 +104,7 @@ def write_tar(
 
     Args:
         path: the tar to write; the same clips give the same bytes.
-        arrays: as `shared.store.read_partition` gives them.
+        arrays: as `shared.partition.read_partition` gives them.
         start: the partition's first slot in the store; keys are slots.
         attributes: for the texts of labels and subjects.
     """

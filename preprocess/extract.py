@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from preprocess.clip import Frames, assemble
 from preprocess.decode import DecodeError
@@ -18,11 +19,10 @@ from preprocess.plan import Clip
 from preprocess.sources import SOURCES
 from preprocess.videos import Reject
 from shared.conventions import NO_INDEX
+from shared.partition import COLUMNS, PartitionWriter
 from shared.paths import Location, location
-from shared.schema import ARRAYS, NEITHER, CodecOptions, StoreAttributes
-from shared.store import Marker, read_marker, write_partition
-
-Arrays = dict[str, np.ndarray]
+from shared.schema import NEITHER, CodecOptions, StoreAttributes
+from shared.store import Marker, read_marker
 
 
 @dataclass(frozen=True)
@@ -46,26 +46,28 @@ def extract_partition(task: PartitionTask) -> Marker:
     done = read_marker(store, task.partition)
     if done is not None:
         return done
-    arrays = _empty_arrays(task)
+    writer = PartitionWriter(store, task.partition)
+    columns = _columns(task)
     rejects = []
     slot = 0
     for (video, damaged), group in groupby(task.clips, key=lambda c: (c.video, c.damaged)):
         frames = [clip.frames for clip in group]
-        slots = slice(slot, slot + len(frames))
-        views = {name: array[slots] for name, array in arrays.items()}
-        attributes, root = task.attributes, location(task.root)
-        reject = extract_video(root, video, frames, attributes, views, to_end=damaged)
+        slots = range(slot, slot + len(frames))
+        reject = extract_video(
+            location(task.root), video, frames, writer, slots, columns["valid"], to_end=damaged
+        )
         rejects += [reject.record()] if reject else []
         slot = slots.stop
-    return write_partition(store, task.partition, arrays, rejects)
+    return writer.write(columns, rejects)
 
 
 def extract_video(
     root: Location,
     video: str,
     clips: Sequence[Frames],
-    attributes: StoreAttributes,
-    arrays: Arrays,
+    writer: PartitionWriter,
+    slots: range,
+    valid: NDArray[np.bool_],
     *,
     to_end: bool = False,
 ) -> Reject | None:
@@ -75,35 +77,35 @@ def extract_video(
         root: where the data set lies.
         video: path relative to the root.
         clips: frames of each clip.
-        attributes: what holds the frames, and how to make clips.
-        arrays: receives them, one entry for each clip; `valid` is set where one was made.
+        writer: receives them; its attributes say how to make clips.
+        slots: of each clip.
+        valid: of all the writer's slots; set where a clip was made.
         to_end: look for damage behind the last clip too.
 
     Returns:
         What is wrong with the video, as far as it was decoded, or None.
     """
-    options, source = attributes.options, SOURCES[attributes.source]
+    options, source = writer.attributes.options, SOURCES[writer.attributes.source]
     wanted = sorted({index for frames in clips for index in frames})
-    recovered = 0
+    recovered, spoilt = 0, list[int]()
     try:
         decoded = source.decode(root / video, wanted, Geometry.of(options), to_end=to_end)
-        for slot, clip in assemble(decoded, clips):
-            encoded = encode(clip, options)
-            arrays["first_frame"][slot] = encoded.first_frame
-            arrays["motion"][slot] = encoded.motion
-            arrays["residual"][slot] = encoded.residual
-            arrays["valid"][slot] = True
+        for number, clip in assemble(decoded, clips):
+            writer.put(slots[number], **vars(encode(clip, options)))
+            valid[slots[number]] = True
     except DecodeError as error:
         reason, recovered = str(error), error.frames
-        for slot, frames in enumerate(clips):
-            if _touches_gap(frames, error, options):
-                _take_back(arrays, slot)
+        spoilt = [n for n, frames in enumerate(clips) if _touches_gap(frames, error, options)]
     except Exception as error:  # one video's failure, of any kind, must not end the others
         reason = f"{type(error).__name__}: {message(error)}"
-        _take_back(arrays, slice(None))  # nor is it known what to trust after one unforeseen
+        spoilt = list(range(len(clips)))  # nor is it known what to trust after one unforeseen
     else:
         return None
-    return Reject(video, reason, "extract", len(clips), int(arrays["valid"].sum()), recovered)
+    for number in spoilt:
+        writer.take_back(slots[number])
+        valid[slots[number]] = False
+    made = int(valid[slots.start : slots.stop].sum())
+    return Reject(video, reason, "extract", len(clips), made, recovered)
 
 
 def _touches_gap(frames: Frames, error: DecodeError, options: CodecOptions) -> bool:
@@ -114,16 +116,12 @@ def _touches_gap(frames: Frames, error: DecodeError, options: CodecOptions) -> b
     return options.fps is not None and frames[-1] + 1 in error.breaks
 
 
-def _take_back(arrays: Arrays, slots: int | slice) -> None:
-    for name in ("first_frame", "motion", "residual", "valid"):
-        arrays[name][slots] = 0
-
-
-def _empty_arrays(task: PartitionTask) -> Arrays:
+def _columns(task: PartitionTask) -> dict[str, np.ndarray]:
+    """The small arrays; no clip is valid yet."""
     clips, attributes = task.clips, task.attributes
-    arrays: Arrays = {
+    arrays: dict[str, np.ndarray] = {
         spec.name: np.zeros((len(clips), *spec.shape(attributes)), spec.dtype)
-        for spec in ARRAYS
+        for spec in COLUMNS
         if spec.dtype != "str"
     }
     arrays["label"][:] = _indices([clip.label for clip in clips], attributes.labels)

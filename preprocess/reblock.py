@@ -19,15 +19,13 @@ from preprocess.options import SUFFIXES, change_options, shown
 from preprocess.rejects import read_rejects
 from shared.console import Progress
 from shared.errors import UserError
+from shared.partition import PartitionReader, PartitionWriter
 from shared.paths import Location, location
 from shared.schema import CodecOptions
 from shared.store import (
     Marker,
     Store,
-    read_attributes,
     read_marker,
-    read_partition,
-    write_partition,
 )
 
 
@@ -106,32 +104,17 @@ def reblock_partition(task: ReblockTask) -> Marker:
     done = read_marker(store, task.partition)
     if done is not None:
         return done
-    before, after = read_attributes(source).options, read_attributes(store).options
-    arrays = read_partition(source, task.partition)
-    reencode(arrays, before, after)
-    was = read_marker(source, task.partition)
-    return write_partition(store, task.partition, arrays, was.rejects if was else [])
-
-
-def reencode(arrays: dict[str, np.ndarray], before: CodecOptions, after: CodecOptions) -> None:
-    """Search every valid clip of a partition again; changes `motion` and `residual`.
-
-    Args:
-        arrays: as `shared.store.read_partition` gives them.
-        before: the options they were made with.
-        after: the same size, frames and stride, with other search options.
-    """
-    old_motion, residual = arrays["motion"], arrays["residual"]
-    motion = np.zeros((*old_motion.shape[:3], *after.grid), np.int8)
-    for slot in np.flatnonzero(arrays["valid"]):
+    reader, writer = PartitionReader(source, task.partition), PartitionWriter(store, task.partition)
+    before, after = reader.attributes.options, writer.attributes.options
+    columns = reader.columns()
+    for slot in np.flatnonzero(columns["valid"]).tolist():
         clip = restore_clip(
-            arrays["first_frame"][slot],
-            old_motion[slot],
-            residual[slot],
+            reader.entry("first_frame", slot),
+            reader.entry("motion", slot),
+            reader.entry("residual", slot),
             block=before.block,
             reference=before.reference,
             vector_unit=before.vector_unit,
         )
-        encoded = encode(clip, after)
-        motion[slot], residual[slot] = encoded.motion, encoded.residual
-    arrays["motion"] = motion
+        writer.put(slot, **vars(encode(clip, after)))
+    return writer.write(columns, reader.marker.rejects)

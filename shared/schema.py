@@ -245,28 +245,28 @@ class StoreAttributes(BaseModel):
         return min(self.shard_clips, self.clips - partition * self.shard_clips)
 
 
-def check_partition(arrays: dict[str, np.ndarray], attributes: StoreAttributes) -> int:
-    """Check one partition's arrays against the schema.
+def check_columns(columns: dict[str, np.ndarray], clips: int, attributes: StoreAttributes) -> None:
+    """Check a partition's small arrays against the schema.
 
     Args:
-        arrays: by name, clip axis first.
+        columns: by name, clip axis first.
+        clips: of the partition.
         attributes: of the store they are for.
-
-    Returns:
-        The number of clips.
 
     Raises:
         ValueError: an array is missing, unknown, or of the wrong dtype or shape.
     """
-    expected = {spec.name for spec in ARRAYS}
-    if set(arrays) != expected:
-        raise ValueError(f"arrays {sorted(arrays)} differ from the schema's {sorted(expected)}")
-    clips = len(arrays["valid"])
-    for spec in ARRAYS:
-        array, shape = arrays[spec.name], (clips, *spec.shape(attributes))
-        if array.shape != shape or not spec.fits(array.dtype):
-            raise ValueError(
-                f"array `{spec.name}` is {array.dtype} {array.shape}; the schema says"
-                f" {spec.dtype} {shape}"
-            )
-    return clips
+    expected = {spec.name: spec for spec in ARRAYS if spec.small}
+    if set(columns) != set(expected):
+        raise ValueError(f"arrays {sorted(columns)} differ from the schema's {sorted(expected)}")
+    for name, spec in expected.items():
+        check_array(columns[name], (clips, *spec.shape(attributes)), spec)
+
+
+def check_array(array: np.ndarray, shape: tuple[int, ...], spec: ArraySpec) -> None:
+    """Raise a ValueError unless an array, or a part of one, has this shape and the spec's dtype."""
+    if array.shape != shape or not spec.fits(array.dtype):
+        raise ValueError(
+            f"array `{spec.name}` is {array.dtype} {array.shape}; the schema says"
+            f" {spec.dtype} {shape}"
+        )

@@ -2,12 +2,14 @@
 
 Zarr looks the shard's index up anew for every chunk and passes the bytes through several layers,
 which for one clip takes several times as long as decompressing it. Here the indices are kept, and
-an entry is decompressed to where it is wanted. The files are plain Zarr all the same.
+an entry is decompressed to where it is wanted; likewise an entry is compressed as soon as it is
+there, while a cache holds it. The files are plain Zarr all the same, byte for byte.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import google_crc32c
@@ -18,9 +20,14 @@ from numpy.typing import NDArray
 from shared.errors import StoreError
 from shared.paths import Location, read_range, read_tail, storage_errors
 
+# In one thread the same entry gives the same bytes; processes are what works in parallel here.
+blosc.use_threads = False
+
 _CRC_BYTES = 4
 _INDEX_CODECS = ["bytes", "crc32c"]
 _ENTRY_CODECS = (["bytes"], ["bytes", "blosc"], ["bytes", "crc32c"])
+_SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
+"""As Blosc counts them."""
 _ABSENT = 2**64 - 1
 """Offset of a chunk that is not in its shard (Zarr's sharding codec, version 1.0)."""
 
@@ -45,7 +52,7 @@ class ShardedArray:
             self.dtype = np.dtype(content["data_type"]).newbyteorder("<")
             self._shard_entries, *shape = content["chunk_grid"]["configuration"]["chunk_shape"]
             self.shape: tuple[int, ...] = tuple(shape)
-            self._codecs = _entry_codecs(content, [1, *shape])
+            self._codecs, self._compression = _entry_codecs(content, [1, *shape])
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise StoreError(
                 f"{path} is not laid out as this software writes it ({error}); make it again"
@@ -75,22 +82,39 @@ class ShardedArray:
         except storage_errors(ValueError, RuntimeError) as error:
             raise StoreError(f"{self._file(shard)}: entry {row} cannot be read: {error}") from error
 
-    def read_shard(self, content: bytes, out: np.ndarray) -> None:
-        """Read the first entries of a shard whose whole file is in memory.
+    def read_from(self, content: bytes, row: int, out: np.ndarray) -> None:
+        """Read one entry of a shard whose whole file is in memory.
 
         Args:
             content: of the shard's file.
-            out: C-contiguous, of the array's dtype, shape (entries, *`shape`).
+            row: of the entry within the shard.
+            out: C-contiguous, of the array's dtype and `shape`.
 
         Raises:
             ValueError: the content is damaged.
         """
         index = self._parse_index(content[-self._index_bytes :])
-        view = memoryview(content)
-        for entry, (offset, count) in zip(out, index.tolist(), strict=False):
-            if offset == _ABSENT:
-                raise ValueError("an entry is not in its shard")
-            _decode(view[offset : offset + count], self._codecs, entry)
+        offset, count = index[row].tolist()
+        if offset == _ABSENT:
+            raise ValueError("an entry is not in its shard")
+        _decode(memoryview(content)[offset : offset + count], self._codecs, out)
+
+    def compress(self, entry: np.ndarray) -> bytes:
+        """An entry as it stands in a shard of an array that Blosc compresses."""
+        assert entry.dtype == self.dtype
+        assert entry.shape == self.shape
+        compressed: bytes = blosc.compress(np.ascontiguousarray(entry), *self._compression)
+        return compressed
+
+    def pack(self, entries: Sequence[bytes]) -> bytes:
+        """The whole file of a shard; entries that the last shard lacks are marked as absent."""
+        index = np.full((self._shard_entries, 2), _ABSENT, "<u8")
+        counts = [len(entry) for entry in entries]
+        index[: len(entries), 0] = np.cumsum([0, *counts[:-1]])
+        index[: len(entries), 1] = counts
+        table = index.tobytes()
+        check = google_crc32c.value(table).to_bytes(_CRC_BYTES, "little")
+        return b"".join([*entries, table, check])
 
     @property
     def _index_bytes(self) -> int:
@@ -112,8 +136,11 @@ class ShardedArray:
         return self.path / "/".join(["c", str(shard), *("0" for _ in self.shape)])
 
 
-def _entry_codecs(metadata: dict[str, Any], chunk: list[int]) -> list[str]:
-    """Names of the codecs of one entry, after a look that it is read as it was written."""
+def _entry_codecs(metadata: dict[str, Any], chunk: list[int]) -> tuple[list[str], tuple[Any, ...]]:
+    """Names of the codecs of one entry, after a look that it is read as it was written.
+
+    And what Blosc is given to compress it; nothing without Blosc.
+    """
     [codec] = metadata["codecs"]
     sharding = codec["configuration"]
     names = [inner["name"] for inner in sharding["codecs"]]
@@ -129,7 +156,12 @@ def _entry_codecs(metadata: dict[str, Any], chunk: list[int]) -> list[str]:
     for name, (found, expected) in facts.items():
         if found != expected:
             raise ValueError(f"its {name}: {found}, not {expected}")
-    return names
+    if names[-1] != "blosc":
+        return names, ()
+    options = sharding["codecs"][-1]["configuration"]
+    shuffle = _SHUFFLES.index(options["shuffle"])
+    size = options["blocksize"], options["typesize"]
+    return names, (options["cname"].encode(), options["clevel"], shuffle, *size)
 
 
 def _decode(content: bytes | memoryview, codecs: list[str], out: np.ndarray) -> None:

@@ -1,9 +1,7 @@
 """Create, write, seal and open a store: one Zarr v3 group per extraction, local or in S3.
 
-A partition is the unit of work: one task writes its shard of every array aside, puts each in its
-place as a whole (a rename locally, one PUT where objects are stored), and then writes a marker
-with their checksums. Only markers count as done, because Zarr reads a missing shard as zeros
-without a word.
+Partitions, the units of work, are in `shared.partition`. Each has a marker with its files'
+checksums. Only markers count as done, because Zarr reads a missing shard as zeros without a word.
 """
 
 from __future__ import annotations
@@ -14,16 +12,13 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from pydantic import ValidationError
-from zarr.core.buffer.cpu import Buffer
-from zarr.storage import MemoryStore
 
 from shared.errors import StoreError
 from shared.layout import (
@@ -34,7 +29,6 @@ from shared.layout import (
     open_array,
     open_group,
     partition_files,
-    shard_file,
 )
 from shared.paths import (
     Location,
@@ -49,14 +43,13 @@ from shared.schema import (
     SCHEMA_VERSION,
     CodecOptions,
     StoreAttributes,
-    check_partition,
 )
 from shared.shards import ShardedArray
 
 MARKERS = "partitions"
 REJECTED = "rejected.jsonl"
 # Names of what is being written, in front of random letters.
-_NEW, _PARTITION = ".new-", ".partition"
+_NEW, UNFINISHED = ".new-", ".partition"
 
 
 @dataclass(frozen=True)
@@ -102,7 +95,7 @@ def remove_leftovers(path: Path) -> None:
     for left in [*absolute.parent.iterdir()]:
         if new.fullmatch(left.name):
             shutil.rmtree(left)
-    half_written = (f"{_PARTITION}*", f".{REJECTED}*", f".{METADATA}.*", f"{MARKERS}/.*")
+    half_written = (f"{UNFINISHED}*", f".{REJECTED}*", f".{METADATA}.*", f"{MARKERS}/.*")
     for left in [left for pattern in half_written for left in path.glob(pattern)]:
         if left.is_dir():
             shutil.rmtree(left)
@@ -134,77 +127,6 @@ def read_attributes(path: Location) -> StoreAttributes:
         raise StoreError(f"{path} has malformed attributes: {error}") from None
 
 
-def write_partition(
-    path: Location, partition: int, arrays: dict[str, np.ndarray], rejects: list[dict[str, Any]]
-) -> Marker:
-    """Write one whole shard of every array, then its marker.
-
-    Args:
-        path: an unsealed store.
-        partition: index p; holds clips p*shard_clips onwards.
-        arrays: see `shared.schema.ARRAYS`, clip axis first.
-        rejects: records of the videos that failed here.
-    """
-    attributes = read_attributes(path)
-    clips = check_partition(arrays, attributes)
-    start = partition * attributes.shard_clips
-    if clips != attributes.clips_in(partition):
-        raise ValueError(f"partition {partition} has {clips} clips, not a whole shard")
-    # Hidden and inside a local store: same file system, so that the renames are atomic.
-    folder = path if isinstance(path, Path) else None
-    scratch = Path(tempfile.mkdtemp(prefix=f"{_PARTITION}{partition:05d}-", dir=folder))
-    try:
-        # Opened again by name, an array would forget that empty chunks are to be written.
-        for name, target in create_arrays(scratch, attributes).items():
-            target[start : start + clips] = arrays[name]
-        files = {}
-        for chunk in partition_files(partition):
-            files[chunk] = checksum(scratch / chunk)
-            put_in_place(scratch / chunk, path / chunk)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    marker = Marker(partition, files, int(arrays["valid"].sum()), rejects)
-    write_whole(path / _marker_name(partition), _as_json(asdict(marker)))
-    return marker
-
-
-def read_partition(path: Location, partition: int) -> dict[str, np.ndarray]:
-    """One partition's clips, invalid slots included, after their checksums were compared.
-
-    Args:
-        path: a store that has this partition.
-        partition: index p.
-
-    Returns:
-        Every array of `shared.schema.ARRAYS` by name, clip axis first, writable.
-
-    Raises:
-        StoreError: files are missing, or their bytes changed since they were written.
-    """
-    attributes, marker = read_attributes(path), read_marker(path, partition)
-    if marker is None:
-        raise StoreError(f"{path} lacks partition {partition}: its extraction did not finish")
-    files = read_existing(path, [*METADATA_FILES, *marker.files])
-    for name, expected in marker.files.items():
-        if name not in files or hashlib.sha256(files[name]).hexdigest() != expected:
-            raise StoreError(f"{path}: {name} is damaged or missing; restore it or extract again")
-    # Read once, for the checksums and for what they hold.
-    memory = MemoryStore({name: Buffer.from_bytes(content) for name, content in files.items()})
-    group = zarr.open_group(memory, mode="r")
-    start = partition * attributes.shard_clips
-    clips = attributes.clips_in(partition)
-    arrays = {
-        spec.name: np.asarray(open_array(group, spec.name)[start : start + clips])
-        for spec in ARRAYS
-        if spec.small
-    }
-    for spec in (spec for spec in ARRAYS if not spec.small):
-        sharded = ShardedArray(path / spec.name, files[f"{spec.name}/{METADATA}"])
-        arrays[spec.name] = np.empty((clips, *sharded.shape), sharded.dtype)
-        sharded.read_shard(files[shard_file(spec, partition)], arrays[spec.name])
-    return arrays
-
-
 def read_marker(path: Location, partition: int) -> Marker | None:
     """The marker of a partition, or None while it is not done."""
     return read_markers(path, [partition])[0]
@@ -212,7 +134,7 @@ def read_marker(path: Location, partition: int) -> Marker | None:
 
 def read_markers(path: Location, partitions: Iterable[int]) -> list[Marker | None]:
     """The markers of some partitions, None for each that is not done."""
-    names = [_marker_name(partition) for partition in partitions]
+    names = [marker_name(partition) for partition in partitions]
     found = read_existing(path, names)
     return [_parse_marker(found.get(name)) for name in names]
 
@@ -235,11 +157,11 @@ def seal_store(path: Location) -> list[Marker]:
             f" ({_few(missing)}); run the same command again to make them"
         )
     if isinstance(path, Path):
-        for stale in path.glob(f"{_PARTITION}*"):
+        for stale in path.glob(f"{UNFINISHED}*"):
             shutil.rmtree(stale)
     metadata = json.loads((path / METADATA).read_bytes())
     metadata["attributes"][ATTRIBUTE]["sealed"] = True
-    write_whole(path / METADATA, _as_json(metadata))
+    write_whole(path / METADATA, as_json(metadata))
     return [marker for marker in markers if marker is not None]
 
 
@@ -354,11 +276,13 @@ def _refuse_missing_files(path: Location, attributes: StoreAttributes) -> None:
         )
 
 
-def _marker_name(partition: int) -> str:
+def marker_name(partition: int) -> str:
+    """Of a partition's marker, relative to the store."""
     return f"{MARKERS}/{partition:06d}.json"
 
 
-def _as_json(content: Any) -> bytes:
+def as_json(content: Any) -> bytes:
+    """As metadata and markers are written."""
     return json.dumps(content, indent=1, ensure_ascii=False).encode()
 
 

@@ -29,15 +29,15 @@ class TrainingOptions:
     optimiser: OptimiserName = "adamw"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     """AdamW's; Muon's follows from it, see `train.optimisers`."""
-    beta2: float = 0.999
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Of AdamW's running mean of squared gradients; short runs want less."""
     warmup: Annotated[int, Field(ge=0)] = 100
     """Steps over which the learning rate rises."""
     decay: bool = False
     """Let the learning rate fall to zero along half a cosine."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    gradient_norm: float = 1.0
+    gradient_norm: Annotated[float, Field(gt=0)] = 1.0
     """Gradients are clipped to this norm."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 1000
     """Steps between checkpoints; one is written at the end in any case."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from train.cost import GIGA, PAPER, Cost
+from train.cost import PAPER, Cost
+from train.passes import GIGA
 
 _HEADINGS = (
     "recipe",

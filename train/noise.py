@@ -54,9 +54,15 @@ def alphas_cumprod(options: NoiseOptions) -> Tensor:
     return DDPMScheduler(**scheduler_arguments(options)).alphas_cumprod
 
 
+@cache
+def _on_device(options: NoiseOptions, device: torch.device) -> Tensor:
+    """`alphas_cumprod` where it is used: a GPU then waits for no copy in each step."""
+    return alphas_cumprod(options).to(device)
+
+
 def coefficients(options: NoiseOptions, t: Tensor, dimensions: int) -> tuple[Tensor, Tensor]:
     """(a_t, s_t) at time steps t, shape (B,), each of shape (B, 1, ...) with `dimensions` axes."""
-    table = alphas_cumprod(options).to(t.device)[t].view(-1, *(1,) * (dimensions - 1))
+    table = _on_device(options, t.device)[t].view(-1, *(1,) * (dimensions - 1))
     return table.sqrt(), (1 - table).sqrt()
 
 

@@ -1,8 +1,8 @@
-"""How option values behave: frozen, typed, and without unknown fields."""
+"""How option values behave: frozen, typed, finite, and without unknown fields."""
 
 from __future__ import annotations
 
 from pydantic import ConfigDict
 
-STRICT = ConfigDict(extra="forbid")
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 """Give it as `config` to pydantic's dataclass decorator."""

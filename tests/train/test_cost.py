@@ -8,18 +8,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-from train.cost import PAPER, Case, Cost, _counted, _saved_bytes, recipe_cost
+from train.cost import PAPER, Cost, recipe_cost
 from train.cost_table import cost_data, cost_table
-from train.models.unet3d import UNet3D, UNet3DOptions
 from train.recipes import load_recipe
 
 CPU = torch.device("cpu")
-OPTIONS = UNet3DOptions(dim=16, mults=(1, 2), blocks=1, heads=2, head_dim=8, context=8, label_dim=8)
-CASE = Case(OPTIONS, (5, 3, 4, 4), 4, texts=False)
 
 
 @pytest.fixture(scope="module")
@@ -46,40 +40,6 @@ def test_the_backward_pass_costs_about_twice_the_forward(costs: dict[str, Cost])
 def test_the_systems_differ_in_their_targets_and_widths_alone() -> None:
     recipes = [load_recipe(name, []).denoiser for name in PAPER]
     assert recipes[0] == recipes[1] == replace(recipes[2], dim=128, context=16)
-
-
-def test_shapes_alone_count_what_a_real_pass_does() -> None:
-    network = UNet3D(OPTIONS, 5, 4, 24, (3, 4, 4))
-    with FlopCounterMode(display=False) as counter:
-        network(*CASE.inputs()).square().mean().backward()
-    counted = _counted(CASE)
-    assert counted.gflop == pytest.approx(counter.get_total_flops() / 1e9, rel=1e-6)
-    whole = counted.unet_parameters + counted.first_frame_parameters
-    assert whole == sum(parameter.numel() for parameter in network.parameters())
-
-
-def test_fused_attention_counts_as_if_it_were_written_out() -> None:
-    grid = Case(OPTIONS, (5, 2, 32, 32), 1, texts=False)
-    network = UNet3D(OPTIONS, 5, 1, 24, (2, 32, 32))
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        network(*grid.inputs()).square().mean().backward()
-    assert _counted(grid).gflop == pytest.approx(counter.get_total_flops() / 1e9, rel=1e-6)
-
-
-def test_saved_bytes_are_each_storage_once_without_weights() -> None:
-    layer = nn.Linear(8, 4)
-    x = torch.zeros(16, 8, requires_grad=True)
-    with _saved_bytes(layer) as saved:
-        (layer(x).exp() * x[:, :4]).sum()
-    # x, saved by the layer and the product; the exponential, saved by itself and the product.
-    assert sorted(saved.values()) == [16 * 4 * 4, 16 * 8 * 4]
-
-
-def test_checkpointing_trades_operations_for_memory() -> None:
-    less = _counted(replace(CASE, options=replace(OPTIONS, gradient_checkpointing=True)))
-    whole = _counted(CASE)
-    assert less.activation_bytes < whole.activation_bytes
-    assert 1.2 * whole.gflop < less.gflop < 1.4 * whole.gflop
 
 
 def test_an_autoencoder_costs_what_the_notes_of_its_kind_say(costs: dict[str, Cost]) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from train.cost import GIGA, counted_cost
+from train.cost import counted_cost
 from train.models.refiner import Refiner
+from train.passes import GIGA
 from train.recipe import ClipShape, Recipe
 
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from shared.errors import UserError
+from shared.lock import hold
 from shared.paths import location, write_whole
 from shared.reader import ClipReader, open_clips
 from shared.schema import StoreAttributes
@@ -75,9 +76,15 @@ def perform(work: Work) -> None:
     """Train and generate, in this process, on one thread.
 
     Raises:
-        UserError: the folder holds the same run of a comparison with other options.
+        UserError: the folder holds the same run of a comparison with other options, or another
+            process is at work in it.
     """
     torch.set_num_threads(1)
+    with hold(work.folder):
+        _perform(work)
+
+
+def _perform(work: Work) -> None:
     run, folder, device = work.run, work.folder, torch.device(work.device)
     store = open_clips(location(str(work.store)))
     _refuse_other(work, store)

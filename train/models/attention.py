@@ -15,6 +15,10 @@ from train.models.layers import zero_initialise
 _SHORT = 256
 """Positions L up to which attention is written out on CPUs."""
 
+_SEQUENCES = 2**16 - 1
+"""Most sequences N that CUDA's fused kernels take at once (pytorch/pytorch#146704); a few clips of
+pixels have more places."""
+
 
 class Attention(nn.Module):
     """Multi-head self-attention over the second axis; (N, L, C) to (N, L, C)."""
@@ -94,9 +98,16 @@ def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) ->
     positions it takes a third of the time, and never holds an L x L matrix.
     """
     if query.device.type != "cpu" or query.shape[-2] > _SHORT:
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return _fused(query, key, value, bias)
     logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     return (logits if bias is None else logits + bias).softmax(-1).to(value.dtype) @ value
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """PyTorch's kernel, on as many sequences at once as it takes."""
+    parts = zip(*(tensor.split(_SEQUENCES) for tensor in (query, key, value)), strict=True)
+    done = [F.scaled_dot_product_attention(q, k, v, attn_mask=bias) for q, k, v in parts]
+    return done[0] if len(done) == 1 else torch.cat(done)
 
 
 def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -8,8 +8,11 @@ one before.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
@@ -17,19 +20,29 @@ from train.models.critic import PatchCritic
 from train.models.layers import zero_initialise
 from train.options import STRICT
 
+Share = Annotated[float, Field(gt=0, le=1)]
+
 
 @dataclass(frozen=True, config=STRICT)
 class RefinerOptions:
     """Options of `Refiner`."""
 
-    width: int = 32
-    passes: int = 2
-    unshuffle: int = 2
+    width: Annotated[int, Field(ge=1)] = 32
+    passes: Annotated[int, Field(ge=1)] = 2
+    unshuffle: Annotated[int, Field(ge=1)] = 2
     """Pixels folded into channels before the first convolution."""
-    adversarial_weight: float = 0.0
+    adversarial_weight: Annotated[float, Field(ge=0)] = 0.0
     """Of the critic's verdict, beside the absolute error; 0 trains without a critic."""
-    matching_weight: float = 0.0
+    matching_weight: Annotated[float, Field(ge=0)] = 0.0
     """Of the distance between the critic's features of refined and of real frames."""
+    times: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.3, 0.1)
+    """Where clips are denoised again for it to learn from, as shares of the noise steps, falling;
+    a single one gives the denoiser's one-step outputs. From higher up, limbs come back in other
+    places than they were, and the network learns to smear between the two."""
+
+    def __post_init__(self) -> None:
+        if list(self.times) != sorted(set(self.times), reverse=True):
+            raise ValueError(f"times {list(self.times)}: must fall")
 
 
 class Refiner(nn.Module):

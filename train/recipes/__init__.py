@@ -44,8 +44,22 @@ def _set(content: dict[str, Any], override: str) -> None:
         read = yaml.safe_load(value)
     except yaml.YAMLError:
         raise UserError(f"--set {override}: {value!r} is not a YAML value") from None
+    _refuse_other_truth(override, target[last], read)
     if last == "kind" and parents:
         target.clear()  # another kind has other fields
         target.update(option_defaults(parents[0], read))
     else:
         target[last] = read
+
+
+def _refuse_other_truth(override: str, now: Any, given: Any) -> None:
+    """Notice what would quietly become a number: YAML reads `yes`, `no`, `on` and `off` as truths,
+    and the recipe's types take truths for 1 and 0, and 1 and 0 for truths.
+    """
+    if isinstance(now, bool):
+        if not isinstance(given, bool):
+            raise UserError(f"--set {override}: must be true or false")
+        return
+    values = given if isinstance(given, list) else [given]
+    if any(isinstance(value, bool) for value in values):
+        raise UserError(f"--set {override}: is no field of true or false; it is {now!r} now")

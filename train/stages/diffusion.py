@@ -16,6 +16,7 @@ from train.data import normalise_frame
 from train.denoise import diffusion_loss, guided
 from train.log import RunLog
 from train.loop import Stage, fit
+from train.machine import autocast
 from train.models.autoencoder import pad_to_blocks
 from train.models.unet3d import UNet3D
 from train.prefetch import Prefetch
@@ -135,7 +136,8 @@ def preview_films(
     generator = generator_for(recipe.seed, 0)
     noise = torch.randn(len(indices), *encoded.space.shape, generator=generator).to(device)
     denoise = guided(network, label, first_frame, recipe.sampler.guidance)
-    x0 = sample(denoise, noise, recipe.sampler, recipe.noise, generator)
-    generated = encoded.space.decode(x0, batch.first_frame).frames.cpu().numpy()
+    with autocast(device):
+        x0 = sample(denoise, noise, recipe.sampler, recipe.noise, generator)
+        generated = encoded.space.decode(x0, batch.first_frame).frames.cpu().numpy()
     real = encoded.clips.frames(batch).cpu().numpy()
     return [film for pair in zip(real, generated, strict=True) for film in pair]

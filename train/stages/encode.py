@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,37 +66,45 @@ class EncodedClips:
 
 def encode_store(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> None:
     """Write RUN/statistics and, for spaces behind an autoencoder, the latent cache."""
-    space = _bare_space(recipe.space, store, run, device)
+    space = _bare_space(recipe, store, run, device)
     if isinstance(space, CompressedSpace):
         write_latents(Clips(store, recipe.split), space, device)
     clips = _with_latents(recipe, store, space)
     statistics = Statistics.of(_training_targets(EncodedClips(clips, space), device))
-    config = {"space": recipe.to_dict()["space"], "latents": _identity(space)}
+    config = {
+        "space": recipe.to_dict()["space"],
+        "split": recipe.split,
+        "store": store.attributes.model_dump(mode="json"),
+        "latents": _identity(space),
+    }
     save_config(run / STATISTICS, {**config, **asdict(statistics)})
 
 
 def load_encoded(
     recipe: Recipe, store: ClipReader, run: Path, device: torch.device
 ) -> EncodedClips:
-    """Everything the diffusion and refining stages train on."""
-    _bare_space(recipe.space, store, run, device)
-    space = load_space(recipe.space, store.options, run, device)
+    """Everything the diffusion and refining stages train on, as the `encode` stage left it.
+
+    Raises:
+        UserError: a stage is missing, was done again or otherwise since, or on another store.
+    """
+    _bare_space(recipe, store, run, device)
+    content = _statistics_of(recipe, store, run / STATISTICS)
+    space = space_with(content, content["latents"], recipe.space, store.options, run, device)
     return EncodedClips(_with_latents(recipe, store, space), space)
 
 
-def load_space(
-    options: SpaceOptions, store: CodecOptions, run: Path, device: torch.device
-) -> Space:
-    """The space of a run, from what its `encode` stage left.
-
-    Raises:
-        UserError: a stage is missing, or was done again or otherwise since.
-    """
+def _statistics_of(recipe: Recipe, store: ClipReader, folder: Path) -> dict[str, Any]:
+    """What `encode_store` wrote, once it is known to be of the same clips in the same space."""
     remedy = "run first: python -m train encode"
-    content = load_config(run / STATISTICS, remedy)
-    if content["space"] != asdict(options):
-        raise UserError(f"{run / STATISTICS} is of another space; {remedy}")
-    return space_with(content, content["latents"], options, store, run, device)
+    content = load_config(folder, remedy)
+    if "store" not in content:
+        raise UserError(f"{folder} does not say of which store it is, as now it would; {remedy}")
+    if content["space"] != recipe.to_dict()["space"]:
+        raise UserError(f"{folder} is of another space; {remedy}")
+    refuse_other_store(content, store, folder)
+    _refuse_other_split(content, recipe, folder)
+    return content
 
 
 def space_with(
@@ -135,13 +144,29 @@ def _identity(space: Space) -> str | None:
     return space.identity if isinstance(space, CompressedSpace) else None
 
 
-def _bare_space(options: SpaceOptions, store: ClipReader, run: Path, device: torch.device) -> Space:
+def _bare_space(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> Space:
     """A run's space without statistics, once run and store are known to belong together."""
-    if options.kind not in COMPRESSED:
-        return build_space(options, store.options)
+    if recipe.space.kind not in COMPRESSED:
+        return build_space(recipe.space, store.options)
     config = load_config(run / FOLDER, "run first: python -m train vae")
     refuse_other_store(config, store, run / FOLDER)
-    return build_space(options, store.options, load_autoencoder(options, run, device))
+    _refuse_other_split(config, recipe, run / FOLDER)
+    autoencoder = load_autoencoder(recipe.space, run, device)
+    return build_space(recipe.space, store.options, autoencoder)
+
+
+def _refuse_other_split(config: dict[str, Any], recipe: Recipe, folder: Path) -> None:
+    """Notice test clips among those that an earlier stage of the run has learned from.
+
+    Raises:
+        UserError: the stage took another split.
+    """
+    if config["split"] != recipe.split:
+        then, now = (name or "the store's first" for name in (config["split"], recipe.split))
+        raise UserError(
+            f"{folder} learned from the training clips of another split (then: {then}, now: {now});"
+            " give --set split=NAME to every stage, or choose another --out"
+        )
 
 
 def _with_latents(recipe: Recipe, store: ClipReader, space: Space) -> Clips:

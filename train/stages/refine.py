@@ -8,6 +8,7 @@ on the window from what it made of the frame before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from shared.schema import LARGE
 from train.data import ClipBatch, normalise_frame, on_device, stored_frames
 from train.denoise import denoised_again, guided
 from train.loop import Stage, fit, trained
+from train.machine import autocast
 from train.models.critic import adversarial_losses
 from train.models.refiner import Refiner
 from train.prefetch import Prefetch
@@ -43,10 +45,6 @@ _WINDOW_IN_LOOP = 3
 _POOL, _PART = 256, 16
 """Clips with mistakes to learn from, and how many are made at once."""
 
-_TIMES = (0.5, 0.3, 0.1)
-"""Where the clips are denoised again, as shares of the noise steps. From higher up, limbs come back
-in other places than they were, and the network learns to smear between the two."""
-
 
 def train_refiner(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> None:
     """Train, or go on training, RUN/refiner. Does nothing where the recipe has none."""
@@ -55,7 +53,7 @@ def train_refiner(recipe: Recipe, store: ClipReader, run: Path, device: torch.de
     encoded = load_encoded(recipe, store, run, device)
     denoiser = build_denoiser(recipe, encoded.space, store.attributes, load_texts(recipe, run)[0])
     trained(run / DIFFUSION, denoiser).to(device)
-    pool, imperfect = _imperfect_pool(recipe, encoded, denoiser, device)
+    pool, imperfect = _imperfect_pool(recipe, recipe.refiner.times, encoded, denoiser, device)
     torch.manual_seed(recipe.seed)
     refiner = Refiner(recipe.refiner).to(device)
 
@@ -90,6 +88,7 @@ def train_refiner(recipe: Recipe, store: ClipReader, run: Path, device: torch.de
 @torch.no_grad()
 def _imperfect_pool(
     recipe: Recipe,
+    shares: Sequence[float],
     encoded: EncodedClips,
     denoiser: nn.Module,
     device: torch.device,
@@ -99,14 +98,16 @@ def _imperfect_pool(
     Made once: a step of refining then costs no run of the denoiser.
     """
     pool = batch_at(0, encoded.clips.train, min(_POOL, len(encoded.clips.train)), recipe.seed)
-    times = [round(share * (recipe.noise.steps - 1)) for share in _TIMES]
+    times = [round(share * (recipe.noise.steps - 1)) for share in shares]
     made = []
     with Progress().bar("clips to refine", len(pool), "clips") as bar:
         for part, indices in enumerate(np.array_split(pool, -(-len(pool) // _PART))):
             tensors = on_device(encoded.read(indices), device)
             denoise = guided(denoiser, *conditions(denoiser, tensors, encoded.space.cell), 1.0)
             x0, generator = encoded.targets(tensors), generator_for(recipe.seed, 0, part)
-            made.append(denoised_again(denoise, recipe.noise, x0, times, generator).cpu())
+            with autocast(device):
+                again = denoised_again(denoise, recipe.noise, x0, times, generator)
+            made.append(again.cpu())
             bar(len(indices))
     return pool, torch.cat(made)
 

@@ -24,6 +24,32 @@ def test_attention_agrees_with_the_fused_kernel_at_every_length(length: int) -> 
         assert torch.allclose(attention(query, key, value, given_bias), fused, atol=1e-5)
 
 
+def test_more_sequences_than_a_kernel_takes_are_done_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    query, key, value = triple(7, 2, 260, 4)
+    bias = torch.randn(2, 260, 260, generator=torch.Generator().manual_seed(1))
+    whole = attention(query, key, value, bias)
+    kernel, sizes = functional.scaled_dot_product_attention, []
+
+    def counted(query: Tensor, *rest: Tensor, **more: Tensor) -> Tensor:
+        sizes.append(len(query))
+        return kernel(query, *rest, **more)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
+    monkeypatch.setattr("train.models.attention._SEQUENCES", 3)
+    assert torch.allclose(attention(query, key, value, bias), whole, atol=1e-6)
+    assert sizes == [3, 3, 1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_takes_the_places_of_many_clips() -> None:
+    query, key, value = triple(2**16 + 1, 1, 3, 8).to("cuda", torch.bfloat16)
+    bias = torch.zeros(1, 3, 3, device="cuda", dtype=torch.bfloat16)
+    last = attention(query, key, value, bias)[-1:]
+    assert torch.allclose(last, attention(query[-1:], key[-1:], value[-1:], bias), atol=1e-2)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 8), st.integers(0, 99))
 def test_linear_attention_is_its_formula(heads: int, length: int, numbers: int, seed: int) -> None:
