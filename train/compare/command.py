@@ -13,7 +13,7 @@ from train.compare.output import write_output
 from train.compare.pool import Task, run_tasks
 from train.compare.score import Judging, judge_bounds, judge_runs, share_scored
 from train.compare.systems import PAPERS
-from train.compare.work import Work, perform, share_done
+from train.compare.work import Work, is_done, perform, refuse_other, share_done
 
 
 def compare(
@@ -41,10 +41,13 @@ def compare(
     comparison = prepare(data, options)
     _say_plan(comparison)
     works = comparison.works(out.absolute(), device)
-    run_tasks([_task(work) for work in works], workers, "train, generate")
+    for work in works:
+        refuse_other(work, comparison.readers[work.run.system.store])
+    open_works = [work for work in works if not is_done(work)]
+    run_tasks([_task(work) for work in open_works], workers, "train, generate")
     judging = Judging(
         out.absolute(),
-        comparison.stores[PAPERS].absolute(),
+        comparison.folder(PAPERS),
         comparison.chosen,
         options.judge_steps,
     )

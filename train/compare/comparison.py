@@ -38,27 +38,35 @@ class Comparison:
 
     Attributes:
         options: sizes, budgets, seeds.
-        stores: by the choice they were made by, of the same clips.
+        data: folder of the stores.
+        readers: the stores, by the choice they were made by, of the same clips.
         costs: by system.
         runs: in the order they are begun.
         chosen: test clips that every run generates, positions among the valid clips.
         left_out: rows that there is no store for, and what makes it.
-        attributes: of the paper's store.
     """
 
     options: CompareOptions
-    stores: dict[StoreChoice, Path]
+    data: Path
+    readers: dict[StoreChoice, ClipReader]
     costs: dict[str, SystemCost]
     runs: list[Run]
     chosen: tuple[int, ...]
     left_out: dict[str, str]
-    attributes: StoreAttributes
+
+    @property
+    def attributes(self) -> StoreAttributes:
+        """Of the paper's store."""
+        return self.readers[PAPERS].attributes
+
+    def folder(self, choice: StoreChoice) -> Path:
+        """Where a store lies."""
+        return self.data.absolute() / choice.name
 
     def works(self, out: Path, device: str) -> list[Work]:
         """A worker's part of each run, in the order they are begun."""
         return [
-            Work(run, out, self.stores[run.system.store].absolute(), self.chosen, device)
-            for run in self.runs
+            Work(run, out, self.folder(run.system.store), self.chosen, device) for run in self.runs
         ]
 
     def of_spaces(self) -> list[Run]:
@@ -106,10 +114,8 @@ def prepare(data: Path, options: CompareOptions) -> Comparison:
         test,
         options.clips_a_label,
     )
-    stores = {choice: data / choice.name for choice in present}
     runs = _runs(rows, within, options, costs)
-    clips = tuple(chosen.tolist())
-    return Comparison(options, stores, costs, runs, clips, left_out, base.attributes)
+    return Comparison(options, data, present, costs, runs, tuple(chosen.tolist()), left_out)
 
 
 def _runs(

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shared.paths import location, write_whole
+from shared.paths import write_whole
 from shared.pictures import png
-from shared.reader import open_clips
 from train.compare.comparison import Comparison
 from train.compare.page import comparison_page
 from train.compare.picture import Shown, comparison_picture, spread_frames
@@ -85,7 +84,7 @@ def shown_clips(comparison: Comparison, out: Path) -> list[Shown]:
     """Some test clips of different labels: real, then each space at equal FLOPs, seed 0."""
     count = len(comparison.chosen)
     places = np.linspace(0, count - 1, min(_PICTURED, count) + 2)[1:-1].round().astype(int)
-    store = open_clips(location(str(comparison.stores[PAPERS])))
+    store = comparison.readers[PAPERS]
     clips = Clips(store, SPLIT)
     batch = clips.batch(np.array(comparison.chosen)[places], torch.device("cpu"))
     real, made = clips.frames(batch).numpy(), _made(comparison, out, count)

@@ -17,7 +17,7 @@ from shared.lock import hold
 from shared.paths import location, write_whole
 from shared.reader import ClipReader, open_clips
 from shared.schema import StoreAttributes
-from train.compare.parts import do_once
+from train.compare.parts import do_once, took
 from train.compare.plan import Run
 from train.data import Clips
 from train.generate import Generator, load_generator
@@ -87,7 +87,9 @@ def perform(work: Work) -> None:
 def _perform(work: Work) -> None:
     run, folder, device = work.run, work.folder, torch.device(work.device)
     store = open_clips(location(str(work.store)))
-    _refuse_other(work, store)
+    refuse_other(work, store)
+    folder.mkdir(exist_ok=True)
+    write_whole(folder / FACTS, json.dumps(work.facts(store), indent=1).encode())
     for name in run.takes:
         _take(work, name)
     recipe = run.recipe
@@ -107,26 +109,34 @@ def generated(folder: Path, count: int) -> NDArray[np.uint8]:
     return np.concatenate([np.load(folder / GENERATED / _piece(i)) for i in _starts(count)])
 
 
+def is_done(work: Work) -> bool:
+    """Whether a run has all its clips."""
+    return took(work.folder, GENERATED) is not None
+
+
 def share_done(work: Work) -> float:
     """How much of a run is done, 0...1, for people to look at: training three quarters of it."""
     folder = work.folder
     clips = sum((folder / GENERATED / _piece(i)).exists() for i in _starts(len(work.chosen)))
-    if (folder / "parts" / f"{GENERATED}.json").exists():
+    if is_done(work):
         return 1.0
     if clips:
         return 0.75 + 0.25 * clips / len(_starts(len(work.chosen)))
     return 0.75 * min(1.0, _last_step(folder / "diffusion") / work.run.steps)
 
 
-def _refuse_other(work: Work, store: ClipReader) -> None:
+def refuse_other(work: Work, store: ClipReader) -> None:
+    """Notice a folder in which another comparison was made.
+
+    Raises:
+        UserError: it was made with other options, or from another store.
+    """
     facts, path = work.facts(store), work.folder / FACTS
     if path.exists() and _completed(json.loads(path.read_text())) != _completed(facts):
         raise UserError(
             f"{work.folder} was made with other options, or from another store; give those, or"
             " another --out"
         )
-    work.folder.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(facts, indent=1).encode())
 
 
 def _completed(facts: dict[str, Any]) -> dict[str, Any]:
