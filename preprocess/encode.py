@@ -19,7 +19,8 @@ class Encoded:
 
     Attributes:
         first_frame: uint8, shape (3, H, W).
-        motion: int8 in units of 1/vector_unit pixel, shape (T-1, 2, ceil(H/b), ceil(W/b)).
+        motion: int8 in units of 1/vector_unit pixel, shape (T-1, C, ceil(H/b), ceil(W/b)); C is 3
+            where blocks choose their reference, else 2.
         residual: int16, shape (T-1, 3, H, W).
     """
 

@@ -44,7 +44,8 @@ def residual_into(
     Args:
         clip: uint8, flat; frames 1...T-1 are received where it decodes.
         shape: of the clip, (T, 3, H, W).
-        motion: int8 in units of 1/2^shift pixel, shape (T-1, 2, ceil(H/b), ceil(W/b)).
+        motion: int8 in units of 1/2^shift pixel, shape (T-1, 2, ceil(H/b), ceil(W/b)); with a third
+            channel, what that has of a block stands in place of `first`.
         block: b, pixels.
         first: whether vectors point into frame 0 rather than into the frame before.
         shift: log2 of the vector unit.
@@ -54,11 +55,13 @@ def residual_into(
     """
     frames, channels, height, width = shape
     plane, part = height * width, (1 << shift) - 1
+    chosen = motion.shape[1] == 3
     for n in range(1, frames):
-        source = 0 if first else n - 1
         for row in range(motion.shape[2]):
             for column in range(motion.shape[3]):
                 y, x = row * block, column * block
+                from_first = motion[n - 1, 2, row, column] != 0 if chosen else first
+                source = 0 if from_first else n - 1
                 vx = np.int64(motion[n - 1, 0, row, column])
                 vy = np.int64(motion[n - 1, 1, row, column])
                 top, left, down, across = y + (vy >> shift), x + (vx >> shift), vy & part, vx & part

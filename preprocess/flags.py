@@ -72,7 +72,10 @@ VectorUnit = Annotated[
 ]
 ReferenceFrame = Annotated[
     str | None,
-    typer.Option(metavar="previous|first", help="Frame that vectors point into. Default: previous"),
+    typer.Option(
+        metavar="previous|first|either",
+        help="Frame that vectors point into; either: each block chooses. Default: previous",
+    ),
 ]
 Method = Annotated[
     str | None,

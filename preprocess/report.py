@@ -43,7 +43,7 @@ def describe(path: Location) -> dict[str, Any]:
                 "shape": [attributes.clips, *spec.shape(attributes)],
                 "axes": list(spec.axes),
                 "units": spec.units,
-                "meaning": spec.meaning,
+                "meaning": spec.meaning_in(attributes),
             }
             for spec in ARRAYS
         },

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.conventions import Reference, grid_shape
+from shared.conventions import Reference, grid_shape, motion_channels
 
 
 def predict(
@@ -34,7 +34,7 @@ def predict(
             f"motion grid {motion.shape[-3:]} does not fit {height}x{width} frames at block"
             f" {block}: it must be {(2, *grid_shape(height, width, block))}"
         )
-    vectors = motion.repeat(block, axis=-2).repeat(block, axis=-1)[..., :height, :width]
+    vectors = _of_pixels(motion, block, height, width)
     whole, fraction = np.divmod(vectors.astype(np.int32), vector_unit)
     rows = np.arange(height)[:, None] + whole[..., 1, :, :]
     columns = np.arange(width) + whole[..., 0, :, :]
@@ -48,6 +48,49 @@ def predict(
     )
     total = (vector_unit - down) * upper + down * lower + vector_unit**2 // 2
     return (total // vector_unit**2).astype(np.uint8)
+
+
+def predict_next(
+    before: NDArray[np.uint8],
+    first_frame: NDArray[np.uint8],
+    motion: NDArray[Any],
+    *,
+    block: int,
+    reference: Reference,
+    vector_unit: int,
+) -> NDArray[np.uint8]:
+    """Predictions of frames from the one before each, from frame 0, or from either by block.
+
+    Args:
+        before: uint8, shape (..., 3, H, W): the frame before each.
+        first_frame: frame 0 of the clip, likewise; leading axes broadcast.
+        motion: integers, shape (..., C, ceil(H/b), ceil(W/b)); C is 3 where `reference` is
+            `either`, else 2.
+        block: block size b, pixels.
+        reference: which frame each vector points into.
+        vector_unit: vectors are in units of 1/vector_unit pixel.
+
+    Returns:
+        uint8, shape (..., 3, H, W).
+
+    Raises:
+        ValueError: the motion does not fit the frame size, the block size or the reference.
+    """
+    how = {"block": block, "vector_unit": vector_unit}
+    if reference != "either":
+        return predict(first_frame if reference == "first" else before, motion, **how)
+    if motion.shape[-3] != motion_channels(reference):
+        raise ValueError(f"motion {motion.shape}; its third axis from the end must be x, y, index")
+    vectors, index = motion[..., :2, :, :], motion[..., 2:, :, :]
+    from_first = _of_pixels(index, block, *before.shape[-2:]) != 0
+    return np.where(
+        from_first, predict(first_frame, vectors, **how), predict(before, vectors, **how)
+    )
+
+
+def _of_pixels(field: NDArray[Any], block: int, height: int, width: int) -> NDArray[Any]:
+    """Each block's value at each of its pixels, shape (..., H, W)."""
+    return field.repeat(block, axis=-2).repeat(block, axis=-1)[..., :height, :width]
 
 
 def _gather(
@@ -77,7 +120,7 @@ def residual(
 
     Args:
         clip: uint8, shape (T, 3, H, W).
-        motion: int8, shape (T-1, 2, ceil(H/b), ceil(W/b)).
+        motion: int8, shape (T-1, C, ceil(H/b), ceil(W/b)); C as in `predict_next`.
         block: block size b, pixels.
         reference: which frame each vector points into.
         vector_unit: vectors are in units of 1/vector_unit pixel.
@@ -85,8 +128,8 @@ def residual(
     Returns:
         int16 in [-255, 255], shape (T-1, 3, H, W).
     """
-    source = clip[:1] if reference == "first" else clip[:-1]
-    return clip[1:].astype(np.int16) - predict(source, motion, block=block, vector_unit=vector_unit)
+    how: dict[str, Any] = {"block": block, "reference": reference, "vector_unit": vector_unit}
+    return clip[1:].astype(np.int16) - predict_next(clip[:-1], clip[:1], motion, **how)
 
 
 def decode_clip(
@@ -105,7 +148,7 @@ def decode_clip(
 
     Args:
         first_frame: uint8, shape (3, H, W).
-        motion: int8, shape (T-1, 2, ceil(H/b), ceil(W/b)).
+        motion: int8, shape (T-1, C, ceil(H/b), ceil(W/b)); C as in `predict_next`.
         residual: int16, shape (T-1, 3, H, W).
         block: block size b, pixels.
         reference: which frame each vector points into.
@@ -116,12 +159,15 @@ def decode_clip(
     """
     clip = np.empty((len(motion) + 1, *first_frame.shape), np.uint8)
     clip[0] = first_frame
-    how = {"block": block, "vector_unit": vector_unit}
     if reference == "first":
-        clip[1:] = _add(predict(first_frame, motion, **how), residual)
+        clip[1:] = _add(
+            predict(first_frame, motion, block=block, vector_unit=vector_unit), residual
+        )
         return clip
+    how: dict[str, Any] = {"block": block, "reference": reference, "vector_unit": vector_unit}
     for n in range(1, len(clip)):
-        clip[n] = _add(predict(clip[n - 1], motion[n - 1], **how), residual[n - 1])
+        prediction = predict_next(clip[n - 1], first_frame, motion[n - 1], **how)
+        clip[n] = _add(prediction, residual[n - 1])
     return clip
 
 

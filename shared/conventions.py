@@ -22,6 +22,10 @@ reference at (y + i_y, x + i_x), one to the right, one below, and both, all clam
 That is H.264's interpolation of chroma (8.4.2.2.2) and, for halves, MPEG-4's with
 `vop_rounding_type` 0. A vector means the same in any unit that can express it.
 
+With the reference `either`, a block chooses between the frame before and frame 0, as H.264's blocks
+choose by `ref_idx` (7.4.5.1): channel 2 of its motion is the reference index, 0 the frame before,
+1 frame 0. Where a generated index is neither, anything but 0 means frame 0.
+
 The residual is current - prediction, int16 in [-255, 255]; first frame + motion + residual give
 back every frame bit for bit.
 
@@ -29,7 +33,9 @@ Search cost is the sum of absolute differences (SAD) on luma. Ties go to the zer
 to raster order of (y, x), with strict `<`. Between pixels only the neighbourhood of the best
 whole-pixel vector is searched: see `preprocess.motion.subpixel`. A search may add a cost for each
 pixel of a vector's distance from the zero vector or from the one that is expected of neighbours
-(`CostFrom`): blocks are decided in raster order, frame after frame.
+(`CostFrom`): blocks are decided in raster order, frame after frame. Where blocks choose their
+reference, each frame's best vector is found alone, with its own cost; frame 0 is taken where it
+costs less, and the index 1 counts as one pixel of vector length. Ties go to the frame before.
 """
 
 from __future__ import annotations
@@ -39,10 +45,17 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-Reference = Literal["previous", "first"]
+Reference = Literal["previous", "first", "either"]
 
 REFERENCES: tuple[Reference, ...] = get_args(Reference)
-"""`previous`: frame n is predicted from n-1 (the paper). `first`: from frame 0 (cannot drift)."""
+"""`previous`: frame n is predicted from n-1 (the paper). `first`: from frame 0 (cannot drift).
+`either`: each block from one of them, with a reference index beside its vector."""
+
+
+def motion_channels(reference: Reference) -> int:
+    """Numbers a block's motion has: x and y, and the index where it chooses its reference."""
+    return 3 if reference == "either" else 2
+
 
 CostFrom = Literal["zero", "median", "temporal"]
 

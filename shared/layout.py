@@ -50,7 +50,7 @@ def _create_array(group: zarr.Group, spec: ArraySpec, attributes: StoreAttribute
         shards=None if spec.small else shard,
         compressors="auto" if spec.small else codec,
         dimension_names=spec.axes,
-        attributes={"units": spec.units, "meaning": spec.meaning},
+        attributes={"units": spec.units, "meaning": spec.meaning_in(attributes)},
         # An all-zero shard must be a file like any other: a missing one is then an error.
         config={"write_empty_chunks": True},
     )

@@ -62,7 +62,7 @@ def draw_vectors(
     Args:
         film: the clip, shape (T, 3, H, W).
         motion: vectors from block to predictor in units of 1/vector_unit pixel, shape
-            (T-1, 2, h, w).
+            (T-1, 2, h, w), or (T-1, 3, h, w) with a reference index, which is not drawn.
         block: block size, pixels.
         vector_unit: u.
         factor: enlargement.
@@ -71,7 +71,7 @@ def draw_vectors(
         Shape (T-1, 3, H * factor, W * factor).
     """
     drawn = [
-        _draw_field(frame, field * (factor / vector_unit), block * factor, max(1, factor // 3))
+        _draw_field(frame, field[:2] * (factor / vector_unit), block * factor, max(1, factor // 3))
         for frame, field in zip(enlarge(film[1:], factor), motion, strict=True)
     ]
     return np.stack(drawn)

@@ -16,6 +16,7 @@ from shared.conventions import (
     CostFrom,
     Reference,
     grid_shape,
+    motion_channels,
 )
 
 SCHEMA_VERSION = 2
@@ -62,6 +63,7 @@ class CodecOptions(BaseModel):
     vector_unit: int = 1
     """Vectors are in units of 1/vector_unit pixel: 1 whole, 2 half, 4 quarter pixels."""
     reference: Reference = "previous"
+    """Frame that vectors point into, see `shared.conventions.REFERENCES`."""
     method: MethodName = "exhaustive"
     """`exhaustive`: the optimum; `h264`: what x264 chooses, which its build has a say in."""
     zero_bias: float = Field(0.0, ge=0, le=255)
@@ -109,6 +111,16 @@ class CodecOptions(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _neighbours_of_one_reference(self) -> CodecOptions:
+        if self.cost_from != "zero" and self.reference == "either":
+            raise ValueError(
+                f"--cost-from {self.cost_from} expects a block's vector to be like its neighbours',"
+                " and with --reference either those may point into another frame; give --reference"
+                " previous or first, or --cost-from zero"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _vectors_fit(self) -> CodecOptions:
         if self.vector_limit > MAX_VECTOR:
             raise ValueError(
@@ -132,7 +144,10 @@ class CodecOptions(BaseModel):
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """One array of the store. Axis names: clip, time, and sizes given as letters or numbers."""
+    """One array of the store. Axis names: clip, time, and sizes given as letters or numbers.
+
+    The axis xy is of size 3 where the option `reference` is `either`: x, y, reference index.
+    """
 
     name: str
     dtype: str
@@ -154,13 +169,18 @@ class ArraySpec:
             "frame": options.frames,
             "protocol": max(1, len(attributes.splits)),
             "rgb": 3,
-            "xy": 2,
+            "xy": motion_channels(options.reference),
             "height": options.size,
             "width": options.size,
             "grid_height": grid_height,
             "grid_width": grid_width,
         }
         return tuple(sizes[axis] for axis in self.axes[1:])
+
+    def meaning_in(self, attributes: StoreAttributes) -> str:
+        """What the array of one store holds: where blocks choose their reference, an index too."""
+        chosen = "xy" in self.axes and attributes.options.reference == "either"
+        return self.meaning + ("; with 1 where they point into frame 0, else 0" if chosen else "")
 
     def fits(self, dtype: np.dtype[Any]) -> bool:
         """Whether a numpy array of that type can hold or be this one."""

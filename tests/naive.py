@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -43,6 +43,21 @@ def predict(
     return result
 
 
+def predict_next(
+    before: NDArray[np.uint8],
+    first_frame: NDArray[np.uint8],
+    motion: NDArray[np.int8],
+    block: int,
+    unit: int = 1,
+) -> NDArray[np.uint8]:
+    """One frame, (3, H, W), of blocks that choose their reference: motion is (3, gh, gw)."""
+    sources = [predict(frame, motion[:2], block, unit) for frame in (before, first_frame)]
+    result = np.zeros_like(before)
+    for y, x in np.ndindex(*before.shape[1:]):
+        result[:, y, x] = sources[bool(motion[2, y // block, x // block])][:, y, x]
+    return result
+
+
 @dataclass(frozen=True)
 class Search:
     """Options of the search, and the cost of one vector for one block."""
@@ -57,6 +72,8 @@ class Search:
 
     def __call__(self, clip: NDArray[np.uint8]) -> NDArray[np.int8]:
         """Vectors of a luma clip (T, H, W)."""
+        if self.reference == "either":
+            return self.choose(clip)
         frames, height, width = clip.shape
         grid = -(-height // self.block), -(-width // self.block)
         motion = np.zeros((frames - 1, 2, *grid), np.int8)
@@ -66,6 +83,22 @@ class Search:
             e = expected(motion, n + 1, row, column, self.cost_from)
             motion[n, :, row, column] = self.search_block(clip[n + 1], source, *place, e)
         return motion
+
+    def choose(self, clip: NDArray[np.uint8]) -> NDArray[np.int8]:
+        """Of each block's vectors into either frame the one of less cost, then 1 for frame 0."""
+        before = replace(self, reference="previous")(clip)
+        first = replace(self, reference="first")(clip)
+        chosen = np.zeros((len(before), 3, *before.shape[2:]), np.int8)
+        for n, row, column in np.ndindex(len(before), *before.shape[2:]):
+            y, x = row * self.block, column * self.block
+            size = clip[n, y : y + self.block, x : x + self.block].size
+            of_index = size * round(256 * self.motion_cost)
+            vectors = [tuple(map(int, field[n, :, row, column])) for field in (before, first)]
+            of_before = self.cost(clip[n + 1], clip[n], y, x, vectors[0])  # type: ignore[arg-type]
+            of_first = self.cost(clip[n + 1], clip[0], y, x, vectors[1])  # type: ignore[arg-type]
+            index = int(of_first + of_index < of_before)
+            chosen[n, :, row, column] = *vectors[index], index
+        return chosen
 
     def search_block(
         self,

@@ -19,6 +19,8 @@ def additions(recipe: dict[str, Any], store: CodecOptions) -> list[str]:
     present = {
         "every frame is predicted from the first one, not from the one before": codec
         and store.reference == "first",
+        "each block is predicted from the frame before or from the first one": codec
+        and store.reference == "either",
         "long vectors pay a cost, so that fields are regular": codec
         and bool(store.motion_cost or store.zero_bias),
         "vectors are in fractions of a pixel": codec and store.vector_unit > 1,
@@ -27,7 +29,7 @@ def additions(recipe: dict[str, Any], store: CodecOptions) -> list[str]:
         and space["reference"] == "first",
         "residuals are taken against the decoded frame before (closed loop)": codec
         and space["closed_loop"]
-        and store.reference == "previous",
+        and store.reference != "first",
         "the autoencoder works block by block, from the optimal linear code": autoencoder.get(
             "kind"
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from shared.conventions import Reference, grid_shape
+from shared.conventions import Reference, grid_shape, motion_channels
 
 
 def predict(reference: Tensor, motion: Tensor, *, block: int, vector_unit: int) -> Tensor:
@@ -33,8 +33,7 @@ def predict(reference: Tensor, motion: Tensor, *, block: int, vector_unit: int) 
             f"motion grid {tuple(motion.shape[-3:])} does not fit {height}x{width} frames at"
             f" block {block}: it must be {(2, *grid_shape(height, width, block))}"
         )
-    vectors = motion.int().repeat_interleave(block, -2).repeat_interleave(block, -1)
-    vectors = vectors[..., :height, :width]
+    vectors = _of_pixels(motion.int(), block, height, width)
     whole = vectors.div(vector_unit, rounding_mode="floor")
     rows = torch.arange(height, device=motion.device)[:, None] + whole[:, 1]
     columns = torch.arange(width, device=motion.device) + whole[:, 0]
@@ -50,6 +49,49 @@ def predict(reference: Tensor, motion: Tensor, *, block: int, vector_unit: int) 
     )
     total = (vector_unit - down) * upper + down * lower + vector_unit**2 // 2
     return total.div(vector_unit**2, rounding_mode="floor").to(torch.uint8)
+
+
+def predict_next(
+    before: Tensor,
+    first_frame: Tensor,
+    motion: Tensor,
+    *,
+    block: int,
+    reference: Reference,
+    vector_unit: int,
+) -> Tensor:
+    """Predictions of frames from the one before each, from frame 0, or from either by block.
+
+    Args:
+        before: the frame before each, shape (N, C, H, W), as `predict` takes it.
+        first_frame: frame 0 of the clip, likewise.
+        motion: integers, shape (N, 2, ceil(H/b), ceil(W/b)), or (N, 3, ...) where `reference` is
+            `either`.
+        block: block size b, pixels.
+        reference: which frame each vector points into.
+        vector_unit: vectors are in units of 1/vector_unit pixel.
+
+    Returns:
+        Prediction of the dtype and shape of `before`.
+
+    Raises:
+        ValueError: the motion does not fit the frame size, the block size or the reference.
+    """
+    how = {"block": block, "vector_unit": vector_unit}
+    if reference != "either":
+        return predict(first_frame if reference == "first" else before, motion, **how)
+    if motion.shape[1] != motion_channels(reference):
+        raise ValueError(f"motion {tuple(motion.shape)}; its second axis must be x, y, index")
+    vectors, index = motion[:, :2], motion[:, 2:]
+    from_first = _of_pixels(index, block, *before.shape[-2:]) != 0
+    moved = predict(first_frame, vectors, **how)
+    return torch.where(from_first, moved, predict(before, vectors, **how))
+
+
+def _of_pixels(field: Tensor, block: int, height: int, width: int) -> Tensor:
+    """Each block's value at each of its pixels, shape (..., H, W)."""
+    spread = field.repeat_interleave(block, -2).repeat_interleave(block, -1)
+    return spread[..., :height, :width]
 
 
 def _gather(reference: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -93,7 +135,8 @@ def decode_clips(
 
     Args:
         first_frame: uint8, shape (B, 3, H, W).
-        motion: integers, shape (B, T-1, 2, ceil(H/b), ceil(W/b)).
+        motion: integers, shape (B, T-1, 2, ceil(H/b), ceil(W/b)), or (B, T-1, 3, ...) where
+            `reference` is `either`.
         residual: integer grey levels, shape (B, T-1, 3, H, W).
         block: block size b, pixels.
         reference: which frame each vector points into.
@@ -102,13 +145,21 @@ def decode_clips(
     Returns:
         uint8, shape (B, T, 3, H, W).
     """
-    how = {"block": block, "vector_unit": vector_unit}
     if reference == "first":
+        how = {"block": block, "vector_unit": vector_unit}
         rest = _add(predict_from_first(first_frame, motion, **how), residual)
         return torch.cat([first_frame[:, None], rest], dim=1)
     frames = [first_frame]
     for n in range(motion.shape[1]):
-        frames.append(_add(predict(frames[-1], motion[:, n], **how), residual[:, n]))
+        prediction = predict_next(
+            frames[-1],
+            first_frame,
+            motion[:, n],
+            block=block,
+            reference=reference,
+            vector_unit=vector_unit,
+        )
+        frames.append(_add(prediction, residual[:, n]))
     return torch.stack(frames, dim=1)
 
 

@@ -47,7 +47,8 @@ class ClipBatch:
 
     Attributes:
         first_frame: uint8, shape (B, 3, H, W).
-        motion: int8, shape (B, T-1, 2, h, w).
+        motion: int8, shape (B, T-1, 2, h, w), or (B, T-1, 3, h, w) where blocks choose their
+            reference.
         residual: int16, shape (B, T-1, 3, H, W).
         label: int64, shape (B,); -1 = none.
     """

@@ -11,7 +11,7 @@ from importlib import import_module
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.motion.penalty import difference_penalty, subpixel_penalty
+from preprocess.motion.penalty import difference_penalty, index_penalty, subpixel_penalty
 from shared.conventions import (
     BLOCKS,
     COSTS_FROM,
@@ -33,6 +33,8 @@ EXACT = ("exhaustive", "naive")
 """Methods that return the optimum, all of them the same."""
 
 _SUBPIXEL = "preprocess.motion.subpixel"
+_CHOICE = "preprocess.motion.choice"
+_BOTH: tuple[Reference, ...] = ("previous", "first")
 
 
 def search(
@@ -61,7 +63,8 @@ def search(
         search_range: largest |vx| and |vy|, pixels.
         method: one of `METHODS`; those in `EXACT` return the same, the optimum. `h264` returns
             what x264 chooses, never at more cost than the zero vector.
-        reference: `previous` frame or `first` frame of the clip.
+        reference: `previous` frame, `first` frame of the clip, or `either`: the one of them that
+            costs less, which the index of frame 0 adds to as a pixel of vector length does.
         vector_unit: 1, 2 or 4: vectors in whole, half or quarter pixels.
         zero_bias: SAD per block pixel that a vector other than zero must save.
         motion_cost: SAD per block pixel for each pixel between a vector and the expected one.
@@ -70,12 +73,15 @@ def search(
 
     Returns:
         int8 in units of 1/vector_unit pixel, shape (T-1, 2, ceil(H/b), ceil(W/b)); channel 0 is
-        x, channel 1 is y.
+        x, channel 1 is y. With the reference `either` there is a channel 2: 1 where a block's
+        vector points into frame 0, else 0.
 
     Raises:
         ValueError: an argument is out of bounds; the message names it.
     """
     _check(luma, block, search_range, method, reference, vector_unit, cost_from)
+    if reference == "either":
+        return _search_both(luma, block, search_range, method, vector_unit, zero_bias, motion_cost)
     penalty = difference_penalty(search_range, zero_bias=zero_bias, motion_cost=motion_cost)
     options = {"block": block, "search_range": search_range, "reference": reference}
     found: NDArray[np.int8] = import_module(METHODS[method]).search(
@@ -92,6 +98,42 @@ def search(
         luma, found, vector_unit=vector_unit, penalty=of_parts, **options
     )
     return refined
+
+
+def _search_both(
+    luma: NDArray[np.uint8],
+    block: int,
+    search_range: int,
+    method: str,
+    vector_unit: int,
+    zero_bias: float,
+    motion_cost: float,
+) -> NDArray[np.int8]:
+    """Each block's vector into the frame before or into frame 0, with its index."""
+    before, first = (
+        search(
+            luma,
+            block=block,
+            search_range=search_range,
+            method=method,
+            reference=reference,
+            vector_unit=vector_unit,
+            zero_bias=zero_bias,
+            motion_cost=motion_cost,
+        )
+        for reference in _BOTH
+    )
+    costs = {"zero_bias": zero_bias, "motion_cost": motion_cost}
+    chosen: NDArray[np.int8] = import_module(_CHOICE).choose(
+        luma,
+        before,
+        first,
+        block=block,
+        vector_unit=vector_unit,
+        penalty=subpixel_penalty(search_range, vector_unit, **costs),
+        of_index=index_penalty(motion_cost),
+    )
+    return chosen
 
 
 def _check(
@@ -123,6 +165,8 @@ def _check(
         raise ValueError(f"reference {reference!r}; it must be one of {', '.join(REFERENCES)}")
     if cost_from not in COSTS_FROM:
         raise ValueError(f"cost_from {cost_from!r}; it must be one of {', '.join(COSTS_FROM)}")
+    if cost_from != "zero" and reference == "either":
+        raise ValueError(f"cost_from {cost_from!r} needs one reference; it is 'either'")
     if cost_from != "zero" and (vector_unit != 1 or method not in EXACT):
         raise ValueError(
             f"cost_from {cost_from!r} with method {method!r} and vector_unit {vector_unit}; it"

@@ -87,6 +87,11 @@ def penalty_around_zero(penalty: NDArray[np.int32]) -> NDArray[np.int64]:
     return table
 
 
+def index_penalty(motion_cost: float) -> int:
+    """Penalty of the reference index 1, that of one pixel of vector length; at most `MOST`."""
+    return int(min(np.rint(UNITS_PER_SAD * motion_cost), MOST))
+
+
 def subpixel_penalty(
     search_range: int, vector_unit: int, *, zero_bias: float, motion_cost: float
 ) -> NDArray[np.int64]:

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from preprocess.encode import clip_luma, clip_residual, encode, restore_clip
 from shared.compensate import decode_clip, residual
-from shared.conventions import BLOCKS, VECTOR_UNITS, Reference, grid_shape, luma
+from shared.conventions import (
+    BLOCKS,
+    REFERENCES,
+    VECTOR_UNITS,
+    Reference,
+    grid_shape,
+    luma,
+    motion_channels,
+)
 from shared.schema import CodecOptions
 from tests.conftest import moving_square
 
@@ -36,7 +44,7 @@ def round_trip(clip: NDArray[np.uint8], options: CodecOptions) -> NDArray[np.uin
     height=st.integers(1, 40),
     width=st.integers(1, 40),
     block=st.sampled_from(BLOCKS),
-    reference=st.sampled_from(["previous", "first"]),
+    reference=st.sampled_from(REFERENCES),
     search_range=st.integers(0, 9),
     vector_unit=st.sampled_from(VECTOR_UNITS),
     zero_bias=st.sampled_from([0.0, 1.0]),
@@ -74,7 +82,7 @@ def test_decode_of_encode_is_the_clip(
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-@pytest.mark.parametrize("reference", ["previous", "first"])
+@pytest.mark.parametrize("reference", REFERENCES)
 @pytest.mark.parametrize("vector_unit", VECTOR_UNITS)
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (17, 33), (100, 75), (128, 128)])
 def test_named_sizes(
@@ -89,7 +97,7 @@ def test_named_sizes(
     seed=st.integers(0, 2**32 - 1),
     shape=st.tuples(st.integers(2, 3), st.just(3), st.integers(1, 70), st.integers(1, 70)),
     block=st.sampled_from(BLOCKS),
-    reference=st.sampled_from(["previous", "first"]),
+    reference=st.sampled_from(REFERENCES),
     reach=st.sampled_from([0, 3, 127]),
     unit=st.sampled_from(VECTOR_UNITS),
 )
@@ -104,8 +112,8 @@ def test_kernels_do_what_shared_says(
     """For any vectors, those that point out of the frame too."""
     rng = np.random.default_rng(seed)
     clip = rng.integers(0, 256, shape, dtype=np.uint8)
-    grid = grid_shape(*shape[2:], block)
-    motion = rng.integers(-reach, reach + 1, (shape[0] - 1, 2, *grid)).astype(np.int8)
+    grid, channels = grid_shape(*shape[2:], block), motion_channels(reference)
+    motion = rng.integers(-reach, reach + 1, (shape[0] - 1, channels, *grid)).astype(np.int8)
     options = {"block": block, "reference": reference, "vector_unit": unit}
     wanted = residual(clip, motion, **options)  # type: ignore[arg-type]
     assert np.array_equal(clip_residual(clip, motion, **options), wanted)  # type: ignore[arg-type]

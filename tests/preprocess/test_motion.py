@@ -17,7 +17,14 @@ from preprocess.motion import naive as naive_method
 from preprocess.motion.exhaustive_kernel import search_clip
 from preprocess.motion.keys import SOURCES
 from preprocess.motion.penalty import difference_penalty
-from shared.conventions import BLOCKS, COSTS_FROM, VECTOR_UNITS, Reference, grid_shape
+from shared.conventions import (
+    BLOCKS,
+    COSTS_FROM,
+    REFERENCES,
+    VECTOR_UNITS,
+    Reference,
+    grid_shape,
+)
 from tests import naive
 
 GREYS = (1, 2, 3, 256)
@@ -35,7 +42,7 @@ def random_clip(seed: int, frames: int, height: int, width: int, greys: int) -> 
     greys=st.sampled_from(GREYS),
     block=st.sampled_from(BLOCKS),
     search_range=st.integers(0, 6),
-    reference=st.sampled_from(["previous", "first"]),
+    reference=st.sampled_from(REFERENCES),
     zero_bias=st.sampled_from([0.0, 0.25, 3.0]),
     motion_cost=st.sampled_from([0.0, 0.3, 2.0]),
     cost_from=st.sampled_from(COSTS_FROM),
@@ -57,6 +64,7 @@ def test_every_exact_method_equals_the_oracle(
     """Sizes that are no multiple of the block, ranges beyond the frame, ties and all costs."""
     if cost_from != "zero":
         vector_unit = 1
+        reference = "first" if reference == "either" else reference
     clip = random_clip(seed, *shape, greys)
     options = {
         "block": block,
@@ -259,6 +267,25 @@ def test_the_first_frame_is_the_reference_where_asked() -> None:
     assert first[1, :, 1, 2].tolist() == [-8, 0]
 
 
+def test_a_block_takes_the_frame_that_matches() -> None:
+    """Left half as it was in the frame before, right half, uncovered, as it was in the first."""
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (3, 8, 16), dtype=np.uint8)
+    last = np.concatenate([pictures[1, :, :8], pictures[0, :, 8:]], axis=1)
+    clip = np.stack([pictures[0], pictures[1], last])
+    motion = search(clip, block=8, search_range=0, reference="either")
+    assert motion.tolist() == [[[[0, 0]]] * 3, [[[0, 0]], [[0, 0]], [[0, 1]]]]
+    assert not search(clip, block=8, search_range=0, reference="either", motion_cost=255).any()
+
+
+def test_the_index_costs_what_a_pixel_of_length_does() -> None:
+    """A block that is 7 grey levels nearer to frame 0 is worth the index at a cost below 7."""
+    clip = np.stack([np.full((4, 4), grey, np.uint8) for grey in (13, 20, 10)])
+    for cost, index in ((6.9, 1), (7.0, 0)):  # 10 from the frame before, 3 from the first
+        found = search(clip, block=4, search_range=0, reference="either", motion_cost=cost)
+        assert found[1].ravel().tolist() == [0, 0, index]
+
+
 def test_costs_make_fields_regular() -> None:
     clip = random_clip(0, 3, 64, 64, 3)
     plain = np.count_nonzero(search(clip, block=8, search_range=8))
@@ -300,9 +327,10 @@ def test_penalty_in_its_units() -> None:
         ({"search_range": 32, "vector_unit": 4}, r"32; it must be in \[0, 31\] at vector_unit 4"),
         ({"vector_unit": 3}, "vector_unit 3; it must be one of 1, 2, 4"),
         ({"method": "psychic"}, "it must be one of exhaustive, naive, h264"),
-        ({"reference": "next"}, "it must be one of previous, first"),
+        ({"reference": "next"}, "it must be one of previous, first, either"),
         ({"cost_from": "median", "vector_unit": 2}, "needs vector_unit 1 and method exhaustive"),
         ({"cost_from": "median", "method": "h264"}, "needs vector_unit 1 and method exhaustive"),
+        ({"cost_from": "median", "reference": "either"}, "needs one reference; it is 'either'"),
         ({"cost_from": "habit"}, "it must be one of zero, median, temporal"),
         ({"zero_bias": -1.0}, "zero_bias -1.0; it must be finite and not negative"),
         ({"motion_cost": float("nan")}, "motion_cost nan"),

@@ -81,7 +81,7 @@ def test_the_same_search_twice_gives_the_same() -> None:
     assert np.array_equal(search(clip, **options), search(clip, **options))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("reference", REFERENCES)
+@pytest.mark.parametrize("reference", [*REFERENCES, "either"])
 @pytest.mark.parametrize("size", [1, 15, 50])
 @pytest.mark.parametrize("vector_unit", [1, 4])
 def test_the_store_stays_exact(reference: Reference, size: int, vector_unit: int) -> None:

@@ -22,6 +22,9 @@ CHANGES: dict[str, tuple[object, ...]] = {
     "costs from neighbours": (
         *("--block", 8, "--reference", "first", "--motion-cost", 0.5, "--cost-from", "temporal"),
     ),
+    "a reference for each block": (
+        *("--block", 8, "--reference", "either", "--vector-unit", 2, "--search-range", 5),
+    ),
     "everything": (
         *("--block", 4, "--search-range", 5, "--reference", "first"),
         *("--zero-bias", 0.5, "--motion-cost", 1, "--vector-unit", 4),
@@ -66,6 +69,19 @@ def test_there_and_back_over_quarter_pixels(source: Path, tmp_path: Path, cli: C
     assert cli("reblock", new, "--vector-unit", 1, "--out", back, "--workers", 1)[0] == 0
     assert contents(back) == contents(source)
     assert contents(new) != contents(source)
+
+
+def test_there_and_back_over_blocks_that_choose(
+    source: Path, folder: Path, tmp_path: Path, cli: Cli
+) -> None:
+    new, back = tmp_path / "new", tmp_path / "back"
+    assert cli("reblock", source, "--reference", "either", "--out", new, "--workers", 1)[0] == 0
+    code, out, err = cli("verify", new, "--root", folder, "--sample", 3)
+    assert code == 0, out + err
+    assert Store(new).clip("motion", 0).shape == (3, 3, 2, 2)
+    assert any(Store(new).clip("motion", index)[:, 2].any() for index in range(len(Store(new))))
+    assert cli("reblock", new, "--reference", "previous", "--out", back, "--workers", 1)[0] == 0
+    assert contents(back) == contents(source)
 
 
 def test_rendered_gestures(tmp_path: Path, cli: Cli) -> None:
@@ -133,6 +149,10 @@ def test_refusals(source: Path, tmp_path: Path, cli: Cli, folder: Path) -> None:
             (source, "--vector-unit", 4, "--search-range", 32),
             "--search-range 32 in units of 1/4 pixel is 128, and vectors are int8: at most 127;"
             " give --search-range 31 or less",
+        ),
+        (
+            (source, "--reference", "either", "--cost-from", "median"),
+            "--cost-from median expects a block's vector to be like its neighbours'",
         ),
         ((source, "--method", "magic"), "--method magic: must be"),
         ((source, "--block", 8, "--out", source), "is the store itself"),

@@ -21,7 +21,7 @@ from preprocess.motion.penalty import penalty_table, subpixel_penalty
 from preprocess.motion.subpixel import refine
 from preprocess.motion.subpixel_kernel import refine_clip
 from shared.compensate import decode_clip, predict
-from shared.conventions import BLOCKS, Reference, luma
+from shared.conventions import BLOCKS, REFERENCES, Reference, luma
 from shared.schema import CodecOptions
 from tests import naive
 from tests.preprocess.test_motion import CONTENTS, content, random_clip
@@ -44,7 +44,7 @@ def smooth_picture(seed: int, side: int) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("kind", CONTENTS)
-@pytest.mark.parametrize("reference", ["previous", "first"])
+@pytest.mark.parametrize("reference", REFERENCES)
 @pytest.mark.parametrize("block", BLOCKS)
 def test_the_kernel_equals_the_slow_method(kind: str, reference: Reference, block: int) -> None:
     """Frames wider than any vector, with cut blocks at two edges."""
@@ -168,7 +168,7 @@ def test_real_clips(real_clips: Path, unit: int) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("reference", ["previous", "first"])
+@pytest.mark.parametrize("reference", REFERENCES)
 def test_every_methods_vectors_are_refined(method: str, reference: Reference) -> None:
     clip = np.stack([smooth_picture(3, 64)[n : n + 48, :48] for n in range(3)])
     options: dict[str, Any] = {"block": 16, "search_range": 4, "reference": reference}

@@ -5,8 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.compensate import decode_clip, predict, residual
-from shared.conventions import BLOCKS, VECTOR_UNITS, Reference, grid_shape
+from shared.compensate import decode_clip, predict, predict_next, residual
+from shared.conventions import (
+    BLOCKS,
+    REFERENCES,
+    VECTOR_UNITS,
+    Reference,
+    grid_shape,
+    motion_channels,
+)
 from tests import naive
 
 
@@ -69,18 +76,45 @@ def test_a_grid_that_does_not_fit_is_refused() -> None:
 
 
 @pytest.mark.parametrize("vector_unit", VECTOR_UNITS)
-@pytest.mark.parametrize("reference", ["previous", "first"])
+@pytest.mark.parametrize("reference", REFERENCES)
 def test_any_vectors_are_invertible(reference: Reference, vector_unit: int) -> None:
     """Exactness comes from the residual, not from a good search."""
     rng = np.random.default_rng(1)
     clip = rng.integers(0, 256, (5, 3, 17, 9), dtype=np.uint8)
-    motion = rng.integers(-128, 128, (4, 2, 3, 2), dtype=np.int8)
+    motion = rng.integers(-128, 128, (4, motion_channels(reference), 3, 2), dtype=np.int8)
     rest = residual(clip, motion, block=8, reference=reference, vector_unit=vector_unit)
     again = decode_clip(
         clip[0], motion, rest, block=8, reference=reference, vector_unit=vector_unit
     )
     assert rest.dtype == np.int16
     assert np.array_equal(again, clip)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    height=st.integers(1, 24),
+    width=st.integers(1, 24),
+    block=st.sampled_from(BLOCKS),
+    unit=st.sampled_from(VECTOR_UNITS),
+)
+def test_blocks_that_choose_their_reference_equal_the_oracle(
+    seed: int, height: int, width: int, block: int, unit: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    frames = rng.integers(0, 256, (2, 3, height, width), dtype=np.uint8)
+    grid = grid_shape(height, width, block)
+    motion = rng.integers(-40, 41, (3, *grid), dtype=np.int8)
+    motion[2] = rng.integers(0, 2, grid)
+    predicted = predict_next(*frames, motion, block=block, reference="either", vector_unit=unit)
+    assert np.array_equal(predicted, naive.predict_next(*frames, motion, block, unit))
+
+
+def test_motion_without_an_index_is_refused_where_blocks_choose() -> None:
+    frame, motion = np.zeros((3, 4, 4), np.uint8), np.zeros((2, 1, 1), np.int8)
+    with pytest.raises(ValueError, match=r"\(2, 1, 1\); its third axis from the end must be x, y"):
+        predict_next(frame, frame, motion, block=4, reference="either", vector_unit=1)
+    with pytest.raises(ValueError, match=r"motion grid \(3, 1, 1\) does not fit"):
+        predict_next(frame, frame, motion[[0, 0, 1]], block=4, reference="first", vector_unit=1)
 
 
 def test_generated_residuals_are_clamped() -> None:

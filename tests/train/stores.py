@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.compensate import residual
-from shared.conventions import NO_INDEX
+from shared.conventions import NO_INDEX, motion_channels
 from shared.partition import write_partition
 from shared.schema import CodecOptions, StoreAttributes
 from shared.store import Store, create_store, seal_store
@@ -37,11 +37,13 @@ def random_clip(options: CodecOptions, seed: int) -> NDArray[np.uint8]:
 
 
 def random_motion(options: CodecOptions, seed: int) -> NDArray[np.int8]:
-    """Vectors within the search range, about half of them zero."""
+    """Vectors within the search range, about half of them zero; any reference index."""
     rng = np.random.default_rng([seed, 1])
     reach, shape = options.vector_limit, (options.frames - 1, 2, *options.grid)
     moves = rng.random((shape[0], 1, *shape[2:])) < 0.5
-    return (rng.integers(-reach, reach + 1, shape) * moves).astype(np.int8)
+    vectors = rng.integers(-reach, reach + 1, shape) * moves
+    indices = rng.integers(0, 2, (shape[0], motion_channels(options.reference) - 2, *shape[2:]))
+    return np.concatenate([vectors, indices], axis=1).astype(np.int8)
 
 
 def write_store(

@@ -228,11 +228,19 @@ def test_the_recipes_seed_decides_every_weight(store: Store, tmp_path: Path) -> 
     assert weights[0] == weights[1]
 
 
-@pytest.mark.parametrize("changes", [NO_REFINER, {}, {"refiner.adversarial_weight": "0"}])
-def test_the_previous_frame_as_reference_works_with_and_without_a_refiner(
-    cli: Cli, picture: Path, tmp_path: Path, changes: Overrides
+@pytest.mark.parametrize(
+    ("reference", "changes"),
+    [
+        ("previous", NO_REFINER),
+        ("previous", {}),
+        ("previous", {"refiner.adversarial_weight": "0"}),
+        ("either", {}),
+    ],
+)
+def test_a_loop_over_frames_works_with_and_without_a_refiner(
+    cli: Cli, picture: Path, tmp_path: Path, reference: str, changes: Overrides
 ) -> None:
-    options = OPTIONS.model_copy(update={"reference": "previous", "size": 14})
+    options = OPTIONS.model_copy(update={"reference": reference, "size": 14})
     store = make_store(tmp_path / "store", options=options)
     run = tmp_path / "run"
     assert train_stages(store.path, run, changes) == [0, 0, 0]
@@ -252,6 +260,11 @@ SPACES: dict[str, tuple[str, str, Overrides]] = {
         TINY_PIXELS | {"space.reference": "first"},
     ),
     "latent": ("ldm_demo", "previous", TINY_LATENT),
+    "codec, blocks that choose their reference, closed loop": (
+        "ed_vdm_demo",
+        "either",
+        {"space.closed_loop": "true"},
+    ),
     "codec, closed loop, seeing the prediction": (
         "ed_vdm_demo",
         "previous",

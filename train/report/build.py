@@ -110,7 +110,7 @@ def _draw_codec(
 ) -> None:
     """Vectors, residuals and reconstruction of one real clip, the one that moves most."""
     all_motion = clips.read("motion", indices)
-    one = int(all_motion.abs().float().mean(dim=(1, 2, 3, 4)).argmax())
+    one = int(all_motion[:, :, :2].abs().float().mean(dim=(1, 2, 3, 4)).argmax())
     options = generator.store.options
     picked = slice(2, None, 4)
     alone = clips.batch(indices[one : one + 1], torch.device("cpu"))

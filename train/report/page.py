@@ -162,11 +162,16 @@ def _numbers(page: Page) -> str:
 
 def _codec(page: Page) -> str:
     options = page.store.options
+    where = {
+        "previous": "in the previous frame",
+        "first": "in the first frame",
+        "either": "in the previous or the first frame, whichever the block has chosen",
+    }[options.reference]
     return (
         "<h2>Motion vectors, residual, reconstruction</h2>"
         f"<p>Blocks of {options.block} pixels; each arrow ends at a block, and begins where the"
-        f" block's pixels come from in the {options.reference} frame. Below, the residual around"
-        " grey. First frame, vectors and residual together give back the clip bit for bit.</p>"
+        f" block's pixels come from {where}. Below, the residual around grey."
+        " First frame, vectors and residual together give back the clip bit for bit.</p>"
         '<div class="wide"><img src="pictures/vectors.png" alt="motion vectors"></div>'
         '<div class="wide"><img src="pictures/residual.png" alt="residuals"></div>'
         "<p>The same frames, real above; below restored from what the model is to generate"

@@ -151,7 +151,7 @@ class CompressedSpace(Space):
 
     @abstractmethod
     def assemble(self, motion: Tensor, latents: Tensor) -> Tensor:
-        """Unscaled x_0 from stored vectors (B, T-1, 2, ...) and latents (B, T-1, K, h, w)."""
+        """Unscaled x_0 from stored motion (B, T-1, 2 or 3, ...) and latents (B, T-1, K, h, w)."""
 
     def unscaled(self, batch: ClipBatch) -> Tensor:
         """See `Space.unscaled`."""

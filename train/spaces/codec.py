@@ -2,6 +2,8 @@
 
 x_0 has 2 + K channels: vectors as a share of the search range, then K latents of the
 residual autoencoder; each channel standardised by the mean and deviation of the training split.
+Where blocks choose their reference it has 3 + K: the reference index, 0 or 1, stands behind the
+vectors, and is decoded by whether it is above one half.
 
 The latents are those of the stored residuals (open loop, the paper's), or of residuals against the
 decoded frame before, as codecs have them (closed loop): what one frame's residual loses, the next
@@ -19,8 +21,9 @@ from einops import rearrange
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from shared.conventions import motion_channels
 from shared.schema import CodecOptions
-from train.compensate import predict, predict_from_first
+from train.compensate import predict_from_first, predict_next
 from train.data import ClipBatch, normalise_frame, stored_frames
 from train.models.autoencoder import Autoencoder, pad_to_blocks, weights_hash
 from train.models.refiner import Refiner
@@ -60,10 +63,11 @@ class CodecSpace(CompressedSpace):
         autoencoder: Autoencoder,
         statistics: Statistics | None = None,
     ) -> None:
-        shape = (2 + autoencoder.latent_channels, store.frames - 1, *store.grid)
+        channels = motion_channels(store.reference) + autoencoder.latent_channels
+        shape = (channels, store.frames - 1, *store.grid)
         super().__init__(store, shape, store.block, autoencoder, statistics)
         self.refiner: Refiner | None = None
-        self.closed_loop = options.closed_loop and store.reference == "previous"
+        self.closed_loop = options.closed_loop and store.reference != "first"
 
     def with_refiner(self, refiner: Refiner | None) -> CodecSpace:
         """The same space with a refining network behind its decoder."""
@@ -95,7 +99,7 @@ class CodecSpace(CompressedSpace):
         truth, latents = stored_frames(batch, self.store), []
         decoded = truth[:, 0]
         for n in range(batch.motion.shape[1]):
-            prediction = self._predict(decoded, batch.motion[:, n])
+            prediction = self._predict(decoded, truth[:, 0], batch.motion[:, n])
             residual = truth[:, n + 1].to(torch.int16) - prediction
             latents.append(self.autoencoder.encode(self._padded(residual)))
             decoded = add_residual(prediction, self._residual(latents[-1], prediction))
@@ -103,13 +107,13 @@ class CodecSpace(CompressedSpace):
 
     def assemble(self, motion: Tensor, latents: Tensor) -> Tensor:
         """See `CompressedSpace.assemble`."""
-        scaled = motion.float() / max(1, self.store.vector_limit)
+        scaled = motion.float() / self._largest(motion.device).clamp_min(1)
         return rearrange(torch.cat([scaled, latents.float()], dim=2), "b t c h w -> b c t h w")
 
     def restore(self, raw: Tensor, first_frame: Tensor) -> Decoded:
         """See `Space.decode`.
 
-        Parts: `motion` int8, (B, T-1, 2, h, w); `residual` int16 and `prediction` uint8,
+        Parts: `motion` int8, (B, T-1, 2 or 3, h, w); `residual` int16 and `prediction` uint8,
         (B, T-1, 3, H, W); with a refining network also `unrefined`, the frames without it.
         """
         motion, latents = self.vectors_and_latents(raw)
@@ -122,11 +126,20 @@ class CodecSpace(CompressedSpace):
         return Decoded(refined.frames, {**refined.parts, "unrefined": plain.frames})
 
     def vectors_and_latents(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors int8 in the store's unit, (B, T-1, 2, h, w), and latents (B, T-1, K, h, w)."""
+        """Motion int8 as the store has it, (B, T-1, 2 or 3, h, w); latents (B, T-1, K, h, w)."""
         raw = rearrange(raw, "b c t h w -> b t c h w")
+        largest = self._largest(raw.device)
+        smallest = -largest
+        smallest[2:] = 0
+        motion, latents = raw.tensor_split([len(largest)], dim=2)
+        motion = (motion * largest.clamp_min(1)).round().clamp(smallest, largest)
+        return motion.to(torch.int8), latents
+
+    def _largest(self, device: torch.device) -> Tensor:
+        """Of each channel of the motion, shape (2 or 3, 1, 1): the index is at most 1."""
         limit = self.store.vector_limit
-        motion = (raw[:, :, :2] * max(1, limit)).round().clamp(-limit, limit).to(torch.int8)
-        return motion, raw[:, :, 2:]
+        of_all = [limit, limit, 1][: motion_channels(self.store.reference)]
+        return torch.tensor(of_all, device=device)[:, None, None]
 
     def _from_first(
         self, motion: Tensor, latents: Tensor, first_frame: Tensor, refiner: Refiner | None
@@ -147,7 +160,7 @@ class CodecSpace(CompressedSpace):
     ) -> Decoded:
         frames, residuals, predictions = [first_frame], [], []
         for n in range(motion.shape[1]):
-            prediction = self._predict(frames[-1], motion[:, n])
+            prediction = self._predict(frames[-1], first_frame, motion[:, n])
             residual = self._residual(latents[:, n], prediction)
             frame = add_residual(prediction, residual)
             if refiner is not None:
@@ -159,9 +172,16 @@ class CodecSpace(CompressedSpace):
         stacked = [torch.stack(films, dim=1) for films in (frames, residuals, predictions)]
         return Decoded(stacked[0], _parts(motion, *stacked[1:]))
 
-    def _predict(self, reference: Tensor, motion: Tensor) -> Tensor:
+    def _predict(self, before: Tensor, first_frame: Tensor, motion: Tensor) -> Tensor:
         store = self.store
-        return predict(reference, motion, block=store.block, vector_unit=store.vector_unit)
+        return predict_next(
+            before,
+            first_frame,
+            motion,
+            block=store.block,
+            reference=store.reference,
+            vector_unit=store.vector_unit,
+        )
 
     def _residual(self, latents: Tensor, prediction: Tensor) -> Tensor:
         """Residuals int16 (N, 3, H, W) from latents (N, K, h, w) and uint8 predictions."""

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from shared.conventions import REFERENCES, VECTOR_UNITS, Reference
+from shared.conventions import REFERENCES, VECTOR_UNITS, Reference, motion_channels
 from shared.schema import CodecOptions
 from tests.train.spaces.clips import BLOCK, codec_options, stored
-from train.compensate import predict
+from train.compensate import predict_next
 from train.metrics.frames import psnr
 from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
 from train.models.conditioned import ConditionedAutoencoder
@@ -42,7 +42,11 @@ def test_a_lossless_autoencoder_gives_the_clips_back(
     codec = space(options, statistics)
     x0 = codec.encode(batch)
     decoded = codec.decode(x0, batch.first_frame)
-    assert x0.shape == (2, *codec.shape) == (2, 50, 3, -(-size // 4), -(-size // 4))
+    assert (
+        x0.shape
+        == (2, *codec.shape)
+        == (2, motion_channels(reference) + 48, 3, -(-size // 4), -(-size // 4))
+    )
     assert decoded.frames.dtype == torch.uint8
     assert decoded.frames.equal(clips)
     assert decoded.parts["motion"].equal(batch.motion)
@@ -101,6 +105,17 @@ def test_vectors_between_pixels_round_to_their_unit() -> None:
     assert motion[0, :, 0, 0, 0].tolist() == [12, 6, -6]
 
 
+def test_the_index_is_decoded_by_a_threshold() -> None:
+    codec = space(codec_options(reference="either"))
+    x0 = torch.zeros(1, *codec.shape)
+    x0[0, 2, :, 0, 0] = torch.tensor([0.49, 0.51, 7.0])
+    x0[0, 2, :, 0, 1] = torch.tensor([-7.0, -0.6, 1.4])
+    frames = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+    motion = codec.decode(x0, frames).parts["motion"]
+    assert motion[0, :, 2, 0, :2].tolist() == [[0, 0], [1, 0], [1, 1]]
+    assert not motion[:, :, :2].any()
+
+
 def test_residuals_clamp_to_what_grey_levels_allow() -> None:
     codec = space(codec_options())
     x0 = 1e4 * torch.randn(1, *codec.shape, generator=torch.Generator().manual_seed(0))
@@ -130,9 +145,10 @@ def test_in_a_closed_loop_errors_do_not_pile_up() -> None:
 
 
 @pytest.mark.parametrize("unit", VECTOR_UNITS)
-def test_a_closed_loop_decodes_what_its_encoder_saw(unit: int) -> None:
+@pytest.mark.parametrize("reference", ["previous", "either"])
+def test_a_closed_loop_decodes_what_its_encoder_saw(unit: int, reference: Reference) -> None:
     """Each residual is that of the frame against what the decoder has made of the one before."""
-    options = codec_options(size=13, reference="previous", unit=unit)
+    options = codec_options(size=13, reference=reference, unit=unit)
     batch, clips = stored(options)
     codec = coarse(options, closed_loop=True)
     decoded = codec.decode(codec.encode(batch), batch.first_frame)
@@ -192,8 +208,8 @@ def test_a_refining_network_stands_in_the_loop_only_where_frames_depend_on_each_
     decoded = refining.decode(x0, batch.first_frame)
     assert decoded.parts["unrefined"].equal(clips)
     assert plain.refiner is None
-    source = decoded.frames if reference == "previous" else clips
+    source = clips if reference == "first" else decoded.frames
     for n in (1, 2):
-        before = source[:, n if reference == "previous" else 0]
-        expected = predict(before, batch.motion[:, n], block=BLOCK, vector_unit=1)
+        frames = source[:, n], clips[:, 0], batch.motion[:, n]
+        expected = predict_next(*frames, block=BLOCK, reference=reference, vector_unit=1)
         assert decoded.parts["prediction"][:, n].equal(expected)
