@@ -17,6 +17,7 @@ from train.compare.options import CompareOptions
 from train.compare.plan import Run, choose_clips, plan_codecs, plan_spaces
 from train.compare.systems import (
     CODEC,
+    OURS,
     PAPERS,
     SPACES,
     SPLIT,
@@ -70,18 +71,15 @@ class Comparison:
         ]
 
     def of_spaces(self) -> list[Run]:
-        """The runs of the table of spaces."""
-        return [run for run in self.runs if run.system.name in SPACES]
+        """The runs of the table of spaces: the papers', then what we would take."""
+        papers = [run for run in self.runs if run.system.name in SPACES]
+        return papers + [run for run in self.runs if run.system.name in OURS]
 
     def within_codec(self) -> list[Run]:
         """The runs of the table within the codec: the paper's codec, then ours."""
-        own = [
-            run
-            for run in self.runs
-            if run.system.name == CODEC or run.system.name not in SPACES
-            if "flops" in run.budgets and run.recipe.seed < self.options.codec_seeds
-        ]
-        return sorted(own, key=lambda run: run.system.name != CODEC)
+        first = [run for run in self.runs if run.recipe.seed < self.options.codec_seeds]
+        paper = [run for run in first if run.system.name == CODEC and "flops" in run.budgets]
+        return paper + [run for run in first if run.system.name not in SPACES]
 
 
 def prepare(data: Path, options: CompareOptions) -> Comparison:
@@ -130,11 +128,11 @@ def _runs(
     """
     gflop = {name: cost.training for name, cost in costs.items()}
     runs: list[Run] = []
+    ours = [system for system in within if system.name in OURS]
     for seed in range(max(options.seeds, options.codec_seeds)):
         if seed < options.seeds:
             runs += plan_spaces(rows, options, gflop, seed)
-        if seed < options.codec_seeds:
-            runs += plan_codecs(within, options, gflop, seed)
+        runs += plan_codecs(within if seed < options.codec_seeds else ours, options, gflop, seed)
     return sorted(runs, key=lambda run: (run.recipe.seed, gflop[run.system.name] > _QUICK_GFLOP))
 
 

@@ -16,7 +16,7 @@ from train.compare.page import comparison_page
 from train.compare.picture import Shown, comparison_picture, spread_frames
 from train.compare.protocol import protocol
 from train.compare.results import Table, bound_rows, budget_rows, cost_rows
-from train.compare.systems import CODEC, PAPERS, SPACES, SPLIT
+from train.compare.systems import CODEC, OURS, PAPERS, SPACES, SPLIT
 from train.compare.table import markdown_table
 from train.compare.work import generated, run_folder
 from train.data import Clips
@@ -64,7 +64,8 @@ def all_tables(comparison: Comparison, out: Path) -> list[Table]:
         Table("equal_steps", "Equal steps", [*bounds, *budget_rows(out, spaces, "steps")]),
         Table("codec", f"Within the codec, {budget} a run", budget_rows(out, codec, "flops")),
     ]
-    clips, own = len(comparison.chosen), [run for run in codec if run.system.name != CODEC]
+    clips = len(comparison.chosen)
+    own = [run for run in codec if run.system.name not in (CODEC, *OURS)]
     costs = [*cost_rows(out, spaces, comparison.costs, clips)]
     costs += cost_rows(out, own, comparison.costs, clips)
     return [*(table for table in tables if table.rows), Table("cost", "Cost", costs)]
