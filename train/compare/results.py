@@ -92,6 +92,8 @@ def budget_rows(out: Path, runs: Sequence[Run], budget: Budget) -> list[Row]:
     rows = []
     for name in dict.fromkeys(run.system.name for run in runs):
         own = [run for run in runs if run.system.name == name and budget in run.budgets]
+        if not own:
+            continue
         contents = [read_scores(run_folder(out, run.name) / SCORES) for run in own]
         figures = {
             column: spread([score(content["scores"]) for content in contents])
