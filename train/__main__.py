@@ -121,15 +121,53 @@ def sample(
 def evaluate(
     run: Annotated[Path, typer.Option("--run", help="A trained run.")] = DEFAULT_OUT,
     store: StorePath = DEFAULT_STORE,
-    out: Annotated[Path | None, typer.Option("--out", help="Default: RUN/evaluation.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Default: RUN/evaluation, with a folder of other protocols."),
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="dvdm, lfdm, bair, reconstruction or demo.")
+    ] = "demo",
+    i3d: Annotated[
+        Path | None,
+        typer.Option("--i3d", help="StyleGAN-V's i3d_torchscript.pt, for FVD; without it none."),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", min=1, help="Fewer first frames than the protocol says."),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", min=1, help="Fewer samples of each than the protocol says."),
+    ] = None,
+    judges: Annotated[
+        Path | None,
+        typer.Option("--judges", help="Folder of the classifiers, to share. Default: OUT/judges."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
-    seconds: Annotated[float, typer.Option(min=1, help="Training time of the classifier.")] = 40,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=1, help="Longest training of each classifier; numbers then depend on the machine."
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Generate one clip a label on the test split, and score them."""
+    """Score a run by a protocol on the test split; given again, it goes on where it was."""
     from train.commands import evaluate_run
+    from train.evaluate import EvaluateOptions
+    from train.metrics.judges import JudgeOptions
+    from train.protocols import protocol_named
 
-    evaluate_run(run, store, out or run / "evaluation", seed, seconds, device)
+    options = EvaluateOptions(
+        protocol=protocol_named(protocol).with_fewer(count, samples),
+        seed=seed,
+        i3d=i3d,
+        judges=judges,
+        judge=JudgeOptions(seconds=seconds),
+    )
+    default = run / "evaluation" if protocol == "demo" else run / "evaluation" / protocol
+    evaluate_run(run, store, out or default, options, device)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,7 +19,8 @@ from shared.errors import UserError
 from shared.paths import location, require_reachable
 from shared.reader import ClipReader, open_clips
 from train.distributed import joined, own_device
-from train.evaluate import evaluate
+from train.evaluate import PAGE, SCORES, TABLE, EvaluateOptions, evaluate
+from train.evaluation.table import score_rows, shown
 from train.generate import Generator, load_generator, with_sampler
 from train.images import load_first_frame
 from train.recipe import Recipe
@@ -172,17 +173,19 @@ def show_costs(names: str | None, overrides: list[str], as_json: bool, device: s
 
 
 def evaluate_run(
-    run: Path, store_path: str, out: Path, seed: int, seconds: float, device: str
+    run: Path, store_path: str, out: Path, options: EvaluateOptions, device: str
 ) -> None:
-    """Score a run; writes OUT/scores.json and the generated clips."""
+    """Score a run by a protocol; see `train.evaluate`."""
     generator, store = _load(run, store_path, device)
-    with recorded(run):
-        scores = evaluate(generator, store, out, seed=seed, classifier_seconds=seconds).scores
-    for name, value in asdict(scores).items():
-        console.print(
-            f"{name:34} {value:.2f}" if isinstance(value, float) else f"{name:34} {value}"
-        )
-    console.print(f"Next: python -m train report {run} --store {store_path}")
+    with _stoppable(), recorded(run):
+        scores = evaluate(generator, store, run, out, options)
+    for what, value, _ in score_rows(scores):
+        console.print(f"{what:70} {shown(value)}", markup=False)
+    console.print(
+        f"protocol {options.protocol.name}: wrote {SCORES}, {TABLE}, {PAGE} and the clips in {out}."
+        f" Next: python -m train report {run} --store {store_path}",
+        markup=False,
+    )
 
 
 def report_run(run: Path, store_path: str, out: Path, before: list[str], device: str) -> None:

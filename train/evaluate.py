@@ -1,175 +1,166 @@
-"""Score a run on the test split: one clip a label, each from a first frame nobody trained on."""
+"""Score a run by a protocol: plan, make the clips part by part, measure them, write it all down.
+
+The same run, protocol and seed give the same numbers; one that is stopped goes on at the part where
+it was. Numbers never stand without the protocol, the windows, seeds and hashes they came from.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from shared import html
+from shared.errors import UserError
+from shared.paths import write_whole
 from shared.reader import ClipReader
-from train.compensate import decode_clips
 from train.data import ClipBatch, Clips
+from train.evaluation.checks import candidates, refuse_other_clips
+from train.evaluation.headline import headline
+from train.evaluation.kept import kept_clips, save_clips
+from train.evaluation.measuring import measure_parts, measure_real
+from train.evaluation.numbers import (
+    Numbers,
+    best_of_numbers,
+    frame_numbers,
+    fvd_numbers,
+    why_no_fvd,
+)
+from train.evaluation.page import evaluation_page
+from train.evaluation.parts import Part, make_parts, plan_parts
+from train.evaluation.produce import generating, restore, restoring, run_identity
+from train.evaluation.provenance import provenance
+from train.evaluation.table import score_table
 from train.generate import Generator
-from train.metrics.classifier import classify, train_classifier
-from train.metrics.frames import psnr
+from train.metrics.i3d import I3D, load_i3d
+from train.metrics.judges import JudgeOptions, train_judges
+from train.metrics.measure import Measures
+from train.metrics.score import Reference, summarise
+from train.protocols import Protocol
+from train.protocols.plan import Plan, make_plan
 from train.spaces import Space
 
-_RECONSTRUCTED = 48
+SCORES, TABLE, CLIPS, PAGE = "scores.json", "scores.md", "generated.safetensors", "index.html"
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What was measured; every PSNR in dB over frames 1...T-1, averaged over frames and clips."""
+class EvaluateOptions:
+    """How to score.
 
-    clips: int
-    """Generated clips."""
-    read_as_asked: int | None
-    """How many of them the classifier reads as the label they were asked for."""
-    classifier_accuracy_real: float | None
-    """The same classifier's accuracy on real test clips."""
-    psnr_generated: float
-    """Generated against the real clip of the same subject and label."""
-    psnr_unrefined: float
-    """The same before the refining network; equal where there is none."""
-    psnr_first_frame: float
-    """The first frame repeated against the real clip."""
-    motion_ratio: float
-    """Mean absolute change between frames, generated over real."""
-    psnr_reconstruction: float
-    """Real test clips encoded and decoded again: what the space and its autoencoder lose."""
-    psnr_vectors_alone: float
-    """Real test clips from exact vectors without residual."""
-    psnr_reconstruction_first_frame: float
-    """The first frame repeated, on the clips of the two figures above."""
-    seed: int
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores and the clips behind them, frames uint8 (N, T, 3, H, W).
-
-    `read_as`: the classifier's verdict on each generated clip, or None.
+    Attributes:
+        protocol: which clips, how many, and what is computed.
+        seed: of windows, order and noise: clip k is generated from seed + k.
+        i3d: StyleGAN-V's TorchScript file; None: no FVD.
+        judges: where the classifiers are kept; None: in the evaluation's folder.
+        judge: how they are trained.
     """
 
-    scores: Scores
-    indices: np.ndarray
-    real: Tensor
-    generated: Tensor
-    read_as: np.ndarray | None
+    protocol: Protocol
+    seed: int = 0
+    i3d: Path | None = None
+    judges: Path | None = None
+    judge: JudgeOptions = field(default_factory=JudgeOptions)
 
 
 def evaluate(
-    generator: Generator, store: ClipReader, out: Path, *, seed: int, classifier_seconds: float
-) -> Evaluation:
-    """Generate, score and write OUT/scores.json and OUT/generated.safetensors.
+    generator: Generator, store: ClipReader, run: Path, out: Path, options: EvaluateOptions
+) -> Numbers:
+    """Score, and write scores.json, scores.md, index.html, generated.safetensors and parts in OUT.
 
-    The classifier is trained on the training split; its checkpoint goes to OUT/classifier.
+    Returns:
+        What scores.json holds.
+
+    Raises:
+        UserError: the store or its split is not what the protocol is about; there are too few clips
+            for a distance; the I3D file is not one; the disk is full.
     """
     clips = Clips(store, generator.recipe.split)
-    indices = _one_clip_a_label(clips)
-    batch = clips.batch(indices, torch.device("cpu"))
-    real = clips.frames(batch)
-    asked = [None if label < 0 else int(label) for label in batch.label]
-    decoded = generator(batch.first_frame, asked, [seed + k for k in range(len(indices))])
-    accuracy, read_as = _read(generator, clips, out, decoded.frames, seed, classifier_seconds)
-    unrefined = decoded.parts.get("unrefined", decoded.frames)
-    scores = Scores(
-        clips=len(indices),
-        read_as_asked=None if read_as is None else int((read_as == batch.label.numpy()).sum()),
-        classifier_accuracy_real=accuracy,
-        psnr_generated=_mean_psnr(decoded.frames, real),
-        psnr_unrefined=_mean_psnr(unrefined, real),
-        psnr_first_frame=_mean_psnr(real[:, :1].expand_as(real), real),
-        motion_ratio=_motion(decoded.frames) / max(1e-9, _motion(real)),
-        seed=seed,
-        **_reconstruction(generator.space, clips),
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "scores.json").write_text(json.dumps(asdict(scores), indent=1))
-    _save(out, decoded.frames, unrefined, indices, read_as)
-    return Evaluation(scores, indices, real, decoded.frames, read_as)
+    refuse_other_clips(options.protocol, clips, generator.recipe.split)
+    plan = make_plan(options.protocol, candidates(clips), options.seed)
+    i3d = _i3d(options, plan, generator.device)
+    parts, reused = _make(generator, clips, plan, out, options.protocol)
+    folder = options.judges or out / "judges"
+    judges = train_judges(clips, folder, generator.device, options.judge)
+    reference = measure_real(clips, judges, plan, i3d, generator.device)
+    measures, floor = measure_parts(parts, plan, clips, judges, i3d, generator.device)
+    kept = kept_clips(parts[0], plan, clips, measures)
+    scores = _numbers(generator, clips, plan, measures, floor, reference, kept, options)
+    scores["made"] = provenance(generator, run, clips, plan, judges, i3d, options.seed)
+    scores["made"]["parts_reused"] = reused
+    _write(out, scores, kept, store.attributes.labels)
+    return scores
 
 
 def reconstruct(space: Space, batch: ClipBatch) -> Tensor:
     """Clips encoded and decoded again, unrefined: uint8, shape (B, T, 3, H, W)."""
-    decoded = space.decode(space.encode(batch), batch.first_frame)
+    decoded = restore(space, batch)
     return decoded.parts.get("unrefined", decoded.frames)
 
 
-def _one_clip_a_label(clips: Clips) -> np.ndarray:
-    """One test clip for each label, subjects taking turns; test clips at large without labels."""
-    labels = np.unique(clips.label[clips.test])
-    subjects = clips.store.column("subject")
-    chosen = []
-    for turn, label in enumerate(labels[labels >= 0]):
-        candidates = clips.test[clips.label[clips.test] == label]
-        order = np.argsort(subjects[candidates], kind="stable")
-        chosen.append(candidates[order[turn % len(order)]])
-    return np.array(chosen) if chosen else clips.test[:8]
+def _i3d(options: EvaluateOptions, plan: Plan, device: torch.device) -> I3D | None:
+    """Loaded and tried before anything is generated."""
+    if options.i3d is None:
+        return None
+    if complaint := why_no_fvd(len(plan.clip), len(plan.windows)):
+        raise UserError(f"FVD: {complaint}; or leave out --i3d")
+    return load_i3d(options.i3d, device)
 
 
-def _read(
+def _make(
+    generator: Generator, clips: Clips, plan: Plan, out: Path, protocol: Protocol
+) -> tuple[list[Part], int]:
+    """The clips, in parts; how many parts were there before."""
+    identity = run_identity(generator, clips, restored=protocol.reconstruct)
+    parts = plan_parts(out, plan, identity)
+    produce = (
+        restoring(generator.space, clips, generator.device)
+        if protocol.reconstruct
+        else generating(generator, clips)
+    )
+    store = clips.store.options
+    return parts, make_parts(parts, plan, produce, store.frames * 3 * store.size**2)
+
+
+def _numbers(
     generator: Generator,
     clips: Clips,
-    out: Path,
-    generated: Tensor,
-    seed: int,
-    seconds: float,
-) -> tuple[float | None, np.ndarray | None]:
-    """The classifier's accuracy on real test clips, and what it reads in generated ones."""
-    labels = len(generator.store.labels)
-    labelled = clips.test[clips.label[clips.test] >= 0]
-    if labels < 2 or not len(labelled):
-        return None, None
-    network = train_classifier(
-        clips, labels, out / "classifier", seconds=seconds, seed=seed, device=generator.device
-    )
-    verdicts = [
-        classify(network, clips.frames(clips.batch(piece, generator.device)), generator.device)
-        for piece in np.array_split(labelled, -(-len(labelled) // 32))
-    ]
-    accuracy = float((np.concatenate(verdicts) == clips.label[labelled]).mean())
-    return accuracy, classify(network, generated, generator.device)
-
-
-def _reconstruction(space: Space, clips: Clips) -> dict[str, float]:
-    chosen = clips.test[:: max(1, len(clips.test) // _RECONSTRUCTED)][:_RECONSTRUCTED]
-    batch = clips.batch(chosen, torch.device("cpu"))
-    real = clips.frames(batch)
-    alone = decode_clips(
-        batch.first_frame,
-        batch.motion,
-        torch.zeros_like(batch.residual),
-        block=space.store.block,
-        reference=space.store.reference,
-        vector_unit=space.store.vector_unit,
-    )
-    return {
-        "psnr_reconstruction": _mean_psnr(reconstruct(space, batch), real),
-        "psnr_vectors_alone": _mean_psnr(alone, real),
-        "psnr_reconstruction_first_frame": _mean_psnr(real[:, :1].expand_as(real), real),
+    plan: Plan,
+    measures: Measures,
+    floor_measures: Measures,
+    reference: Reference,
+    kept: dict[str, Tensor],
+    options: EvaluateOptions,
+) -> Numbers:
+    """What scores.json holds, but for where it comes from."""
+    protocol, size = options.protocol, clips.store.options.size
+    scores = summarise(measures, plan.clip, clips, reference)
+    still = plan.clip[: len(floor_measures["change"])]
+    floor = summarise(floor_measures, still, clips, reference)
+    counted = {name: values[: protocol.frame_clips] for name, values in measures.items()}
+    numbers: Numbers = {}
+    if not protocol.reconstruct:
+        asked = clips.label[plan.clip]
+        numbers |= asdict(
+            headline(scores, floor, measures, asked, kept, generator, clips, options.seed)
+        )
+    numbers |= {
+        "protocol": asdict(protocol),
+        "distances": fvd_numbers(protocol, measures, plan.clip, clips, reference),
+        "frames": frame_numbers(counted, size),
+        "scores": asdict(scores),
+        "first_frame_repeated": asdict(floor),
     }
+    if protocol.samples > 1:
+        numbers["best_of"] = best_of_numbers(measures, plan.clip)
+    return numbers
 
 
-def _mean_psnr(frames: Tensor, truth: Tensor) -> float:
-    return float(psnr(frames[:, 1:], truth[:, 1:]).mean())
-
-
-def _motion(frames: Tensor) -> float:
-    return float((frames[:, 1:].float() - frames[:, :-1].float()).abs().mean())
-
-
-def _save(
-    out: Path, frames: Tensor, unrefined: Tensor, indices: np.ndarray, read_as: np.ndarray | None
-) -> None:
-    """Generated clips as lossless arrays, with the test clips they belong to."""
-    from safetensors.torch import save_file
-
-    tensors = {"frames": frames, "unrefined": unrefined.clone(), "clip": torch.from_numpy(indices)}
-    if read_as is not None:
-        tensors["read_as"] = torch.from_numpy(read_as)
-    save_file({name: t.contiguous() for name, t in tensors.items()}, out / "generated.safetensors")
+def _write(out: Path, scores: Numbers, kept: dict[str, Tensor], labels: tuple[str, ...]) -> None:
+    """Clips, table and page first: where there is a scores.json, there is everything."""
+    save_clips(kept, out / CLIPS)
+    write_whole(out / TABLE, score_table(scores).encode())
+    html.write_page(out / PAGE, evaluation_page(scores, kept, labels))
+    write_whole(out / SCORES, json.dumps(scores, indent=1, ensure_ascii=False).encode())

@@ -1,0 +1,1 @@
+"""What `train.evaluate` is made of: clips on disk, numbers, tables, a page."""
