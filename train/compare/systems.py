@@ -169,5 +169,6 @@ def _grid_network(tiny: bool) -> UNet3DOptions:
 def _pixel_network(tiny: bool) -> UNet3DOptions:
     """For 64x64 pixels and the like: narrower where it is fine, with more levels."""
     if tiny:
-        return UNet3DOptions(dim=8, mults=(1, 2, 2), blocks=1, heads=2, context=8, label_dim=8)
+        linear = UNet3DOptions(dim=8, mults=(1, 2, 2), blocks=1, heads=2, full_attention=0)
+        return replace(linear, context=8, label_dim=8)
     return UNet3DOptions(dim=24, mults=(1, 2, 4, 4), blocks=1, heads=4, context=16, label_dim=64)
