@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -207,6 +207,20 @@ def report_run(
     page = build_report(run, out, before, trained, Progress())
     rest = "" if store_path else "; with --store STORE it shows data and reconstructions, too"
     console.print(f"open {page} ({byte_count(page.stat().st_size)}{rest})", markup=False)
+
+
+def compare_spaces(
+    data: Path, out: Path, given: Mapping[str, object], workers: int, device: str
+) -> None:
+    """Train every target space at equal cost, score, write tables; `given`: options by name."""
+    from train.compare.command import compare
+    from train.compare.options import read_options
+
+    with _stoppable():
+        where = choose_device(device).type
+        command = shlex.join(["python", "-m", "train", *sys.argv[1:]])
+        options = read_options(given)
+        compare(data, out, options, workers=workers, device=where, command=command)
 
 
 def _open(store_path: str) -> ClipReader:
