@@ -47,7 +47,7 @@ def evaluation_page(
         ),
         html.section("How", html.facts(fact_rows(scores))),
         html.commands([(made["command"], None)]),
-        lead=f"{protocol['follows']}.{fewer}",
+        lead=f"Follows {protocol['follows']}.{fewer}",
     )
 
 
