@@ -12,7 +12,7 @@ from shared.schema import StoreAttributes
 from train.additions import additions
 from train.report.clips import generated_section, missing
 from train.report.pictures import Generated
-from train.report.scores import score_tables
+from train.report.scores import scores_section
 from train.report.training import Lines, stage_charts, stage_facts
 from train.stages import diffusion
 
@@ -177,7 +177,7 @@ def _scores(page: Page) -> Html:
     for folder, scores in page.scores.items():
         if folder != ".":
             tables.append(html.heading(folder))
-        tables.append(score_tables(scores))
+        tables.append(scores_section(scores))
     return html.section(
         "Scores",
         html.paragraph(
