@@ -146,7 +146,8 @@ def _motion(page: Page) -> Html | None:
             ),
             html.figure(
                 html.image(page.data.restored, "real above restored"),
-                f"The same frames, real above; below restored from what is generated{_code(page)}.",
+                "The same frames, real above; below restored from what the model is to generate"
+                f"{_code(page)}.",
                 wide=True,
             ),
         ]

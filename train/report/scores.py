@@ -41,9 +41,12 @@ def scores_section(scores: dict[str, Any]) -> Html:
     if not scores.keys() >= _PROTOCOL:
         return score_tables(scores)
     short = {name: value for name, value in scores.items() if name in _KNOWN}
-    told = "Fewer clips than the protocol's. " if scores["protocol"]["shrunk"] else ""
+    protocol = scores["protocol"]
+    fewer = " Fewer clips than the protocol's, by --count." if protocol["shrunk"] else ""
     return html.join(
-        html.paragraph(f"{told}{scores['protocol']['follows']}.", soft=True),
+        html.paragraph(
+            f"Protocol {protocol['name']}, after {protocol['follows']}.{fewer}", soft=True
+        ),
         score_tables(short),
         *scores_shown(scores),
         html.cards(_by_frame(scores), least_rem=20),
