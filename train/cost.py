@@ -108,6 +108,17 @@ def costed(
     return case, cost_of_pass(case, device), coder
 
 
+def counted_cost(recipe: Recipe) -> tuple[PassCost, AutoencoderCost | None]:
+    """Of the denoiser and the autoencoder by counting alone, on any machine the same.
+
+    Raises:
+        UserError: the denoiser's levels do not fit the grid.
+    """
+    case, autoencoder = denoising_case(recipe)
+    clips = recipe.designed_for
+    return counted(case), None if autoencoder is None else _autoencoder_cost(autoencoder, clips)
+
+
 def denoising_case(
     recipe: Recipe, store: CodecOptions | None = None
 ) -> tuple[Case, Autoencoder | None]:
@@ -130,7 +141,10 @@ def _autoencoder_cost(autoencoder: Autoencoder, clips: ClipShape) -> Autoencoder
     cells = -(-clips.size // block)
     picture = torch.zeros(1, 3, cells * block, cells * block, device="meta")
     latent = torch.zeros(1, autoencoder.latent_channels, cells, cells, device="meta")
-    prediction = picture if autoencoder.conditioned else None
+
+    def context() -> Tensor | None:
+        pictures = len(autoencoder.context)
+        return picture.repeat(1, pictures, 1, 1) if pictures else None
 
     def gflop(run: Callable[[], Tensor]) -> float:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -139,6 +153,6 @@ def _autoencoder_cost(autoencoder: Autoencoder, clips: ClipShape) -> Autoencoder
 
     return AutoencoderCost(
         parameters(autoencoder),
-        gflop(lambda: autoencoder.encode(picture)),
-        gflop(lambda: autoencoder.decode(latent, prediction)),
+        gflop(lambda: autoencoder.encode(picture, context())),
+        gflop(lambda: autoencoder.decode(latent, context())),
     )

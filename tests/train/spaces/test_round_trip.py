@@ -65,7 +65,7 @@ def own_loss(space: CompressedSpace, picture: Tensor, prediction: Tensor, levels
     """What the autoencoder alone makes of frames (N, 3, H, W) on its scale: error, grey levels."""
     size, cell = picture.shape[-1], space.cell
     scaled = pad_to_blocks(picture / levels, cell)
-    seen = pad_to_blocks(prediction / 127.5 - 1, cell) if space.autoencoder.conditioned else None
+    seen = pad_to_blocks(prediction / 127.5 - 1, cell) if space.autoencoder.context else None
     found = space.autoencoder.decode(space.autoencoder.encode(scaled), seen)
     return ((found - scaled)[..., :size, :size] * levels).abs()
 
@@ -96,7 +96,7 @@ def test_a_clip_loses_what_the_autoencoder_loses(
     own = own.view_as(error)
     if in_loop:
         assert (error <= own + ROUNDED).all()
-    elif not space.autoencoder.conditioned:  # a prediction that is not exact is seen otherwise
+    elif not space.autoencoder.context:  # a prediction that is not exact is seen otherwise
         most = own.amax(dim=(2, 3, 4)).cumsum(dim=1) + ROUNDED * torch.arange(1, 4)
         assert (error.amax(dim=(2, 3, 4)) <= most).all()
 
