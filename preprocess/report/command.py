@@ -28,7 +28,7 @@ def command_of(attributes: StoreAttributes, store: str) -> tuple[str, str]:
     command = ["python", "-m", "preprocess", "run", attributes.dataset, "--root", "DIR"]
     remark = (
         "Put together from the options that the store records. It does not record where its"
-        " videos lay (DIR), nor a --limit, nor whether it came from `reblock`, which makes the same"
+        " videos lay (DIR), nor a --limit, nor whether it came from reblock, which makes the same"
         " bytes."
     )
     if lost := [name for name, value in given.items() if not _flag(name, value)]:

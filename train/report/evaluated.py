@@ -48,7 +48,7 @@ def read_scores(evaluation: Path) -> dict[str, dict[str, Any]]:
 
 def shown_clips(evaluation: Path, stage: Path) -> Shown | None:
     """Evaluated clips, else those of the newest checkpoint; None where there are neither."""
-    for path in sorted(evaluation.rglob(CLIPS)):
+    for path in sorted(evaluation.rglob(CLIPS), key=lambda path: (len(path.parts), path)):
         if (shown := _evaluated(path)) is not None:
             return shown
     latest = read_latest(stage)
@@ -56,9 +56,13 @@ def shown_clips(evaluation: Path, stage: Path) -> Shown | None:
 
 
 def _evaluated(path: Path) -> Shown | None:
-    """Clips of an evaluation; None where it kept no real ones beside them."""
+    """Clips of an evaluation; None where it restored them, or kept no real ones beside them."""
     from safetensors.numpy import load_file
 
+    scores = path.with_name(SCORES)
+    protocol = json.loads(scores.read_text()).get("protocol") if scores.exists() else None
+    if isinstance(protocol, dict) and protocol.get("reconstruct"):
+        return None
     arrays = load_file(path)
     if not {"frames", "real", "label"} <= arrays.keys():
         return None

@@ -12,7 +12,7 @@ from shared.schema import StoreAttributes
 from train.additions import additions
 from train.report.clips import generated_section, missing
 from train.report.pictures import Generated
-from train.report.scores import score_tables
+from train.report.scores import scores_section
 from train.report.training import Lines, stage_charts, stage_facts
 from train.stages import diffusion
 
@@ -146,7 +146,8 @@ def _motion(page: Page) -> Html | None:
             ),
             html.figure(
                 html.image(page.data.restored, "real above restored"),
-                f"The same frames, real above; below restored from what is generated{_code(page)}.",
+                "The same frames, real above; below restored from what the model is to generate"
+                f"{_code(page)}.",
                 wide=True,
             ),
         ]
@@ -177,7 +178,7 @@ def _scores(page: Page) -> Html:
     for folder, scores in page.scores.items():
         if folder != ".":
             tables.append(html.heading(folder))
-        tables.append(score_tables(scores))
+        tables.append(scores_section(scores))
     return html.section(
         "Scores",
         html.paragraph(

@@ -11,6 +11,8 @@ import numpy as np
 from shared import html
 from shared.charts import Curve, curves
 from shared.html import Cell, Html
+from train.evaluation.page import scores_shown
+from train.evaluation.table import fact_rows
 
 _KNOWN = {
     "clips": "generated clips",
@@ -30,8 +32,43 @@ _CURVE = 4
 """Lists of so many numbers or more are drawn."""
 
 
+_PROTOCOL = {"protocol", "made", "distances", "frames", "scores", "first_frame_repeated"}
+"""What every protocol of `train.evaluate` writes."""
+
+
+def scores_section(scores: dict[str, Any]) -> Html:
+    """One file of scores: of `train evaluate` in words, of anything else as it stands."""
+    if not scores.keys() >= _PROTOCOL:
+        return score_tables(scores)
+    short = {name: value for name, value in scores.items() if name in _KNOWN}
+    protocol = scores["protocol"]
+    fewer = " Fewer clips than the protocol's, by --count." if protocol["shrunk"] else ""
+    return html.join(
+        html.paragraph(
+            f"Protocol {protocol['name']}, after {protocol['follows']}.{fewer}", soft=True
+        ),
+        score_tables(short),
+        *scores_shown(scores),
+        html.cards(_by_frame(scores), least_rem=20),
+        html.fold("How: protocol, clips, hashes, hardware", html.facts(fact_rows(scores))),
+    )
+
+
+def _by_frame(scores: dict[str, Any]) -> Iterator[Html]:
+    """Scores of each frame, beside those of the first frame repeated."""
+    for name, unit in (("psnr_by_frame", "PSNR, dB"), ("ssim_by_frame", "SSIM")):
+        found = [
+            (words, scores[part].get(name))
+            for words, part in (("scored", "scores"), ("repeated", "first_frame_repeated"))
+        ]
+        drawn = [Curve(words, np.arange(1, len(v) + 1), np.array(v, float))
+                 for words, v in found if isinstance(v, list) and len(v) > 1]  # fmt: skip
+        if drawn:
+            yield curves(drawn, title=f"{unit.partition(',')[0]} by frame", x="frame", y=unit)
+
+
 def score_tables(scores: dict[str, Any]) -> Html:
-    """One file of scores: a table, what is not a number below it, lists as curves."""
+    """A table of numbers, what is not a number below it, lists as curves."""
     flat = dict(_flat(scores))
     numbers = {name: value for name, value in flat.items() if _is_number(value)}
     lists = {name: value for name, value in flat.items() if _is_curve(value)}

@@ -81,6 +81,8 @@ def test_an_evaluated_run_with_its_store(
         *LABELS,
         "generated clips as the text asked for; on real test clips it is right in",
         "PSNR before the refining network, dB",
+        "gesture accuracy: read by a classifier of ours as the text asked for",
+        "How: protocol, clips, hashes, hardware",
         "Not as in the papers: every frame is predicted from the first one",
         "8 training clips, 4 test clips of 4 frames, 16 × 16",
         "parameters of the denoiser, million",
@@ -90,6 +92,7 @@ def test_an_evaluated_run_with_its_store(
     ):
         assert shown in text, shown
     assert "Run first" not in text
+    assert 'aria-label="PSNR by frame"' in page.read_text()
     arrays = load_file(evaluated / "evaluation" / "generated.safetensors")
     for k, label in enumerate(LABELS):
         for kind, name in (("real", "real"), ("generated", "frames")):
@@ -166,6 +169,19 @@ def test_clips_without_their_real_ones_are_not_shown_as_evaluated(
     save_file(arrays, tmp_path / "generated.safetensors")
     shown = shown_clips(tmp_path, evaluated / "diffusion")
     assert shown is not None and shown.origin == "the checkpoint of step 4"
+    assert shown_clips(tmp_path, tmp_path) is None
+
+
+def test_restored_clips_are_not_shown_as_generated(evaluated: Path, tmp_path: Path) -> None:
+    whole = evaluated / "evaluation"
+    for name, restored in (("a", True), ("b", False)):
+        (tmp_path / name).mkdir()
+        shutil.copy(whole / "generated.safetensors", tmp_path / name)
+        scores = {"protocol": {"name": name, "reconstruct": restored}}
+        (tmp_path / name / "scores.json").write_text(json.dumps(scores))
+    shown = shown_clips(tmp_path, tmp_path)
+    assert shown is not None and shown.origin == "the evaluation"
+    shutil.rmtree(tmp_path / "b")
     assert shown_clips(tmp_path, tmp_path) is None
 
 
