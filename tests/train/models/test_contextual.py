@@ -111,6 +111,21 @@ def test_a_block_depends_on_its_own_and_adjacent_pixels_alone() -> None:
     assert torch.allclose(code.encode(residual, other)[..., :1], whole[..., :1], atol=1e-4)
 
 
+def test_long_batches_go_in_pieces_and_a_new_fit_forgets_old_bases() -> None:
+    code, context = fitted(), pictures(20, 5)
+    residual = moved(context, 6)
+    whole = code.decode(code.encode(residual, context), context)
+    for n in (0, 15, 16, 19):
+        one = slice(n, n + 1)
+        alone = code.decode(code.encode(residual[one], context[one]), context[one])
+        assert torch.allclose(alone, whole[one], atol=1e-4)
+    few = context[:4]
+    before = code.basis(few)
+    assert code.basis(few) is before
+    code.start_from(residual.flip(0), context.flip(0))
+    assert code.basis(few) is not before
+
+
 def test_what_it_is_fitted_to_decides_not_when() -> None:
     assert fitted().factor.equal(fitted().factor)
     assert not fitted().learns
