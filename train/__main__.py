@@ -262,6 +262,9 @@ def compare(
     refiner_steps: Annotated[int | None, typer.Option(help="Of the refining network.")] = None,
     judge_steps: Annotated[int | None, typer.Option(help="Of the classifier that judges.")] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="Networks for tests.")] = False,
+    finished: Annotated[
+        bool, typer.Option("--finished", help="Train nothing; tables of the runs that are done.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Train every target space at equal cost, score what each generates, write the tables."""
@@ -280,7 +283,7 @@ def compare(
     from train.commands import compare_spaces
 
     given = {name: value for name, value in options.items() if value is not None}
-    compare_spaces(data, out, given, workers, device)
+    compare_spaces(data, out, given, workers=workers, device=device, finished=finished)
 
 
 def main() -> None:

@@ -210,7 +210,13 @@ def report_run(
 
 
 def compare_spaces(
-    data: Path, out: Path, given: Mapping[str, object], workers: int, device: str
+    data: Path,
+    out: Path,
+    given: Mapping[str, object],
+    *,
+    workers: int,
+    device: str,
+    finished: bool,
 ) -> None:
     """Train every target space at equal cost, score, write tables; `given`: options by name."""
     from train.compare.command import compare
@@ -220,7 +226,9 @@ def compare_spaces(
         where = choose_device(device).type
         command = shlex.join(["python", "-m", "train", *sys.argv[1:]])
         options = read_options(given)
-        compare(data, out, options, workers=workers, device=where, command=command)
+        compare(
+            data, out, options, workers=workers, device=where, command=command, finished=finished
+        )
 
 
 def _open(store_path: str) -> ClipReader:

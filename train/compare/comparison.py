@@ -44,7 +44,7 @@ class Comparison:
         costs: by system.
         runs: in the order they are begun.
         chosen: test clips that every run generates, positions among the valid clips.
-        left_out: rows that there is no store for, and what makes it.
+        left_out: rows and runs that are missing, and why.
     """
 
     options: CompareOptions
@@ -102,7 +102,8 @@ def prepare(data: Path, options: CompareOptions) -> Comparison:
     for system in within:
         if system.store not in present:
             source, target = data / PAPERS.name, data / system.store.name
-            left_out[system.title] = system.store.command(str(source), str(target))
+            command = system.store.command(str(source), str(target))
+            left_out[system.title] = f"no store; {command} makes it"
     within = [system for system in within if system.title not in left_out]
     costs = _count([*rows, *within])
     _, test = split_clips(base, SPLIT)

@@ -75,7 +75,7 @@ def markdown(comparison: Comparison, tables: list[Table], command: str) -> str:
     """The tables with how they came about."""
     parts = ["# The comparison", "\n".join(f"- {line}" for line in protocol(comparison))]
     parts.append(f"Command: `{command}`")
-    parts += [f"Left out, no store: {title}: `{c}`" for title, c in comparison.left_out.items()]
+    parts += [f"Left out: {title}: {why}" for title, why in comparison.left_out.items()]
     for table in tables:
         parts += [f"## {table.title}", markdown_table(table.rows)]
     return "\n\n".join(parts) + "\n"
@@ -99,8 +99,12 @@ def shown_clips(comparison: Comparison, out: Path) -> list[Shown]:
 
 
 def _made(comparison: Comparison, out: Path, count: int) -> dict[str, np.ndarray]:
-    """Clips by space."""
+    """Clips by row's title: the spaces in the table's order, then ours."""
     runs = [run for run in comparison.of_spaces() if "flops" in run.budgets]
     first = {run.system.name: run.name for run in runs if run.recipe.seed == 0}
-    order = [name for name in SPACES if name in first]
-    return {name: generated(run_folder(out, first[name]), count) for name in order}
+    titles = {name: name for name in SPACES} | {OURS[-1]: "codec, ours"}
+    return {
+        title: generated(run_folder(out, first[name]), count)
+        for name, title in titles.items()
+        if name in first
+    }

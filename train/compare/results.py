@@ -128,6 +128,8 @@ def cost_rows(
     rows = []
     for name in dict.fromkeys(run.system.name for run in runs):
         own = [run for run in runs if run.system.name == name and "flops" in run.budgets]
+        if not own:
+            continue
         cost, seen = costs[name], own[0].steps * own[0].recipe.diffusion_training.batch
         trained = [run for run in own if run.system.base is None]
         training = spread([_seconds(out, run, "diffusion") for run in trained])

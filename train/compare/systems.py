@@ -121,7 +121,7 @@ def codecs(options: CompareOptions, clips: CodecOptions) -> list[System]:
 
 
 def _recipes(options: CompareOptions, clips: CodecOptions) -> dict[str, Recipe]:
-    """By space: the same objective, optimiser, batch and sampler, and about as many parameters."""
+    """By space: one objective, optimiser, batch and sampler, about as many parameters."""
     fast = TrainingOptions(
         optimiser="muon", learning_rate=1e-3, beta2=0.99, warmup=10, decay=True, ema=0.995,
         batch=options.batch, checkpoint_every=250, keep=1, preview=False,
