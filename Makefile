@@ -68,6 +68,7 @@ TEXT ?= Spread Wings
 SEED ?= 0
 OUT ?= samples/sample.mp4
 COUNT ?=
+CODES_OUT ?= codes
 VIDEO_FRAMES ?=
 SAMPLER ?=
 STEPS ?=
@@ -75,7 +76,7 @@ GUIDANCE ?=
 SAMPLE = $(if $(COUNT),--count $(COUNT)) $(if $(VIDEO_FRAMES),--frames $(VIDEO_FRAMES)) \
   $(if $(SAMPLER),--sampler $(SAMPLER)) $(if $(STEPS),--steps $(STEPS)) $(if $(GUIDANCE),--guidance $(GUIDANCE))
 
-.PHONY: help setup demo demo-tiny datasets download preprocess reblock export train cost sample test test-slow bench lint format clean
+.PHONY: help setup demo demo-tiny datasets download preprocess reblock export train cost codes compare sample test test-slow test-browser bench lint format clean
 
 help:  ## this list
 	@echo "dvdm: a picture and a text in, generated motion, a video out"
@@ -146,14 +147,33 @@ train: setup  ## a recipe on a store, all stages: DATASET=... RECIPE=... [SET="p
 cost: setup  ## parameters, GFLOP and memory of the paper's systems, beside its Table 4
 	@$(PY) -m train cost
 
+# The comparison's stores but the first, which all are made from: reference:cost:range.
+COMPARE ?= compare
+COMPARE_SET ?=
+COMPARED = previous:0.3:16 previous:5:16 either:5:24 first:5:24
+compare: setup  ## the target spaces side by side, an hour or more; COMPARE_SET="--seeds 1 ..."
+	@$(PY) -m preprocess render --root $(COMPARE)/data --subjects 20 --repetitions 2 --size 64 --outfits 4
+	@$(PY) -m preprocess run gestures --root $(COMPARE)/data --out $(COMPARE)/stores/previous-cost0 \
+	  --size 64 --block 8 --motion-cost 0
+	@for store in $(COMPARED); do IFS=: read -r reference cost range <<< $$store; \
+	  $(PY) -m preprocess reblock $(COMPARE)/stores/previous-cost0 --reference $$reference \
+	    --motion-cost $$cost --search-range $$range --out $(COMPARE)/stores/$$reference-cost$$cost; done
+	@$(PY) -m train compare --data $(COMPARE)/stores --out $(COMPARE) $(COMPARE_SET)
+
 sample: setup  ## a video from IMAGE=... and TEXT="..." [SEED=0 OUT=samples/sample.mp4 COUNT=4 ...]
 	@$(PY) -m train sample --run "$(SAMPLE_RUN)" --image "$(IMAGE)" --text "$(TEXT)" --seed $(SEED) --out "$(OUT)" $(SAMPLE)
 
+codes: setup  ## residual codes of one latent size compared, on STORE=... [CODES_OUT=codes]
+	@$(PY) -m train codes --store "$(STORE)" --out "$(CODES_OUT)"
+
 test: setup  ## all tests but the slow ones, under eight minutes on two cores
-	@$(PY) -m pytest -n 2 -m "not slow"
+	@$(PY) -m pytest -n 2 -m "not slow and not browser"
 
 test-slow: setup  ## the slow tests
-	@$(PY) -m pytest -m slow
+	@$(PY) -m pytest -m "slow and not browser"
+
+test-browser: setup  ## report pages in headless Chromium, where it is installed; DVDM_SCREENSHOTS=folder
+	@$(PY) -m pytest -m browser -rs
 
 bench: setup  ## figures against FFmpeg and others, minutes; DVDM_TEST_CLIPS=folder of real clips
 	@$(PY) -m benchmarks --out bench.json

@@ -168,9 +168,35 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Show what a store holds, how it was made, and what was rejected."""
-    from preprocess.report import describe, print_store
+    from preprocess.summary import describe, print_store
 
     _show(describe(_reachable(store)), as_json, print_store)
+
+
+@app.command()
+def report(
+    store: Annotated[str, typer.Argument(help="A sealed store.")],
+    out: Annotated[str, typer.Option(help="The page to write.")] = "report.html",
+    sample: Annotated[
+        int, typer.Option(min=1, help="Clips to measure, drawn at random; the page says how many.")
+    ] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other clips.")] = 0,
+) -> None:
+    """Write one page to look at: clips, vectors, residuals, energy, compression, rejects.
+
+    The page needs no other file and no network, and stays under 20 MB whatever the store.
+    """
+    from preprocess.report import build_report
+    from shared.console import Progress
+    from shared.html import byte_count
+
+    with _interruptible():
+        made = build_report(_reachable(store), _reachable(out), sample, seed, Progress())
+    console = Console(soft_wrap=True)
+    rest = f"; {made.labels_left_out} labels not shown" if made.labels_left_out else ""
+    measured = f"{made.measured} of {made.clips} clips measured{rest}"
+    console.print(f"{made.page}: {byte_count(made.bytes)}, {measured}", markup=False)
+    console.print(f"Open {made.page} in a browser", markup=False, highlight=False)
 
 
 @app.command()
@@ -341,7 +367,7 @@ def _interruptible() -> Iterator[None]:
 
 def _summary(store: Location, filled: Filled | None, origin: tuple[str, str], check: str) -> None:
     """What was made; `filled` is None where there was nothing left to do."""
-    from preprocess.report import describe, print_made
+    from preprocess.summary import describe, print_made
 
     console = Console()
     if filled is None:

@@ -14,11 +14,11 @@ import numpy as np
 from preprocess.encode import encode
 from preprocess.executor import Machines, run_tasks
 from preprocess.finalise import finalise
-from preprocess.lock import hold
 from preprocess.resume import is_complete
 from preprocess.videos import Reject
 from shared.console import Progress, errors
 from shared.errors import UserError
+from shared.lock import hold
 from shared.paths import Location, storage_errors
 from shared.schema import StoreAttributes
 from shared.store import Marker, create_store, read_markers, remove_leftovers

@@ -17,8 +17,8 @@ from preprocess.clip import assemble
 from preprocess.geometry import Geometry
 from preprocess.motion import EXACT, search
 from preprocess.rejects import read_rejects
-from preprocess.report import print_rejects
 from preprocess.sources import SOURCES
+from preprocess.summary import print_rejects
 from preprocess.videos import Reject
 from shared.compensate import decode_clip
 from shared.console import Progress

@@ -9,6 +9,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import zip_longest
 
 from shared.errors import UserError
 from shared.html_style import STYLE
@@ -26,6 +27,9 @@ class Html(str):
 
 Cell = Html | str | int | float | None
 """What stands in a table; None is shown as a dash."""
+
+_SHORT, _LONG = 16, 48
+"""Characters of cells that are never broken, and of those that are given room."""
 
 _MAGIC = {
     b"\x89PNG": "image/png",
@@ -69,7 +73,7 @@ def write_page(path: Location, content: str) -> None:
     """Write a page in UTF-8; missing folders are made.
 
     Raises:
-        UserError: it is larger than `MOST_BYTES`.
+        UserError: it is larger than `MOST_BYTES`, or cannot be written there.
     """
     data = content.encode()
     if len(data) > MOST_BYTES:
@@ -77,13 +81,21 @@ def write_page(path: Location, content: str) -> None:
             f"the page {path} would have {len(data) / 1e6:.1f} MB, more than the"
             f" {MOST_BYTES / 1e6:.0f} MB that a page may have: show fewer clips on it"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, data)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+    except OSError as error:
+        raise UserError(f"cannot write the page {path}: {error.strerror or error}") from None
 
 
 def section(heading: str, *content: str) -> Html:
     """A part of the page under its own heading."""
     return Html(f"<section><h2>{text(heading)}</h2>{join(*content)}</section>")
+
+
+def heading(content: str) -> Html:
+    """A heading within a section."""
+    return Html(f"<h3>{text(content)}</h3>")
 
 
 def paragraph(content: str, *, soft: bool = False) -> Html:
@@ -158,12 +170,10 @@ def table(rows: Iterable[Sequence[Cell]], head: Sequence[str] = (), *, caption: 
         caption: what it shows, above it.
     """
     body = [list(row) for row in rows]
+    columns = [_number_class(column) for column in zip_longest(*body)]
     told = f"<caption>{text(caption)}</caption>" if caption else ""
-    top = "".join(
-        f"<th{_number_class(row[i] for row in body if i < len(row))}>{text(name)}</th>"
-        for i, name in enumerate(head)
-    )
-    lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in body)
+    top = "".join(map(_head, head, [*columns, *[""] * len(head)]))
+    lines = "".join(f"<tr>{''.join(map(_cell, row, columns))}</tr>" for row in body)
     return Html(
         f'<div class="wide" tabindex="0"><table>{told}'
         + (f"<thead><tr>{top}</tr></thead>" if head else "")
@@ -198,10 +208,12 @@ def commands(lines: Iterable[tuple[str, float | None]], note: str = "") -> Html:
 
 
 def number(value: float) -> str:
-    """Four significant digits, or all of an integer's with thousands apart."""
+    """Four significant digits, or all of an integer's with thousands apart, or with a tenth."""
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
         return f"{value:,.0f}"
-    return f"{value:,.4g}" if 1e-4 <= abs(value) < 1e5 else f"{value:.3e}"
+    if 1000 <= abs(value) < 1e7:
+        return f"{value:,.1f}"
+    return f"{value:#.4g}" if 1e-4 <= abs(value) < 1000 else f"{value:.3e}"
 
 
 def byte_count(count: float) -> str:
@@ -213,8 +225,20 @@ def byte_count(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def _cell(value: Cell) -> str:
-    return f"<td{_number_class([value])}>{_shown(value)}</td>"
+def _head(name: str, kind: str) -> str:
+    return f"<th{kind}>{text(name)}</th>"
+
+
+def _cell(value: Cell, kind: str) -> str:
+    shown = _shown(value)
+    return f"<td{kind or _width_class(shown)}>{shown}</td>"
+
+
+def _width_class(shown: str) -> str:
+    """Where columns are squeezed, short cells are not broken and long ones stay readable."""
+    if len(shown) <= _SHORT:
+        return ' class="short"'
+    return ' class="long"' if len(shown) > _LONG else ""
 
 
 def _shown(value: Cell) -> Html:
@@ -226,7 +250,7 @@ def _shown(value: Cell) -> Html:
 
 
 def _number_class(values: Iterable[Cell]) -> str:
-    """Columns and cells of numbers, or of numbers and dashes, are aligned to the right."""
+    """Columns of numbers, or of numbers and dashes, are aligned to the right."""
     found = list(values)
     given = [value for value in found if value is not None]
     return ' class="n"' if given and not any(isinstance(v, str | bool) for v in given) else ""

@@ -33,12 +33,14 @@ img.pixels { image-rendering: pixelated; }
 .card > img, .card > svg, .pair > img { width: 100%; }
 .card > p, .card > h3, .card > figure { margin: .45rem .7rem; }
 .card > p { font-size: .9rem; }
+.card > svg { padding: .2rem .3rem; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 2px; }
 table { border-collapse: collapse; margin: .5rem 0; font-size: .95rem; }
 caption { text-align: left; padding-bottom: .3rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem 1.1rem .3rem 0; text-align: left;
   vertical-align: top; }
-th { font-weight: 600; }
+th { font-weight: 600; white-space: nowrap; }
+td.short { white-space: nowrap; } td.long { min-width: 14rem; overflow-wrap: anywhere; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .facts { display: grid; grid-template-columns: fit-content(13rem) 1fr; gap: .25rem 1.2rem;
   margin: .6rem 0; }

@@ -56,7 +56,7 @@ def test_shared_needs_nothing_heavy() -> None:
 
 
 def test_help_and_inspect_start_fast() -> None:
-    assert not loaded_by("preprocess.__main__", "preprocess.report") & HEAVY
+    assert not loaded_by("preprocess.__main__", "preprocess.summary") & HEAVY
 
 
 def test_shared_is_ours() -> None:

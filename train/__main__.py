@@ -171,9 +171,41 @@ def evaluate(
 
 
 @app.command()
-def report(
-    run: Annotated[Path, typer.Argument(help="A trained and evaluated run.")] = DEFAULT_OUT,
+def codes(
     store: StorePath = DEFAULT_STORE,
+    out: Annotated[Path, typer.Option("--out", help="Where table and codes go.")] = Path("codes"),
+    codes: Annotated[
+        str,
+        typer.Option("--codes", help="Some of zero, dct, klt, block, kl, contextual, with commas."),
+    ] = "zero,dct,klt,contextual",
+    numbers: Annotated[
+        int, typer.Option("--numbers", min=1, help="Numbers in a latent, of every code.")
+    ] = 16,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Split protocol. Default: the store's first.")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Test clips at most.")] = 100,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=1, help="Training of codes that learn by gradients.")
+    ] = 300,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    device: Device = "auto",
+) -> None:
+    """Compare residual codes of one latent size; given again, it goes on where it was."""
+    from train.codes import CodesOptions
+    from train.commands import compare_residual_codes
+
+    options = CodesOptions(codes, numbers, split, count, seconds, seed)
+    compare_residual_codes(store, out, options, device)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A trained run.")] = DEFAULT_OUT,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", help="Its store, to show data, codec and reconstruction too."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Default: RUN/report.")] = None,
     before: Annotated[
         list[str] | None,
@@ -181,7 +213,10 @@ def report(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Write a page to look at: data, motion, reconstruction, curves, generated clips."""
+    """Write one page to look at, OUT/index.html: generated clips, scores, curves, cost, commands.
+
+    It needs no other file and no network; what the run does not have yet, it says how to make.
+    """
     from train.commands import report_run
 
     report_run(run, store, out or run / "report", before or [], device)
@@ -200,6 +235,55 @@ def cost(
     from train.commands import show_costs
 
     show_costs(recipes, set_ or [], json, device)
+
+
+@app.command()
+def compare(
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder of stores, as `make compare` makes them.")
+    ] = Path("compare/stores"),
+    out: Annotated[Path, typer.Option("--out", help="Runs, scores and tables.")] = Path("compare"),
+    workers: Annotated[
+        int, typer.Option(min=1, help="Runs at a time, a process of one thread each.")
+    ] = 2,
+    budget_tflop: Annotated[
+        float | None, typer.Option(help="Training FLOPs of each run, 10^12.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds of the table of spaces.")] = None,
+    codec_seeds: Annotated[
+        int | None, typer.Option(help="Seeds of the table within the codec; 0: none.")
+    ] = None,
+    clips_a_label: Annotated[
+        int | None, typer.Option(help="Test clips generated for each label.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Clips in a training step.")] = None,
+    autoencoder_steps: Annotated[int | None, typer.Option(help="Of the autoencoders.")] = None,
+    refiner_steps: Annotated[int | None, typer.Option(help="Of the refining network.")] = None,
+    judge_steps: Annotated[int | None, typer.Option(help="Of the classifier that judges.")] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="Networks for tests.")] = False,
+    finished: Annotated[
+        bool, typer.Option("--finished", help="Train nothing; tables of the runs that are done.")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Train every target space at equal cost, score what each generates, write the tables."""
+    options = {
+        "budget_tflop": budget_tflop,
+        "seeds": seeds,
+        "codec_seeds": codec_seeds,
+        "clips_a_label": clips_a_label,
+        "steps": steps,
+        "batch": batch,
+        "autoencoder_steps": autoencoder_steps,
+        "refiner_steps": refiner_steps,
+        "judge_steps": judge_steps,
+        "tiny": tiny,
+    }
+    from train.commands import compare_spaces
+
+    given = {name: value for name, value in options.items() if value is not None}
+    compare_spaces(data, out, given, workers=workers, device=device, finished=finished)
 
 
 def main() -> None:

@@ -34,6 +34,12 @@ def additions(recipe: dict[str, Any], store: CodecOptions) -> list[str]:
             "kind"
         )
         == "block",
+        "each residual's linear code follows from what the decoder knows already": autoencoder.get(
+            "kind"
+        )
+        == "contextual",
+        "residuals have a fixed linear code, not an autoencoder": autoencoder.get("kind")
+        in ("zero", "dct", "klt"),
         "the autoencoder's decoder sees the prediction": codec and space["conditioned_decoder"],
         "the label also chooses a learned map over frames and cells": bool(
             recipe["denoiser"]["layout"]

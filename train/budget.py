@@ -43,6 +43,8 @@ class TrainingOptions:
     """Steps between checkpoints; one is written at the end in any case."""
     keep: Annotated[int, Field(ge=1)] = 2
     """Checkpoints kept."""
+    preview: bool = True
+    """Show with each checkpoint what the network can do, where the stage has something to show."""
     log_every: Annotated[int, Field(ge=1)] = 10
     """Steps between lines of the log; each line holds means since the one before."""
 

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,10 @@ import torch
 
 from shared.console import EXIT_BY_SIGNAL, Progress, console
 from shared.errors import UserError
+from shared.html import byte_count
 from shared.paths import location, require_reachable
 from shared.reader import ClipReader, open_clips
+from train.codes import CODES_FILES, CodesOptions, codes_table, compare_codes
 from train.distributed import joined, own_device
 from train.evaluate import PAGE, SCORES, TABLE, EvaluateOptions, evaluate
 from train.evaluation.table import score_rows, shown
@@ -36,7 +38,6 @@ from train.stages.texts import encode_texts
 
 COMMANDS = "commands.jsonl"
 DEFAULT_COSTS = "vdm_128,ldm_128,d_vdm_128,ed_vdm_128"
-EVALUATION = "evaluation"
 
 Step = Callable[[Recipe, ClipReader, Path, torch.device], object]
 
@@ -172,6 +173,16 @@ def show_costs(names: str | None, overrides: list[str], as_json: bool, device: s
         console.print(cost_table(costs), markup=False)
 
 
+def compare_residual_codes(store_path: str, out: Path, options: CodesOptions, device: str) -> None:
+    """Print, and write into OUT, what residual codes of one latent size lose on test clips."""
+    store, chosen = _open(store_path), choose_device(device)
+    out.mkdir(parents=True, exist_ok=True)
+    with _stoppable():
+        content = compare_codes(store, out, options, chosen)
+    console.print(codes_table(content), markup=False)
+    console.print(f"wrote {', '.join(CODES_FILES)} in {out}", markup=False)
+
+
 def evaluate_run(
     run: Path, store_path: str, out: Path, options: EvaluateOptions, device: str
 ) -> None:
@@ -188,11 +199,36 @@ def evaluate_run(
     )
 
 
-def report_run(run: Path, store_path: str, out: Path, before: list[str], device: str) -> None:
-    """Write OUT/index.html and its pictures from a run that was evaluated."""
-    generator, store = _load(run, store_path, device)
-    page = build_report(generator, store, run, run / EVALUATION, out, before)
-    console.print(f"open {page}")
+def report_run(
+    run: Path, store_path: str | None, out: Path, before: list[str], device: str
+) -> None:
+    """Write OUT/index.html from a run; data and codec are shown where its store is given."""
+    trained = _load(run, store_path, device) if store_path else None
+    page = build_report(run, out, before, trained, Progress())
+    rest = "" if store_path else "; with --store STORE it shows data and reconstructions, too"
+    console.print(f"open {page} ({byte_count(page.stat().st_size)}{rest})", markup=False)
+
+
+def compare_spaces(
+    data: Path,
+    out: Path,
+    given: Mapping[str, object],
+    *,
+    workers: int,
+    device: str,
+    finished: bool,
+) -> None:
+    """Train every target space at equal cost, score, write tables; `given`: options by name."""
+    from train.compare.command import compare
+    from train.compare.options import read_options
+
+    with _stoppable():
+        where = choose_device(device).type
+        command = shlex.join(["python", "-m", "train", *sys.argv[1:]])
+        options = read_options(given)
+        compare(
+            data, out, options, workers=workers, device=where, command=command, finished=finished
+        )
 
 
 def _open(store_path: str) -> ClipReader:

@@ -200,7 +200,7 @@ class _Run:
                 folder, keep = self.stage.folder, self.stage.options.keep
                 checkpoint.save_checkpoint(folder, state, networks, self.optimisers, keep)
             self.world.wait()
-            if self.log and not self.stopped_by:
+            if self.log and self.stage.options.preview and not self.stopped_by:
                 self.stage.preview(self.ema.network, self.log, self.steps_done)
 
     def close(self) -> None:

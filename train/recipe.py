@@ -10,9 +10,13 @@ from pydantic.dataclasses import dataclass
 from shared.errors import UserError
 from train.loop import TrainingOptions
 from train.models.block_autoencoder import BlockAutoencoderOptions
+from train.models.contextual import ContextualOptions
+from train.models.dct import DctOptions
+from train.models.klt import KltOptions
 from train.models.refiner import RefinerOptions
 from train.models.residual_vae import ResidualVaeOptions
 from train.models.unet3d import UNet3DOptions
+from train.models.zero import ZeroOptions
 from train.noise import NoiseOptions
 from train.options import STRICT
 from train.samplers import SamplerOptions
@@ -21,7 +25,13 @@ from train.spaces.codec import CodecSpaceOptions
 from train.text import TextOptions
 
 AutoencoderOptions = Annotated[
-    ResidualVaeOptions | BlockAutoencoderOptions, Field(discriminator="kind")
+    ResidualVaeOptions
+    | BlockAutoencoderOptions
+    | ContextualOptions
+    | KltOptions
+    | DctOptions
+    | ZeroOptions,
+    Field(discriminator="kind"),
 ]
 
 
@@ -65,6 +75,12 @@ class Recipe:
         if (self.space.kind in COMPRESSED) != (self.autoencoder is not None):
             wanted = "needs an autoencoder" if self.autoencoder is None else "has no autoencoder"
             raise ValueError(f"the space {self.space.kind!r} {wanted}")
+        sees_context = self.autoencoder is not None and self.autoencoder.kind == "contextual"
+        if sees_context and self.space.kind != "codec":
+            raise ValueError(
+                "autoencoder.kind=contextual codes residuals given their prediction:"
+                " space.kind=codec only"
+            )
         if self.refiner is not None and self.space.kind != "codec":
             raise ValueError("a refiner stands behind motion and residual: space.kind=codec only")
         if self.sampler.steps > self.noise.steps:

@@ -40,7 +40,10 @@ def test_natops_without_data_says_where_to_get_it(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("run", "nope"), "unknown data set 'nope'; known: bair, davis, folder, gestures, mhad"),
+        (
+            ("run", "nope"),
+            "unknown data set 'nope'; known: asl, bair, davis, folder, gestures, mhad",
+        ),
         (("run", "folder", "--root", ".", "--fit", "squash"), "--fit squash: must be"),
         (("run", "folder", "--root", ".", "--clips", "all"), "--clips all: must be"),
         (("run", "folder", "--root", ".", "--hop", 0), "--hop 0: must be"),

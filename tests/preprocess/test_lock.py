@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.lock import hold
 from shared.errors import StoreError
+from shared.lock import hold
 
 Cli = Callable[..., tuple[int, str, str]]
 OPTIONS = ("--size", 32, "--frames", 4, "--block", 8, "--workers", 1)
@@ -21,7 +21,7 @@ OPTIONS = ("--size", 32, "--frames", 4, "--block", 8, "--workers", 1)
 HOLDER = """
 import sys
 from pathlib import Path
-from preprocess.lock import hold
+from shared.lock import hold
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

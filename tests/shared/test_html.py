@@ -56,6 +56,7 @@ def everything(words: str) -> str:
         words,
         html.section(
             words,
+            html.heading(words),
             html.paragraph(words, soft=True),
             html.paragraph(html.join(words, html.bold(words), html.code(words))),
             html.figure(html.image(picture("PNG"), words, enlarge=True), words, wide=True),
@@ -73,7 +74,7 @@ def test_whatever_stands_in_a_name_is_shown_and_not_run() -> None:
     tree = Tree(everything(NASTY))
     plain = Tree(everything("plain"))
     assert [tag for tag, _ in tree.attributes] == [tag for tag, _ in plain.attributes]
-    for tag in ("title", "h1", "h2", "p", "b", "code", "figcaption", "caption", "th", "td"):
+    for tag in ("title", "h1", "h2", "h3", "p", "b", "code", "figcaption", "caption", "th", "td"):
         assert NASTY in "".join(tree.found(tag))
     alt = [given["alt"] for tag, given in tree.attributes if tag == "img"]
     assert alt == [NASTY] * len(alt)
@@ -116,7 +117,9 @@ def test_markup_is_not_escaped_twice() -> None:
         (1234567, "1,234,567"),
         (25.2443, "25.24"),
         (0.00001234, "1.234e-05"),
-        (1234567.5, "1.235e+06"),
+        (1234567.75, "1,234,567.8"),
+        (22.2, "22.20"),
+        (2.5e9 / 3, "8.333e+08"),
         (0.0, "0"),
         (float("nan"), "nan"),
         (None, "–"),
@@ -131,7 +134,7 @@ def test_cells_say_what_they_hold(value: html.Cell, shown: str) -> None:
 def test_columns_of_numbers_are_aligned_with_their_heads() -> None:
     shown = html.table([("a", 1, None), ("b", None, None)], ("name", "count", "nothing"))
     assert '<th>name</th><th class="n">count</th><th>nothing</th>' in shown
-    assert shown.count('<td class="n">') == 1
+    assert shown.count('<td class="n">') == 2
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def test_manifests_load(name: str) -> None:
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(ManifestError, match="known: bair, davis, folder, gestures"):
+    with pytest.raises(ManifestError, match="known: asl, bair, davis, folder, gestures"):
         load_manifest("natop")
 
 

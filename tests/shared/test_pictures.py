@@ -15,6 +15,8 @@ from shared.pictures import (
     gif,
     grey_residual,
     png,
+    shrink,
+    webp,
 )
 
 
@@ -77,6 +79,21 @@ def test_vectors_in_fractions_of_a_pixel_are_drawn_to_scale() -> None:
 def test_pictures_are_lossless() -> None:
     picture = film()[0].transpose(1, 2, 0)
     assert np.array_equal(np.asarray(Image.open(BytesIO(png(picture)))), picture)
+
+
+def test_small_files_look_the_same() -> None:
+    picture = np.add.outer(np.arange(64), np.arange(64))[..., None].repeat(3, 2).astype(np.uint8)
+    shown = np.asarray(Image.open(BytesIO(webp(picture))))
+    assert abs(shown.astype(int) - picture).mean() < 2
+
+
+def test_large_frames_are_shrunk_to_means_and_small_ones_are_not() -> None:
+    large = film(2, 40, 60)
+    small = shrink(large, 30)
+    assert small.shape == (2, 3, 20, 30)
+    means = large.reshape(2, 3, 20, 2, 30, 2).mean(axis=(3, 5))
+    assert abs(small - means).max() <= 1
+    assert shrink(large, 60) is large
 
 
 def test_animations_are_lossless_and_rest_on_the_last_frame() -> None:

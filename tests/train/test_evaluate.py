@@ -1,14 +1,12 @@
-"""Scores and the page, of a tiny run."""
+"""Scores of a tiny run."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from safetensors.numpy import load_file
 
 from shared.store import Store
@@ -44,8 +42,11 @@ def test_generated_clips_are_kept_with_the_clips_they_belong_to(
     arrays = load_file(evaluated / "generated.safetensors")
     assert arrays["frames"].shape == (len(LABELS), OPTIONS.frames, 3, 16, 16)
     assert store.column("label")[arrays["clip"]].tolist() == list(range(len(LABELS)))
-    for index, clip in zip(arrays["clip"], arrays["frames"], strict=True):
-        assert (clip[0] == store.clip("first_frame", index)).all()
+    assert arrays["label"].tolist() == list(range(len(LABELS)))
+    for index, clip, real in zip(arrays["clip"], arrays["frames"], arrays["real"], strict=True):
+        first = store.clip("first_frame", index)
+        assert (clip[0] == first).all() and (real[0] == first).all()
+    assert arrays["motion"].shape == (len(LABELS), OPTIONS.frames - 1, 2, 4, 4)
 
 
 def test_another_store_is_refused(cli: Cli, run: Path, tmp_path: Path) -> None:
@@ -54,27 +55,3 @@ def test_another_store_is_refused(cli: Cli, run: Path, tmp_path: Path) -> None:
     code, _, err = cli("evaluate", "--run", run, "--store", other.path, "--out", tmp_path / "out")
     assert code == 2
     assert "search_range (run: 3, store: 5)" in err
-
-
-def test_every_picture_of_the_page_exists(
-    cli: Cli, evaluated: Path, run: Path, store: Store
-) -> None:
-    code, _, err = cli("report", run, "--store", store.path)
-    assert code == 0, err
-    page = run / "report" / "index.html"
-    text = page.read_text()
-    sources = re.findall(r"""(?:src|href)=["']?([^"'> ]+)""", text)
-    pictures = [name for name in sources if name.endswith(".png")]
-    assert len(pictures) > 2 * len(LABELS)
-    for name in pictures:
-        with Image.open(page.parent / name) as image:
-            image.verify()
-    assert all(label in text for label in LABELS)
-    outside = [name for name in sources if name.startswith(("http:", "https:", "/"))]
-    assert not [name for name in outside if name.endswith((".js", ".css", ".png"))]
-
-
-def test_a_page_needs_an_evaluation(cli: Cli, store: Store, run: Path, tmp_path: Path) -> None:
-    code, _, err = cli("report", tmp_path / "none", "--store", store.path)
-    assert code == 2
-    assert "run first: python -m train" in err

@@ -35,7 +35,7 @@ def evaluation_page(
     fewer = " Fewer clips than the protocol's, by --count." if protocol["shrunk"] else ""
     return html.page(
         f"Scores: {protocol['name']}",
-        html.section("Scores", *_scores(scores)),
+        html.section("Scores", *scores_shown(scores)),
         html.section(
             f"Real | {verb} | difference",
             html.paragraph(
@@ -47,11 +47,11 @@ def evaluation_page(
         ),
         html.section("How", html.facts(fact_rows(scores))),
         html.commands([(made["command"], None)]),
-        lead=f"{protocol['follows']}.{fewer}",
+        lead=f"Follows {protocol['follows']}.{fewer}",
     )
 
 
-def _scores(scores: dict[str, Any]) -> list[Html]:
+def scores_shown(scores: dict[str, Any]) -> list[Html]:
     """Numbers as a table, and below it why others are missing."""
     rows = score_rows(scores)
     numbers = [row for row in rows if not _missing(row[1])]

@@ -20,49 +20,61 @@ class Autoencoder(nn.Module, ABC):
     Attributes:
         block: b, pixels = the downsampling factor.
         latent_channels: numbers K in a latent.
-        conditioned: whether the decoder takes a prediction of the frame, too.
+        context: names of the pictures (see `train.spaces.context`) that it sees beside, the
+            prediction of the frame first; where there are none, `context` below is None.
+        rounds: how often `start_from` is to be called: from the second time on with pictures as
+            they are met in use, which depends on the code.
+        start_clips: training clips that `start_from` takes its pictures from, at most.
     """
 
     block: int
     latent_channels: int
-    conditioned: bool = False
+    context: tuple[str, ...] = ()
+    rounds: int = 1
+    start_clips: int = 512
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to train after `start_from`."""
+        return any(True for _ in self.parameters())
 
     @abstractmethod
-    def encode(self, picture: Tensor) -> Tensor:
+    def encode(self, picture: Tensor, context: Tensor | None = None) -> Tensor:
         """Latents of pictures.
 
         Args:
             picture: float, shape (N, 3, H, W), H and W multiples of b.
+            context: in [-1, 1], shape (N, 3 * len(self.context), H, W).
 
         Returns:
             Shape (N, K, H/b, W/b).
         """
 
     @abstractmethod
-    def decode(self, latent: Tensor, prediction: Tensor | None = None) -> Tensor:
+    def decode(self, latent: Tensor, context: Tensor | None = None) -> Tensor:
         """Inverse of `encode`: (N, K, H/b, W/b) to (N, 3, H, W).
 
         Args:
             latent: as `encode` gives them.
-            prediction: in [-1, 1], shape (N, 3, H, W), where the decoder is conditioned.
+            context: as in `encode`.
         """
 
     @abstractmethod
     def loss(
         self,
         picture: Tensor,
-        prediction: Tensor | None = None,
+        context: Tensor | None = None,
         generators: list[torch.Generator] | None = None,
     ) -> dict[str, Tensor]:
         """Training losses by name; `loss` is what to minimise.
 
         Args:
             picture: as in `encode`.
-            prediction: as in `decode`.
+            context: as in `encode`.
             generators: one a picture, for what is drawn at random; None takes torch's own.
         """
 
-    def start_from(self, picture: Tensor) -> None:
+    def start_from(self, picture: Tensor, context: Tensor | None = None) -> None:
         """Initialise from a sample of training pictures (as in `encode`), where that helps."""
 
 

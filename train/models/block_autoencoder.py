@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from shared.errors import UserError
 from train.models.autoencoder import Autoencoder
+from train.models.blocks import active, from_blocks, principal, to_blocks
 from train.models.layers import zero_initialise
 from train.options import STRICT
 
@@ -49,27 +50,20 @@ class BlockAutoencoder(Autoencoder):
         self.encoder = _correction(values, options.hidden, self.latent_channels)
         self.decoder = _correction(self.latent_channels, options.hidden, values)
 
-    def encode(self, picture: Tensor) -> Tensor:
+    def encode(self, picture: Tensor, context: Tensor | None = None) -> Tensor:
         """See `Autoencoder.encode`."""
         grid = picture.shape[-2] // self.block
         return rearrange(
-            self._encode_blocks(self._to_blocks(picture)),
+            self._encode_blocks(to_blocks(picture, self.block)),
             "(n h w) k -> n k h w",
             n=len(picture),
             h=grid,
         )
 
-    def decode(self, latent: Tensor, prediction: Tensor | None = None) -> Tensor:
+    def decode(self, latent: Tensor, context: Tensor | None = None) -> Tensor:
         """See `Autoencoder.decode`."""
         blocks = self._decode_blocks(rearrange(latent, "n k h w -> (n h w) k"))
-        return rearrange(
-            blocks,
-            "(n h w) (c y x) -> n c (h y) (w x)",
-            n=len(latent),
-            h=latent.shape[-2],
-            c=3,
-            y=self.block,
-        )
+        return from_blocks(blocks, len(latent), latent.shape[-2], self.block)
 
     def compile(self, *args: Any, **options: Any) -> None:
         """Nothing to gain: a few matrices over another number of blocks in each step."""
@@ -77,31 +71,27 @@ class BlockAutoencoder(Autoencoder):
     def loss(
         self,
         picture: Tensor,
-        prediction: Tensor | None = None,
+        context: Tensor | None = None,
         generators: list[torch.Generator] | None = None,
     ) -> dict[str, Tensor]:
         """L1 and weighted L2 over active blocks: the others are right by construction."""
-        blocks = active(self._to_blocks(picture))
+        blocks = active(to_blocks(picture, self.block))
         error = self._decode_blocks(self._encode_blocks(blocks)) - blocks
         l1, l2 = error.abs().mean(), error.square().mean()
         return {"loss": l1 + self.l2_weight * l2, "l1": l1.detach(), "l2": l2.detach()}
 
     @torch.no_grad()
-    def start_from(self, picture: Tensor) -> None:
+    def start_from(self, picture: Tensor, context: Tensor | None = None) -> None:
         """Set the linear maps to the KLT of the active blocks.
 
         Latents are scaled to unit variance on average, so that the corrections see inputs of
         order one.
         """
-        blocks = active(self._to_blocks(picture)).double()
-        energy, basis = torch.linalg.eigh(blocks.T @ blocks / len(blocks))
-        basis = basis[:, -self.latent_channels :].flip(1)
-        scale = energy[-self.latent_channels :].mean().clamp_min(1e-12).sqrt()
-        self.analysis.weight.copy_((basis / scale).T)
-        self.synthesis.weight.copy_(basis * scale)
-
-    def _to_blocks(self, picture: Tensor) -> Tensor:
-        return rearrange(picture, "n c (h y) (w x) -> (n h w) (c y x)", y=self.block, x=self.block)
+        blocks = active(to_blocks(picture, self.block))
+        basis, energy = principal(blocks, self.latent_channels)
+        scale = energy.mean().clamp_min(1e-12).sqrt()
+        self.analysis.weight.copy_(basis / scale)
+        self.synthesis.weight.copy_((basis * scale).T)
 
     def _encode_blocks(self, blocks: Tensor) -> Tensor:
         # The corrections work at unit scale; grey levels / 255 of a residual are mostly below 0.1.
@@ -111,12 +101,6 @@ class BlockAutoencoder(Autoencoder):
     def _decode_blocks(self, latents: Tensor) -> Tensor:
         zero = latents.new_zeros(1, latents.shape[1])
         return self.synthesis(latents) + self.decoder(latents) - self.decoder(zero)
-
-
-def active(blocks: Tensor) -> Tensor:
-    """Rows with any value other than zero; one zero row where there is none."""
-    rows = blocks[blocks.abs().amax(dim=1) > 0]
-    return rows if len(rows) else blocks[:1]
 
 
 def _correction(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -23,12 +23,12 @@ class ConditionedAutoencoder(Autoencoder):
         width: channels of the correcting network, which works at half the resolution.
     """
 
-    conditioned = True
-
     def __init__(self, plain: Autoencoder, width: int = 32) -> None:
         super().__init__()
         self.plain = plain
         self.block, self.latent_channels = plain.block, plain.latent_channels
+        self.context = plain.context or ("prediction",)
+        self.rounds, self.start_clips = plain.rounds, plain.start_clips
         fold = 4
         self.correction = nn.Sequential(
             nn.Conv2d(6 * fold, width, 3, padding=1),
@@ -37,14 +37,14 @@ class ConditionedAutoencoder(Autoencoder):
             zero_initialise(nn.Conv2d(width, 3 * fold, 3, padding=1)),
         )
 
-    def encode(self, picture: Tensor) -> Tensor:
+    def encode(self, picture: Tensor, context: Tensor | None = None) -> Tensor:
         """See `Autoencoder.encode`."""
-        return self.plain.encode(picture)
+        return self.plain.encode(picture, context)
 
-    def decode(self, latent: Tensor, prediction: Tensor | None = None) -> Tensor:
+    def decode(self, latent: Tensor, context: Tensor | None = None) -> Tensor:
         """See `Autoencoder.decode`."""
-        assert prediction is not None, "a conditioned decoder needs the prediction"
-        decoded = self.plain.decode(latent)
+        assert context is not None, "a conditioned decoder needs the prediction"
+        decoded, prediction = self.plain.decode(latent, context), context[:, :3]
         # Residuals / 255 are mostly below 0.1: brought to the order of the prediction.
         seen = torch.cat([8 * decoded, prediction], dim=1)
         folded = F.pixel_unshuffle(seen, 2).contiguous(memory_format=torch.channels_last)
@@ -53,18 +53,18 @@ class ConditionedAutoencoder(Autoencoder):
     def loss(
         self,
         picture: Tensor,
-        prediction: Tensor | None = None,
+        context: Tensor | None = None,
         generators: list[torch.Generator] | None = None,
     ) -> dict[str, Tensor]:
         """The plain autoencoder's, and the corrected residual's: absolute and weighted squared."""
-        losses = self.plain.loss(picture, generators=generators)
-        error = self.decode(self.encode(picture), prediction) - picture
+        losses = self.plain.loss(picture, context, generators)
+        error = self.decode(self.encode(picture, context), context) - picture
         corrected = error.abs().mean() + 4 * error.square().mean()
         return {**losses, "loss": losses["loss"] + corrected, "corrected": corrected.detach()}
 
-    def start_from(self, picture: Tensor) -> None:
+    def start_from(self, picture: Tensor, context: Tensor | None = None) -> None:
         """See `Autoencoder.start_from`."""
-        self.plain.start_from(picture)
+        self.plain.start_from(picture, context)
 
 
 class _Residual(nn.Module):

@@ -49,11 +49,11 @@ class ResidualVae(Autoencoder):
             norm_num_groups=min(32, *widths),
         )
 
-    def encode(self, picture: Tensor) -> Tensor:
+    def encode(self, picture: Tensor, context: Tensor | None = None) -> Tensor:
         """Mean of the posterior; see `Autoencoder.encode`."""
         return self.network.encode(picture).latent_dist.mode()
 
-    def decode(self, latent: Tensor, prediction: Tensor | None = None) -> Tensor:
+    def decode(self, latent: Tensor, context: Tensor | None = None) -> Tensor:
         """See `Autoencoder.decode`."""
         return self.network.decode(latent).sample
 
@@ -65,7 +65,7 @@ class ResidualVae(Autoencoder):
     def loss(
         self,
         picture: Tensor,
-        prediction: Tensor | None = None,
+        context: Tensor | None = None,
         generators: list[torch.Generator] | None = None,
     ) -> dict[str, Tensor]:
         """L1 + kl_weight x KL, both as means over the picture's values."""

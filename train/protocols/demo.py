@@ -4,7 +4,7 @@ from train.protocols.base import Protocol
 
 PROTOCOL = Protocol(
     name="demo",
-    follows="nobody: one clip of each label, to look at; too few to compare systems",
+    follows="no paper: one clip of each label, to look at; too few to compare systems",
     count=48,
     start="labels",
 )

@@ -1,4 +1,4 @@
-"""A page to look at, made from a run, its store and its evaluation."""
+"""A page to look at, made from what a run left behind, and from its store where that is given."""
 
 from train.report.build import build_report
 

@@ -1,221 +1,235 @@
-"""The page itself: plain HTML and CSS, no script, readable offline and on a phone."""
+"""What the page says of a run, in order."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
+from shared import html
+from shared.html import Html
 from shared.schema import StoreAttributes
 from train.additions import additions
+from train.report.clips import generated_section, missing
+from train.report.pictures import Generated
+from train.report.scores import scores_section
+from train.report.training import Lines, stage_charts, stage_facts
+from train.stages import diffusion
 
 
 @dataclass(frozen=True)
-class Card:
-    """One generated clip beside the real one."""
+class Data:
+    """What only the store can show."""
 
-    text: str
-    real: str
-    generated: str
-    read_as: str | None
-    """The classifier's verdict; None where there is no classifier."""
-    right: bool
+    sheet: bytes
+    vectors: bytes
+    restored: bytes
+    train_clips: int
+    test_clips: int
 
 
 @dataclass(frozen=True)
 class Page:
-    """Everything the page says."""
+    """Everything the page says.
 
-    scores: dict[str, Any]
+    Attributes:
+        run: the run's folder, as it was named.
+        store: attributes of the store it was trained on.
+        recipe: as `Recipe.to_dict` gives it.
+        generated: clips beside real ones, where there are any.
+        scores: files of scores, by the folder they lie in.
+        films: what the run could do at steps of its training.
+        data: what the store shows, where it was given.
+        stages: lines of each stage's log.
+        cost: a table.
+        processor: what this page was made on.
+        commands: with their seconds, where they are known.
+    """
+
+    run: str
     store: StoreAttributes
     recipe: dict[str, Any]
-    refined: bool
-    cards: list[Card]
-    seconds: dict[str, float]
-    commands: list[tuple[str, float | None]]
-    """Each with its seconds, where they are known."""
-    parameters: int
-    train_clips: int
-    test_clips: int
+    generated: Generated | None
+    scores: dict[str, dict[str, Any]]
+    films: dict[int, bytes]
+    data: Data | None
+    stages: dict[str, Lines]
+    cost: Html
     processor: str
+    commands: list[tuple[str, float | None]]
 
 
-_STYLE = """
-:root { color-scheme: light; --ink: #1c2430; --soft: #5d6a7c; --line: #dfe4ea; --good: #1d7a46;
-  --bad: #b3372f; }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); margin: 0 auto; padding: 1rem;
-  max-width: 72rem; }
-h1 { font-size: 1.6rem; margin: .5rem 0; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; }
-p { max-width: 46rem; margin: .4rem 0; } .soft { color: var(--soft); }
-img { max-width: 100%; display: block; } .wide { overflow-x: auto; }
-.wide img { max-width: none; width: 100%; min-width: 40rem; }
-.cards { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }
-.card { border: 1px solid var(--line); border-radius: .5rem; overflow: hidden; }
-.card div { display: grid; grid-template-columns: 1fr 1fr; gap: 2px; }
-.card img { width: 100%; } .card p { margin: .3rem .6rem; font-size: .9rem; }
-.right { color: var(--good); } .wrong { color: var(--bad); }
-table { border-collapse: collapse; } td, th { border-bottom: 1px solid var(--line);
-  padding: .25rem .9rem .25rem 0; text-align: left; vertical-align: top; }
-pre { background: #f4f6f8; padding: .8rem; overflow-x: auto; font-size: .85rem; }
-"""
+_GENERATED = {
+    "codec": "one motion vector and one residual latent for every block of every later frame; the"
+    " rest is motion compensation",
+    "difference": "the difference of every later frame to its reference",
+    "latent": "the latents of every later frame",
+    "rgb": "the pixels of every later frame",
+}
 
 
 def render_page(page: Page) -> str:
-    """The page as HTML; pictures are expected in the folder `pictures` beside it."""
+    """The page as HTML."""
     sections = [
-        _head(page),
-        _generated(page),
-        _numbers(page),
-        _codec(page),
+        generated_section(page.generated, page.store.labels, page.scores, page.run),
+        _over_time(page),
+        _motion(page),
+        _scores(page),
         _data(page),
         _training(page),
-        _commands(page),
+        html.section("Cost", html.paragraph(_COUNTED, soft=True), page.cost),
+        _recipe(page),
+        html.commands(page.commands),
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>dvdm: generated motion</title><style>{_STYLE}</style></head><body>"
-        + "\n".join(sections)
-        + "</body></html>\n"
+    return html.page(
+        "From a picture and a text to a video, by generating motion"
+        if page.recipe["space"]["kind"] == "codec"
+        else "From a picture and a text to a video",
+        *filter(None, sections),
+        lead=_lead(page),
     )
 
 
-def _head(page: Page) -> str:
-    return (
-        "<h1>From a picture and a text to a video, by generating motion</h1>"
-        f"<p>Data set <b>{escape(page.store.dataset)}</b>, recipe"
-        f" <b>{escape(page.recipe['name'])}</b>: the model was given the first frame of a clip from"
-        " the test split, and a label's text. It generated one motion vector and one residual"
-        " latent for every block of every later frame; the rest is motion compensation.</p>"
+_COUNTED = "Counted, not measured: on one clip of this store's shape, 2 FLOP a multiply-accumulate."
+
+
+def _lead(page: Page) -> Html:
+    what = _GENERATED.get(page.recipe["space"]["kind"], "every later frame")
+    return html.join(
+        "Data set ",
+        html.bold(page.store.dataset),
+        ", recipe ",
+        html.bold(page.recipe["name"]),
+        ": the model is given the first frame of a clip from the test split, and a label's text. It"
+        f" generates {what}.",
     )
 
 
-def _generated(page: Page) -> str:
-    sheet = (
-        '<p class="soft">As rows, real above generated:</p>'
-        '<div class="wide"><img src="pictures/generated.png" alt="real above generated"></div>'
-    )
-    refining = (
-        "<h2>What the refining network does</h2><p>Decoded clips above, refined below. The network"
-        " behind the decoder is an addition of this project; the paper has none.</p>"
-        '<div class="wide"><img src="pictures/refining.png" alt="before and after refining"></div>'
-        if page.refined
-        else ""
-    )
-    cards = "".join(_card(card) for card in page.cards)
-    return (
-        "<h2>Generated (right) beside real (left)</h2>"
-        f'<p class="soft">{_verdict(page)}</p><div class="cards">{cards}</div>{sheet}{refining}'
-    )
-
-
-def _card(card: Card) -> str:
-    verdict = ""
-    if card.read_as is not None:
-        kind, words = ("right", "✓") if card.right else ("wrong", f"read as {escape(card.read_as)}")
-        verdict = f' <span class="{kind}">{words}</span>'
-    return (
-        f'<figure class="card" style="margin:0"><div><img src="pictures/{card.real}" alt="real">'
-        f'<img src="pictures/{card.generated}" alt="generated"></div>'
-        f"<p><b>{escape(card.text)}</b>{verdict}</p></figure>"
-    )
-
-
-def _verdict(page: Page) -> str:
-    scores = page.scores
-    if scores["read_as_asked"] is None:
-        return "The store has no labels to compare with."
-    return (
-        f"A small classifier, trained on the real training clips, reads {scores['read_as_asked']}"
-        f" of {scores['clips']} generated clips as the text asked for; on real test clips it is"
-        f" right in {100 * scores['classifier_accuracy_real']:.0f}%."
-    )
-
-
-def _numbers(page: Page) -> str:
-    scores = page.scores
-    rows = [
-        ("generated clip against the real one", scores["psnr_generated"], "dB"),
-        ("the same before refining", scores["psnr_unrefined"], "dB"),
-        ("first frame repeated against the real one", scores["psnr_first_frame"], "dB"),
-        ("change between frames, generated over real", scores["motion_ratio"], "×"),
-        (
-            "real test clips restored from exact targets",
-            scores["psnr_reconstruction"],
-            "dB",
+def _over_time(page: Page) -> Html | None:
+    if not page.films:
+        return None
+    cards = [
+        html.join(
+            html.image(film, f"real above generated at step {step}", enlarge=True),
+            html.paragraph(f"step {step:,}"),
+        )
+        for step, film in page.films.items()
+    ]
+    return html.section(
+        "Samples over time",
+        html.paragraph(
+            "The same test clips (above) and what is generated from their first frames with the"
+            " same noise (below), at checkpoints of the training; without the refining network."
         ),
-        ("… by exact vectors alone", scores["psnr_vectors_alone"], "dB"),
-        ("… by the first frame repeated", scores["psnr_reconstruction_first_frame"], "dB"),
-    ]
-    body = "".join(
-        f"<tr><td>{escape(name)}</td><td>{value:.2f} {unit}</td></tr>" for name, value, unit in rows
-    )
-    return (
-        "<h2>Numbers</h2>"
-        f"<table>{body}</table>"
-        '<p class="soft">PSNR over frames 1 and later, mean over frames and clips of the test'
-        f" split; {scores['clips']} generated clips, one seed ({scores['seed']}). A generated clip"
-        " need not equal the real one, so its PSNR is no more than a hint. Measured on"
-        f" {escape(page.processor)}.</p>"
+        html.cards(cards, least_rem=18),
     )
 
 
-def _codec(page: Page) -> str:
-    options = page.store.options
-    where = {
-        "previous": "in the previous frame",
-        "first": "in the first frame",
-        "either": "in the previous or the first frame, whichever the block has chosen",
-    }[options.reference]
-    return (
-        "<h2>Motion vectors, residual, reconstruction</h2>"
-        f"<p>Blocks of {options.block} pixels; each arrow ends at a block, and begins where the"
-        f" block's pixels come from {where}. Below, the residual around grey."
-        " First frame, vectors and residual together give back the clip bit for bit.</p>"
-        '<div class="wide"><img src="pictures/vectors.png" alt="motion vectors"></div>'
-        '<div class="wide"><img src="pictures/residual.png" alt="residuals"></div>'
-        "<p>The same frames, real above; below restored from what the model is to generate"
-        f"{_code(page)}: {page.scores['psnr_reconstruction']:.1f} dB on test clips.</p>"
-        '<div class="wide"><img src="pictures/reconstruction.png" alt="reconstruction"></div>'
-    )
+def _motion(page: Page) -> Html | None:
+    figures = []
+    if page.generated is not None and page.generated.motion is not None:
+        figures.append(
+            html.figure(
+                html.image(page.generated.motion, "generated motion vectors"),
+                "Generated vectors over the frames they made: each arrow ends at a block and begins"
+                f" where its pixels come from in {_reference(page)}.",
+                wide=True,
+            )
+        )
+    if page.data is not None:
+        figures += [
+            html.figure(
+                html.image(page.data.vectors, "vectors and residuals of a real clip"),
+                "A real clip: its vectors, and the residual they leave, around grey. First frame,"
+                " vectors and residual together give back the clip bit for bit.",
+                wide=True,
+            ),
+            html.figure(
+                html.image(page.data.restored, "real above restored"),
+                "The same frames, real above; below restored from what the model is to generate"
+                f"{_code(page)}.",
+                wide=True,
+            ),
+        ]
+    return html.section("Motion, residual, reconstruction", *figures) if figures else None
+
+
+def _reference(page: Page) -> str:
+    return {
+        "first": "frame 0",
+        "previous": "the frame before",
+        "either": "the frame before or frame 0, whichever the block has chosen",
+    }[page.store.options.reference]
 
 
 def _code(page: Page) -> str:
     """What a clip is restored from, in words."""
     numbers = (page.recipe["autoencoder"] or {}).get("latent_channels")
     return {
-        "codec": f" (exact vectors, and {numbers} numbers a block from the autoencoder)",
-        "latent": f" ({numbers} numbers a cell from the autoencoder)",
+        "codec": f": exact vectors, and {numbers} numbers a block from the autoencoder",
+        "latent": f": {numbers} numbers a cell from the autoencoder",
     }.get(page.recipe["space"]["kind"], "")
 
 
-def _data(page: Page) -> str:
-    return (
-        "<h2>The data</h2>"
-        f"<p>{page.train_clips} training clips, {page.test_clips} test clips;"
-        f" {len(page.store.labels)} labels, {len(page.store.subjects)} subjects. Shown are"
-        " training clips.</p>"
-        '<div class="wide"><img src="pictures/data.png" alt="training clips"></div>'
+def _scores(page: Page) -> Html:
+    if not page.scores:
+        return html.section("Scores", missing(page.run, "Not evaluated yet."))
+    tables = []
+    for folder, scores in page.scores.items():
+        if folder != ".":
+            tables.append(html.heading(folder))
+        tables.append(scores_section(scores))
+    return html.section(
+        "Scores",
+        html.paragraph(
+            "A generated clip need not equal the real one, so its PSNR is no more than a hint.",
+            soft=True,
+        ),
+        *tables,
     )
 
 
-def _training(page: Page) -> str:
-    spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in page.seconds.items())
-    return (
-        f"<h2>Training</h2><p>The denoiser has {page.parameters / 1e6:.1f} million parameters."
-        f" Training took: {spent}.{_additions(page)}</p>"
-        '<img src="pictures/curves.png" alt="loss curves">'
+def _data(page: Page) -> Html | None:
+    if page.data is None:
+        return None
+    options = page.store.options
+    return html.section(
+        "The data",
+        html.paragraph(
+            f"{page.data.train_clips:,} training clips, {page.data.test_clips:,} test clips of"
+            f" {options.frames} frames, {options.size} × {options.size}; {len(page.store.labels)}"
+            f" labels, {len(page.store.subjects)} subjects. Shown are training clips."
+        ),
+        html.figure(html.image(page.data.sheet, "training clips", enlarge=True), wide=True),
     )
 
 
-def _additions(page: Page) -> str:
+def _training(page: Page) -> Html | None:
+    trained = {name: lines for name, lines in page.stages.items() if lines}
+    if not trained:
+        return None
+    charts = {name: stage_charts(name, lines) for name, lines in trained.items()}
+    main = charts.pop(diffusion.FOLDER, "")
+    return html.section(
+        "Training",
+        stage_facts(trained),
+        main,
+        *(html.fold(f"curves of {name}", drawn) for name, drawn in charts.items() if drawn),
+        html.paragraph(f"This page was made on: {page.processor}.", soft=True),
+    )
+
+
+def _recipe(page: Page) -> Html:
     own = additions(page.recipe, page.store.options)
-    return f" Not as in the paper: {'; '.join(own)}." if own else ""
-
-
-def _commands(page: Page) -> str:
-    lines = "\n".join(
-        escape(command) + (f"  # {seconds:.0f} s" if seconds is not None else "")
-        for command, seconds in page.commands
+    return html.section(
+        "Recipe",
+        html.paragraph(f"Not as in the papers: {'; '.join(own)}." if own else "As in the papers."),
+        html.fold(
+            "every option of the recipe",
+            html.Html(f'<pre tabindex="0">{html.text(json.dumps(page.recipe, indent=1))}</pre>'),
+        ),
+        html.fold(
+            "every option of the store",
+            html.facts([(name, str(value)) for name, value in page.store.options]),
+        ),
     )
-    return f"<h2>Commands that made this</h2><pre>{lines}</pre>"

@@ -142,8 +142,12 @@ class CompressedSpace(Space):
     def examples(self, batch: ClipBatch) -> tuple[Tensor, Tensor | None]:
         """What the autoencoder learns from: pictures of shape (N, 3, h * cell, w * cell).
 
-        The second is what its decoder sees beside the latent, of the same shape, if anything.
+        The second is the context it sees beside, if any: see `Autoencoder.context`.
         """
+
+    def met(self, batch: ClipBatch) -> tuple[Tensor, Tensor | None]:
+        """As `examples`, but as the autoencoder, as it is, would meet them in use."""
+        return self.examples(batch)
 
     @abstractmethod
     def compress(self, batch: ClipBatch) -> Tensor:

@@ -7,14 +7,17 @@ vectors, and is decoded by whether it is above one half.
 
 The latents are those of the stored residuals (open loop, the paper's), or of residuals against the
 decoded frame before, as codecs have them (closed loop): what one frame's residual loses, the next
-frame's makes good. Two additions of ours, both off in the paper's recipes: the autoencoder's
-decoder may see the prediction, and a refining network may stand in the loop behind it.
+frame's makes good. Additions of ours, all off in the paper's recipes: the
+autoencoder may see what the decoder knows already (`train.spaces.context`), or its decoder the
+prediction alone, and a refining network may stand in the loop behind it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import copy
-from typing import Literal
+from itertools import islice
+from typing import Literal, NamedTuple
 
 import torch
 from einops import rearrange
@@ -29,6 +32,7 @@ from train.models.autoencoder import Autoencoder, pad_to_blocks, weights_hash
 from train.models.refiner import Refiner
 from train.options import STRICT
 from train.spaces.base import CompressedSpace, Decoded, Statistics, to_grey_levels
+from train.spaces.context import Seen, context_pictures
 
 _MIDDLE = 4
 """Residuals of a clip that the autoencoder learns from (the paper, "Implementation Details")."""
@@ -81,29 +85,61 @@ class CodecSpace(CompressedSpace):
         return weights_hash(self.autoencoder) + ("-closed" if self.closed_loop else "")
 
     def examples(self, batch: ClipBatch) -> tuple[Tensor, Tensor | None]:
-        """Middle four residuals / 255 of each clip; with them, their predictions in [-1, 1]."""
-        first = max(0, (batch.residual.shape[1] - _MIDDLE) // 2)
-        middle = slice(first, first + _MIDDLE)
+        """Middle four residuals / 255 of each clip, as stored, and the context of each."""
+        middle = self._middle
         residual = batch.residual[:, middle].flatten(0, 1)
-        if not self.autoencoder.conditioned:
+        if not self.autoencoder.context:
             return self._padded(residual), None
-        frames = stored_frames(batch, self.store)[:, 1:]
-        prediction = (frames - batch.residual)[:, middle].flatten(0, 1)
-        return self._padded(residual), self._seen(prediction)
+        return self._padded(residual), self._seen(self._of_stored(batch, middle))
+
+    @torch.no_grad()
+    def met(self, batch: ClipBatch) -> tuple[Tensor, Tensor | None]:
+        """See `CompressedSpace.met`: in a closed loop, against decoded frames."""
+        if not self.closed_loop:
+            return self.examples(batch)
+        steps = list(islice(self._loop(batch), self._middle.stop))[self._middle]
+        # One clip's frames side by side, as `examples` has them.
+        residual = torch.stack([step.residual for step in steps], dim=1).flatten(0, 1)
+        contexts = [step.context for step in steps if step.context is not None]
+        return residual, torch.stack(contexts, dim=1).flatten(0, 1) if contexts else None
 
     def compress(self, batch: ClipBatch) -> Tensor:
         """See `CompressedSpace.compress`."""
-        if not self.closed_loop:
-            flat = self.autoencoder.encode(self._padded(batch.residual.flatten(0, 1)))
-            return flat.unflatten(0, batch.residual.shape[:2])
-        truth, latents = stored_frames(batch, self.store), []
+        if self.closed_loop:
+            return torch.stack([step.latents for step in self._loop(batch)], dim=1)
+        residual = self._padded(batch.residual.flatten(0, 1))
+        whole = slice(0, batch.residual.shape[1])
+        seen = self._of_stored(batch, whole) if self.autoencoder.context else None
+        flat = self.autoencoder.encode(residual, None if seen is None else self._seen(seen))
+        return flat.unflatten(0, batch.residual.shape[:2])
+
+    def _loop(self, batch: ClipBatch) -> Iterator[_Step]:
+        """Encode frame by frame, each against what the decoder has made of the one before."""
+        truth = stored_frames(batch, self.store)
         decoded = truth[:, 0]
         for n in range(batch.motion.shape[1]):
-            prediction = self._predict(decoded, truth[:, 0], batch.motion[:, n])
-            residual = truth[:, n + 1].to(torch.int16) - prediction
-            latents.append(self.autoencoder.encode(self._padded(residual)))
-            decoded = add_residual(prediction, self._residual(latents[-1], prediction))
-        return torch.stack(latents, dim=1)
+            seen = self._next(decoded, truth[:, 0], batch.motion[:, n])
+            context = self._seen(seen)
+            residual = self._padded(truth[:, n + 1].to(torch.int16) - seen.prediction)
+            latents = self.autoencoder.encode(residual, context)
+            yield _Step(residual, context, latents)
+            decoded = add_residual(seen.prediction, self._residual(latents, seen, context))
+
+    @property
+    def _middle(self) -> slice:
+        first = max(0, (self.store.frames - 1 - _MIDDLE) // 2)
+        return slice(first, min(first + _MIDDLE, self.store.frames - 1))
+
+    def _of_stored(self, batch: ClipBatch, which: slice) -> Seen:
+        """What is known of some of the stored frames before each, clip by clip."""
+        frames = stored_frames(batch, self.store)
+        prediction = (frames[:, 1:] - batch.residual)[:, which].to(torch.uint8)
+        return Seen(
+            prediction.flatten(0, 1),
+            frames[:, :-1][:, which].flatten(0, 1),
+            _for_each(batch.first_frame, prediction.shape[1]),
+            batch.motion[:, which].flatten(0, 1),
+        )
 
     def assemble(self, motion: Tensor, latents: Tensor) -> Tensor:
         """See `CompressedSpace.assemble`."""
@@ -147,7 +183,9 @@ class CodecSpace(CompressedSpace):
         """All frames at once: none depends on another decoded one."""
         how = {"block": self.store.block, "vector_unit": self.store.vector_unit}
         prediction = predict_from_first(first_frame, motion, **how)
-        flat = self._residual(latents.flatten(0, 1), prediction.flatten(0, 1))
+        first_frames = _for_each(first_frame, motion.shape[1])
+        seen = Seen(prediction.flatten(0, 1), first_frames, first_frames, motion.flatten(0, 1))
+        flat = self._residual(latents.flatten(0, 1), seen)
         residual = flat.unflatten(0, motion.shape[:2])
         rest = add_residual(prediction, residual)
         if refiner is not None:
@@ -160,8 +198,8 @@ class CodecSpace(CompressedSpace):
     ) -> Decoded:
         frames, residuals, predictions = [first_frame], [], []
         for n in range(motion.shape[1]):
-            prediction = self._predict(frames[-1], first_frame, motion[:, n])
-            residual = self._residual(latents[:, n], prediction)
+            seen = self._next(frames[-1], first_frame, motion[:, n])
+            prediction, residual = seen.prediction, self._residual(latents[:, n], seen)
             frame = add_residual(prediction, residual)
             if refiner is not None:
                 alone = (frame[:, None], prediction[:, None])
@@ -172,9 +210,9 @@ class CodecSpace(CompressedSpace):
         stacked = [torch.stack(films, dim=1) for films in (frames, residuals, predictions)]
         return Decoded(stacked[0], _parts(motion, *stacked[1:]))
 
-    def _predict(self, before: Tensor, first_frame: Tensor, motion: Tensor) -> Tensor:
+    def _next(self, before: Tensor, first_frame: Tensor, motion: Tensor) -> Seen:
         store = self.store
-        return predict_next(
+        prediction = predict_next(
             before,
             first_frame,
             motion,
@@ -182,19 +220,36 @@ class CodecSpace(CompressedSpace):
             reference=store.reference,
             vector_unit=store.vector_unit,
         )
+        return Seen(prediction, before, first_frame, motion)
 
-    def _residual(self, latents: Tensor, prediction: Tensor) -> Tensor:
-        """Residuals int16 (N, 3, H, W) from latents (N, K, h, w) and uint8 predictions."""
-        seen = self._seen(prediction) if self.autoencoder.conditioned else None
-        grey = self.autoencoder.decode(latents, seen).float() * 255
-        height, width = prediction.shape[-2:]
+    def _residual(self, latents: Tensor, seen: Seen, context: Tensor | None = None) -> Tensor:
+        """Residuals int16 (N, 3, H, W) from latents (N, K, h, w) and what is known beside.
+
+        `context`: that of `seen` where it was made already.
+        """
+        if context is None:
+            context = self._seen(seen)
+        grey = self.autoencoder.decode(latents, context).float() * 255
+        height, width = seen.prediction.shape[-2:]
         return grey[..., :height, :width].round().clamp(-255, 255).to(torch.int16)
 
     def _padded(self, residual: Tensor) -> Tensor:
         return pad_to_blocks(residual.float() / 255, self.store.block)
 
-    def _seen(self, prediction: Tensor) -> Tensor:
-        return pad_to_blocks(normalise_frame(prediction), self.store.block)
+    def _seen(self, seen: Seen) -> Tensor | None:
+        """The autoencoder's context, if it has any: in [-1, 1], whole blocks."""
+        if not self.autoencoder.context:
+            return None
+        pictures = context_pictures(self.autoencoder.context, seen, self.store)
+        return pad_to_blocks(normalise_frame(pictures), self.store.block)
+
+
+class _Step(NamedTuple):
+    """One frame of B clips in a closed loop: residual / 255, its context and latents."""
+
+    residual: Tensor
+    context: Tensor | None
+    latents: Tensor
 
 
 def refined(
@@ -214,6 +269,11 @@ def refined(
     """
     scaled = (normalise_frame(pixels) for pixels in (frames, prediction, before, first_frame))
     return to_grey_levels(refiner(*scaled)[-1].float())
+
+
+def _for_each(first_frame: Tensor, count: int) -> Tensor:
+    """First frames (B, 3, H, W) for each of a clip's frames, shape (B * count, 3, H, W)."""
+    return first_frame[:, None].expand(-1, count, -1, -1, -1).flatten(0, 1)
 
 
 def _parts(motion: Tensor, residual: Tensor, prediction: Tensor) -> dict[str, Tensor]:

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from shared.console import console
+from shared.console import Progress, console
 from shared.errors import UserError
 from shared.reader import ClipReader
 from shared.schema import LARGE, CodecOptions, StoreAttributes
-from train.checkpoint import load_config
+from train.checkpoint import (
+    checkpoints,
+    load_config,
+    refuse_other_config,
+    save_checkpoint,
+    save_config,
+)
 from train.data import ClipBatch, Clips
 from train.loop import Stage, fit, trained
 from train.models.autoencoder import Autoencoder
-from train.models.block_autoencoder import BlockAutoencoder
+from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
 from train.models.conditioned import ConditionedAutoencoder
-from train.models.residual_vae import ResidualVae
+from train.models.contextual import ContextualAutoencoder, ContextualOptions
+from train.models.dct import DctAutoencoder, DctOptions
+from train.models.klt import KltAutoencoder, KltOptions
+from train.models.residual_vae import ResidualVae, ResidualVaeOptions
+from train.models.zero import ZeroAutoencoder, ZeroOptions
 from train.prefetch import Prefetch
 from train.recipe import AutoencoderOptions, Recipe, autoencoder_options
 from train.share import Share
 from train.spaces import CompressedSpace, SpaceOptions, autoencoder_factor, build_space
+from train.spaces.context import known_pictures
 
 FOLDER = "vae"
-_START_CLIPS = 512
-"""Clips from which the linear code is computed."""
+_AT_ONCE = 4
+"""Clips that are looked at together."""
 
 
 def train_autoencoder(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> None:
@@ -41,8 +54,12 @@ def train_autoencoder(recipe: Recipe, store: ClipReader, run: Path, device: torc
     network = build_autoencoder(recipe.autoencoder, recipe.space, store.options)
     space = build_space(recipe.space, store.options, network)
     assert isinstance(space, CompressedSpace)
-    sample = clips.train[:: max(1, len(clips.train) // _START_CLIPS)]
-    network.start_from(_start_pictures(space, clips, sample))
+    config = {name: recipe.to_dict()[name] for name in ("autoencoder", "space", "split", "seed")}
+    config["store"] = store.attributes.model_dump(mode="json")
+    if not network.learns:
+        _fit_once(space, clips, run / FOLDER, config)
+        return
+    _start(space, clips)
     network.to(device)
 
     prefetch = Prefetch(
@@ -57,13 +74,11 @@ def train_autoencoder(recipe: Recipe, store: ClipReader, run: Path, device: torc
     def loss(
         network: Autoencoder, batch: tuple[Tensor, Tensor | None], share: Share
     ) -> dict[str, Tensor]:
-        picture, prediction = batch
+        picture, context = batch
         of_clips = share.generators(recipe.seed, device)
         each = len(picture) // len(share)
-        return network.loss(picture, prediction, [one for one in of_clips for _ in range(each)])
+        return network.loss(picture, context, [one for one in of_clips for _ in range(each)])
 
-    config = {name: recipe.to_dict()[name] for name in ("autoencoder", "space", "split", "seed")}
-    config["store"] = store.attributes.model_dump(mode="json")
     options = recipe.autoencoder_training
     with prefetch:
         fit(Stage("autoencoder", run / FOLDER, network, load, loss, config, options, device))
@@ -110,16 +125,55 @@ def build_autoencoder(
 ) -> Autoencoder:
     """The network that the options name, for a space and the clips of a store."""
     factor = autoencoder_factor(space, store)
-    plain: Autoencoder
-    if options.kind == "block":
-        plain = BlockAutoencoder(options, factor)
-    else:
-        plain = ResidualVae(options, factor)
+    plain = _plain(options, factor, store)
     conditioned = space.kind == "codec" and space.conditioned_decoder
     return ConditionedAutoencoder(plain) if conditioned else plain
 
 
-def _start_pictures(space: CompressedSpace, clips: Clips, indices: np.ndarray) -> Tensor:
-    """What the autoencoder may start from, clip by clip: whole clips are large."""
-    cpu = torch.device("cpu")
-    return torch.cat([space.examples(clips.batch([int(i)], cpu))[0] for i in indices])
+def _plain(options: AutoencoderOptions, factor: int, store: CodecOptions) -> Autoencoder:
+    if isinstance(options, ContextualOptions):
+        return ContextualAutoencoder(options, factor, known_pictures(store.reference))
+    kinds: dict[type, Callable[..., Autoencoder]] = {
+        ResidualVaeOptions: ResidualVae,
+        BlockAutoencoderOptions: BlockAutoencoder,
+        KltOptions: KltAutoencoder,
+        DctOptions: DctAutoencoder,
+        ZeroOptions: ZeroAutoencoder,
+    }
+    return kinds[type(options)](options, factor)
+
+
+def _fit_once(space: CompressedSpace, clips: Clips, folder: Path, config: dict[str, Any]) -> None:
+    """Write the checkpoint of a code that `start_from` finds, unless it is there."""
+    refuse_other_config(folder, config)
+    if not checkpoints(folder):
+        save_config(folder, config)
+        started = time.monotonic()
+        _start(space, clips)
+        state = {"step": 0, "seconds": time.monotonic() - started}
+        networks: dict[str, nn.Module] = {"network": space.autoencoder, "ema": space.autoencoder}
+        save_checkpoint(folder, state, networks, {}, keep=1)
+
+
+def _start(space: CompressedSpace, clips: Clips) -> None:
+    """Let the autoencoder start from pictures as stored, then from pictures as it meets them."""
+    network = space.autoencoder
+    every = -(-len(clips.train) // network.start_clips)
+    for turn in range(network.rounds):
+        network.start_from(*_start_pictures(space, clips, clips.train[::every], met=turn > 0))
+
+
+def _start_pictures(
+    space: CompressedSpace, clips: Clips, indices: np.ndarray, *, met: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Examples of some clips, with their context, a few clips at once: whole clips are large."""
+    cpu, give = torch.device("cpu"), space.met if met else space.examples
+    pieces = np.array_split(indices, -(-len(indices) // _AT_ONCE))
+    with Progress().bar("fitting the code", len(indices), "clips") as bar:
+        pictures, contexts = [], []
+        for piece in pieces:
+            picture, context = give(clips.batch(piece, cpu))
+            pictures.append(picture)
+            contexts += [] if context is None else [context]
+            bar(len(piece))
+    return torch.cat(pictures), torch.cat(contexts) if contexts else None

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shared.pictures import Film, contact_sheet
+from shared.pictures import contact_sheet
 from shared.reader import ClipReader
 from shared.schema import StoreAttributes
 from train.data import normalise_frame
@@ -20,6 +20,7 @@ from train.machine import autocast
 from train.models.autoencoder import pad_to_blocks
 from train.models.unet3d import UNet3D
 from train.prefetch import Prefetch
+from train.previews import Preview, save_preview
 from train.recipe import Recipe
 from train.samplers import sample
 from train.share import Share, generator_for
@@ -65,11 +66,11 @@ def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.
         )
 
     def preview(averaged: nn.Module, log: RunLog, step: int) -> None:
-        films = preview_films(recipe, encoded, averaged, device)
+        shown = preview_clips(recipe, encoded, averaged, device, step)
+        films = [film for pair in zip(shown.real, shown.generated, strict=True) for film in pair]
         log.picture(step, "generated", contact_sheet(films))
-        # Columns of real above generated, playing together.
-        pairs = [np.concatenate(films[i : i + 2], axis=-2) for i in range(0, len(films), 2)]
-        log.video(step, "generated_video", np.concatenate(pairs, axis=-1))
+        log.video(step, "generated_video", shown.columns())
+        save_preview(run / FOLDER, shown)
 
     stage = Stage(
         "diffusion",
@@ -125,10 +126,10 @@ def diffusion_config(
     }
 
 
-def preview_films(
-    recipe: Recipe, encoded: EncodedClips, network: nn.Module, device: torch.device
-) -> list[Film]:
-    """A few test clips, each followed by what is generated from its first frame."""
+def preview_clips(
+    recipe: Recipe, encoded: EncodedClips, network: nn.Module, device: torch.device, step: int
+) -> Preview:
+    """A few test clips, and what is generated from their first frames: the same for every step."""
     test = encoded.clips.test
     indices = test[np.linspace(0, len(test) - 1, _PREVIEWS).astype(int)]
     batch = encoded.clips.batch(indices, device)
@@ -138,6 +139,12 @@ def preview_films(
     denoise = guided(network, label, first_frame, recipe.sampler.guidance)
     with autocast(device):
         x0 = sample(denoise, noise, recipe.sampler, recipe.noise, generator)
-        generated = encoded.space.decode(x0, batch.first_frame).frames.cpu().numpy()
-    real = encoded.clips.frames(batch).cpu().numpy()
-    return [film for pair in zip(real, generated, strict=True) for film in pair]
+        decoded = encoded.space.decode(x0, batch.first_frame)
+    motion = decoded.parts.get("motion")
+    return Preview(
+        step,
+        batch.label.cpu().numpy(),
+        encoded.clips.frames(batch).cpu().numpy(),
+        decoded.frames.cpu().numpy(),
+        None if motion is None else motion.cpu().numpy(),
+    )

@@ -3,22 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions, active
-
-BLOCK, VALUES = 4, 48
-
-
-def residuals(count: int = 6, seed: int = 0) -> Tensor:
-    """Grey levels / 255 of correlated blocks, a third of them without any."""
-    generator = torch.Generator().manual_seed(seed)
-    mixing = torch.randn(VALUES, VALUES, generator=torch.Generator().manual_seed(99))
-    mixing *= torch.linspace(1, 0.02, VALUES)
-    blocks = torch.randn(count * 4, VALUES, generator=generator) @ mixing.T / 100
-    blocks[::3] = 0
-    blocks = blocks.view(count, 2, 2, 3, BLOCK, BLOCK)
-    return blocks.permute(0, 3, 1, 4, 2, 5).reshape(count, 3, 2 * BLOCK, 2 * BLOCK)
+from tests.train.models.residuals import BLOCK, VALUES, residuals
+from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
+from train.models.blocks import active
 
 
 def autoencoder(latent_channels: int = 6) -> BlockAutoencoder:

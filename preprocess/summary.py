@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,34 @@ from rich.text import Text
 
 from preprocess.rejects import read_rejects
 from preprocess.videos import Reject
+from shared.html import byte_count
 from shared.paths import Location, sizes
 from shared.schema import ARRAYS, NEITHER, TEST, TRAIN, StoreAttributes
 from shared.store import Store, read_attributes, read_markers
 
+OTHER_FILES = "(other files)"
+"""What a store holds beside its arrays: markers, metadata, the list of rejects."""
+
 _EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Files that were rejected or cut short for one reason.
+
+    Attributes:
+        reason: in words.
+        files: how many.
+        kept: clips made of clips planned.
+        usable_frames: of damaged videos; 0 where none was damaged.
+        examples: names of a few.
+    """
+
+    reason: str
+    files: int
+    kept: str
+    usable_frames: int
+    examples: str
 
 
 def describe(path: Location) -> dict[str, Any]:
@@ -28,7 +52,8 @@ def describe(path: Location) -> dict[str, Any]:
     """
     attributes = read_attributes(path)
     done = read_markers(path, range(attributes.partitions))
-    stored = sum(sizes(path).values())
+    by_array = _bytes_by_array(path)
+    stored = sum(by_array.values())
     valid = sum(marker.valid for marker in done if marker)
     raw = valid * attributes.options.frames * 3 * attributes.options.size**2
     return {
@@ -48,6 +73,7 @@ def describe(path: Location) -> dict[str, Any]:
             for spec in ARRAYS
         },
         "bytes": stored,
+        "bytes_by_array": by_array,
         "raw_rgb_bytes": raw,
         "compression": raw / stored if stored else 0.0,
         "clips_by_label": _count(path, attributes, "label", attributes.labels),
@@ -79,11 +105,11 @@ def print_made(
     )
     if rate:
         _row(table, "speed", f"{rate:.1f} clips/s")
-    _row(table, "store", f"{facts['store']}, {_bytes(facts['bytes'])}")
+    _row(table, "store", f"{facts['store']}, {byte_count(facts['bytes'])}")
     _row(
         table,
         "raw RGB",
-        f"{_bytes(facts['raw_rgb_bytes'])}, {facts['compression']:.2f} × the store",
+        f"{byte_count(facts['raw_rgb_bytes'])}, {facts['compression']:.2f} × the store",
     )
     _row(table, "labels", _counts(facts["clips_by_label"]))
     _row(table, "subjects", _counts(facts["clips_by_subject"]))
@@ -103,7 +129,7 @@ def print_store(console: Console, facts: dict[str, Any]) -> None:
     table = _grid()
     state = "sealed" if facts["sealed"] else "NOT sealed: run the same command again"
     progress = f"{facts['partitions_done']} of {facts['partitions']} partitions"
-    _row(table, "store", f"{facts['store']}, {_bytes(facts['bytes'])}, {state}, {progress}")
+    _row(table, "store", f"{facts['store']}, {byte_count(facts['bytes'])}, {state}, {progress}")
     _row(table, "data set", f"{facts['dataset']}, manifest {facts['manifest_hash']}")
     _row(table, "options", ", ".join(f"{k} {v}" for k, v in facts["options"].items()))
     _row(table, "frames", f"from {facts['source']}, {facts['colour']}")
@@ -111,7 +137,7 @@ def print_store(console: Console, facts: dict[str, Any]) -> None:
     _row(
         table,
         "raw RGB",
-        f"{_bytes(facts['raw_rgb_bytes'])}, {facts['compression']:.2f} × the store",
+        f"{byte_count(facts['raw_rgb_bytes'])}, {facts['compression']:.2f} × the store",
     )
     splits = [
         _protocol(name, protocol, facts["clips_by_split"].get(name, {}))
@@ -133,24 +159,41 @@ def print_rejects(console: Console, rejects: Sequence[Reject]) -> None:
     table = Table(title=f"{len(rejects)} files rejected or cut short", title_justify="left")
     for column in ("files", "clips kept", "usable frames", "reason", "for example"):
         table.add_column(column, overflow="fold")
-    for reason, group in _by_reason(rejects):
-        names = ", ".join(repr(reject.file) for reject in group[:_EXAMPLES])
-        names += ", …" if len(group) > _EXAMPLES else ""
-        planned = sum(reject.clips_planned for reject in group)
-        kept = f"{sum(reject.clips_made for reject in group)} of {planned}" if planned else "0"
-        # Of damaged videos only: of the others that were looked at, every frame is.
-        usable = sum(reject.frames_recovered for reject in group)
+    for row in by_reason(rejects):
         # Text, because names may hold what rich would take for markup.
-        row = str(len(group)), kept, str(usable or ""), Text(reason), Text(names)
-        table.add_row(*row)
+        reason, names = Text(row.reason), Text(row.examples)
+        table.add_row(str(row.files), row.kept, str(row.usable_frames or ""), reason, names)
     console.print(table)
 
 
-def _by_reason(rejects: Sequence[Reject]) -> list[tuple[str, list[Reject]]]:
+def by_reason(rejects: Sequence[Reject]) -> list[Rejected]:
+    """One row a reason, the most frequent first."""
     groups: dict[str, list[Reject]] = {}
     for reject in rejects:
         groups.setdefault(reject.reason, []).append(reject)
-    return sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [_rejected(reason, group) for reason, group in ordered]
+
+
+def _rejected(reason: str, group: list[Reject]) -> Rejected:
+    names = ", ".join(repr(reject.file) for reject in group[:_EXAMPLES])
+    planned = sum(reject.clips_planned for reject in group)
+    return Rejected(
+        reason,
+        len(group),
+        f"{sum(reject.clips_made for reject in group)} of {planned}" if planned else "0",
+        sum(reject.frames_recovered for reject in group),
+        names + (", …" if len(group) > _EXAMPLES else ""),
+    )
+
+
+def _bytes_by_array(path: Location) -> dict[str, int]:
+    """Bytes on disk of each array, and of all that is not one."""
+    found = {spec.name: 0 for spec in ARRAYS} | {OTHER_FILES: 0}
+    for name, size in sizes(path).items():
+        top = name.partition("/")[0]
+        found[top if top in found else OTHER_FILES] += size
+    return found
 
 
 def _count(
@@ -221,11 +264,3 @@ def _grid() -> Table:
 
 def _row(table: Table, name: str, value: str) -> None:
     table.add_row(name, Text(value))
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -1,0 +1,145 @@
+"""Report pages in headless Chromium, offline, on a phone's and a desktop's width.
+
+Pictures of them go to DVDM_SCREENSHOTS where that names a folder. Pages in DVDM_PAGES, separated
+by colons, are looked at, too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shared import html
+from shared.console import Progress
+from shared.html import MOST_BYTES
+from tests.browser.browser import Browser, browser
+from tests.train.conftest import TINY, call_train
+
+pytestmark = pytest.mark.browser
+
+WIDTHS = (390, 1200)
+GIVEN = [Path(name) for name in os.environ.get("DVDM_PAGES", "").split(":") if name]
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Path:
+    """Rendered gestures of three people, and a file that is no video."""
+    from preprocess.executor import Machines
+    from preprocess.options import codec_options
+    from preprocess.pipeline import Extraction, run
+    from preprocess.render import render
+    from shared.manifest import load_manifest
+
+    folder = tmp_path_factory.mktemp("gestures")
+    render(folder / "data", {"subjects": 3, "size": 64}, 1, Progress())
+    broken = folder / "data" / "gesture01" / "g01s01r09.mp4"
+    broken.write_bytes(b"not a video")
+    manifest = load_manifest("gestures")
+    options = codec_options(manifest, {"size": 64, "block": 8, "reference": "first"})
+    machines = Machines(1, None)
+    run(
+        Extraction(manifest, folder / "data", folder / "store", options, machines, None), Progress()
+    )
+    return folder / "store"
+
+
+@pytest.fixture(scope="module")
+def store_page(store: Path) -> Path:
+    from preprocess.report import build_report
+
+    return Path(str(build_report(store, store.parent / "store.html", 64, 0, Progress()).page))
+
+
+@pytest.fixture(scope="module")
+def run(store: Path) -> Path:
+    """A run of a few steps: the page's pictures need not be good."""
+    path = store.parent / "run"
+    changes = TINY | {"diffusion_training.checkpoint_every": "2"}
+    overrides = [part for name, value in changes.items() for part in ("--set", f"{name}={value}")]
+    for stage in ("vae", "encode", "diffusion"):
+        given = ("--recipe", "ed_vdm_tiny", "--store", store, "--out", path, *overrides)
+        assert call_train(stage, *given) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def bare_page(run: Path) -> Path:
+    """Of a run before its evaluation, without its store."""
+    assert call_train("report", run, "--out", run.parent / "bare") == 0
+    return run.parent / "bare" / "index.html"
+
+
+@pytest.fixture(scope="module")
+def run_page(bare_page: Path, run: Path, store: Path) -> Path:
+    assert call_train("evaluate", "--run", run, "--store", store, "--seconds", 1) == 0
+    given = ("--before", "python -m preprocess run gestures " + "--a-long-option 1 " * 20)
+    assert call_train("report", run, "--store", store, "--out", run.parent / "page", *given) == 0
+    return run.parent / "page" / "index.html"
+
+
+def check(chromium: Browser, page: Path, pictures: Path) -> str:
+    """Whether a page is whole at both widths; returns what can be read."""
+    assert page.stat().st_size < MOST_BYTES
+    pictures = Path(os.environ.get("DVDM_SCREENSHOTS") or pictures)
+    for width in WIDTHS:
+        picture = pictures / f"{page.parent.name}-{page.stem}-{width}.png"
+        seen = chromium.look(page, width, picture)
+        assert (seen.console, seen.requests, seen.broken) == ([], [], [])
+        assert (seen.overflow_px, seen.too_wide) == (0, [])
+        with Image.open(picture) as image:
+            assert image.width == width and image.height > 900
+            # Something is drawn: an empty page has one colour.
+            assert len(image.convert("RGB").resize((60, 60)).getcolors(3600) or []) > 20
+    light, dark = pictures / f"{page.stem}-light.png", pictures / f"{page.stem}-dark.png"
+    chromium.look(page, WIDTHS[-1], light)
+    chromium.look(page, WIDTHS[-1], dark, dark=True)
+    # Next to the edge there is paper only.
+    bright, dim = (np.asarray(Image.open(p).convert("L"))[:, :4] for p in (light, dark))
+    assert bright.min() > 240 and dim.max() < 60
+    return seen.text
+
+
+def test_a_store(chromium: Browser, store_page: Path, tmp_path: Path) -> None:
+    text = check(chromium, store_page, tmp_path)
+    assert "Energy left by block" in text and "g01s01r09.mp4" in text
+
+
+def test_a_run_before_its_evaluation(chromium: Browser, bare_page: Path, tmp_path: Path) -> None:
+    assert "python -m train evaluate --run" in check(chromium, bare_page, tmp_path)
+
+
+def test_an_evaluated_run(chromium: Browser, run_page: Path, tmp_path: Path) -> None:
+    text = check(chromium, run_page, tmp_path)
+    assert "Spread Wings" in text and "Samples over time" in text
+
+
+@pytest.mark.parametrize("page", GIVEN, ids=[page.name for page in GIVEN])
+def test_a_given_page(chromium: Browser, page: Path, tmp_path: Path) -> None:
+    check(chromium, page, tmp_path)
+
+
+def test_what_is_wrong_with_a_page_is_seen(chromium: Browser, tmp_path: Path) -> None:
+    """The checks above can fail: one page with each fault."""
+    faults = {
+        "requests": '<img src="http://example.invalid/a.png" alt="far">',
+        "broken": '<img src="data:image/png;base64,AAAA" alt="torn">',
+        "console": '<script>console.error("loud")</script>',
+        "too_wide": '<div style="width: 2000px">wide</div>',
+        "overflow_px": '<p style="white-space: nowrap; max-width: none">' + "wide " * 200 + "</p>",
+    }
+    for fault, markup in faults.items():
+        page = tmp_path / f"{fault}.html"
+        html.write_page(page, html.page("T", html.section("S", html.Html(markup))))
+        seen = chromium.look(page, 390, tmp_path / f"{fault}.png")
+        assert getattr(seen, fault), fault

@@ -1,0 +1,217 @@
+"""A Karhunen-Loeve transform that depends on what the decoder knows already. Ours.
+
+What a prediction lacks lies where its edges are (a small displacement changes a picture by its
+gradient), where the first frame or a neighbour's vector shows something else, or anywhere. So the
+residual of a block is modelled as r = A' a: the rows of A are fixed pictures and, times smooth
+waves, pictures of the context; a ~ N(0, C), with one C for all blocks, fitted by EM. Given the
+context, the residual's covariance is A' C A, and its K leading eigenvectors are the best linear
+code there is for such a block. Encoder and decoder both find them; no side information is sent.
+
+Learned codecs condition both halves on the prediction likewise (Li et al. 2021, Deep Contextual
+Video Compression), by networks trained for days; here a few hundred frames and seconds suffice.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from shared.errors import UserError
+from train.models.autoencoder import Autoencoder
+from train.models.blocks import active, from_blocks, principal, to_blocks
+from train.models.covariance import fit_covariance
+from train.models.dct import dct_matrix
+from train.options import STRICT
+
+_AT_ONCE = 16
+"""Frames whose bases are held at once, and kept from encoding to decoding: 3 MB each at 128x128.
+The pictures that they are made of take five times that, so on CPUs they are made one by one, which
+is twice as fast: the allocator gives memory of that size back, and gets it anew, at each use."""
+
+_FAINT = 1 / 255
+"""Blocks whose mean absolute residual is below one grey level say little of C."""
+
+_SEED = 0
+
+
+@dataclass(frozen=True, config=STRICT)
+class ContextualOptions:
+    """Options of `ContextualAutoencoder`."""
+
+    kind: Literal["contextual"] = "contextual"
+    latent_channels: Annotated[int, Field(ge=1)] = 16
+    fixed: Annotated[int, Field(ge=1)] = 32
+    """Fixed pictures: leading eigenvectors of all residual blocks."""
+    wave_order: Annotated[int, Field(ge=1)] = 3
+    """Waves are DCT functions whose frequencies add up to less than this."""
+    noise: Annotated[float, Field(gt=0)] = 2.0
+    """Deviation of what the model leaves unexplained, grey levels."""
+    em_rounds: Annotated[int, Field(ge=1)] = 5
+    blocks: Annotated[int, Field(ge=1)] = 4000
+    """Training blocks that C is fitted to, at most."""
+    clips: Annotated[int, Field(ge=1)] = 48
+    """Training clips that they come from, at most."""
+
+
+class ContextualAutoencoder(Autoencoder):
+    """See the module's text.
+
+    Args:
+        options: see there.
+        block: b, pixels.
+        context: names of the pictures that it sees, the prediction first.
+    """
+
+    rounds = 2
+
+    fixed: Tensor
+    factor: Tensor
+    waves: Tensor
+
+    def __init__(self, options: ContextualOptions, block: int, context: tuple[str, ...]) -> None:
+        super().__init__()
+        self.block, self.latent_channels = block, options.latent_channels
+        self.context, self.options, self.start_clips = context, options, options.clips
+        waves = smooth_waves(block, options.wave_order)
+        values = 3 * block * block
+        fixed = min(options.fixed, values)
+        pictures = fixed + (len(context) + 1) * len(waves)
+        if not self.latent_channels <= fixed:
+            raise UserError(
+                f"latent_channels is {self.latent_channels}; must be at most the number of fixed"
+                f" pictures, {fixed}: take fewer, or set autoencoder.fixed"
+            )
+        self.register_buffer("fixed", torch.zeros(fixed, values))
+        self.register_buffer("factor", torch.zeros(pictures, pictures))
+        self.register_buffer("waves", waves.float(), persistent=False)
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def encode(self, picture: Tensor, context: Tensor | None = None) -> Tensor:
+        """See `Autoencoder.encode`."""
+        assert context is not None, "a contextual code needs its context"
+        rows = picture.shape[-2] // self.block
+        coded = []
+        for some, seen in _pieces(picture, context):
+            blocks = to_blocks(some.float(), self.block)
+            latents = (self.basis(seen) @ blocks[..., None])[..., 0]
+            coded.append(rearrange(latents, "(n h w) k -> n k h w", n=len(some), h=rows))
+        return torch.cat(coded)
+
+    def decode(self, latent: Tensor, context: Tensor | None = None) -> Tensor:
+        """See `Autoencoder.decode`."""
+        assert context is not None, "a contextual code needs its context"
+        decoded = []
+        for some, seen in _pieces(latent, context):
+            rows = rearrange(some.float(), "n k h w -> (n h w) k 1")
+            blocks = (self.basis(seen).mT @ rows)[..., 0]
+            decoded.append(from_blocks(blocks, len(some), some.shape[-2], self.block))
+        return torch.cat(decoded)
+
+    @torch.no_grad()
+    def basis(self, context: Tensor) -> Tensor:
+        """Orthonormal rows for each block, shape (N * h * w, K, 3 * b * b).
+
+        Within the space that they span they are turned as near to the fixed code's as can be, so
+        that a latent channel means much the same from block to block, and changes smoothly.
+        """
+        if self._last is not None and self._last[0] is context:
+            return self._last[1]
+        step = 1 if context.device.type == "cpu" else len(context)
+        with torch.autocast(context.device.type, enabled=False):
+            found = torch.cat([self._basis(some.float()) for some in context.split(step)])
+        self._last = (context, found)  # decoding follows encoding
+        return found
+
+    def _basis(self, context: Tensor) -> Tensor:
+        scaled = self.factor.T @ self._pictures(context)
+        energy, turns = torch.linalg.eigh(scaled @ scaled.mT)
+        kept = slice(-self.latent_channels, None)
+        lengths = energy[:, kept].clamp_min(1e-12).sqrt()[..., None]
+        leading = (turns[..., kept].mT @ scaled) / lengths
+        u, _, v = torch.linalg.svd(self.fixed[: self.latent_channels] @ leading.mT)
+        return (u @ v) @ leading
+
+    def _pictures(self, context: Tensor) -> Tensor:
+        """The rows of A for each block, shape (N * h * w, M, 3 * b * b)."""
+        prediction, *others = context.split(3, dim=1)
+        shown = [*gradients(prediction), *(other - prediction for other in others)]
+        blocks = torch.stack([to_blocks(picture, self.block) for picture in shown], dim=1)
+        coloured = rearrange(blocks, "n d (c p) -> n d 1 c p", c=3)
+        waved = (coloured * self.waves[:, None]).flatten(3).flatten(1, 2)
+        return torch.cat([self.fixed.expand(len(waved), -1, -1), waved], dim=1)
+
+    def loss(
+        self,
+        picture: Tensor,
+        context: Tensor | None = None,
+        generators: list[torch.Generator] | None = None,
+    ) -> dict[str, Tensor]:
+        """Squared error; nothing here learns from it."""
+        l2 = (self.decode(self.encode(picture, context), context) - picture).square().mean()
+        return {"loss": l2, "l2": l2.detach()}
+
+    @torch.no_grad()
+    def start_from(self, picture: Tensor, context: Tensor | None = None) -> None:
+        """Fit the fixed pictures and C; see `Autoencoder.start_from`."""
+        assert context is not None, "a contextual code needs its context"
+        basis, _ = principal(active(to_blocks(picture, self.block)), len(self.fixed))
+        self.fixed.copy_(basis)
+        covariance = fit_covariance(
+            *self._observations(picture, context),
+            noise_variance=(self.options.noise / 255) ** 2,
+            rounds=self.options.em_rounds,
+        )
+        identity = torch.eye(len(covariance), device=covariance.device, dtype=torch.float64)
+        self.factor.copy_(torch.linalg.cholesky(covariance.double() + 1e-12 * identity))
+        self._last = None
+
+    def _observations(self, picture: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """A A' and A r of blocks drawn at random among those that are not faint."""
+        chosen = self._draw(picture)
+        grams, projections = [], []
+        for some, seen, wanted in zip(
+            picture.split(1), context.split(1), chosen.split(1), strict=True
+        ):
+            mask = wanted.flatten()
+            pictures = self._pictures(seen.float())[mask]
+            blocks = to_blocks(some.float(), self.block)[mask]
+            grams.append(pictures @ pictures.mT)
+            projections.append((pictures @ blocks[..., None])[..., 0])
+        return torch.cat(grams), torch.cat(projections)
+
+    def _draw(self, picture: Tensor) -> Tensor:
+        """Which blocks to learn from: bool, shape (N, h * w)."""
+        size = to_blocks(picture, self.block).abs().mean(1)
+        candidates = (size > min(_FAINT, float(size.max()) / 2)).nonzero()[:, 0]
+        order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(_SEED))
+        chosen = torch.zeros(len(size), dtype=torch.bool, device=picture.device)
+        chosen[candidates[order[: self.options.blocks].to(candidates.device)]] = True
+        return chosen.view(len(picture), -1)
+
+
+def _pieces(codes: Tensor, context: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Some frames at once; few of them as they are, so that their basis is known again."""
+    if len(codes) <= _AT_ONCE:
+        return [(codes, context)]
+    return list(zip(codes.split(_AT_ONCE), context.split(_AT_ONCE), strict=True))
+
+
+def smooth_waves(block: int, order: int) -> Tensor:
+    """Two-dimensional DCT functions of low frequency, shape (order * (order + 1) / 2, b * b)."""
+    waves = dct_matrix(block)[:order]
+    pairs = [(k, i) for k in range(len(waves)) for i in range(len(waves)) if k + i < order]
+    return torch.stack([torch.outer(waves[k], waves[i]).flatten() for k, i in pairs])
+
+
+def gradients(picture: Tensor) -> tuple[Tensor, Tensor]:
+    """Central differences across and down, edges replicated; each of the picture's shape."""
+    wider = F.pad(picture, (1, 1, 1, 1), mode="replicate")
+    across = (wider[..., 1:-1, 2:] - wider[..., 1:-1, :-2]) / 2
+    down = (wider[..., 2:, 1:-1] - wider[..., :-2, 1:-1]) / 2
+    return across, down
