@@ -38,7 +38,8 @@ def search(
     """
     frames, height, width = luma.shape
     motion = np.zeros((frames - 1, 2, *grid_shape(height, width, block)), np.int8)
-    flat = np.zeros(luma.size + 2 * SLACK, np.uint8)
+    flat = np.empty(luma.size + 2 * SLACK, np.uint8)
+    flat[:SLACK] = flat[-SLACK:] = 0
     flat[SLACK:-SLACK].reshape(luma.shape)[:] = luma
     # Differences of four sums over 16 x 16 pixels are too much for 16 bits.
     shift = 2 if block == 32 else 0

@@ -30,7 +30,7 @@ def sums_of_8(context: Any, builder: Any, a: Any, b: Any) -> Any:
 def _psadbw(builder: Any, a: Any, b: Any, width: int, name: str) -> Any:
     """The instruction at the widest that the processor has, piece by piece."""
     width = min(width, a.type.count)
-    if width == 16:  # a block of 4 x 4
+    if width == 16:  # a block of 4 x 4, two rows of 8
         name = "llvm.x86.sse2.psad.bw"
     function = declared(
         builder, name, ir.VectorType(I64, width // 8), [ir.VectorType(I8, width)] * 2

@@ -58,7 +58,8 @@ def _make_block_sad(block: int) -> Callable[..., Any]:
 
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             data = pointers(context, builder, signature, arguments)
-            rows_at_once = min(WIDE // block, block)
+            # Two loads make 16 bytes of short rows; more takes longer to put together.
+            rows_at_once = 2 if block == 8 else min(WIDE // block, block)
             total = None
             for row in range(0, block, rows_at_once):
                 here = load(builder, data[0], I64(row * block), rows_at_once * block)
@@ -176,13 +177,18 @@ def _make_window(half: int) -> Callable[..., Any]:
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             data = pointers(context, builder, signature, arguments)
             _, x, shift, _, at = arguments
-            parts = [
-                load(builder, data[0], builder.add(x, I64(i)), COLUMNS, I16) for i in range(half)
-            ]
-            while len(parts) > 1:
-                parts = [builder.add(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
-            amount = broadcast(builder, builder.trunc(shift, I16), parts[0].type)
-            store(builder, builder.lshr(parts[0], amount), data[3], at)
+            # Shifted in registers: a load from any place but a vector's own costs two.
+            near, far = (
+                load(builder, data[0], builder.add(x, I64(i)), COLUMNS, I16) for i in (0, COLUMNS)
+            )
+            step = 1
+            while step < half:
+                lanes = list(range(step, step + COLUMNS))
+                near = builder.add(near, shuffle(builder, near, lanes, far))
+                far = builder.add(far, shuffle(builder, far, lanes))
+                step *= 2
+            amount = broadcast(builder, builder.trunc(shift, I16), near.type)
+            store(builder, builder.lshr(near, amount), data[3], at)
             return context.get_dummy_value()
 
         return types.void(columns, types.int64, types.int64, sums, types.int64), codegen
