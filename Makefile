@@ -188,4 +188,4 @@ format: setup  ## let ruff put the source in order
 	@$(VENV)/bin/ruff format .
 
 clean:  ## remove what demo, training and extraction made; keeps data and .venv
-	rm -rf demo demo-tiny stores runs samples
+	rm -rf demo demo-tiny stores runs samples compare codes
