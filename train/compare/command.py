@@ -12,8 +12,8 @@ from train.compare.comparison import Comparison, prepare
 from train.compare.options import CompareOptions
 from train.compare.output import write_output
 from train.compare.plan import Run
-from train.compare.pool import Task, run_tasks
-from train.compare.score import Judging, judge_bounds, judge_runs, share_scored
+from train.compare.pool import Pool, Task
+from train.compare.score import Judging, judge_bounds, judge_runs, not_scored, share_scored
 from train.compare.systems import PAPERS
 from train.compare.work import Work, is_done, perform, refuse_other, share_done
 
@@ -52,15 +52,14 @@ def compare(
         works = [work for work in works if is_done(work)]
         comparison = _of_runs(comparison, [work.run for work in works])
     open_works = [work for work in works if not is_done(work)]
-    if open_works:
-        run_tasks([_task(work) for work in open_works], workers, "train, generate")
     judging = Judging(
-        out.absolute(),
-        comparison.folder(PAPERS),
-        comparison.chosen,
-        options.judge_steps,
+        out.absolute(), comparison.folder(PAPERS), comparison.chosen, options.judge_steps
     )
-    run_tasks(_scoring(judging, works, workers), workers, "score")
+    with Pool(workers) as pool:
+        if open_works:
+            pool.run([_task(work) for work in open_works], "train, generate")
+        if unscored := not_scored(judging, works):
+            pool.run(_scoring(judging, unscored, workers), "score")
     for path in write_output(comparison, out, command):
         console.print(f"wrote {path}", markup=False)
 

@@ -1,6 +1,6 @@
 """Independent tasks in processes of one thread each; what one makes does not depend on the others.
 
-Tasks write files, so nothing comes back from a process but its exit code. A stopped or killed
+Tasks write files, so nothing comes back from a process but that it is done. A stopped or killed
 comparison stops its processes, which save what they have.
 """
 
@@ -11,17 +11,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection
 from typing import Any
 
 from shared.console import EXIT_BY_SIGNAL, Progress, hush, run_command
 from shared.errors import UserError
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.2
 _PARTS = 100
 """Of the progress bar, for each task."""
 
@@ -45,72 +45,121 @@ class Task:
     share: Callable[[], float] = lambda: 0.0
 
 
-def run_tasks(tasks: list[Task], workers: int, title: str) -> None:
-    """Do all tasks, so many at a time, in the order given as far as `after` allows.
+class Pool:
+    """Processes that take tasks; started when there is one for them, and kept for the next.
 
-    Raises:
-        UserError: a task refused its input; it has said why.
-        RuntimeError: a task failed otherwise; its traceback was printed.
-        KeyboardInterrupt: this process was asked to stop; the tasks were stopped and have saved.
+    A context: they end with it.
+
+    Args:
+        workers: how many at most.
     """
-    waiting, done = list(tasks), set[str]()
-    running: dict[BaseProcess, Task] = {}
-    with _one_thread_each(), Progress().bar(title, _PARTS * len(tasks), "parts") as bar:
-        try:
-            while waiting or running:
-                while len(running) < workers and (task := _ready(waiting, done, tasks)):
+
+    def __init__(self, workers: int) -> None:
+        self._workers, self._most = list[_Worker](), workers
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.stop()
+
+    def run(self, tasks: Sequence[Task], title: str) -> None:
+        """Do all tasks, in the order given as far as `after` allows.
+
+        Raises:
+            UserError: a task refused its input; it has said why.
+            RuntimeError: a task failed otherwise; its traceback was printed.
+            KeyboardInterrupt: a task was asked to stop.
+        """
+        waiting, done = list(tasks), set[str]()
+        names = {task.name for task in tasks}
+        with Progress().bar(title, _PARTS * len(tasks), "parts", patience_seconds=2) as bar:
+            while len(done) < len(tasks):
+                while (worker := self._free(len(waiting))) is not None and (
+                    task := _ready(waiting, done, names)
+                ):
                     waiting.remove(task)
-                    running[_started(task)] = task
-                for process in [one for one in running if not one.is_alive()]:
-                    done.add(_finished(process, running.pop(process)))
-                shares = {task.name: task.share() for task in running.values()}
+                    worker.begin(task)
+                done |= {name for worker in self._workers if (name := worker.finished())}
+                shares = {w.task.name: w.task.share() for w in self._workers if w.task}
                 note = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
                 whole = len(done) + sum(shares.values())
                 bar.update(int(_PARTS * whole), f"{len(done)} of {len(tasks)} done; {note}")
                 time.sleep(_POLL_SECONDS)
-        finally:
-            _stop(list(running))
+
+    def _free(self, waiting: int) -> _Worker | None:
+        for worker in self._workers:
+            if worker.task is None:
+                return worker
+        if not waiting or len(self._workers) >= self._most:
+            return None
+        self._workers.append(_Worker())
+        return self._workers[-1]
 
 
-def _ready(waiting: list[Task], done: set[str], tasks: list[Task]) -> Task | None:
-    known = {task.name for task in tasks}
-    free = (t for t in waiting if t.after is None or t.after in done or t.after not in known)
+class _Worker:
+    """One process, and the task it is at."""
+
+    def __init__(self) -> None:
+        context = get_context("spawn")
+        self._tasks, inside = context.Pipe()
+        self.task: Task | None = None
+        self._process = context.Process(target=_inside, args=(inside, os.getpid()))
+        with _one_thread():
+            self._process.start()
+        inside.close()  # so that the end of the process is the end of the pipe
+
+    def begin(self, task: Task) -> None:
+        self.task = task
+        self._tasks.send((task.work, task.argument))
+
+    def finished(self) -> str | None:
+        """The name of the task that has just been done, if one has."""
+        if self.task is None or not self._tasks.poll():
+            return None
+        try:
+            self._tasks.recv()
+        except EOFError:
+            self._process.join()
+            _refuse(self._process.exitcode, self.task.name)
+        name, self.task = self.task.name, None
+        return name
+
+    def stop(self) -> None:
+        """End the process: at once where it waits, after saving where it trains."""
+        self._process.terminate()
+        self._process.join()
+        self._tasks.close()
+
+
+def _ready(waiting: list[Task], done: set[str], names: set[str]) -> Task | None:
+    free = (t for t in waiting if t.after is None or t.after in done or t.after not in names)
     return next(free, None)
 
 
-def _started(task: Task) -> BaseProcess:
-    arguments = (task.work, task.argument, os.getpid())
-    process = get_context("spawn").Process(target=_inside, args=arguments, name=task.name)
-    process.start()
-    return process
-
-
-def _finished(process: BaseProcess, task: Task) -> str:
-    process.join()
-    if process.exitcode == 0:
-        return task.name
-    if process.exitcode in (-signal.SIGTERM, EXIT_BY_SIGNAL + signal.SIGTERM):
+def _refuse(exit_code: int | None, name: str) -> None:
+    if exit_code in (-signal.SIGTERM, EXIT_BY_SIGNAL + signal.SIGTERM):
         raise KeyboardInterrupt
-    if process.exitcode == 2:
-        raise UserError(f"{task.name} could not be done, for the reason above")
-    raise RuntimeError(f"{task.name} ended with exit code {process.exitcode}")
+    if exit_code == 2:
+        raise UserError(f"{name} could not be done, for the reason above")
+    raise RuntimeError(f"{name} ended with exit code {exit_code}")
 
 
-def _stop(processes: list[BaseProcess]) -> None:
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join()
-
-
-def _inside(work: Callable[[Any], object], argument: Any, parent: int) -> None:
-    """What runs in a task's process."""
+def _inside(tasks: Connection, parent: int) -> None:
+    """What a process does: one task after the other, until one fails."""
     # A terminal's interrupt reaches all processes; the parent decides and sends SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     hush()
     try:
-        sys.exit(run_command(lambda: work(argument)))
+        while True:
+            work, argument = tasks.recv()
+            if code := run_command(lambda: work(argument)):  # noqa: B023, called at once
+                sys.exit(code)
+            tasks.send(None)
+    except EOFError:
+        return
     except KeyboardInterrupt:
         sys.exit(EXIT_BY_SIGNAL + signal.SIGTERM)
 
@@ -123,8 +172,8 @@ def _end_with(parent: int) -> None:
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started meanwhile compute on one thread, and get to know it before they begin."""
+def _one_thread() -> Iterator[None]:
+    """A process started meanwhile computes on one thread, and gets to know it before it begins."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:

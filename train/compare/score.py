@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def judge_bounds(judging: Judging) -> None:
     clips = judging.clips()
     judges = judging.judges(clips)
     path = judging.out / BOUNDS
-    if _is_scored(path, judges):
+    if _is_scored(path, judges.identity):
         return
     reference = measure_reference(clips, judges, _CPU)
     indices = np.array(judging.chosen)
@@ -86,7 +87,9 @@ def judge_runs(judging: Judging) -> None:
     torch.set_num_threads(1)
     clips = judging.clips()
     judges = judging.judges(clips)
-    open_works = [work for work in judging.works if not _is_scored(work.folder / SCORES, judges)]
+    open_works = [
+        work for work in judging.works if not _is_scored(work.folder / SCORES, judges.identity)
+    ]
     if not open_works:
         return
     reference = measure_reference(clips, judges, _CPU)
@@ -95,6 +98,15 @@ def judge_runs(judging: Judging) -> None:
         restored = _restored(work)
         content = {"judges": judges.identity, "scores": asdict(scores), "psnr_restored": restored}
         _write(work.folder / SCORES, content)
+
+
+def not_scored(judging: Judging, works: Sequence[Work]) -> list[Work]:
+    """The runs without scores by the judges that the bounds were scored by; all where none were."""
+    path = judging.out / BOUNDS
+    if not path.exists():
+        return list(works)
+    identity = read_scores(path)["judges"]
+    return [work for work in works if not _is_scored(work.folder / SCORES, identity)]
 
 
 def share_scored(judging: Judging) -> float:
@@ -126,8 +138,8 @@ def _restored(work: Work) -> float:
     return float(torch.cat(values).mean())
 
 
-def _is_scored(path: Path, judges: Judges) -> bool:
-    return path.exists() and read_scores(path)["judges"] == judges.identity
+def _is_scored(path: Path, identity: str) -> bool:
+    return path.exists() and read_scores(path)["judges"] == identity
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

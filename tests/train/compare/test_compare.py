@@ -17,7 +17,7 @@ import pytest
 from tests.train.conftest import call_train
 
 SMALLEST = (
-    "--budget-tflop", 0.003, "--seeds", 1, "--codec-seeds", 1, "--clips-a-label", 1, "--steps", 2,
+    "--budget-tflop", 0.0015, "--seeds", 1, "--codec-seeds", 1, "--clips-a-label", 1, "--steps", 2,
     "--batch", 2, "--autoencoder-steps", 4, "--refiner-steps", 2, "--judge-steps", 4, "--tiny",
     "--device", "cpu",
 )  # fmt: skip

@@ -11,28 +11,24 @@ import pytest
 
 from shared.errors import UserError
 from tests.train.compare import tasks
-from train.compare.pool import Task, run_tasks
+from train.compare.pool import Pool, Task
 
 PARENT = """
 import sys
 from pathlib import Path
 from tests.train.compare import tasks
-from train.compare.pool import Task, run_tasks
+from train.compare.pool import Pool, Task
 if __name__ == "__main__":
-    run_tasks([Task("waiting", tasks.wait_for_long, Path(sys.argv[1]))], 1, "title")
+    with Pool(1) as pool:
+        pool.run([Task("waiting", tasks.wait_for_long, Path(sys.argv[1]))], "title")
 """
 
 
 def test_tasks_wait_for_those_they_build_on_and_have_one_thread(tmp_path: Path) -> None:
     files = {name: tmp_path / name for name in ("second", "first")}
-    run_tasks(
-        [
-            Task("second", tasks.note, files["second"], after="first"),
-            Task("first", tasks.note, files["first"]),
-        ],
-        2,
-        "title",
-    )
+    second = Task("second", tasks.note, files["second"], after="first")
+    with Pool(2) as pool:
+        pool.run([second, Task("first", tasks.note, files["first"])], "title")
     times = {name: file.read_text().split() for name, file in files.items()}
     assert float(times["first"][0]) < float(times["second"][0])
     assert [threads for _, threads in times.values()] == ["1", "1"]
@@ -41,8 +37,8 @@ def test_tasks_wait_for_those_they_build_on_and_have_one_thread(tmp_path: Path) 
 def test_a_refused_task_ends_everything_as_its_own_mistake(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UserError, match="bad could not be done"):
-        run_tasks([Task("bad", tasks.refuse, tmp_path / "x")], 1, "title")
+    with pytest.raises(UserError, match="bad could not be done"), Pool(1) as pool:
+        pool.run([Task("bad", tasks.refuse, tmp_path / "x")], "title")
     assert "x is refused" in capfd.readouterr().err
 
 
