@@ -29,18 +29,15 @@ def cells(row: Row, titles: Sequence[str]) -> list[str]:
 
 
 def figure_text(figure: Spread | None) -> str:
-    """Mean ± deviation, with so many digits as the mean needs; PSNR of equal clips has no number.
+    """Mean ± deviation, with so many digits as the mean needs.
 
     `shared.html` and Markdown show the same text.
     """
-    if figure is None or figure.mean >= _EXACT:
+    if figure is None:
         return _NONE
     digits = _digits(figure.mean)
     text = f"{figure.mean:,.{digits}f}"
     return text if figure.deviation is None else f"{text} ± {figure.deviation:,.{digits}f}"
-
-
-_EXACT = 1e6
 
 
 def _digits(value: float) -> int:
