@@ -34,8 +34,8 @@ def protocol(comparison: Comparison) -> list[str]:
         "Scores are this project's own, none is FVD. Gestures and persons are read by networks"
         f" trained on real training clips ({options.judge_steps} steps), Fréchet distances are"
         " between their features of generated and of all real test clips; the row of real clips"
-        " says how well they do. Frame 0 is given and does not count; 100 dB stands for equal. Warping error: what a search"
-        " for motion in the generated clip itself cannot explain; flicker: change where the real"
+        " says how well they do. Frame 0 is given and does not count; 100 dB stands for equal."
+        " Warping error: what a search for motion in the generated clip itself cannot explain; flicker: change where the real"
         " clip stands still; both in grey levels. PSNR restored: real test clips through the space"
         " and back, the most it can show.",
         f"Seeds 0-{options.seeds - 1} for the spaces, {options.codec_seeds} within the codec; ±"
