@@ -35,9 +35,9 @@ def protocol(comparison: Comparison) -> list[str]:
         f" trained on real training clips ({options.judge_steps} steps), Fréchet distances are"
         " between their features of generated and of all real test clips; the row of real clips"
         " says how well they do. Frame 0 is given and does not count; 100 dB stands for equal."
-        " Warping error: what a search for motion in the generated clip itself cannot explain; flicker: change where the real"
-        " clip stands still; both in grey levels. PSNR restored: real test clips through the space"
-        " and back, the most it can show.",
+        " Warping error: what a search for motion in the generated clip itself cannot explain;"
+        " flicker: change where the real clip stands still; both in grey levels. PSNR"
+        " restored: real test clips through the space and back, the most it can show.",
         f"Seeds 0-{options.seeds - 1} for the spaces, {options.codec_seeds} within the codec; ±"
         " is the standard deviation over seeds. CPU seconds are of all threads of a process of one"
         f" thread, on {processor()}, which other work may have shared.",
