@@ -105,7 +105,7 @@ def networks(recipe: Recipe, batch: int, device: torch.device) -> Iterator[tuple
         coder = filled(autoencoder, device)
         side = case.cell * case.target[2]
         picture = torch.randn(batch * _EXAMPLES, 3, side, side).to(device)
-        seen = picture if coder.context else None
+        seen = picture.repeat(1, len(coder.context), 1, 1) if coder.context else None
         yield "autoencoder", Network(coder, lambda: coder.loss(picture, seen)["loss"])
     if recipe.refiner is not None:
         refiner = Refiner(recipe.refiner).to(device)

@@ -108,17 +108,6 @@ def costed(
     return case, cost_of_pass(case, device), coder
 
 
-def counted_cost(recipe: Recipe) -> tuple[PassCost, AutoencoderCost | None]:
-    """Of the denoiser and the autoencoder by counting alone, on any machine the same.
-
-    Raises:
-        UserError: the denoiser's levels do not fit the grid.
-    """
-    case, autoencoder = denoising_case(recipe)
-    clips = recipe.designed_for
-    return counted(case), None if autoencoder is None else _autoencoder_cost(autoencoder, clips)
-
-
 def denoising_case(
     recipe: Recipe, store: CodecOptions | None = None
 ) -> tuple[Case, Autoencoder | None]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from train.cost import counted_cost
+from train.cost import costed
 from train.models.refiner import Refiner
 from train.passes import GIGA
 from train.recipe import ClipShape, Recipe
@@ -30,7 +30,8 @@ class SystemCost:
 
 def system_cost(recipe: Recipe) -> SystemCost:
     """Count on the clips that the recipe was designed for."""
-    denoiser, autoencoder = counted_cost(recipe)
+    # As on a CPU: counted, on any machine the same.
+    _, denoiser, autoencoder = costed(recipe, torch.device("cpu"))
     asked = 1 if recipe.sampler.guidance == 1 else 2
     steps = recipe.sampler.steps * asked * denoiser.forward_gflop
     decoding = autoencoder.decode_gflop if autoencoder else 0.0
