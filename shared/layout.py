@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import zarr
@@ -25,23 +24,20 @@ _BLOCK_BYTES = 2**19
 compress and twice as long to decompress, because zstd begins anew with each."""
 
 
-def create_arrays(
-    path: Path, attributes: StoreAttributes, specs: Iterable[ArraySpec] = ARRAYS
-) -> dict[str, zarr.Array]:
-    """Write the metadata of the group and of arrays into a local folder; no clip is in it yet."""
+def create_arrays(path: Path, attributes: StoreAttributes) -> None:
+    """Write the metadata of group and arrays into an empty local folder; no clip is in it yet."""
     group = zarr.create_group(
-        path,
-        overwrite=path.exists(),
-        attributes={ATTRIBUTE: attributes.model_dump(mode="json")},
+        path, overwrite=True, attributes={ATTRIBUTE: attributes.model_dump(mode="json")}
     )
-    return {spec.name: _create_array(group, spec, attributes) for spec in specs}
+    for spec in ARRAYS:
+        _create_array(group, spec, attributes)
 
 
-def _create_array(group: zarr.Group, spec: ArraySpec, attributes: StoreAttributes) -> zarr.Array:
+def _create_array(group: zarr.Group, spec: ArraySpec, attributes: StoreAttributes) -> None:
     entry = spec.shape(attributes)
     shard = (attributes.shard_clips, *entry)
     codec = BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", blocksize=_BLOCK_BYTES)
-    return group.create_array(
+    group.create_array(
         spec.name,
         shape=(attributes.clips, *entry),
         dtype=str if spec.dtype == "str" else spec.dtype,
@@ -51,8 +47,6 @@ def _create_array(group: zarr.Group, spec: ArraySpec, attributes: StoreAttribute
         compressors="auto" if spec.small else codec,
         dimension_names=spec.axes,
         attributes={"units": spec.units, "meaning": spec.meaning_in(attributes)},
-        # An all-zero shard must be a file like any other: a missing one is then an error.
-        config={"write_empty_chunks": True},
     )
 
 

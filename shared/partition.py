@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import zarr
-from zarr.core.buffer.cpu import Buffer
+from zarr.core.buffer import Buffer
+from zarr.core.buffer.cpu import Buffer as CpuBuffer
 from zarr.storage import MemoryStore
 
 from shared.errors import StoreError
-from shared.layout import METADATA, METADATA_FILES, create_arrays, open_array, shard_file
+from shared.layout import METADATA, METADATA_FILES, open_array, shard_file
 from shared.paths import Location, put_in_place, read_existing, write_whole
 from shared.schema import ARRAYS, LARGE, check_array, check_columns
 from shared.shards import ShardedArray
@@ -49,7 +50,8 @@ class PartitionWriter:
         self.attributes = read_attributes(path)
         self.clips = self.attributes.clips_in(partition)
         self._path, self._partition = path, partition
-        self._large = _large_arrays(path, read_existing(path, _LARGE_METADATA))
+        self._metadata = read_existing(path, METADATA_FILES)
+        self._large = _large_arrays(path, self._metadata)
         self._entries: dict[str, list[bytes]] = {}
         for name, array in self._large.items():
             nothing = array.compress(np.zeros(array.shape, array.dtype))
@@ -87,17 +89,9 @@ class PartitionWriter:
         prefix = f"{UNFINISHED}{self._partition:05d}-"
         scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
         try:
-            self._write_columns(scratch, columns)
             files = {}
-            for spec in ARRAYS:
-                name = shard_file(spec, self._partition)
-                if not spec.small:
-                    (scratch / name).parent.mkdir(parents=True)
-                    content = self._large[spec.name].pack(self._entries[spec.name])
-                    (scratch / name).write_bytes(content)
-                else:
-                    content = (scratch / name).read_bytes()
-                files[name] = hashlib.sha256(content).hexdigest()
+            for name, pieces in self._shards(columns).items():
+                files[name] = _write_pieces(scratch / name, pieces)
                 put_in_place(scratch / name, self._path / name)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -105,11 +99,24 @@ class PartitionWriter:
         write_whole(self._path / marker_name(self._partition), as_json(asdict(marker)))
         return marker
 
-    def _write_columns(self, scratch: Path, columns: dict[str, np.ndarray]) -> None:
+    def _shards(self, columns: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
+        """The partition's files by name, each in pieces."""
+        in_memory = _buffers(self._metadata)
         start = self._partition * self.attributes.shard_clips
-        # Opened again by name, an array would forget that empty chunks are to be written.
-        for name, target in create_arrays(scratch, self.attributes, COLUMNS).items():
-            target[start : start + self.clips] = columns[name]
+        # An all-zero shard must be a file like any other: a missing one is then an error.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            group = zarr.open_group(MemoryStore(in_memory), mode="r+")
+            for spec in COLUMNS:
+                open_array(group, spec.name)[start : start + self.clips] = columns[spec.name]
+        shards = {}
+        for spec in ARRAYS:
+            name = shard_file(spec, self._partition)
+            shards[name] = (
+                [in_memory[name].to_bytes()]
+                if spec.small
+                else self._large[spec.name].pack(self._entries[spec.name])
+            )
+        return shards
 
 
 class PartitionReader:
@@ -143,8 +150,7 @@ class PartitionReader:
     def columns(self) -> dict[str, np.ndarray]:
         """The small arrays of `shared.schema.ARRAYS` by name, clip axis first, writable."""
         # Read once, for the checksums and for what they hold.
-        files = {name: Buffer.from_bytes(content) for name, content in self._files.items()}
-        group = zarr.open_group(MemoryStore(dict(files)), mode="r")
+        group = zarr.open_group(MemoryStore(_buffers(self._files)), mode="r")
         start = self._partition * self.attributes.shard_clips
         rows = slice(start, start + self.clips)
         return {spec.name: np.asarray(open_array(group, spec.name)[rows]) for spec in COLUMNS}
@@ -157,11 +163,24 @@ class PartitionReader:
         return entry
 
 
-_LARGE_METADATA = tuple(f"{name}/{METADATA}" for name in LARGE)
+def _buffers(files: dict[str, bytes]) -> dict[str, Buffer]:
+    """What Zarr's store in memory takes."""
+    return {name: CpuBuffer.from_bytes(content) for name, content in files.items()}
+
+
+def _write_pieces(path: Path, pieces: list[bytes]) -> str:
+    """Write a file, without putting it together in memory first; its SHA-256."""
+    path.parent.mkdir(parents=True)
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
+    return digest.hexdigest()
 
 
 def _large_arrays(path: Location, files: dict[str, bytes]) -> dict[str, ShardedArray]:
-    lost = [name for name in _LARGE_METADATA if name not in files]
+    lost = [name for name in METADATA_FILES if name not in files]
     if lost:
         raise StoreError(f"{path} lacks {', '.join(lost)}; restore them, or extract again")
     return {name: ShardedArray(path / name, files[f"{name}/{METADATA}"]) for name in LARGE}

@@ -106,15 +106,15 @@ class ShardedArray:
         compressed: bytes = blosc.compress(np.ascontiguousarray(entry), *self._compression)
         return compressed
 
-    def pack(self, entries: Sequence[bytes]) -> bytes:
-        """The whole file of a shard; entries that the last shard lacks are marked as absent."""
+    def pack(self, entries: Sequence[bytes]) -> list[bytes]:
+        """A shard's file in pieces, in order; what the last shard lacks is marked as absent."""
         index = np.full((self._shard_entries, 2), _ABSENT, "<u8")
         counts = [len(entry) for entry in entries]
         index[: len(entries), 0] = np.cumsum([0, *counts[:-1]])
         index[: len(entries), 1] = counts
         table = index.tobytes()
         check = google_crc32c.value(table).to_bytes(_CRC_BYTES, "little")
-        return b"".join([*entries, table, check])
+        return [*entries, table, check]
 
     @property
     def _index_bytes(self) -> int:

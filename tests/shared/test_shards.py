@@ -196,4 +196,4 @@ def test_a_shard_is_byte_for_byte_the_one_that_zarr_writes(
     for number, start in enumerate(range(0, count, shard)):
         entries = [ours.compress(value) for value in values[start : start + shard]]
         file = path / "/".join(["c", str(number), *("0" for _ in shape)])
-        assert ours.pack(entries) == file.read_bytes()
+        assert b"".join(ours.pack(entries)) == file.read_bytes()
