@@ -151,7 +151,7 @@ def _end_to_end(folder: Path, videos: list[Path]) -> Figure:
     number, out = count(), folder / "npz"
     out.mkdir()
     first, plain = least_in_turn(
-        2,
+        ROUNDS,
         lambda: _run(folder, f"all{next(number)}", videos),
         lambda: cpu_seconds(lambda: [straightforward.extract(v, out, SIZE) for v in videos]),
     )

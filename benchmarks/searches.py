@@ -139,7 +139,7 @@ def _two_processes(luma: Luma) -> Figure:
     """By CPU time, so that what else a machine does is not counted, but shared caches are."""
     rates = {1: 0.0, 2: 0.0}
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        for _ in range(ROUNDS):
+        for _ in range(2 * ROUNDS):
             for count in rates:
                 tasks = [(luma, time.time() + 0.5, 0.5)] * count
                 rates[count] = max(rates[count], sum(pool.starmap(_rate, tasks, 1)))

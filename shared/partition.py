@@ -186,30 +186,6 @@ def _large_arrays(path: Location, files: dict[str, bytes]) -> dict[str, ShardedA
     return {name: ShardedArray(path / name, files[f"{name}/{METADATA}"]) for name in LARGE}
 
 
-def write_partition(
-    path: Location, partition: int, arrays: dict[str, np.ndarray], rejects: list[dict[str, Any]]
-) -> Marker:
-    """Write one whole shard of every array, then the marker.
-
-    Args:
-        path: an unsealed store.
-        partition: index p.
-        arrays: see `shared.schema.ARRAYS`, clip axis first.
-        rejects: records of the videos that failed here.
-
-    Raises:
-        ValueError: the arrays are not as the schema says.
-    """
-    writer = PartitionWriter(path, partition)
-    clips = len(arrays["valid"])
-    if clips != writer.clips:
-        raise ValueError(f"partition {partition} has {clips} clips, not a whole shard")
-    for slot in range(clips):
-        writer.put(slot, **{name: arrays[name][slot] for name in LARGE})
-    columns = {name: array for name, array in arrays.items() if name not in LARGE}
-    return writer.write(columns, rejects)
-
-
 def read_partition(path: Location, partition: int) -> dict[str, np.ndarray]:
     """One partition's clips as `PartitionReader` reads them, all of them at once.
 

@@ -157,8 +157,7 @@ def seal_store(path: Location) -> list[Marker]:
             f" ({_few(missing)}); run the same command again to make them"
         )
     if isinstance(path, Path):
-        for stale in path.glob(f"{UNFINISHED}*"):
-            shutil.rmtree(stale)
+        remove_leftovers(path)  # of workers that were killed while others went on
     metadata = json.loads((path / METADATA).read_bytes())
     metadata["attributes"][ATTRIBUTE]["sealed"] = True
     write_whole(path / METADATA, as_json(metadata))

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from shared.errors import StoreError
-from shared.partition import write_partition
 from shared.schema import ARRAYS, CodecOptions, StoreAttributes
 from shared.store import (
     Store,
@@ -18,6 +17,7 @@ from shared.store import (
     remove_leftovers,
     seal_store,
 )
+from tests.stores import write_partition
 
 OPTIONS = CodecOptions(size=16, frames=3, block=8)
 
@@ -173,7 +173,7 @@ def test_markers_keep_rejects(tmp_path: Path) -> None:
 def test_partitions_are_whole_shards(tmp_path: Path) -> None:
     path = tmp_path / "store"
     create_store(path, attributes())
-    with pytest.raises(ValueError, match="not a whole shard"):
+    with pytest.raises(ValueError, match=r"`label` is int16 \(1,\); the schema says int16 \(2,\)"):
         write_partition(path, 0, random_arrays(1), [])
     with pytest.raises(ValueError, match="`motion` is int16"):
         write_partition(path, 0, random_arrays(2) | {"motion": np.zeros((2, 2, 2, 2, 2), "i2")}, [])

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from shared.compensate import residual
 from shared.conventions import NO_INDEX, motion_channels
-from shared.partition import write_partition
 from shared.schema import CodecOptions, StoreAttributes
 from shared.store import Store, create_store, seal_store
+from tests.stores import write_partition
 
 LABELS = ("Go", "Halt", "Turn Left", "Turn Right")
 SUBJECTS = ("a", "b", "c")

@@ -15,12 +15,11 @@ import pytest
 from PIL import Image
 
 from shared.html import MOST_BYTES
-from shared.partition import write_partition
 from shared.schema import CodecOptions, StoreAttributes
 from shared.store import Store, create_store, seal_store
 from tests.conftest import moving_square, write_video
 from tests.s3 import new_place, s3_endpoint
-from tests.stores import contents
+from tests.stores import contents, write_partition
 
 Cli = Callable[..., tuple[int, str, str]]
 OPTIONS = ("--size", 30, "--frames", 4, "--block", 8, "--search-range", 5)
