@@ -18,6 +18,7 @@ from shared import html
 from shared.console import Progress
 from shared.html import MOST_BYTES
 from tests.browser.browser import Browser, browser
+from tests.train.compare.test_compare import SMALLEST
 from tests.train.conftest import TINY, call_train
 
 pytestmark = pytest.mark.browser
@@ -33,25 +34,41 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Path:
+def videos(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Path:
     """Rendered gestures of three people, and a file that is no video."""
+    from preprocess.render import render
+
+    data = tmp_path_factory.mktemp("gestures") / "data"
+    render(data, {"subjects": 3, "size": 64}, 1, Progress())
+    (data / "gesture01" / "g01s01r09.mp4").write_bytes(b"not a video")
+    return data
+
+
+def extract(videos: Path, store: Path, given: dict[str, object]) -> Path:
     from preprocess.executor import Machines
     from preprocess.options import codec_options
     from preprocess.pipeline import Extraction, run
-    from preprocess.render import render
     from shared.manifest import load_manifest
 
-    folder = tmp_path_factory.mktemp("gestures")
-    render(folder / "data", {"subjects": 3, "size": 64}, 1, Progress())
-    broken = folder / "data" / "gesture01" / "g01s01r09.mp4"
-    broken.write_bytes(b"not a video")
     manifest = load_manifest("gestures")
-    options = codec_options(manifest, {"size": 64, "block": 8, "reference": "first"})
-    machines = Machines(1, None)
-    run(
-        Extraction(manifest, folder / "data", folder / "store", options, machines, None), Progress()
-    )
-    return folder / "store"
+    options = codec_options(manifest, {"size": 64, "block": 8, **given})
+    run(Extraction(manifest, videos, store, options, Machines(1, None), None), Progress())
+    return store
+
+
+@pytest.fixture(scope="module")
+def store(videos: Path) -> Path:
+    return extract(videos, videos.parent / "store", {"reference": "first"})
+
+
+@pytest.fixture(scope="module")
+def compare_page(videos: Path) -> Path:
+    """The spaces alone, of networks as small as can be."""
+    stores, out = videos.parent / "stores", videos.parent / "compared"
+    extract(videos, stores / "previous-cost0", {"reference": "previous", "motion_cost": 0.0})
+    options = (*SMALLEST, "--codec-seeds", 0, "--budget-tflop", 0.03)
+    assert call_train("compare", "--data", stores, "--out", out, *options) == 0
+    return out / "compare.html"
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +139,11 @@ def test_a_run_before_its_evaluation(chromium: Browser, bare_page: Path, tmp_pat
 def test_an_evaluated_run(chromium: Browser, run_page: Path, tmp_path: Path) -> None:
     text = check(chromium, run_page, tmp_path)
     assert "Spread Wings" in text and "Samples over time" in text
+
+
+def test_a_comparison(chromium: Browser, compare_page: Path, tmp_path: Path) -> None:
+    text = check(chromium, compare_page, tmp_path)
+    assert "Equal training FLOPs" in text and "difference (D-VDM)" in text
 
 
 @pytest.mark.parametrize("page", GIVEN, ids=[page.name for page in GIVEN])
