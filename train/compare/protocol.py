@@ -22,7 +22,7 @@ def protocol(comparison: Comparison) -> list[str]:
         f"Equal FLOPs: {options.budget_tflop:g} TFLOP of training a run, forward and backward"
         " passes of the denoiser, two operations a multiply-accumulate. Autoencoders and cached"
         " latents are not in it, and stand beside. Equal steps: as many as rgb has at equal FLOPs.",
-        "The same in every space: number of parameters within a few per cent (stated), a learned"
+        "The same in every space: about as many parameters (stated), a learned"
         f" embedding of the label, {recipe.noise.prediction}-prediction, {recipe.noise.schedule}"
         f" schedule, {training.optimiser}, learning rate {training.learning_rate:g} falling along"
         f" half a cosine, batch {training.batch}, averaged weights, {recipe.sampler.name} with"
