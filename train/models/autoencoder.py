@@ -59,20 +59,21 @@ class Autoencoder(nn.Module, ABC):
             context: as in `encode`.
         """
 
-    @abstractmethod
     def loss(
         self,
         picture: Tensor,
         context: Tensor | None = None,
         generators: list[torch.Generator] | None = None,
     ) -> dict[str, Tensor]:
-        """Training losses by name; `loss` is what to minimise.
+        """Training losses by name; `loss` is what to minimise. The squared error, if nothing else.
 
         Args:
             picture: as in `encode`.
             context: as in `encode`.
             generators: one a picture, for what is drawn at random; None takes torch's own.
         """
+        l2 = (self.decode(self.encode(picture, context), context) - picture).square().mean()
+        return {"loss": l2, "l2": l2.detach()}
 
     def start_from(self, picture: Tensor, context: Tensor | None = None) -> None:
         """Initialise from a sample of training pictures (as in `encode`), where that helps."""

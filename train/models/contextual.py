@@ -146,16 +146,6 @@ class ContextualAutoencoder(Autoencoder):
         waved = (coloured * self.waves[:, None]).flatten(3).flatten(1, 2)
         return torch.cat([self.fixed.expand(len(waved), -1, -1), waved], dim=1)
 
-    def loss(
-        self,
-        picture: Tensor,
-        context: Tensor | None = None,
-        generators: list[torch.Generator] | None = None,
-    ) -> dict[str, Tensor]:
-        """Squared error; nothing here learns from it."""
-        l2 = (self.decode(self.encode(picture, context), context) - picture).square().mean()
-        return {"loss": l2, "l2": l2.detach()}
-
     @torch.no_grad()
     def start_from(self, picture: Tensor, context: Tensor | None = None) -> None:
         """Fit the fixed pictures and C; see `Autoencoder.start_from`."""

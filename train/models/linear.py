@@ -46,13 +46,3 @@ class LinearAutoencoder(Autoencoder):
         """See `Autoencoder.decode`."""
         blocks = latent.permute(0, 2, 3, 1).flatten(0, 2) @ self.synthesis.T
         return from_blocks(blocks, len(latent), latent.shape[-2], self.block)
-
-    def loss(
-        self,
-        picture: Tensor,
-        context: Tensor | None = None,
-        generators: list[torch.Generator] | None = None,
-    ) -> dict[str, Tensor]:
-        """Squared error; nothing here learns from it."""
-        l2 = (self.decode(self.encode(picture)) - picture).square().mean()
-        return {"loss": l2, "l2": l2.detach()}
