@@ -106,11 +106,7 @@ def print_made(
     if rate:
         _row(table, "speed", f"{rate:.1f} clips/s")
     _row(table, "store", f"{facts['store']}, {byte_count(facts['bytes'])}")
-    _row(
-        table,
-        "raw RGB",
-        f"{byte_count(facts['raw_rgb_bytes'])}, {facts['compression']:.2f} × the store",
-    )
+    _row(table, "raw RGB", _raw_rgb(facts))
     _row(table, "labels", _counts(facts["clips_by_label"]))
     _row(table, "subjects", _counts(facts["clips_by_subject"]))
     console.print(table)
@@ -134,11 +130,7 @@ def print_store(console: Console, facts: dict[str, Any]) -> None:
     _row(table, "options", ", ".join(f"{k} {v}" for k, v in facts["options"].items()))
     _row(table, "frames", f"from {facts['source']}, {facts['colour']}")
     _row(table, "clips", f"{facts['valid_clips']} valid of {facts['clips']}")
-    _row(
-        table,
-        "raw RGB",
-        f"{byte_count(facts['raw_rgb_bytes'])}, {facts['compression']:.2f} × the store",
-    )
+    _row(table, "raw RGB", _raw_rgb(facts))
     splits = [
         _protocol(name, protocol, facts["clips_by_split"].get(name, {}))
         for name, protocol in facts["splits"].items()
@@ -227,6 +219,10 @@ def _protocol(name: str, made: dict[str, Any], clips: dict[str, int]) -> str:
     sides = ", ".join(f"{count} {side}" for side, count in clips.items() if count)
     told = ", ".join(f"{key} {value}" for key, value in made.items())
     return f"{name}: {sides or 'unknown until the store is sealed'} ({told})"
+
+
+def _raw_rgb(facts: dict[str, Any]) -> str:
+    return f"{byte_count(facts['raw_rgb_bytes'])}, {facts['compression']:.2f} × the store"
 
 
 def _counts(counts: dict[str, int]) -> str:

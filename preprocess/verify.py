@@ -27,6 +27,7 @@ from shared.errors import UserError
 from shared.layout import open_group
 from shared.paths import Location
 from shared.schema import ARRAYS
+from shared.spread import evenly
 from shared.store import Store, damaged_files
 
 _FROM = {"h264": " from what this build of x264 chooses"}
@@ -151,7 +152,7 @@ def _clips_again(
 
 
 def _check_vectors(store: Store, sample: int, findings: Findings, progress: Progress) -> None:
-    chosen = np.linspace(0, len(store) - 1, min(sample, len(store))).round().astype(int)
+    chosen = evenly(len(store), sample)
     options = store.options
     method = "naive" if options.method in EXACT else options.method
     with progress.bar("Searching again", len(chosen), "clips") as advance:

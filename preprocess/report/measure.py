@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.compensate import decode_clip
+from preprocess.encode import restore_clip
 from shared.schema import CodecOptions
 from shared.store import Store
 
@@ -112,7 +112,7 @@ def read_clip(store: Store, index: int) -> Clip:
     """One valid clip with its frames."""
     options = store.options
     motion, residual = store.clip("motion", index), store.clip("residual", index)
-    frames = decode_clip(
+    frames = restore_clip(
         store.clip("first_frame", index),
         motion,
         residual,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.spread import evenly
+
 MOST_LABELS, CLIPS_OF_A_LABEL, CLIPS_IN_ALL = 48, 2, 16
 NO_LABEL = "(no label)"
 
@@ -45,7 +47,7 @@ def draw_sample(
     rng = np.random.default_rng(seed)
     measured = rng.permutation(len(label))[:count]
     present = np.unique(label)
-    chosen = present[_spread(len(present), MOST_LABELS)]
+    chosen = present[evenly(len(present), MOST_LABELS)]
     each = max(CLIPS_OF_A_LABEL, CLIPS_IN_ALL // max(1, len(present)))
     order = rng.permutation(len(label))
     shown = {
@@ -57,11 +59,6 @@ def draw_sample(
     return Sample(np.sort(measured), shown, len(present))
 
 
-def frames_shown(frames: int, columns: int) -> NDArray[np.int64]:
-    """Frames of a clip that a sheet of so many columns shows: evenly spread, first and last."""
-    return _spread(frames, columns)
-
-
 def _of_many_subjects(
     candidates: NDArray[np.int64], subject: NDArray[np.int16], count: int
 ) -> NDArray[np.int64]:
@@ -69,7 +66,3 @@ def _of_many_subjects(
     first = np.sort(np.unique(subject[candidates], return_index=True)[1])
     rest = np.setdiff1d(np.arange(len(candidates)), first)
     return candidates[np.concatenate([first, rest])[:count]]
-
-
-def _spread(total: int, most: int) -> NDArray[np.int64]:
-    return np.linspace(0, total - 1, min(total, most)).round().astype(np.int64)

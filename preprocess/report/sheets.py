@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.report.measure import Clip, read_clip
-from preprocess.report.sample import Sample, frames_shown
+from preprocess.report.sample import Sample
 from shared.pictures import (
     contact_sheet,
     draw_vectors,
@@ -19,6 +19,7 @@ from shared.pictures import (
     webp,
 )
 from shared.schema import CodecOptions
+from shared.spread import evenly
 from shared.store import Store
 
 SHEET_COLUMNS, MOTION_COLUMNS, MOTION_CLIPS = 6, 4, 3
@@ -51,7 +52,7 @@ def draw_sheets(store: Store, sample: Sample, on_clip: Callable[[], object]) -> 
         on_clip: called after each clip, drawn or left out.
     """
     sheets, used = Sheets(sample.labels), 0
-    picked = frames_shown(store.options.frames, SHEET_COLUMNS)
+    picked = evenly(store.options.frames, SHEET_COLUMNS)
     for label, clips in sample.shown.items():
         if used <= SHEETS_BYTES:
             films = [shrink(read_clip(store, int(i)).frames[picked], FRAME_PX) for i in clips]
@@ -64,7 +65,7 @@ def draw_sheets(store: Store, sample: Sample, on_clip: Callable[[], object]) -> 
 
 def draw_motion(clip: Clip, options: CodecOptions) -> bytes:
     """A row of frames with their vectors, and below it what the vectors leave, around grey."""
-    picked = frames_shown(options.frames - 1, MOTION_COLUMNS)
+    picked = evenly(options.frames - 1, MOTION_COLUMNS)
     frames = np.concatenate([clip.frames[:1], clip.frames[1:][picked]])
     factor = max(1, ARROWS_PX // options.size)
     drawn = draw_vectors(

@@ -11,9 +11,10 @@ import torch
 
 from shared.paths import write_whole
 from shared.pictures import png
+from shared.spread import evenly
 from train.compare.comparison import Comparison
 from train.compare.page import comparison_page
-from train.compare.picture import Shown, comparison_picture, spread_frames
+from train.compare.picture import Shown, comparison_picture
 from train.compare.protocol import protocol
 from train.compare.results import Table, bound_rows, budget_rows, cost_rows
 from train.compare.systems import CODEC, OURS, PAPERS, SPACES, SPLIT
@@ -28,7 +29,7 @@ _PICTURED, _FRAMES = 3, 6
 def write_output(comparison: Comparison, out: Path, command: str) -> list[Path]:
     """Write what people and programs read; returns the files."""
     tables, shown = all_tables(comparison, out), shown_clips(comparison, out)
-    frames = spread_frames(comparison.attributes.options.frames, _FRAMES)
+    frames = evenly(comparison.attributes.options.frames, _FRAMES).tolist()
     picture = png(comparison_picture(shown, frames=frames))
     content = {
         "command": command,

@@ -48,8 +48,3 @@ def _block(clip: Shown, frames: list[int]) -> Picture:
     for place, (title, _) in enumerate(clip.films):
         pen.text((2, _HEADING + (place + 0.5) * step - 8), title, fill=_INK, font=font)
     return np.asarray(canvas)
-
-
-def spread_frames(count: int, shown: int) -> list[int]:
-    """Frames 0 to `count` - 1, so many of them, evenly."""
-    return np.linspace(0, count - 1, min(shown, count)).round().astype(int).tolist()

@@ -21,7 +21,8 @@ from shared.pictures import (
     webp,
 )
 from shared.schema import CodecOptions
-from train.data import Clips
+from shared.spread import evenly
+from train.data import ClipBatch, Clips, on_device
 from train.evaluate import reconstruct
 from train.generate import Generator
 from train.report.evaluated import Shown
@@ -70,10 +71,9 @@ def films_over_time(films: dict[int, Path]) -> dict[int, bytes]:
     """The films of checkpoints evenly spread, the first and the last always; fewer if large."""
     steps = list(films)
     for count in range(_FILMS, 1, -1):
-        chosen = [steps[i] for i in _spread(len(steps), count)]
-        read = {step: films[step].read_bytes() for step in chosen}
-        if sum(map(len, read.values())) <= FILMS_BYTES:
-            return read
+        chosen = [steps[i] for i in evenly(len(steps), count)]
+        if sum(films[step].stat().st_size for step in chosen) <= FILMS_BYTES:
+            return {step: films[step].read_bytes() for step in chosen}
     return {}
 
 
@@ -83,24 +83,23 @@ def data_sheet(clips: Clips) -> bytes:
     rng = np.random.default_rng(0)
     chosen = [
         rng.choice(clips.train[clips.label[clips.train] == label])
-        for label in labels[_spread(len(labels), _DATA_ROWS)]
+        for label in labels[evenly(len(labels), _DATA_ROWS)]
     ]
     return _rows(list(clips.frames(clips.batch(chosen, torch.device("cpu"))).numpy()))
 
 
 def codec_sheets(generator: Generator, clips: Clips) -> tuple[bytes, bytes]:
     """Of the test clip that moves most: vectors and residuals; real above restored frames."""
-    candidates = clips.test[_spread(len(clips.test), 64)]
+    candidates = clips.test[evenly(len(clips.test), 64)]
     motion = clips.read("motion", candidates)[:, :, :2].abs().float().mean(dim=(1, 2, 3, 4))
     one = clips.batch(candidates[int(motion.argmax())][None], torch.device("cpu"))
     real = clips.frames(one)[0].numpy()
     store = generator.store.options
     factor = max(1, _ARROWS_PX // store.size)
-    picked = _spread(store.frames - 1, _ARROW_COLUMNS)
+    picked = evenly(store.frames - 1, _ARROW_COLUMNS)
     rest = enlarge(grey_residual(one.residual[0].numpy()), factor)[picked]
     vectors = _with_arrows(real, one.motion[0].numpy(), store)
-    device = generator.device
-    moved = type(one)(**{name: tensor.to(device) for name, tensor in vars(one).items()})
+    moved = ClipBatch(**on_device(vars(one), generator.device))
     restored = reconstruct(generator.space, moved)[0].cpu().numpy()
     compared = [enlarge(film[1:], factor)[picked] for film in (real, restored)]
     return _sheet([vectors, rest]), _sheet(compared)
@@ -120,7 +119,7 @@ def _pair_films(shown: Shown, on_pair: Callable[[], object]) -> list[tuple[bytes
 
 def _generated_sheet(shown: Shown) -> bytes:
     """Rows of real above generated, for clips evenly spread."""
-    return _rows([film for k in _spread(len(shown.real), _SHEET_ROWS)
+    return _rows([film for k in evenly(len(shown.real), _SHEET_ROWS)
                   for film in (shown.real[k], shown.generated[k])])  # fmt: skip
 
 
@@ -128,7 +127,7 @@ def _refining_sheet(shown: Shown) -> bytes | None:
     """Rows of decoded above refined; None where nothing was refined."""
     if shown.unrefined is None:
         return None
-    return _rows([film for k in _spread(len(shown.real), _REFINED)
+    return _rows([film for k in evenly(len(shown.real), _REFINED)
                   for film in (shown.unrefined[k], shown.generated[k])])  # fmt: skip
 
 
@@ -144,7 +143,7 @@ def _generated_motion(shown: Shown, store: CodecOptions) -> bytes | None:
 
 def _with_arrows(frames: Film, motion: NDArray[np.int8], store: CodecOptions) -> Film:
     """Frames evenly spread, the first left out, enlarged, with an arrow to each moved block."""
-    picked = _spread(store.frames - 1, _ARROW_COLUMNS)
+    picked = evenly(store.frames - 1, _ARROW_COLUMNS)
     return draw_vectors(
         np.concatenate([frames[:1], frames[1:][picked]]),
         motion[picked],
@@ -156,13 +155,9 @@ def _with_arrows(frames: Film, motion: NDArray[np.int8], store: CodecOptions) ->
 
 def _rows(films: list[Film]) -> bytes:
     """A sheet of films, a row each, of frames evenly spread."""
-    picked = _spread(len(films[0]), _SHEET_COLUMNS)
+    picked = evenly(len(films[0]), _SHEET_COLUMNS)
     return webp(contact_sheet([shrink(film[picked], _FRAME_PX) for film in films]))
 
 
 def _sheet(films: list[Film]) -> bytes:
     return webp(contact_sheet([shrink(film, _ARROWS_PX) for film in films]))
-
-
-def _spread(total: int, most: int) -> NDArray[np.int64]:
-    return np.linspace(0, total - 1, min(total, most)).round().astype(np.int64)

@@ -12,7 +12,6 @@ from preprocess.report.sample import (
     MOST_LABELS,
     NO_LABEL,
     draw_sample,
-    frames_shown,
 )
 
 NAMES = tuple(f"label {i}" for i in range(200))
@@ -65,13 +64,3 @@ def test_a_million_clips_are_sampled_in_seconds() -> None:
     sample = draw_sample(label, subject, NAMES, 256, 0)
     assert time.monotonic() - started < 10
     assert (len(sample.measured), len(sample.shown)) == (256, MOST_LABELS)
-
-
-@given(st.integers(1, 500), st.integers(1, 20))
-def test_frames_shown_are_spread_from_the_first_to_the_last(frames: int, columns: int) -> None:
-    shown = frames_shown(frames, columns)
-    assert len(shown) == min(frames, columns)
-    assert (np.diff(shown) > 0).all()
-    assert shown[0] == 0
-    assert columns == 1 or shown[-1] == frames - 1
-    assert len(shown) < 3 or np.ptp(np.diff(shown)) <= 1
