@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.decode import decode
-from preprocess.geometry import Geometry
-from preprocess.render import ensure_rendered
+from preprocess.datasets.gestures.dataset import ensure_rendered
+from preprocess.frames.geometry import Geometry
+from preprocess.sources.decode import decode
 from shared.console import Progress
 from shared.conventions import luma
 

@@ -22,15 +22,14 @@ import torch
 
 from benchmarks.measure import Figure, least_in_turn
 from preprocess.executor import Machines
-from preprocess.export import export_store
 from preprocess.pipeline import Extraction, run
+from preprocess.steps.export import export_store
 from shared.console import Progress
 from shared.manifest import load_manifest
 from shared.schema import LARGE, CodecOptions
-from shared.store import Store
-from train.data import Clips
-from train.prefetch import Prefetch
-from train.share import Share
+from shared.store.store import Store
+from train.data.batches import Prefetch, Share
+from train.data.clips import Clips
 
 SIZE, BATCH, WORKERS = 128, 8, 2
 WARM_UP, BATCHES, ROUNDS = 10, 60, 3

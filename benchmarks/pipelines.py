@@ -13,18 +13,18 @@ import numpy as np
 
 from benchmarks import ffmpeg, straightforward
 from benchmarks.measure import Figure, cpu_seconds, least_in_turn
-from preprocess.decode import decode
-from preprocess.encode import encode
 from preprocess.executor import Machines
-from preprocess.geometry import Geometry
-from preprocess.media import open_container
+from preprocess.frames.geometry import Geometry
+from preprocess.motion.encode import encode
 from preprocess.pipeline import Extraction, run
-from preprocess.reblock import reblock
+from preprocess.sources.decode import decode
+from preprocess.sources.media import open_container
+from preprocess.steps.reblock import reblock
 from shared.console import Progress
 from shared.manifest import load_manifest
-from shared.partition import PartitionReader, PartitionWriter
 from shared.schema import LARGE, CodecOptions
-from shared.store import Store, read_attributes
+from shared.store.partition import PartitionReader, PartitionWriter
+from shared.store.store import Store, read_attributes
 
 SIZE, ROUNDS = 128, 3
 
@@ -179,7 +179,7 @@ def _end_to_end(folder: Path, videos: list[Path]) -> Figure:
 
 
 def _rewrite(source: Path, to: Path) -> None:
-    from shared.store import create_store
+    from shared.store.store import create_store
 
     attributes = read_attributes(source)
     create_store(to, attributes.model_copy(update={"sealed": False}))

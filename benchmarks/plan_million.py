@@ -16,9 +16,9 @@ from pathlib import Path
 
 from preprocess.executor import Machines
 from preprocess.pipeline import Extraction, plan_attributes, work_for
-from preprocess.plan import make_plan
-from preprocess.splits import sides
-from preprocess.videos import Probe, Video
+from preprocess.planning.plan import make_plan
+from preprocess.planning.splits import sides
+from preprocess.records import Probe, Video
 from shared.manifest import load_manifest
 from shared.schema import CodecOptions
 

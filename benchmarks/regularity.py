@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import clips
-from preprocess.encode import clip_luma, clip_residual, restore_clip
 from preprocess.motion import search
+from preprocess.motion.encode import clip_luma, clip_residual, restore_clip
 from preprocess.motion.naive import expected_row
 from shared.conventions import COSTS_FROM, VECTOR_UNITS, CostFrom, Reference
 

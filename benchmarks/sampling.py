@@ -26,14 +26,14 @@ from benchmarks.measure import cpu_seconds, least_in_turn
 from shared.console import run_command
 from shared.schema import CodecOptions, StoreAttributes
 from train.commands import choose_device
-from train.generate import Generator, with_sampler
-from train.machine import processor
+from train.generate.generator import Generator, with_sampler
 from train.models.refiner import Refiner
 from train.recipes import load_recipe
 from train.spaces import build_space
 from train.spaces.codec import CodecSpace
 from train.stages.autoencoder import build_autoencoder
 from train.stages.diffusion import build_denoiser
+from train.trainer.monitor import processor
 
 SAMPLERS = {"ddpm": 1000, "ddim": 50, "dpm++": 20}
 """Steps each sampler is given where none are asked for."""

@@ -27,13 +27,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.measure import cpu_seconds, least_in_turn
 from shared.console import run_command
 from train.commands import choose_device
-from train.cost import denoising_case
-from train.machine import computes_bfloat16, processor
+from train.evaluate.cost import FUSED_ATTENTION, denoising_case
 from train.models.autoencoder import Autoencoder
 from train.models.refiner import Refiner
-from train.passes import FUSED_ATTENTION
 from train.recipe import Recipe
 from train.recipes import load_recipe
+from train.trainer.monitor import computes_bfloat16, processor
 
 _EXAMPLES = 4
 """Pictures of a clip that an autoencoder learns from."""

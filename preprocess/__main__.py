@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
-from preprocess import flags
+from preprocess import options as flags
 from shared.console import EXIT_INTERRUPTED, run_command
 from shared.errors import UserError
 
 if TYPE_CHECKING:
     from preprocess.executor import Machines
-    from preprocess.fill import Filled
-    from shared.paths import Location
+    from preprocess.steps.fill import Filled
+    from shared.store.paths import Location
 
 Facts = TypeVar("Facts")
 
@@ -151,7 +151,7 @@ def export(
     scheduler: flags.Scheduler = None,
 ) -> None:
     """Write a store's valid clips as tar shards that WebDataset, and the trainer, can stream."""
-    from preprocess.export import export_store
+    from preprocess.steps.export import export_store
     from shared.console import Progress
 
     machines = _machines(workers, scheduler)
@@ -188,7 +188,7 @@ def report(
     """
     from preprocess.report import build_report
     from shared.console import Progress
-    from shared.html import byte_count
+    from shared.report.html import byte_count
 
     with _interruptible():
         made = build_report(_reachable(store), _reachable(out), sample, seed, Progress())
@@ -210,7 +210,7 @@ def verify(
     ] = 8,
 ) -> None:
     """Hold a store against its videos, decoded by another path; exit 1 where anything differs."""
-    from preprocess.verify import print_findings, verify_store
+    from preprocess.steps.verify import print_findings, verify_store
     from shared.console import Progress
 
     videos = _reachable(root) if root else None
@@ -226,7 +226,7 @@ def datasets(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """List the data sets: what, how many, where they would be, and whether they are there."""
-    from preprocess.catalogue import catalogue, print_catalogue
+    from preprocess.planning.catalogue import catalogue, print_catalogue
 
     _show(catalogue(data), as_json, print_catalogue)
 
@@ -239,8 +239,8 @@ def download(
     ] = None,
 ) -> None:
     """Fetch a data set's files, check and unpack them; goes on where it was interrupted."""
-    from preprocess.download import DownloadError
-    from preprocess.download import download as fetch
+    from preprocess.datasets.download import DownloadError
+    from preprocess.datasets.download import download as fetch
     from shared.console import Progress
     from shared.manifest import load_manifest
 
@@ -273,7 +273,7 @@ def render(
     workers: flags.Workers = None,
 ) -> None:
     """Render the embedded data set: a figure performing the 24 signals, as H.264 files."""
-    from preprocess.render import render as render_videos
+    from preprocess.datasets.gestures.dataset import render as render_videos
     from shared.console import Progress
 
     given = {
@@ -327,9 +327,9 @@ def _run(
     videos = _reachable(root) if root else Path("data", dataset)
     store = _reachable(out) if out else default_store(manifest, given, limit)
 
+    from preprocess.datasets.gestures.dataset import ensure_rendered
     from preprocess.pipeline import Extraction
     from preprocess.pipeline import run as run_extraction
-    from preprocess.render import ensure_rendered
     from shared.console import Progress
 
     progress = Progress()
@@ -344,9 +344,9 @@ def _run(
 
 
 def _reblock(name: str, out: str | None, given: dict[str, Any], machines: Machines) -> None:
-    from preprocess.reblock import default_store, reblock
+    from preprocess.steps.reblock import default_store, reblock
     from shared.console import Progress
-    from shared.store import read_attributes
+    from shared.store.store import read_attributes
 
     source = _reachable(name)
     before = read_attributes(source).options
@@ -377,7 +377,7 @@ def _summary(store: Location, filled: Filled | None, origin: tuple[str, str], ch
 
 
 def _reachable(text: str) -> Location:
-    from shared.paths import location, require_reachable
+    from shared.store.paths import location, require_reachable
 
     place = location(text)
     require_reachable(place)

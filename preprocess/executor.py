@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from shared.errors import UserError
-from shared.paths import Location, location
+from shared.store.paths import Location, location
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

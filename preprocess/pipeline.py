@@ -7,23 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preprocess.area import warm_up
-from preprocess.discover import discover
 from preprocess.executor import Machines, run_tasks
-from preprocess.extract import PartitionTask, extract_partition
-from preprocess.fill import Filled, Work, fill_store
-from preprocess.finalise import gather_rejects, no_clips
-from preprocess.geometry import Geometry
-from preprocess.plan import Plan, make_plan
+from preprocess.frames.area import warm_up
+from preprocess.frames.geometry import Geometry
+from preprocess.planning.discover import discover
+from preprocess.planning.plan import Plan, make_plan
+from preprocess.planning.splits import read_lists, sides, usable_splits
+from preprocess.records import Probe, Reject, Video
 from preprocess.sources import ProbeTask, probe_many
-from preprocess.splits import read_lists, sides, usable_splits
-from preprocess.videos import Probe, Reject, Video
+from preprocess.steps.extract import PartitionTask, extract_partition
+from preprocess.steps.fill import Filled, Work, fill_store, gather_rejects, no_clips
 from shared.console import Progress
 from shared.errors import UserError
-from shared.manifest import Manifest
-from shared.paths import Location
+from shared.manifest import Manifest, Split
 from shared.schema import CodecOptions, StoreAttributes
-from shared.splits import Split
+from shared.store.paths import Location
 
 _PROBES_A_TASK = 64
 

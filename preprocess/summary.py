@@ -12,12 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from preprocess.rejects import read_rejects
-from preprocess.videos import Reject
-from shared.html import byte_count
-from shared.paths import Location, sizes
+from preprocess.records import Reject, read_rejects
+from shared.report.html import byte_count
 from shared.schema import ARRAYS, NEITHER, TEST, TRAIN, StoreAttributes
-from shared.store import Store, read_attributes, read_markers
+from shared.store.paths import Location, sizes
+from shared.store.store import Store, read_attributes, read_markers
 
 OTHER_FILES = "(other files)"
 """What a store holds beside its arrays: markers, metadata, the list of rejects."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from shared.paths import Location, location
+from shared.store.paths import Location, location
 
 _numbers = itertools.count()
 

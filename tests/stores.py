@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from shared.partition import PartitionWriter
-from shared.paths import Location, read_existing, sizes
 from shared.schema import LARGE
-from shared.store import Marker
+from shared.store.partition import PartitionWriter
+from shared.store.paths import Location, read_existing, sizes
+from shared.store.store import Marker
 
 
 def contents(store: Location) -> dict[str, bytes]:

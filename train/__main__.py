@@ -104,7 +104,7 @@ def sample(
 ) -> None:
     """Generate videos from a picture and a text: mp4, GIF, contact sheet, and the motion drawn."""
     from train.commands import sample_videos
-    from train.sampling import SampleOptions
+    from train.generate.sample import SampleOptions
 
     options = SampleOptions(out, seed=seed, count=count, frames=frames, fps=fps)
     changes = {
@@ -155,9 +155,9 @@ def evaluate(
 ) -> None:
     """Score a run by a protocol on the test split; given again, it goes on where it was."""
     from train.commands import evaluate_run
-    from train.evaluate import EvaluateOptions
-    from train.metrics.judges import JudgeOptions
-    from train.protocols import protocol_named
+    from train.evaluate.evaluate import EvaluateOptions
+    from train.evaluate.metrics.classifier import JudgeOptions
+    from train.evaluate.protocols import protocol_named
 
     options = EvaluateOptions(
         protocol=protocol_named(protocol).with_fewer(count, samples),
@@ -192,8 +192,8 @@ def codes(
     device: Device = "auto",
 ) -> None:
     """Compare residual codes of one latent size; given again, it goes on where it was."""
-    from train.codes import CodesOptions
     from train.commands import compare_residual_codes
+    from train.evaluate.codes import CodesOptions
 
     options = CodesOptions(codes, numbers, split, count, seconds, seed)
     compare_residual_codes(store, out, options, device)

@@ -16,25 +16,30 @@ import torch
 
 from shared.console import EXIT_BY_SIGNAL, Progress, console
 from shared.errors import UserError
-from shared.html import byte_count
-from shared.paths import location, require_reachable
-from shared.reader import ClipReader, open_clips
-from train.codes import CODES_FILES, CodesOptions, codes_table, compare_codes
-from train.distributed import joined, own_device
-from train.evaluate import PAGE, SCORES, TABLE, EvaluateOptions, evaluate
-from train.evaluation.table import score_rows, shown
-from train.generate import Generator, load_generator, with_sampler
-from train.images import load_first_frame
+from shared.report.html import byte_count
+from shared.store.export import ClipReader, open_clips
+from shared.store.paths import location, require_reachable
+from train.evaluate.codes import CODES_FILES, CodesOptions, codes_table, compare_codes
+from train.evaluate.evaluate import PAGE, SCORES, TABLE, EvaluateOptions, evaluate
+from train.evaluate.page import score_rows, shown
+from train.evaluate.report import build_report
+from train.generate.generator import Generator, load_generator, with_sampler
+from train.generate.sample import (
+    SampleOptions,
+    describe_sampling,
+    generate_videos,
+    load_first_frame,
+    write_videos,
+)
 from train.recipe import Recipe
 from train.recipes import load_recipe
-from train.report import build_report
-from train.sampling import SampleOptions, describe_sampling, generate_videos, write_videos
-from train.signals import StoppedError
 from train.stages.autoencoder import refuse_other_store, train_autoencoder
 from train.stages.diffusion import train_diffusion
-from train.stages.encode import encode_store
-from train.stages.refine import train_refiner
+from train.stages.latents import encode_store
+from train.stages.refiner import train_refiner
 from train.stages.texts import encode_texts
+from train.trainer.distributed import joined, own_device
+from train.trainer.signals import StoppedError
 
 COMMANDS = "commands.jsonl"
 DEFAULT_COSTS = "vdm_128,ldm_128,d_vdm_128,ed_vdm_128"
@@ -157,8 +162,7 @@ def sample_videos(
 
 def show_costs(names: str | None, overrides: list[str], as_json: bool, device: str) -> None:
     """Print what recipes cost; without names, the systems of the paper's Table 4 at 128x128."""
-    from train.cost import recipe_cost
-    from train.cost_table import cost_data, cost_table
+    from train.evaluate.cost import cost_data, cost_table, recipe_cost
 
     recipes = [load_recipe(name.strip(), overrides) for name in (names or DEFAULT_COSTS).split(",")]
     where = choose_device(device)
@@ -186,7 +190,7 @@ def compare_residual_codes(store_path: str, out: Path, options: CodesOptions, de
 def evaluate_run(
     run: Path, store_path: str, out: Path, options: EvaluateOptions, device: str
 ) -> None:
-    """Score a run by a protocol; see `train.evaluate`."""
+    """Score a run by a protocol; see `train.evaluate.evaluate`."""
     generator, store = _load(run, store_path, device)
     with _stoppable(), recorded(run):
         scores = evaluate(generator, store, run, out, options)
@@ -219,8 +223,8 @@ def compare_spaces(
     finished: bool,
 ) -> None:
     """Train every target space at equal cost, score, write tables; `given`: options by name."""
-    from train.compare.command import compare
-    from train.compare.options import read_options
+    from train.evaluate.compare.compare import compare
+    from train.evaluate.compare.systems import read_options
 
     with _stoppable():
         where = choose_device(device).type

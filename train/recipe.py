@@ -8,21 +8,19 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from shared.errors import UserError
-from train.loop import TrainingOptions
+from train.diffusion.noise import NoiseOptions
+from train.diffusion.samplers import SamplerOptions
 from train.models.block_autoencoder import BlockAutoencoderOptions
 from train.models.contextual import ContextualOptions
-from train.models.dct import DctOptions
-from train.models.klt import KltOptions
+from train.models.kl_autoencoder import ResidualVaeOptions
+from train.models.linear_codes import DctOptions, KltOptions, ZeroOptions
 from train.models.refiner import RefinerOptions
-from train.models.residual_vae import ResidualVaeOptions
+from train.models.text_encoder import TextOptions
 from train.models.unet3d import UNet3DOptions
-from train.models.zero import ZeroOptions
-from train.noise import NoiseOptions
 from train.options import STRICT
-from train.samplers import SamplerOptions
 from train.spaces import BOUNDED, COMPRESSED, SpaceOptions
 from train.spaces.codec import CodecSpaceOptions
-from train.text import TextOptions
+from train.trainer.loop import TrainingOptions
 
 AutoencoderOptions = Annotated[
     ResidualVaeOptions

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from preprocess.datasets import natops
-from preprocess.videos import Segment
+from preprocess.records import Segment
 from shared.manifest import Manifest
-from shared.paths import Location
+from shared.store.paths import Location
 
 
 def read_segments(manifest: Manifest, root: Location) -> dict[str, tuple[Segment, ...]]:

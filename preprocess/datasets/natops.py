@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 
-from preprocess.videos import Segment
+from preprocess.records import Segment
 from shared.errors import UserError
-from shared.paths import Location
+from shared.store.paths import Location
 
 SEGMENTATION = "data/segmentation.txt"
 """Where the layout has it; at the root it is found, too."""

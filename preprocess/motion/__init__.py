@@ -33,7 +33,7 @@ EXACT = ("exhaustive", "naive")
 """Methods that return the optimum, all of them the same."""
 
 _SUBPIXEL = "preprocess.motion.subpixel"
-_CHOICE = "preprocess.motion.choice"
+_CHOICE = "preprocess.motion.reference_choice"
 _BOTH: tuple[Reference, ...] = ("previous", "first")
 
 

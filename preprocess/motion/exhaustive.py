@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.motion.exhaustive_kernel import SLACK, search_clip
-from preprocess.motion.keys import Size
+from preprocess.motion.kernels.candidate_key import Size
+from preprocess.motion.kernels.exhaustive import SLACK, search_clip
+from preprocess.motion.kernels.vectors import SPANS
 from preprocess.motion.penalty import UNIT_BITS
-from preprocess.motion.vectors import SPANS
 from shared.conventions import COSTS_FROM, CostFrom, Reference, grid_shape
 
 

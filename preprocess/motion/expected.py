@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from preprocess.motion.keys import PART
+from preprocess.motion.kernels.candidate_key import PART
 from shared.conventions import COSTS_FROM
 
 _ZERO, _TEMPORAL = map(COSTS_FROM.index, ("zero", "temporal"))

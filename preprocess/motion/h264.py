@@ -20,7 +20,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from preprocess.motion.h264_kernel import choose_vectors
+from preprocess.motion.kernels.h264 import choose_vectors
 from preprocess.motion.penalty import penalty_around_zero
 from shared.conventions import CostFrom, Reference, grid_shape
 from shared.errors import UserError

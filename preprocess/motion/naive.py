@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.compensate import predict
 from shared.conventions import CostFrom, Reference, grid_shape
+from shared.motion_compensation import predict
 
 _OUTSIDE = np.iinfo(np.int32).max
 

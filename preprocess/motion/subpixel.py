@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.motion.subpixel_kernel import refine_clip
+from preprocess.motion.kernels.subpixel import refine_clip
 from shared.conventions import Reference
 
 

@@ -1,5 +1,5 @@
 """A page to look at, made from a store alone."""
 
-from preprocess.report.build import build_report
+from preprocess.report.page import build_report
 
 __all__ = ["build_report"]

@@ -4,23 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.report.measure import Clip, read_clip
-from preprocess.report.sample import Sample
-from shared.pictures import (
+from preprocess.report.measure import Clip, Measured, Sample, read_clip
+from shared.report.pictures import (
     contact_sheet,
     draw_vectors,
     enlarge,
+    evenly,
     grey_residual,
     shrink,
     webp,
 )
-from shared.schema import CodecOptions
-from shared.spread import evenly
-from shared.store import Store
+from shared.schema import CodecOptions, StoreAttributes
+from shared.store.store import Store
+
+# MERGED: What the page is made from.
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything the page says.
+
+    Attributes:
+        facts: from `preprocess.summary.describe`.
+        attributes: of the store.
+        videos: that gave clips.
+        measured: statistics of a sample of clips.
+        seed: of that sample.
+        sheets: pictures of labels.
+        motion: pictures of vectors and residuals, with where each clip is from.
+    """
+
+    facts: dict[str, Any]
+    attributes: StoreAttributes
+    videos: int
+    measured: Measured
+    seed: int
+    sheets: Sheets
+    motion: list[tuple[str, bytes]]
+
 
 SHEET_COLUMNS, MOTION_COLUMNS, MOTION_CLIPS = 6, 4, 3
 FRAME_PX, ARROWS_PX = 128, 320

@@ -13,11 +13,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.geometry import Geometry
+from preprocess.frames.geometry import Geometry
+from preprocess.records import Found, Probe, Reject, Times
 from preprocess.sources import bair, images, video
-from preprocess.videos import Found, Probe, Reject, Times
-from shared.paths import Location, location
 from shared.schema import SourceKind
+from shared.store.paths import Location, location
 
 
 @dataclass(frozen=True)

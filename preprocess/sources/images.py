@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from preprocess.decode import DecodeError
-from preprocess.geometry import Geometry, refusal, square_rgb, upright_size
-from preprocess.recheck import recheck_picture
-from preprocess.videos import Found, Probe, Reject, Times, printable
-from shared.paths import Location
+from preprocess.frames.geometry import Geometry, refusal, square_rgb, upright_size
+from preprocess.records import Found, Probe, Reject, Times, printable
+from preprocess.sources.decode import DecodeError
+from preprocess.sources.independent_decode import recheck_picture
+from shared.store.paths import Location
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 """Files that are frames; others in the folder are none."""

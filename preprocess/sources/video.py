@@ -9,16 +9,78 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from av.container import InputContainer
 from av.error import FFmpegError
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from preprocess.decode import decode
-from preprocess.geometry import Geometry
-from preprocess.media import is_shown, message, open_container, read_packets, video_stream
-from preprocess.probe import probe
-from preprocess.recheck import recheck_frames
-from preprocess.videos import Found, Reject, Times, printable
-from shared.paths import Location
+from preprocess.frames.geometry import Geometry, refusal
+from preprocess.records import Found, Probe, Reject, Times, printable
+from preprocess.sources.decode import decode
+from preprocess.sources.independent_decode import recheck_frames
+from preprocess.sources.media import (
+    CUT,
+    complaints,
+    cut_short,
+    is_shown,
+    message,
+    open_container,
+    packet_damage,
+    read_packets,
+    video_stream,
+)
+from shared.store.paths import Location
+
+# MERGED: Look into a container without decoding: is it a video, how long, how large, is it whole.
+
+
+def probe(path: Location, geometry: Geometry) -> Probe | str:
+    """Read a video's packets, or say why it cannot be used.
+
+    Args:
+        path: of the file.
+        geometry: how frames are to become squares.
+    """
+    try:
+        container = None
+        with complaints() as heard:
+            container = open_container(path)
+        if container is None:
+            return f"cannot be opened as a video: {cut_short(path) or heard[0]}"
+        with container:
+            stream = video_stream(container)
+            if stream is None:
+                return "no video stream"
+            return _look(path, container, stream, geometry)
+    except Exception as error:  # one file's failure, of any kind, must not end the others
+        return f"cannot be opened as a video: {message(error)}"
+
+
+def _look(
+    path: Location, container: InputContainer, stream: VideoStream, geometry: Geometry
+) -> Probe | str:
+    if stream.codec_context is None:
+        return "no decoder for its codec"
+    width, height = stream.codec_context.width, stream.codec_context.height
+    unfit = _refuse_size(width, height, geometry)
+    if unfit:
+        return unfit
+    frames, damage = 0, list[str]()
+    for packet, lost in read_packets(path, container, stream):
+        if packet.has_sidedata("encryption_info"):
+            return "encrypted"
+        damage += [reason for reason in (lost, packet_damage(packet, stream)) if reason]
+        frames += is_shown(packet)
+    damage.sort(key=lambda reason: not reason.startswith(CUT))
+    if not frames:
+        return damage[0] if damage else "no frame in it"
+    return Probe(frames, width, height, damage[0] if damage else "")
+
+
+def _refuse_size(width: int, height: int, geometry: Geometry) -> str:
+    # Rotation is known once a frame is decoded: refused here is what is unfit either way round.
+    return refusal(width, height, geometry) and refusal(height, width, geometry)
+
 
 __all__ = ["decode", "find", "probe", "recheck", "times"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.clips import lumas
 from benchmarks.ffmpeg import mestimate, pipeline_seconds, vectors
 from preprocess.motion import search
-from shared.compensate import predict
+from shared.motion_compensation import predict
 
 
 def moving(frames: int, height: int, width: int) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ import pytest
 import benchmarks.loading
 from benchmarks.loading import Batch, from_store, from_tars
 from preprocess.executor import Machines
-from preprocess.export import export_store
+from preprocess.steps.export import export_store
 from shared.console import Progress
 from tests.train.stores import make_store
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.sampling import cost, flops, line, untrained
-from train.generate import with_sampler
+from train.generate.generator import with_sampler
 
 TINY = [
     "designed_for.size=16",

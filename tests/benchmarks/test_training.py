@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.training import PRECISIONS, figures_of, networks
 from tests.benchmarks.test_sampling import TINY
-from train.cost import denoising_case
-from train.passes import counted as count
+from train.evaluate.cost import counted as count
+from train.evaluate.cost import denoising_case
 from train.recipes import load_recipe
 
 CPU = torch.device("cpu")

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared import html
 from shared.console import Progress
-from shared.html import MOST_BYTES
+from shared.report import html
+from shared.report.html import MOST_BYTES
 from tests.browser.browser import Browser, browser
-from tests.train.compare.test_compare import SMALLEST
 from tests.train.conftest import TINY, call_train
+from tests.train.evaluate.compare.test_compare import SMALLEST
 
 pytestmark = pytest.mark.browser
 
@@ -36,7 +36,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Path:
     """Rendered gestures of three people, and a file that is no video."""
-    from preprocess.render import render
+    from preprocess.datasets.gestures.dataset import render
 
     data = tmp_path_factory.mktemp("gestures") / "data"
     render(data, {"subjects": 3, "size": 64}, 1, Progress())

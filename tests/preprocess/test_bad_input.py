@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from preprocess.decode import DecodeError, decode
-from preprocess.geometry import Geometry
-from preprocess.verify import verify_store
+from preprocess.frames.geometry import Geometry
+from preprocess.sources.decode import DecodeError, decode
+from preprocess.steps.verify import verify_store
 from shared.console import Progress
-from shared.store import Store
+from shared.store.store import Store
 
 Cli = Callable[..., tuple[int, str, str]]
 FRAMES = 16

@@ -166,10 +166,10 @@ def test_verify_notices_other_videos(cli: Cli, store: Path, folder: Path, tmp_pa
 def test_verify_notices_wrong_vectors(
     cli: Cli, store: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import preprocess.verify
+    import preprocess.steps.verify
 
-    real = preprocess.verify.search
-    monkeypatch.setattr(preprocess.verify, "search", lambda *a, **k: real(*a, **k) + 1)
+    real = preprocess.steps.verify.search
+    monkeypatch.setattr(preprocess.steps.verify, "search", lambda *a, **k: real(*a, **k) + 1)
     code, out, _ = cli("verify", store, "--root", folder, "--sample", 1)
     assert code == 1
     assert "vectors of the clip at frame" in out
@@ -225,7 +225,7 @@ def test_gestures_are_rendered_where_there_are_none(
     options = ("--size", 32, "--block", 8, "--search-range", 4, "--workers", 1)
     code, text, err = cli("run", "gestures", "--root", root, "--out", out, *options)
     assert code == 0, err
-    from shared.store import Store
+    from shared.store.store import Store
 
     opened = Store(out)
     assert sorted(opened.column("label").tolist()) == list(range(24))

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from shared.store import Store
+from shared.store.store import Store
 from tests.conftest import moving_square, write_video
 
 OPTIONS = "--size 32 --frames 4 --block 8 --search-range 4 --workers"

@@ -27,7 +27,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("preprocess.plan.MAX_SHARD_CLIPS", 1)
+    monkeypatch.setattr("preprocess.planning.plan.MAX_SHARD_CLIPS", 1)
 
 
 @pytest.mark.usefixtures("small_shards")

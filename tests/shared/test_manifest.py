@@ -7,8 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.errors import ManifestError
-from shared.manifest import load_manifest, manifest_names
-from shared.splits import PathSplit, RandomSplit
+from shared.manifest import PathSplit, RandomSplit, load_manifest, manifest_names
 
 
 @pytest.mark.parametrize("name", manifest_names())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.store import Store
+from shared.store.store import Store
 from tests.train.stores import make_store
 
 STAGES = ("vae", "encode", "diffusion")

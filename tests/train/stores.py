@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.compensate import residual
 from shared.conventions import NO_INDEX, motion_channels
+from shared.motion_compensation import residual
 from shared.schema import CodecOptions, StoreAttributes
-from shared.store import Store, create_store, seal_store
+from shared.store.store import Store, create_store, seal_store
 from tests.stores import write_partition
 
 LABELS = ("Go", "Halt", "Turn Left", "Turn Right")

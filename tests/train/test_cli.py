@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from shared.schema import StoreAttributes
-from shared.store import Store, create_store
+from shared.store.store import Store, create_store
 from tests.train.conftest import (
     NO_REFINER,
     TINY_LATENT,

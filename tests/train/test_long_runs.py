@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.store import Store
+from shared.store.store import Store
 from tests.train.conftest import TINY, Overrides, train_stages
-from train.checkpoint import checkpoints, load_state
-from train.log import read_metrics
+from train.trainer.checkpoint import checkpoints, load_state
+from train.trainer.monitor import read_metrics
 
 pytestmark = pytest.mark.slow
 

@@ -18,11 +18,11 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from train.budget import TrainingOptions
-from train.distributed import joined
-from train.loop import Stage, fit
-from train.share import Share
-from train.signals import StoppedError
+from train.data.batches import Share
+from train.trainer.distributed import joined
+from train.trainer.loop import Stage, fit
+from train.trainer.schedule import TrainingOptions
+from train.trainer.signals import StoppedError
 
 CPU = torch.device("cpu")
 CLIPS = 10

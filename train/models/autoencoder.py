@@ -20,7 +20,7 @@ class Autoencoder(nn.Module, ABC):
     Attributes:
         block: b, pixels = the downsampling factor.
         latent_channels: numbers K in a latent.
-        context: names of the pictures (see `train.spaces.context`) that it sees beside, the
+        context: names of the pictures (see `train.spaces.codec`) that it sees beside, the
             prediction of the frame first; where there are none, `context` below is None.
         rounds: how often `start_from` is to be called: from the second time on with pictures as
             they are met in use, which depends on the code.

@@ -24,9 +24,8 @@ from torch import Tensor
 
 from shared.errors import UserError
 from train.models.autoencoder import Autoencoder
-from train.models.blocks import active, from_blocks, principal, to_blocks
-from train.models.covariance import fit_covariance
-from train.models.dct import dct_matrix
+from train.models.block_autoencoder import active, from_blocks, principal, to_blocks
+from train.models.linear_codes import dct_matrix, fit_covariance
 from train.options import STRICT
 
 _AT_ONCE = 16

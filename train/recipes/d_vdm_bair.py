@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
+from train.models.text_encoder import TextOptions
 from train.recipes.d_vdm_64 import RECIPE as D_VDM_64
-from train.text import TextOptions
 
 RECIPE = replace(D_VDM_64, name="d_vdm_bair", text=TextOptions())

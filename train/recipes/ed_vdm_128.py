@@ -6,11 +6,11 @@ operations. `python -m train cost` shows them beside the paper's Table 4.
 
 from dataclasses import replace
 
-from train.loop import TrainingOptions
-from train.models.residual_vae import ResidualVaeOptions
+from train.models.kl_autoencoder import ResidualVaeOptions
 from train.recipe import ClipShape
 from train.recipes.vdm_128 import RECIPE as VDM_128
 from train.spaces.codec import CodecSpaceOptions
+from train.trainer.loop import TrainingOptions
 
 RECIPE = replace(
     VDM_128,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
+from train.models.text_encoder import TextOptions
 from train.recipes.ed_vdm_64 import RECIPE as ED_VDM_64
-from train.text import TextOptions
 
 RECIPE = replace(ED_VDM_64, name="ed_vdm_bair", text=TextOptions())

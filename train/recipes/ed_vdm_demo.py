@@ -8,13 +8,13 @@ Budgets are wall-clock, so that it ends in time on any machine.
 
 from dataclasses import replace
 
-from train.loop import TrainingOptions
+from train.diffusion.noise import NoiseOptions
+from train.diffusion.samplers import SamplerOptions
 from train.models.block_autoencoder import BlockAutoencoderOptions
 from train.models.refiner import RefinerOptions
 from train.models.unet3d import UNet3DOptions
-from train.noise import NoiseOptions
 from train.recipe import ClipShape, Recipe
-from train.samplers import SamplerOptions
+from train.trainer.loop import TrainingOptions
 
 _SHORT = TrainingOptions(
     optimiser="muon",

@@ -5,10 +5,10 @@ Their autoencoder kl-f8, with 4 channels for 8x8 pixels: a 16x16 grid. VDM's net
 
 from dataclasses import replace
 
-from train.loop import TrainingOptions
-from train.models.residual_vae import ResidualVaeOptions
+from train.models.kl_autoencoder import ResidualVaeOptions
 from train.recipes.vdm_128 import RECIPE as VDM_128
 from train.spaces.latent import LatentSpaceOptions
+from train.trainer.loop import TrainingOptions
 
 RECIPE = replace(
     VDM_128,

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from train.models.text_encoder import TextOptions
 from train.recipe import ClipShape
 from train.recipes.ldm_128 import RECIPE as LDM_128
-from train.text import TextOptions
 
 RECIPE = replace(LDM_128, name="ldm_bair", designed_for=ClipShape(size=64), text=TextOptions())

@@ -6,13 +6,13 @@ the output) with dim 128 and multipliers 1, 2, 4, 4; `python -m train cost` show
 beside the paper's Table 4. Like every system compared, it sees the first frame.
 """
 
-from train.loop import TrainingOptions
+from train.diffusion.noise import NoiseOptions
+from train.diffusion.samplers import SamplerOptions
+from train.models.text_encoder import TextOptions
 from train.models.unet3d import UNet3DOptions
-from train.noise import NoiseOptions
 from train.recipe import ClipShape, Recipe
-from train.samplers import SamplerOptions
 from train.spaces.rgb import RgbSpaceOptions
-from train.text import TextOptions
+from train.trainer.loop import TrainingOptions
 
 RECIPE = Recipe(
     name="vdm_128",

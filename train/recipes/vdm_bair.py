@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
+from train.models.text_encoder import TextOptions
 from train.recipes.vdm_64 import RECIPE as VDM_64
-from train.text import TextOptions
 
 RECIPE = replace(VDM_64, name="vdm_bair", text=TextOptions())

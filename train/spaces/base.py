@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from shared.schema import CodecOptions
-from train.data import ClipBatch
+from train.data.clips import ClipBatch
 from train.models.autoencoder import Autoencoder
 
 

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from shared.schema import CodecOptions
-from train.data import ClipBatch, stored_frames
+from train.data.clips import ClipBatch, stored_frames
 from train.options import STRICT
 from train.spaces.base import Decoded, Space, Statistics
 

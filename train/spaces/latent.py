@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shared.conventions import grid_shape
 from shared.schema import CodecOptions
-from train.data import ClipBatch, normalise_frame, stored_frames
+from train.data.clips import ClipBatch, normalise_frame, stored_frames
 from train.models.autoencoder import Autoencoder, pad_to_blocks, weights_hash
 from train.options import STRICT
 from train.spaces.base import CompressedSpace, Decoded, Statistics, to_grey_levels

@@ -14,30 +14,34 @@ from torch import Tensor, nn
 
 from shared.console import Progress, console
 from shared.errors import UserError
-from shared.reader import ClipReader
 from shared.schema import LARGE, CodecOptions, StoreAttributes
-from train.checkpoint import (
+from shared.store.export import ClipReader
+from train.data.batches import Prefetch, Share
+from train.data.clips import ClipBatch, Clips
+from train.models.autoencoder import Autoencoder
+from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
+from train.models.conditioned import ConditionedAutoencoder
+from train.models.contextual import ContextualAutoencoder, ContextualOptions
+from train.models.kl_autoencoder import ResidualVae, ResidualVaeOptions
+from train.models.linear_codes import (
+    DctAutoencoder,
+    DctOptions,
+    KltAutoencoder,
+    KltOptions,
+    ZeroAutoencoder,
+    ZeroOptions,
+)
+from train.recipe import AutoencoderOptions, Recipe, autoencoder_options
+from train.spaces import CompressedSpace, SpaceOptions, autoencoder_factor, build_space
+from train.spaces.codec import known_pictures
+from train.trainer.checkpoint import (
     checkpoints,
     load_config,
     refuse_other_config,
     save_checkpoint,
     save_config,
 )
-from train.data import ClipBatch, Clips
-from train.loop import Stage, fit, trained
-from train.models.autoencoder import Autoencoder
-from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
-from train.models.conditioned import ConditionedAutoencoder
-from train.models.contextual import ContextualAutoencoder, ContextualOptions
-from train.models.dct import DctAutoencoder, DctOptions
-from train.models.klt import KltAutoencoder, KltOptions
-from train.models.residual_vae import ResidualVae, ResidualVaeOptions
-from train.models.zero import ZeroAutoencoder, ZeroOptions
-from train.prefetch import Prefetch
-from train.recipe import AutoencoderOptions, Recipe, autoencoder_options
-from train.share import Share
-from train.spaces import CompressedSpace, SpaceOptions, autoencoder_factor, build_space
-from train.spaces.context import known_pictures
+from train.trainer.loop import Stage, fit, trained
 
 FOLDER = "vae"
 _AT_ONCE = 4

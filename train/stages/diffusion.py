@@ -9,25 +9,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shared.pictures import contact_sheet
-from shared.reader import ClipReader
+from shared.report.pictures import contact_sheet
 from shared.schema import StoreAttributes
-from train.data import normalise_frame
-from train.denoise import diffusion_loss, guided
-from train.log import RunLog
-from train.loop import Stage, fit
-from train.machine import autocast
+from shared.store.export import ClipReader
+from train.data.batches import Prefetch, Share, generator_for
+from train.data.clips import normalise_frame
+from train.diffusion.objective import diffusion_loss, guided
+from train.diffusion.samplers import sample
 from train.models.autoencoder import pad_to_blocks
+from train.models.text_encoder import TextIdentity
 from train.models.unet3d import UNet3D
-from train.prefetch import Prefetch
-from train.previews import Preview, save_preview
 from train.recipe import Recipe
-from train.samplers import sample
-from train.share import Share, generator_for
 from train.spaces import CompressedSpace, Space
-from train.stages.encode import EncodedClips, load_encoded
+from train.stages.latents import EncodedClips, load_encoded
+from train.stages.previews import Preview, save_preview
 from train.stages.texts import load_texts
-from train.text import TextIdentity
+from train.trainer.loop import Stage, fit
+from train.trainer.monitor import RunLog, autocast
 
 FOLDER = "diffusion"
 

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from shared.reader import ClipReader
-from train.checkpoint import load_config, save_config
+from shared.store.export import ClipReader
+from train.models.text_encoder import TextEncoder, TextIdentity
 from train.recipe import Recipe
-from train.text import TextEncoder, TextIdentity
+from train.trainer.checkpoint import load_config, save_config
 
 FOLDER = "texts"
 _FILE = "texts.safetensors"

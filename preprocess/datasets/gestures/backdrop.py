@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .canvas import Canvas
-from .palette import Colour, shaded
-from .subject import Scene
+from preprocess.datasets.gestures.canvas import Canvas
+from preprocess.datasets.gestures.subject import Colour, Scene, shaded
 
 # Backdrops reach beyond the frame, for a moving camera.
 _FAR = 0.5

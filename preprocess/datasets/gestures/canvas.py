@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .palette import Colour
+from preprocess.datasets.gestures.subject import Colour
 
 Point = tuple[float, float]
 

@@ -1,19 +1,65 @@
-"""The whole data set on disk, laid out like NATOPS: gesture01/g01s01r01.mp4."""
+"""The embedded data set on disk: rendered on demand, completed when a run was interrupted."""
+
+from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .options import RenderOptions
-from .render import render_clip
-from .video import write_video
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocess.datasets.gestures.options import RenderOptions
+from preprocess.datasets.gestures.render import render_clip
+from shared.console import Progress
+from shared.errors import UserError
+
+# MERGED: Frames to an H.264 file.
+
+
+def write_video(path: Path, frames: NDArray[np.uint8], fps: int, crf: int) -> None:
+    """Encode (T, H, W, 3) uint8 RGB frames as H.264 yuv420p mp4, written aside, then renamed.
+
+    One encoder thread, so that the bytes depend on nothing but the arguments. Raises ValueError on
+    an odd height or width.
+    """
+    height, width = frames.shape[1:3]
+    if height % 2 or width % 2:
+        raise ValueError(
+            f"frames are {height}×{width}; H.264 in yuv420p needs even sides: crop or pad by one"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        _encode(aside, frames, fps, crf)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _encode(path: Path, frames: NDArray[np.uint8], fps: int, crf: int) -> None:
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream(
+            "libx264", rate=fps, options={"crf": str(crf), "threads": "1", "preset": "fast"}
+        )
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+
+
+# MERGED: The whole data set on disk, laid out like NATOPS: gesture01/g01s01r01.mp4.
+
 
 RECORD_NAME = "render.json"
 # More of these only adds videos; every other option changes those already there.
@@ -113,3 +159,66 @@ def _require_same(record: Path, held: dict[str, Any], wanted: dict[str, Any]) ->
             f"{record.parent} holds videos of other options: {', '.join(differing)}; allowed to "
             f"differ are {' and '.join(_GROWING)}: use its {record.name} or an empty folder"
         )
+
+
+if TYPE_CHECKING:
+    from preprocess.datasets.gestures import RenderSummary
+
+_RECORD = "render.json"
+
+
+def render(root: Path, given: dict[str, Any], workers: int, progress: Progress) -> RenderSummary:
+    """Render the videos that are not there yet.
+
+    Args:
+        root: folder of the data set.
+        given: `RenderOptions` by name.
+        workers: processes.
+        progress: shows how far it is.
+
+    Raises:
+        UserError: an option is out of bounds, or the folder holds videos of other options.
+    """
+    from preprocess.datasets.gestures import RenderOptions, render_dataset, video_path
+
+    try:
+        options = RenderOptions(**given)
+        missing = sum(
+            not video_path(root, gesture, subject, repetition).exists()
+            for gesture in options.gesture_numbers
+            for subject in range(1, options.subjects + 1)
+            for repetition in range(1, options.repetitions + 1)
+        )
+        if not missing:
+            return render_dataset(root, options)
+        with progress.bar("Rendering gestures", missing, "videos") as advance:
+            return render_dataset(root, options, workers, lambda count: advance(1))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    except OSError as error:
+        raise UserError(f"cannot write videos to {root}: {error.strerror or error}") from error
+
+
+def ensure_rendered(root: Path, workers: int, progress: Progress) -> RenderSummary | None:
+    """Render the default data set where there is none, or what an interrupted run left out.
+
+    Returns:
+        What was done, or None where the folder holds videos that `render` did not make.
+    """
+    from preprocess.datasets.gestures import RenderOptions
+
+    record = root / _RECORD
+    if not record.exists():
+        if root.exists() and any(root.iterdir()):
+            return None
+        return render(root, {}, workers, progress)
+    known = {field.name for field in fields(RenderOptions)}
+    try:
+        held = {
+            name: value for name, value in json.loads(record.read_text()).items() if name in known
+        }
+    except (json.JSONDecodeError, AttributeError):
+        raise UserError(f"{record} is malformed; delete {root} and render again") from None
+    if held.get("gestures") is not None:
+        held["gestures"] = tuple(held["gestures"])
+    return render(root, held, workers, progress)

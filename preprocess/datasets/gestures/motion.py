@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from .pose import Key
-from .signals import SIGNALS
-from .subject import Subject
+from preprocess.datasets.gestures.pose import Key
+from preprocess.datasets.gestures.signals import SIGNALS
+from preprocess.datasets.gestures.subject import Subject
 
 # Columns of a pose: the right arm's ARM_FIELDS numbers, the left arm's, then the head's turn.
 ARM_FIELDS = 7

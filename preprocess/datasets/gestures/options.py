@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .signals import SIGNALS
+from preprocess.datasets.gestures.signals import SIGNALS
 
 _RANGES: dict[str, tuple[float, float]] = {
     "subjects": (1, 9999),

@@ -7,13 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .backdrop import draw_backdrop
-from .body import draw_body
-from .canvas import Canvas
-from .figure import arm_joints, draw_moving
-from .motion import poses
-from .options import RenderOptions
-from .subject import Subject, draw_subject
+from preprocess.datasets.gestures.backdrop import draw_backdrop
+from preprocess.datasets.gestures.canvas import Canvas
+from preprocess.datasets.gestures.figure import arm_joints, draw_body, draw_moving
+from preprocess.datasets.gestures.motion import poses
+from preprocess.datasets.gestures.options import RenderOptions
+from preprocess.datasets.gestures.subject import Subject, draw_subject
 
 # Kept apart from the streams that draw subjects and their repetitions.
 _CAMERA_STREAM, _NOISE_STREAM = 1, 2

@@ -8,7 +8,17 @@ frames of a whole clip still show it.
 import math
 from collections.abc import Iterator
 
-from .pose import FIST, OPEN, POINT, REST, THUMB, THUMB_OTHER_SIDE, Arm, Key, Signal
+from preprocess.datasets.gestures.pose import (
+    FIST,
+    OPEN,
+    POINT,
+    REST,
+    THUMB,
+    THUMB_OTHER_SIDE,
+    Arm,
+    Key,
+    Signal,
+)
 
 
 def _signal(name: str, *keys: tuple[float, Arm] | tuple[float, Arm, Arm] | Key) -> Signal:

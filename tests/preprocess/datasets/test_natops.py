@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from preprocess.datasets.natops import parse_segmentation
-from preprocess.discover import discover
-from preprocess.videos import Segment
+from preprocess.planning.discover import discover
+from preprocess.records import Segment
 from shared.errors import UserError
 from shared.manifest import load_manifest
 from tests.conftest import moving_square, write_video
@@ -61,7 +61,7 @@ def test_a_tree_in_the_true_layout(tmp_path: Path, cli) -> None:  # type: ignore
         *("--clips", "windows", "--stride", 2, "--crop", "none"),
     )
     assert code == 0, err
-    from shared.store import Store
+    from shared.store.store import Store
 
     opened = Store(store)
     # 31 frames make a clip of 16 at stride 2; segment 3..30 of gesture 2 has 28.

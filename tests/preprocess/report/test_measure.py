@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from preprocess.report.charts import psnr
 from preprocess.report.measure import Clip, Measured, block_energy
+from preprocess.report.page import psnr
 from preprocess.report.sheets import mean_length_px, most_moving
-from shared.compensate import residual
 from shared.conventions import Reference
+from shared.motion_compensation import residual
 from shared.schema import CodecOptions
 
 OPTIONS = CodecOptions(size=10, frames=3, block=4, search_range=2)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.html import MOST_BYTES
+from shared.report.html import MOST_BYTES
 from shared.schema import CodecOptions, StoreAttributes
-from shared.store import Store, create_store, seal_store
+from shared.store.store import Store, create_store, seal_store
 from tests.conftest import moving_square, write_video
 from tests.s3 import new_place, s3_endpoint
 from tests.stores import contents, write_partition

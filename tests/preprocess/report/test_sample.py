@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocess.report.sample import (
+from preprocess.report.measure import (
     CLIPS_IN_ALL,
     CLIPS_OF_A_LABEL,
     MOST_LABELS,

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocess.decode import DecodeError
-from preprocess.geometry import Geometry
+from preprocess.frames.geometry import Geometry
+from preprocess.records import Probe
 from preprocess.sources import bair
-from preprocess.videos import Probe
+from preprocess.sources.decode import DecodeError
 from shared.schema import TEST, TRAIN
-from shared.store import Store
+from shared.store.store import Store
 from tests.preprocess.sources.test_tfrecord import write_example, write_record
 
 Cli = Callable[..., tuple[int, str, str]]

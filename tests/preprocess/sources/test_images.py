@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from preprocess.decode import DecodeError
-from preprocess.geometry import Box, Geometry
+from preprocess.frames.geometry import Box, Geometry
+from preprocess.records import Probe
 from preprocess.sources import images
-from preprocess.videos import Probe
+from preprocess.sources.decode import DecodeError
 from shared.schema import NEITHER, TEST, TRAIN
-from shared.store import Store
+from shared.store.store import Store
 from tests.conftest import moving_square
 
 Cli = Callable[..., tuple[int, str, str]]

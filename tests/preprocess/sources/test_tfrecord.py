@@ -7,13 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocess.sources.tfrecord import (
-    RecordError,
-    byte_features,
-    masked_crc32c,
-    payload,
-    records,
-)
+from preprocess.sources.bair import RecordError, byte_features, masked_crc32c, payload, records
 
 
 def write_record(content: bytes) -> bytes:

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from tests.train.models.residuals import BLOCK, VALUES, residuals
-from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
-from train.models.blocks import active
+from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions, active
 
 
 def autoencoder(latent_channels: int = 6) -> BlockAutoencoder:

@@ -12,7 +12,7 @@ from train.models.contextual import (
     gradients,
     smooth_waves,
 )
-from train.models.klt import KltAutoencoder, KltOptions
+from train.models.linear_codes import KltAutoencoder, KltOptions
 
 BLOCK = 4
 CONTEXT = ("prediction", "first")

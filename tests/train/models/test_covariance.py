@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from train.models.covariance import fit_covariance
+from train.models.linear_codes import fit_covariance
 
 NOISE = 0.05
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from train.models.critic import PatchCritic, adversarial_losses
-from train.optimisers import hidden_weights
+from train.trainer.optimisers import hidden_weights
 
 
 def critic() -> PatchCritic:

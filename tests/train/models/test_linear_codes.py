@@ -10,11 +10,17 @@ from torch import Tensor
 
 from shared.errors import UserError
 from tests.train.models.residuals import BLOCK, VALUES, residuals
-from train.models.blocks import active, from_blocks, to_blocks
-from train.models.dct import DctAutoencoder, DctOptions, dct_matrix
-from train.models.klt import KltAutoencoder, KltOptions
-from train.models.linear import LinearAutoencoder
-from train.models.zero import ZeroAutoencoder, ZeroOptions
+from train.models.block_autoencoder import active, from_blocks, to_blocks
+from train.models.linear_codes import (
+    DctAutoencoder,
+    DctOptions,
+    KltAutoencoder,
+    KltOptions,
+    LinearAutoencoder,
+    ZeroAutoencoder,
+    ZeroOptions,
+    dct_matrix,
+)
 
 KINDS = {
     "zero": lambda count: ZeroAutoencoder(ZeroOptions(latent_channels=count), BLOCK),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from train.models.autoencoder import pad_to_blocks
-from train.models.first_frame import FirstFrameEncoder
+from train.models.conditions import FirstFrameEncoder
 from train.models.layers import zero_initialise
 from train.models.refiner import Refiner, RefinerOptions
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from shared.errors import UserError
-from train.models.text import TextTable
+from train.models.text_encoder import TextTable
 from train.models.unet3d import UNet3D, UNet3DOptions
 
 OPTIONS = UNet3DOptions(dim=16, mults=(1, 2), blocks=1, heads=2, head_dim=8, context=8, label_dim=8)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from shared.errors import UserError
-from train.cost import denoising_case
+from train.diffusion.noise import NoiseOptions
+from train.evaluate.cost import denoising_case
 from train.models.block_autoencoder import BlockAutoencoderOptions
-from train.models.residual_vae import ResidualVaeOptions
-from train.noise import NoiseOptions
+from train.models.kl_autoencoder import ResidualVaeOptions
 from train.recipe import autoencoder_options, recipe_from_dict
 from train.recipes import load_recipe, recipe_names
 

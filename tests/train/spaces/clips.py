@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.compensate import residual
 from shared.conventions import Reference
+from shared.motion_compensation import residual
 from shared.schema import CodecOptions
 from tests.train.stores import random_clip, random_motion
-from train.data import ClipBatch
+from train.data.clips import ClipBatch
 
 BLOCK = 4
 

@@ -6,8 +6,8 @@ import torch
 from shared.conventions import REFERENCES, VECTOR_UNITS, Reference, motion_channels
 from shared.schema import CodecOptions
 from tests.train.spaces.clips import BLOCK, codec_options, stored
-from train.compensate import predict_next
-from train.metrics.frames import psnr
+from train.data.motion_compensation import predict_next
+from train.evaluate.metrics.frames import psnr
 from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
 from train.models.conditioned import ConditionedAutoencoder
 from train.models.refiner import Refiner, RefinerOptions

@@ -6,9 +6,15 @@ import torch
 from shared.conventions import REFERENCES, Reference
 from tests.train.spaces.clips import BLOCK, codec_options, stored
 from train.models.contextual import ContextualAutoencoder, ContextualOptions
-from train.models.klt import KltAutoencoder, KltOptions
-from train.spaces.codec import CodecSpace, CodecSpaceOptions
-from train.spaces.context import NEIGHBOURS, Seen, context_pictures, known_pictures
+from train.models.linear_codes import KltAutoencoder, KltOptions
+from train.spaces.codec import (
+    NEIGHBOURS,
+    CodecSpace,
+    CodecSpaceOptions,
+    Seen,
+    context_pictures,
+    known_pictures,
+)
 
 
 @pytest.mark.parametrize("name", NEIGHBOURS)

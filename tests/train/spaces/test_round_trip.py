@@ -11,11 +11,11 @@ from torch import Tensor
 from shared.conventions import REFERENCES, Reference
 from shared.schema import CodecOptions
 from tests.train.spaces.clips import codec_options, stored
-from train.data import ClipBatch
+from train.data.clips import ClipBatch
 from train.models.autoencoder import Autoencoder, pad_to_blocks
 from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
 from train.models.conditioned import ConditionedAutoencoder
-from train.models.residual_vae import ResidualVae, ResidualVaeOptions
+from train.models.kl_autoencoder import ResidualVae, ResidualVaeOptions
 from train.spaces import CompressedSpace, SpaceOptions, Statistics, build_space
 from train.spaces.codec import CodecSpaceOptions
 from train.spaces.difference import DifferenceSpaceOptions

@@ -10,7 +10,7 @@ from PIL import Image, ImageSequence
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.train.stores import OPTIONS
-from train.log import read_metrics
+from train.trainer.monitor import read_metrics
 
 BANDS = {"loss_t0-250", "loss_t250-500", "loss_t500-750", "loss_t750-1000"}
 ALWAYS = {

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from shared.store import Store
+from shared.store.store import Store
 from tests.train.clip import WIDTH, make_clip_folder
 from tests.train.conftest import TINY_PIXELS, train_stages
 from tests.train.stores import LABELS
-from train.generate import load_generator
-from train.text import TextEncoder
+from train.generate.generator import load_generator
+from train.models.text_encoder import TextEncoder
 
 Call = Callable[..., tuple[int, str, str]]
 

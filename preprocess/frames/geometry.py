@@ -1,0 +1,228 @@
+"""Which pixels of a frame make the square that is stored: crop box, then crop, pad or stretch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from numpy.typing import NDArray
+from PIL import Image
+
+from preprocess.frames.area import Look, Shrinker, Window, can_shrink
+from shared.schema import CodecOptions, FitName
+
+MAX_PIXELS = 8192 * 8192
+"""Larger frames are refused before a decoder or scaler takes memory for them."""
+
+# Rounding that is the same on every processor, so that a store can be verified on another; and
+# colour for each pixel: without that, pairs share theirs, and all are two grey levels too dark.
+_EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of a frame, in pixels, half-open."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.bottom - self.top
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a frame becomes a square.
+
+    Attributes:
+        size: height and width of the square, pixels.
+        fit: what happens to a frame that is not square: its longer side is cut at both ends
+            (`crop`), its shorter side gets black bars (`pad`), or it is distorted (`stretch`).
+        box: part of the upright frame to use; None uses all of it.
+    """
+
+    size: int
+    fit: FitName = "crop"
+    box: Box | None = None
+
+    @classmethod
+    def of(cls, options: CodecOptions) -> Geometry:
+        """The geometry that a store's options ask for."""
+        return cls(options.size, options.fit, Box(*options.crop) if options.crop else None)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a frame is scaled, and where the square lies on it; all in scaled pixels."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+    """The square's corner on the scaled frame; negative where there are bars."""
+    shrinks: bool
+    """Whether scaling loses pixels: area averaging then, bicubic interpolation otherwise."""
+
+
+def fit(width: int, height: int, geometry: Geometry) -> Fit:
+    """Place the square on a frame, or on the part that the crop box left of it.
+
+    Args:
+        width: pixels.
+        height: pixels.
+        geometry: `size` and `fit` are used here.
+    """
+    size, by = geometry.size, geometry.fit
+    side = min(width, height) if by == "crop" else max(width, height)
+    scaled_width, scaled_height = (
+        size if by == "stretch" else max(1, (2 * length * size + side) // (2 * side))
+        for length in (width, height)
+    )
+    shrinks = scaled_width <= width and scaled_height <= height
+    shrinks &= (scaled_width, scaled_height) != (width, height)
+    left, top = (scaled_width - size) // 2, (scaled_height - size) // 2
+    return Fit(scaled_width, scaled_height, left, top, shrinks)
+
+
+def refusal(width: int, height: int, geometry: Geometry) -> str:
+    """Why frames of that upright size cannot be used; empty where they can."""
+    if width <= 0 or height <= 0:
+        return "its header states no frame size that can be decoded"
+    if width * height > MAX_PIXELS:
+        return f"frames of {width}x{height}; at most {MAX_PIXELS} pixels are decoded"
+    box = geometry.box or Box(0, height, 0, width)
+    if box.bottom > height or box.right > width:
+        return f"frames of {width}x{height} do not hold the crop box {_named(box)}"
+    scaled = fit(box.width, box.height, geometry)
+    if scaled.width * scaled.height > MAX_PIXELS:
+        return f"frames of {width}x{height} are too narrow to scale to {geometry.size} and crop"
+    return ""
+
+
+def upright_size(width: int, height: int, degrees: float) -> tuple[int, int]:
+    """Width and height as shown, of a frame that is to be turned by multiples of 90 degrees."""
+    return (height, width) if round(degrees / 90) % 2 else (width, height)
+
+
+class Squarer:
+    """Scales, crops, turns and converts decoded frames, one scaler for a whole video."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self._geometry = geometry
+        self._reformatter = VideoReformatter()
+        self._prepared: tuple[Look, int] | None = None
+
+    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """uint8 RGB, shape (3, size, size); frames may change their size and kind.
+
+        Raises:
+            ValueError: the frame cannot be used; the message says why.
+        """
+        look = Look.of(frame), frame.rotation
+        if look != self._prepared:
+            self._prepare(frame)
+            self._prepared = look
+        turns = round(frame.rotation / 90)
+        if self._geometry.box:
+            rgb = self._rgb(frame, frame.width, frame.height, Interpolation.BICUBIC)
+            return square_rgb(np.rot90(rgb, turns), self._geometry)
+        square = self._shrunk(frame) if self._shrinker else self._scaled(frame)
+        return np.ascontiguousarray(np.rot90(square, turns, (1, 2))) if turns else square
+
+    def _prepare(self, frame: VideoFrame) -> None:
+        """What is the same for all frames that look like this one."""
+        reason = refusal(*upright_size(frame.width, frame.height, frame.rotation), self._geometry)
+        if reason:
+            raise ValueError(reason)
+        self._fit = fit(frame.width, frame.height, self._geometry)
+        window = _window(self._fit, self._geometry.size)
+        can = not self._geometry.box and can_shrink(Look.of(frame), window)
+        can &= all(plane.line_size > 0 for plane in frame.planes)  # some lie upside down
+        self._shrinker = Shrinker(frame, window) if can else None
+
+    def _shrunk(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """By area, exactly."""
+        assert self._shrinker
+        shown, size = self._shrinker(frame), self._geometry.size
+        if shown.shape[1:] == (size, size):
+            return shown
+        square = np.zeros((3, size, size), np.uint8)
+        top, left = max(0, -self._fit.top), max(0, -self._fit.left)
+        square[:, top : top + shown.shape[1], left : left + shown.shape[2]] = shown
+        return square
+
+    def _scaled(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """By libswscale: what is to grow, and kinds of frames that video files seldom have."""
+        by = Interpolation.AREA if self._fit.shrinks else Interpolation.BICUBIC
+        rgb = self._rgb(frame, self._fit.width, self._fit.height, by)
+        return planes(_place(rgb, self._fit, self._geometry.size))
+
+    def _rgb(
+        self, frame: VideoFrame, width: int, height: int, interpolation: Interpolation
+    ) -> NDArray[np.uint8]:
+        """Converted to RGB and scaled, shape (height, width, 3)."""
+        converted = self._reformatter.reformat(
+            frame,
+            width=width,
+            height=height,
+            format="rgb24",
+            # Matrix and range of the source are the frame's own; BT.601 where it names none.
+            dst_color_range=ColorRange.JPEG,
+            interpolation=interpolation | _EXACT,
+            threads=1,
+        )
+        return np.asarray(converted.to_ndarray(), np.uint8)
+
+
+def square_rgb(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+    """Crop and scale a picture.
+
+    Args:
+        rgb: uint8, upright, shape (H, W, 3).
+        geometry: of the square.
+
+    Returns:
+        uint8, shape (3, size, size).
+    """
+    if box := geometry.box:
+        rgb = rgb[box.top : box.bottom, box.left : box.right]
+    scaled = fit(rgb.shape[1], rgb.shape[0], geometry)
+    by = Image.Resampling.BOX if scaled.shrinks else Image.Resampling.BICUBIC
+    pixels = Image.fromarray(np.ascontiguousarray(rgb)).resize((scaled.width, scaled.height), by)
+    return planes(_place(np.asarray(pixels), scaled, geometry.size))
+
+
+def planes(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Colour first: (H, W, 3) to (3, H, W), contiguous."""
+    return np.ascontiguousarray(rgb.transpose(2, 0, 1))
+
+
+def _place(scaled: NDArray[np.uint8], placed: Fit, size: int) -> NDArray[np.uint8]:
+    """The square on a scaled frame, with black where it reaches over the edge."""
+    if placed.left >= 0 and placed.top >= 0:
+        return scaled[placed.top : placed.top + size, placed.left : placed.left + size]
+    square = np.zeros((size, size, 3), np.uint8)
+    top, left = -placed.top, -placed.left
+    square[top : top + placed.height, left : left + placed.width] = scaled
+    return square
+
+
+def _window(placed: Fit, size: int) -> Window:
+    """The part of a scaled frame that the square shows."""
+    shape = min(size, placed.height), min(size, placed.width)
+    return Window((placed.height, placed.width), (max(0, placed.top), max(0, placed.left)), shape)
+
+
+def _named(box: Box) -> str:
+    return f"{box.top}:{box.bottom},{box.left}:{box.right}"

@@ -1,0 +1,138 @@
+"""Which files below the root belong to the data set, with their labels and subjects."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from upath import UPath
+
+from preprocess.datasets import read_segments
+from preprocess.records import Found, Reject, Segment, Video, printable
+from preprocess.sources import SOURCES
+from shared.errors import UserError
+from shared.manifest import Manifest
+from shared.store.paths import Location, listing
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """Files that follow the layout, sorted by path, and those that do not."""
+
+    videos: tuple[Video, ...]
+    rejects: tuple[Reject, ...]
+
+
+def discover(root: Location, manifest: Manifest) -> Discovery:
+    """List the data set's files below a folder.
+
+    Args:
+        root: where the data set lies.
+        manifest: its globs (compared without case, from the right) and its pattern.
+
+    Raises:
+        UserError: the folder is not there, or nothing in it looks like the data set.
+    """
+    if not root.is_dir():
+        raise UserError(_absent(f"no folder {root}", manifest))
+    segments = read_segments(manifest, root)
+    items = _below(root, manifest) if isinstance(root, Path) else _remote(root, manifest)
+    found = [
+        item if isinstance(item, Reject) else _describe(item, manifest, segments) for item in items
+    ]
+    if not found:
+        globs = ", ".join(manifest.glob)
+        raise UserError(_absent(f"no file below {root} matches {globs}", manifest))
+    return Discovery(
+        tuple(sorted((f for f in found if isinstance(f, Video)), key=lambda video: video.path)),
+        tuple(sorted((f for f in found if isinstance(f, Reject)), key=lambda reject: reject.file)),
+    )
+
+
+def _below(root: Path, manifest: Manifest) -> Iterator[Found | Reject]:
+    files = []
+    for relative, problem in walk(root):
+        if problem:
+            yield Reject(printable(relative), problem, "discover")
+        elif matches(relative, manifest.glob):
+            files.append(relative)
+    yield from SOURCES[manifest.source].find(root, files)
+
+
+def _remote(root: UPath, manifest: Manifest) -> Iterator[Found | Reject]:
+    """Video files in an object store; one listing says all there is to know of them."""
+    if manifest.source != "video":
+        raise UserError(
+            f"{manifest.name}: its frames are read from folders and records on a disk only; copy"
+            f" {root} there and name the copy with --root DIR"
+        )
+    for relative, (size_bytes, mtime_ns) in listing(root).items():
+        if matches(relative, manifest.glob):
+            empty = Reject(printable(relative), "the file is empty", "discover")
+            yield Found(relative, size_bytes, mtime_ns) if size_bytes else empty
+
+
+def matches(relative: str, globs: tuple[str, ...]) -> bool:
+    """Whether a path fits one of the globs, compared from the right and without case."""
+    path = PurePosixPath(relative.lower())
+    return any(path.match(glob.lower()) for glob in globs)
+
+
+def walk(root: Path) -> Iterator[tuple[str, str | None]]:
+    """Every file's relative path, or a folder's with the reason why it cannot be read."""
+    unreadable: list[tuple[str, str | None]] = []
+
+    def note(error: OSError) -> None:
+        folder = PurePosixPath(os.path.relpath(error.filename, root)).as_posix()
+        unreadable.append((folder, f"the folder cannot be read: {error.strerror}"))
+
+    seen: set[tuple[int, int]] = set()
+    for folder, subfolders, files in os.walk(root, onerror=note, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            subfolders.clear()  # a link back up the tree
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for name in files + subfolders:
+            yield PurePosixPath(os.path.relpath(Path(folder, name), root)).as_posix(), None
+    yield from unreadable
+
+
+def _describe(
+    found: Found, manifest: Manifest, segments: dict[str, tuple[Segment, ...]]
+) -> Video | Reject:
+    """What a video's name says of it."""
+    match = re.fullmatch(manifest.pattern, found.path)
+    groups = match.groupdict() if match else {}
+    label, name = groups.get("label"), PurePosixPath(found.path).name
+    if printable(found.path) != found.path:
+        reason = "its name is not valid UTF-8"
+    elif match is None:
+        reason = "its name does not follow the data set's layout"
+    elif manifest.labels and label not in manifest.labels:
+        reason = f"label {label!r} is not in the manifest"
+    elif manifest.segments != "none" and name not in segments:
+        reason = "the segmentation file does not mention it"
+    else:
+        return Video(
+            path=found.path,
+            label=manifest.labels.get(label, label) if label is not None else None,
+            subject=groups.get("subject"),
+            size_bytes=found.size_bytes,
+            mtime_ns=found.mtime_ns,
+            segments=segments.get(name, ()),
+        )
+    return Reject(printable(found.path), reason, "discover")
+
+
+def _absent(what: str, manifest: Manifest) -> str:
+    fetch = f"\nOr: python -m preprocess download {manifest.name}" if manifest.files else ""
+    return (
+        f"{manifest.title}: {what}.\n"
+        f"Obtain: {manifest.obtain.strip()}{fetch}\n"
+        f"Layout below the root: {manifest.layout.strip()}\n"
+        "Name another place with --root DIR."
+    )

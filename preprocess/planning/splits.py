@@ -1,0 +1,124 @@
+"""The side of every planned clip, by each protocol of its data set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from preprocess.records import Take
+from shared.errors import UserError
+from shared.manifest import ListSplit, Manifest, PathSplit, RandomSplit, Split, SubjectSplit
+from shared.schema import NEITHER, TEST, TRAIN
+from shared.store.paths import Location
+
+Lists = dict[str, int]
+"""Side by the name of a video, as the files of a `ListSplit` state it."""
+
+Side = Callable[[Take], int]
+
+
+def read_lists(root: Location, splits: Mapping[str, Split]) -> dict[str, Lists]:
+    """What the list files of a data set say, by protocol; missing files give no entry.
+
+    Raises:
+        UserError: a file cannot be read, or a video is on both lists of a protocol.
+    """
+    found = {}
+    for name, split in splits.items():
+        if isinstance(split, ListSplit) and not _missing(root, split):
+            train, test = (_names(root / file) for file in (split.train, split.test))
+            if both := train & test:
+                raise UserError(
+                    f"{root / split.train} and {split.test} both list {min(both)}; no video may be"
+                    " on both sides of a split"
+                )
+            found[name] = {**dict.fromkeys(train, TRAIN), **dict.fromkeys(test, TEST)}
+    return found
+
+
+def usable_splits(root: Location, manifest: Manifest) -> dict[str, Split]:
+    """The manifest's protocols, but for those whose lists are not below the root.
+
+    Raises:
+        UserError: the first one, which training takes by default, lacks its lists.
+    """
+    missing = {name: _missing(root, split) for name, split in manifest.splits.items()}
+    default = next(iter(manifest.splits), "")
+    if missing.get(default):
+        raise UserError(
+            f"{manifest.title}: the split {default!r} needs {' and '.join(missing[default])} below"
+            f" {root}. Obtain: {manifest.obtain.strip()}"
+        )
+    return {name: split for name, split in manifest.splits.items() if not missing[name]}
+
+
+def _missing(root: Location, split: Split) -> list[str]:
+    """Files that a protocol needs and that are not below the root."""
+    if not isinstance(split, ListSplit):
+        return []
+    return [file for file in (split.train, split.test) if not (root / file).is_file()]
+
+
+def sides(
+    takes: Sequence[Take], splits: Mapping[str, Split], lists: Mapping[str, Lists]
+) -> list[tuple[int, ...]]:
+    """Sides of some takes, by each protocol in its order.
+
+    Args:
+        takes: every one that a store is to hold clips of: random protocols draw from these.
+        splits: protocols by name.
+        lists: from `read_lists`.
+    """
+    rules = [_rule(takes, split, lists.get(name, {})) for name, split in splits.items()]
+    # Few of them differ: one tuple for each kind, however many takes there are.
+    known: dict[tuple[int, ...], tuple[int, ...]] = {}
+    found = (tuple(rule(take) for rule in rules) for take in takes)
+    return [known.setdefault(side, side) for side in found]
+
+
+def _rule(takes: Sequence[Take], split: Split, listed: Lists) -> Side:
+    if isinstance(split, RandomSplit):
+        return _random(takes, split)
+    if isinstance(split, SubjectSplit):
+        by_subject = {**dict.fromkeys(split.test, TEST), **dict.fromkeys(split.train, TRAIN)}
+        return lambda take: by_subject.get(take.subject or "", NEITHER)
+    if isinstance(split, PathSplit):
+        return lambda take: _by_path(take.video, split)
+    return lambda take: listed.get(_name(take.video), NEITHER)
+
+
+def _random(takes: Sequence[Take], split: RandomSplit) -> Side:
+    def group(take: Take) -> tuple[str, int]:
+        if split.by == "subject":
+            return take.subject or "", 0
+        return take.video, take.segment if split.by == "segment" else 0
+
+    groups = sorted({group(take) for take in takes})
+    # Neither side is left empty where there are groups enough.
+    count = min(len(groups) - 1, max(1, round(split.share * len(groups))))
+    order = np.random.default_rng(split.seed).permutation(len(groups))
+    held_out = {groups[i] for i in order[:count]}
+    return lambda take: TEST if group(take) in held_out else TRAIN
+
+
+def _by_path(video: str, split: PathSplit) -> int:
+    if re.search(split.train, video):
+        return TRAIN
+    return TEST if re.search(split.test, video) else NEITHER
+
+
+def _names(path: Location) -> set[str]:
+    """The first word of every line, without folder and ending."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a list of videos: {error}") from None
+    return {_name(line.split()[0]) for line in lines if line.strip()}
+
+
+def _name(path: str) -> str:
+    """Without folder and ending, and in small letters: lists and files differ in those."""
+    return PurePosixPath(path).stem.lower()

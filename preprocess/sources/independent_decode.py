@@ -1,0 +1,265 @@
+"""A second road from video file to RGB frames, for `verify`.
+
+It shares with `preprocess.sources.decode` the decoder and scaler underneath, an ear for FFmpeg's
+complaints, and what is known of colour and of where chroma lies, but neither its packet loop, its
+threading and its scaler's life time, nor its area averages, cropping and turning.
+(FFmpeg's own scale filter would be further away still, but it does not see where a frame's chroma
+samples lie.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain
+from math import floor, gcd
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+from PIL import Image
+
+from preprocess.frames.area import (
+    LUMA_WEIGHTS,
+    MAX_RATIO,
+    SUBSAMPLING,
+    Look,
+    chroma_early,
+    rgb_matrix,
+)
+from preprocess.frames.geometry import Geometry
+from preprocess.sources.media import complaints
+from shared.store.paths import Location, openable
+
+HALF = Fraction(1, 2)
+
+_READ_ERRORS = 100
+"""A file that cannot be read at so many places is not read further."""
+
+
+class _LostError(Exception):
+    """Packets are missing, or a key frame does not come out."""
+
+
+def recheck_frames(path: Location, geometry: Geometry) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """The frames of a video with their indices: all of them, where nothing is damaged.
+
+    Where the decoder fails, it goes on at the next key frame, in the file opened afresh and with
+    a decoder that has seen nothing else.
+
+    Args:
+        path: the video file.
+        geometry: how frames become squares.
+
+    Yields:
+        Index, ascending, and frame, uint8 RGB, shape (3, size, size).
+    """
+    following = 0
+    # Key frames are looked for only after a failure.
+    for position, place in chain([(None, 0)], _key_frames(path)):
+        if position is not None and place < following:
+            continue
+        try:
+            for index, frame in enumerate(_frames_from(path, position), start=place):
+                yield index, _pixels(frame, geometry)
+                following = index + 1
+            return
+        except (FFmpegError, _LostError):
+            # Damage is for extraction to name; the clips around it must still agree.
+            continue
+
+
+def _frames_from(path: Location, position: int | None) -> Iterator[VideoFrame]:
+    """Frames from a key frame's packet on, or all of them, in the order they are shown.
+
+    Raises:
+        FFmpegError: a packet does not decode.
+        _LostError: packets are missing, or the first one is no key frame's.
+    """
+    with _open(path) as container:
+        stream = _video(container)
+        if stream is None:
+            return
+        # Threads that share a frame: with a frame each, an error would swallow those before it.
+        stream.thread_type = "SLICE"
+        stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+        key_time: int | None = None
+        first = True
+        for number, (packet, complaint) in enumerate(_packets(container, stream)):
+            lost = complaint and number > (position or 0)
+            if lost or (number == 0 and position is None and not packet.is_keyframe):
+                raise _LostError
+            if number < (position or 0):
+                continue
+            if number == position:
+                key_time = packet.pts
+            # What follows a key frame but is shown before it may refer to what came before.
+            if key_time is not None and packet.pts is not None and packet.pts < key_time:
+                continue
+            for frame in packet.decode():
+                if first and key_time is not None and frame.pts != key_time:
+                    raise _LostError
+                first = False
+                yield frame
+
+
+def _key_frames(path: Location) -> Iterator[tuple[int, int]]:
+    """Number of each key frame among the packets, and its place among the frames shown."""
+    with _open(path) as container:
+        stream = _video(container)
+        if stream is None:
+            return
+        packets = [
+            (packet.pts, packet.is_keyframe, packet.is_discard)
+            for packet, _ in _packets(container, stream)
+            if packet.size
+        ]
+    times = [time for time, _, _ in packets if time is not None]
+    if len(set(times)) < len(packets):
+        times = list(range(len(packets)))
+    shown = sorted(time for time, (_, _, hidden) in zip(times, packets, strict=True) if not hidden)
+    places = {time: place for place, time in enumerate(shown)}
+    for number, (_, is_key, hidden) in enumerate(packets):
+        if is_key and not hidden:
+            yield number, places[times[number]]
+
+
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[tuple[Packet, bool]]:
+    """Packets, and whether FFmpeg complained on the way to each."""
+    packets, complaint = container.demux(stream), False
+    for _ in range(_READ_ERRORS):
+        packet: Packet | None = None
+        while True:
+            ended = False
+            with complaints() as heard:
+                packet = next(packets, None)
+                ended = packet is None
+            complaint = complaint or bool(heard)
+            if ended:
+                return
+            if packet is None:
+                break
+            yield packet, complaint
+            complaint, packet = False, None
+        packets = container.demux(stream)  # reading failed: there may be more behind
+
+
+def _open(path: Location) -> InputContainer:
+    return av.open(openable(path), "r", metadata_errors="replace")
+
+
+def _video(container: InputContainer) -> VideoStream | None:
+    stream = container.streams.best("video")
+    return stream if isinstance(stream, VideoStream) else None
+
+
+def _pixels(frame: VideoFrame, geometry: Geometry) -> NDArray[np.uint8]:
+    """Shape (3, size, size)."""
+    if geometry.box:
+        upright = _upright(_scaled(frame, frame.width, frame.height), frame.rotation)
+        return recheck_picture(upright, geometry)
+    return _upright(_square(frame, geometry), frame.rotation).transpose(2, 0, 1)
+
+
+def recheck_picture(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+    """A picture cut to the crop box first, then scaled: (H, W, 3) to (3, size, size)."""
+    picture = Image.fromarray(np.ascontiguousarray(rgb))
+    if box := geometry.box:
+        picture = picture.crop((box.left, box.top, box.right, box.bottom))
+    width, height = _scaled_size(picture.width, picture.height, geometry)
+    grows = width > picture.width or height > picture.height or picture.size == (width, height)
+    scaled = picture.resize(
+        (width, height), Image.Resampling.BICUBIC if grows else Image.Resampling.BOX
+    )
+    return _middle(np.asarray(scaled), geometry.size).transpose(2, 0, 1)
+
+
+def _square(frame: VideoFrame, geometry: Geometry) -> NDArray[np.uint8]:
+    """The middle of a scaled frame, shape (size, size, 3)."""
+    width, height = _scaled_size(frame.width, frame.height, geometry)
+    look, steps = Look.of(frame), SUBSAMPLING.get(frame.format.name)
+    if steps is None or look.matrix not in LUMA_WEIGHTS:
+        return _middle(_scaled(frame, width, height), geometry.size)
+    ratios = Fraction(frame.height, height), Fraction(frame.width, width)
+    fine = all(step <= by <= MAX_RATIO for step, by in zip(steps, ratios, strict=True))
+    scale = _averaged if fine and frame.planes[0].line_size > 0 else _scaled
+    return _middle(scale(frame, width, height), geometry.size)
+
+
+def _averaged(frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
+    """As `preprocess.frames.area` has it, by matrices of weights; exact, as all sums are whole."""
+    steps, early = SUBSAMPLING[frame.format.name], chroma_early(frame)
+    means = []
+    for plane, (row_step, column_step), (row_early, column_early) in zip(
+        frame.planes, ((1, 1), steps, steps), ((False, False), early, early), strict=True
+    ):
+        rows = _weights(frame.height, height, plane.height, row_step, row_early)
+        columns = _weights(frame.width, width, plane.width, column_step, column_early)
+        samples = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        sums = rows @ samples[:, : plane.width].astype(np.float64) @ columns.T
+        means.append(sums * (1 / (rows[0].sum() * columns[0].sum())))
+    y, u, v = np.stack(means).astype(np.float32)[..., None]
+    of_y, of_u, of_v, offset = rgb_matrix(Look.of(frame)).T
+    rgb = of_y * y + of_u * u + of_v * v + offset
+    return np.floor(rgb.clip(0, 255) + np.float32(0.5)).astype(np.uint8)
+
+
+def _weights(side: int, scaled: int, samples: int, step: int, early: bool) -> NDArray[np.float64]:
+    """How much of each pixel each sample covers, shape (scaled, samples), in whole numbers."""
+    common = gcd(2 * side, 2 * scaled * step, scaled * (step - 1) * early)
+    pixels = 2 * side * np.arange(scaled + 1)
+    edges = scaled * (2 * step * np.arange(samples + 1) - (step - 1) * early)
+    edges[-1] = max(edges[-1], pixels[-1])
+    upper = np.minimum(pixels[1:, None], edges[1:])
+    covered = upper - np.maximum(pixels[:-1, None], edges[:-1])
+    return covered.clip(0) / common
+
+
+def _scaled_size(width: int, height: int, geometry: Geometry) -> tuple[int, int]:
+    if geometry.fit == "stretch":
+        return geometry.size, geometry.size
+    ratio = Fraction(geometry.size, {"crop": min, "pad": max}[geometry.fit](width, height))
+    return max(1, floor(width * ratio + HALF)), max(1, floor(height * ratio + HALF))
+
+
+def _scaled(frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
+    grows = width > frame.width or height > frame.height
+    same = (width, height) == (frame.width, frame.height)
+    scaled = frame.reformat(
+        format="rgb24",
+        width=width,
+        height=height,
+        interpolation=(Interpolation.BICUBIC if grows or same else Interpolation.AREA)
+        | Interpolation.BITEXACT
+        | Interpolation.ACCURATE_RND
+        | Interpolation.FULL_CHR_H_INT,
+    )
+    return np.asarray(scaled.to_ndarray(), np.uint8)
+
+
+def _middle(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Cut down to the middle square, or filled up to it with black."""
+    height, width = pixels.shape[:2]
+    rows, columns = max(0, size - height), max(0, size - width)
+    # A frame that lacks one pixel more at one side has it at the end; one too many, too.
+    around = ((-(-rows // 2), rows // 2), (-(-columns // 2), columns // 2), (0, 0))
+    filled = np.pad(pixels, around)
+    top, left = (filled.shape[0] - size) // 2, (filled.shape[1] - size) // 2
+    return filled[top : top + size, left : left + size]
+
+
+def _upright(pixels: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
+    """Turn counter-clockwise; shape (height, width, 3)."""
+    turned = {
+        0: pixels,
+        90: pixels.transpose(1, 0, 2)[::-1],
+        180: pixels[::-1, ::-1],
+        270: pixels.transpose(1, 0, 2)[:, ::-1],
+    }
+    return turned[round(degrees / 90) * 90 % 360]

@@ -1,0 +1,139 @@
+"""One partition, from video files to a whole shard of every array: the task of a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocess.frames.geometry import Geometry
+from preprocess.motion.encode import encode
+from preprocess.planning.clips import Frames, assemble
+from preprocess.planning.plan import Clip
+from preprocess.records import Reject
+from preprocess.sources import SOURCES
+from preprocess.sources.decode import DecodeError
+from preprocess.sources.media import message
+from shared.conventions import NO_INDEX
+from shared.schema import NEITHER, CodecOptions, StoreAttributes
+from shared.store.partition import COLUMNS, PartitionWriter
+from shared.store.paths import Location, location
+from shared.store.store import Marker, read_marker
+
+
+@dataclass(frozen=True)
+class PartitionTask:
+    """What a worker needs to make one partition: names and numbers, never pixels."""
+
+    store: str
+    root: str
+    partition: int
+    clips: tuple[Clip, ...]
+    attributes: StoreAttributes
+
+
+def extract_partition(task: PartitionTask) -> Marker:
+    """Make and write one partition, unless it is there already.
+
+    Clips that a video's damage touches are invalid, and the video is recorded with the reason;
+    the rest of the partition goes on.
+    """
+    store = location(task.store)
+    done = read_marker(store, task.partition)
+    if done is not None:
+        return done
+    writer = PartitionWriter(store, task.partition)
+    columns = _columns(task)
+    rejects = []
+    slot = 0
+    for (video, damaged), group in groupby(task.clips, key=lambda c: (c.video, c.damaged)):
+        frames = [clip.frames for clip in group]
+        slots = range(slot, slot + len(frames))
+        reject = extract_video(
+            location(task.root), video, frames, writer, slots, columns["valid"], to_end=damaged
+        )
+        rejects += [reject.record()] if reject else []
+        slot = slots.stop
+    return writer.write(columns, rejects)
+
+
+def extract_video(
+    root: Location,
+    video: str,
+    clips: Sequence[Frames],
+    writer: PartitionWriter,
+    slots: range,
+    valid: NDArray[np.bool_],
+    *,
+    to_end: bool = False,
+) -> Reject | None:
+    """Decode a video once and fill its clips' entries.
+
+    Args:
+        root: where the data set lies.
+        video: path relative to the root.
+        clips: frames of each clip.
+        writer: receives them; its attributes say how to make clips.
+        slots: of each clip.
+        valid: of all the writer's slots; set where a clip was made.
+        to_end: look for damage behind the last clip too.
+
+    Returns:
+        What is wrong with the video, as far as it was decoded, or None.
+    """
+    options, source = writer.attributes.options, SOURCES[writer.attributes.source]
+    wanted = sorted({index for frames in clips for index in frames})
+    recovered, spoilt = 0, list[int]()
+    try:
+        decoded = source.decode(root / video, wanted, Geometry.of(options), to_end=to_end)
+        for number, clip in assemble(decoded, clips):
+            writer.put(slots[number], **vars(encode(clip, options)))
+            valid[slots[number]] = True
+    except DecodeError as error:
+        reason, recovered = str(error), error.frames
+        spoilt = [n for n, frames in enumerate(clips) if _touches_gap(frames, error, options)]
+    except Exception as error:  # one video's failure, of any kind, must not end the others
+        reason = f"{type(error).__name__}: {message(error)}"
+        spoilt = list(range(len(clips)))  # nor is it known what to trust after one unforeseen
+    else:
+        return None
+    for number in spoilt:
+        writer.take_back(slots[number])
+        valid[slots[number]] = False
+    made = int(valid[slots.start : slots.stop].sum())
+    return Reject(video, reason, "extract", len(clips), made, recovered)
+
+
+def _touches_gap(frames: Frames, error: DecodeError, options: CodecOptions) -> bool:
+    """Whether a clip has frames of both sides of a gap, or may show what was lost in one."""
+    if any(frames[0] < restart <= frames[-1] for restart in error.restarts):
+        return True
+    # Taken by time, the last frame before a gap would stand in for those that are lost.
+    return options.fps is not None and frames[-1] + 1 in error.breaks
+
+
+def _columns(task: PartitionTask) -> dict[str, np.ndarray]:
+    """The small arrays; no clip is valid yet."""
+    clips, attributes = task.clips, task.attributes
+    arrays: dict[str, np.ndarray] = {
+        spec.name: np.zeros((len(clips), *spec.shape(attributes)), spec.dtype)
+        for spec in COLUMNS
+        if spec.dtype != "str"
+    }
+    arrays["label"][:] = _indices([clip.label for clip in clips], attributes.labels)
+    arrays["subject"][:] = _indices([clip.subject for clip in clips], attributes.subjects)
+    arrays["segment"][:] = [clip.segment for clip in clips]
+    arrays["frame_index"][:] = [list(clip.frames) for clip in clips]
+    arrays["start_frame"][:] = arrays["frame_index"][:, 0]
+    arrays["split"][:] = [clip.sides or (NEITHER,) for clip in clips]
+    arrays["video"] = np.array([clip.video for clip in clips], dtype=np.dtypes.StringDType())
+    return arrays
+
+
+def _indices(values: list[str | None], known: tuple[str, ...]) -> list[int]:
+    positions: dict[Any, int] = {value: index for index, value in enumerate(known)}
+    return [positions.get(value, NO_INDEX) for value in values]

@@ -1,0 +1,236 @@
+"""From planned partitions to a sealed store, whatever the clips come from; resumable."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from preprocess.executor import Machines, run_tasks
+from preprocess.motion.encode import encode
+from preprocess.planning.plan import Plan
+from preprocess.records import Reject, write_rejects
+from shared.console import Progress, errors
+from shared.errors import StoreError, UserError
+from shared.schema import StoreAttributes
+from shared.store.layout import METADATA
+from shared.store.lock import hold
+from shared.store.paths import Location, remove, storage_errors
+from shared.store.store import (
+    Marker,
+    create_store,
+    read_attributes,
+    read_markers,
+    remove_leftovers,
+    seal_store,
+)
+
+# MERGED: Whether a store that is there already is the one that is wanted.
+
+
+def is_complete(store: Location, wanted: StoreAttributes) -> bool:
+    """Whether a store is sealed already; False where there is none, or only a part of one.
+
+    Raises:
+        StoreError: other options or videos made it, or something else lies there.
+    """
+    if not (store / METADATA).exists():
+        if store.exists() and (not store.is_dir() or any(store.iterdir())):
+            raise StoreError(f"{store} exists and is not a store; choose another --out")
+        return False
+    existing = read_attributes(store)
+    differences = _differences(existing, wanted)
+    if differences:
+        raise StoreError(
+            f"{store} was made otherwise:\n"
+            + "\n".join(f"  {difference}" for difference in differences)
+            + "\nChoose another --out, or delete that store."
+        )
+    return existing.sealed
+
+
+def _differences(existing: StoreAttributes, wanted: StoreAttributes) -> list[str]:
+    old, new = existing.options.model_dump(), wanted.options.model_dump()
+    found = [
+        f"--{name.replace('_', '-')} {old[name]}, now {new[name]}"
+        for name in new
+        if old[name] != new[name]
+    ]
+    for name in ("dataset", "manifest_hash", "source", "colour", "splits"):
+        before, now = getattr(existing, name), getattr(wanted, name)
+        if before != now:
+            found.append(f"{name.replace('_', ' ')} {before}, now {now}")
+    same_plan = (existing.plan_hash, existing.clips, existing.shard_clips) == (
+        wanted.plan_hash,
+        wanted.clips,
+        wanted.shard_clips,
+    )
+    if not found and not same_plan:
+        found.append(
+            f"other videos: {existing.clips} clips then, {wanted.clips} now (files were added,"
+            " changed or removed, or --limit differs)"
+        )
+    return found
+
+
+# MERGED: From whole partitions to a sealed store with its list of rejects.
+
+
+def finalise(store: Location, rejects: Sequence[Reject], markers: list[Marker]) -> None:
+    """Write `rejected.jsonl` and seal; nothing is sealed that holds no clip.
+
+    Args:
+        store: all of whose partitions are done.
+        rejects: every file that gave fewer clips than it should have.
+        markers: of all partitions.
+
+    Raises:
+        UserError: not one clip could be made; the store is removed.
+    """
+    if not any(marker.valid for marker in markers):
+        remove(store)
+        raise no_clips(rejects)
+    write_rejects(store, rejects)
+    seal_store(store)
+
+
+def no_clips(rejects: Sequence[Reject]) -> UserError:
+    """The error of a data set in which no file gave a clip."""
+    reasons = Counter(reject.reason for reject in rejects).most_common(10)
+    listed = "\n".join(f"  {count} × {reason}" for reason, count in reasons)
+    return UserError(
+        f"no clip could be made of {len(rejects)} files:\n{listed}\n"
+        "Give other videos, or fewer --frames or a smaller --stride if they are too short."
+    )
+
+
+def gather_rejects(
+    plan: Plan, earlier: Iterable[Reject], markers: Iterable[Marker]
+) -> list[Reject]:
+    """Every file that is damaged or gave fewer clips than planned, with its total of clips."""
+    planned = Counter(clip.video for clip in plan.clips)
+    reasons: dict[str, str] = {}
+    missing: Counter[str] = Counter()
+    recovered: dict[str, int] = {}
+    for record in (record for marker in markers for record in marker.rejects):
+        # A long video may fail in several partitions: each that met damage tells the same.
+        reasons.setdefault(record["file"], record["reason"])
+        recovered.setdefault(record["file"], record["frames_recovered"])
+        missing[record["file"]] += record["clips_planned"] - record["clips_made"]
+    late = [
+        Reject(
+            file, reason, "extract", planned[file], planned[file] - missing[file], recovered[file]
+        )
+        for file, reason in reasons.items()
+    ]
+    return sorted([*earlier, *plan.rejects, *late], key=lambda reject: (reject.file, reject.reason))
+
+
+Task = TypeVar("Task")
+
+
+@dataclass(frozen=True)
+class Work(Generic[Task]):
+    """How a store is to be filled.
+
+    Attributes:
+        title: for the progress bar.
+        store: where the result goes.
+        attributes: of the store.
+        source: where the clips come from; workers must see it.
+        function: makes and writes one partition; importable by name.
+        task: what the function is given, by partition.
+        rejects: the whole list of rejects, from the markers of all partitions.
+        warm_up: compiles what the function needs besides the search.
+    """
+
+    title: str
+    store: Location
+    attributes: StoreAttributes
+    source: Location
+    function: Callable[[Task], Marker]
+    task: Callable[[int], Task]
+    rejects: Callable[[list[Marker]], Sequence[Reject]]
+    warm_up: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Clips made now, not counting those of an earlier run, and the seconds that took."""
+
+    clips: int = 0
+    seconds: float = 0.0
+
+    @property
+    def clips_a_second(self) -> float:
+        """Speed of this run; 0 where it made none."""
+        return self.clips / self.seconds if self.clips else 0.0
+
+
+def fill_store(work: Work, machines: Machines, progress: Progress) -> Filled | None:
+    """Make the partitions that are missing, then seal; None where all that was done before.
+
+    Raises:
+        UserError: the store cannot be written, the cluster cannot be used, or no clip is valid.
+    """
+    start = time.perf_counter()
+    try:
+        # Asked before locking, so that a finished store may lie where nothing can be written.
+        if is_complete(work.store, work.attributes):
+            return None
+        with hold(work.store) as held:
+            if is_complete(work.store, work.attributes):  # by now
+                return None
+            if held and isinstance(work.store, Path):
+                remove_leftovers(work.store)
+            else:
+                errors.print(f"{work.store}: no locks here; do not run this twice at once")
+            made = _fill(work, machines, progress)
+    except storage_errors() as error:
+        raise _unwritable(work.store, error) from error
+    return Filled(sum(marker.valid for marker in made), time.perf_counter() - start)
+
+
+def _fill(work: Work, machines: Machines, progress: Progress) -> list[Marker]:
+    create_store(work.store, work.attributes)
+    done = read_markers(work.store, range(work.attributes.partitions))
+    missing = [p for p, marker in enumerate(done) if marker is None]
+    made = _make(work, missing, machines, progress)
+    markers = {m.partition: m for m in [*made, *done] if m is not None}
+    ordered = [markers[p] for p in sorted(markers)]
+    finalise(work.store, work.rejects(ordered), ordered)
+    return made
+
+
+def _make(
+    work: Work, partitions: list[int], machines: Machines, progress: Progress
+) -> list[Marker]:
+    sizes = {p: work.attributes.clips_in(p) for p in partitions}
+    # Compiled here once: worker processes then read it from disk instead of racing for it.
+    encode(np.zeros((2, 3, 16, 16), np.uint8), work.attributes.options)
+    work.warm_up()
+    clips = work.attributes.clips
+    with progress.bar(work.title, clips, "clips", done=clips - sum(sizes.values())) as advance:
+        return run_tasks(
+            work.function,
+            [work.task(p) for p in partitions],
+            machines,
+            lambda marker: advance(sizes[marker.partition]),
+            (work.source, work.store),
+        )
+
+
+def _unwritable(store: Location, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or str(error)
+    remedy = (
+        "free some space and run the same command again: what is done is kept"
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        else "choose another --out, or mend the permissions and run the same command again"
+    )
+    return UserError(f"cannot write the store {store}: {reason}; {remedy}")

@@ -1,0 +1,116 @@
+"""`reblock`: a store with other search options, from a sealed store alone, without the videos.
+
+First frame, motion and residual give back every frame bit for bit, so the result is the very
+store that extraction from the videos with those options would make.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from preprocess.executor import Machines
+from preprocess.motion.encode import encode, restore_clip
+from preprocess.options import SUFFIXES, change_options, shown
+from preprocess.records import read_rejects
+from preprocess.steps.fill import Filled, Work, fill_store
+from shared.console import Progress
+from shared.errors import UserError
+from shared.schema import CodecOptions
+from shared.store.partition import PartitionReader, PartitionWriter
+from shared.store.paths import Location, location
+from shared.store.store import Marker, Store, read_marker
+
+
+@dataclass(frozen=True)
+class ReblockTask:
+    """What a worker needs to make one partition again: names and a number, never pixels."""
+
+    source: str
+    store: str
+    partition: int
+
+
+def reblock(
+    source: Location,
+    store: Location,
+    given: dict[str, Any],
+    machines: Machines,
+    progress: Progress,
+) -> Filled | None:
+    """Make a sealed store from another one, or finish one that was interrupted.
+
+    Args:
+        source: a sealed store.
+        store: where the result goes.
+        given: search options by name; None where the user gave none.
+        machines: where the work is done.
+        progress: shows how far it is.
+
+    Returns:
+        What was made; None where the store was complete before.
+
+    Raises:
+        UserError: the source cannot be used, or the store at hand was made otherwise.
+    """
+    existing = Store(source).attributes
+    options = change_options(existing.options, given)
+    if options == existing.options:
+        raise UserError(
+            f"{source} was made with these very options; give another --block, --search-range,"
+            " --vector-unit, --reference, --method, --zero-bias, --motion-cost or --cost-from"
+        )
+    if source == store:
+        raise UserError(f"--out {store} is the store itself; choose another")
+    wanted = existing.model_copy(update={"options": options, "sealed": False})
+    work = Work(
+        title="Searching again",
+        store=store,
+        attributes=wanted,
+        source=source,
+        function=reblock_partition,
+        task=partial(ReblockTask, str(source.absolute()), str(store.absolute())),
+        rejects=lambda markers: read_rejects(source),
+    )
+    return fill_store(work, machines, progress)
+
+
+def default_store(source: Location, before: CodecOptions, given: dict[str, Any]) -> Location:
+    """Beside the source, named after it, with a suffix for each option that becomes another."""
+    after = change_options(before, given)
+    parts = source.name.split("-")
+    for name, suffix in SUFFIXES.items():
+        old, new = getattr(before, name), getattr(after, name)
+        if old != new:
+            parts = [part for part in parts if part != suffix + shown(old)]
+            parts.append(suffix + shown(new))
+    return source.with_name("-".join(parts))
+
+
+def reblock_partition(task: ReblockTask) -> Marker:
+    """Make and write one partition, unless it is there already.
+
+    Raises:
+        StoreError: the source's partition is damaged.
+    """
+    source, store = location(task.source), location(task.store)
+    done = read_marker(store, task.partition)
+    if done is not None:
+        return done
+    reader, writer = PartitionReader(source, task.partition), PartitionWriter(store, task.partition)
+    before, after = reader.attributes.options, writer.attributes.options
+    columns = reader.columns()
+    for slot in np.flatnonzero(columns["valid"]).tolist():
+        clip = restore_clip(
+            reader.entry("first_frame", slot),
+            reader.entry("motion", slot),
+            reader.entry("residual", slot),
+            block=before.block,
+            reference=before.reference,
+            vector_unit=before.vector_unit,
+        )
+        writer.put(slot, **vars(encode(clip, after)))
+    return writer.write(columns, reader.marker.rejects)

@@ -1,0 +1,209 @@
+"""Write and read one partition of a store: the unit of work.
+
+One task makes one: its shard of every array is written aside and put in its place as a whole (a
+rename locally, one PUT where objects are stored), then the marker with their checksums. Large
+entries are compressed as they come and decompressed as they are asked for, so that a clip is
+worked on while the caches hold it, and a partition takes no more memory than its files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.core.buffer import Buffer
+from zarr.core.buffer.cpu import Buffer as CpuBuffer
+from zarr.storage import MemoryStore
+
+from shared.errors import StoreError
+from shared.schema import ARRAYS, LARGE, check_array, check_columns
+from shared.store.layout import METADATA, METADATA_FILES, open_array, shard_file
+from shared.store.paths import Location, put_in_place, read_existing, write_whole
+from shared.store.shards import ShardedArray
+from shared.store.store import (
+    UNFINISHED,
+    Marker,
+    as_json,
+    marker_name,
+    read_attributes,
+    read_marker,
+)
+
+SPECS = {spec.name: spec for spec in ARRAYS}
+COLUMNS = tuple(spec for spec in ARRAYS if spec.small)
+"""Arrays of a number or a few for each clip."""
+
+
+class PartitionWriter:
+    """A partition under way; slots that get no clip hold zeros.
+
+    Attributes:
+        attributes: of the store.
+        clips: slots of the partition.
+    """
+
+    def __init__(self, path: Location, partition: int) -> None:
+        """
+        Args:
+            path: an unsealed store.
+            partition: index p; holds clips p*shard_clips onwards.
+        """
+        self.attributes = read_attributes(path)
+        self.clips = self.attributes.clips_in(partition)
+        self._path, self._partition = path, partition
+        self._metadata = read_existing(path, METADATA_FILES)
+        self._large = _large_arrays(path, self._metadata)
+        self._entries: dict[str, list[bytes]] = {}
+        for name, array in self._large.items():
+            nothing = array.compress(np.zeros(array.shape, array.dtype))
+            self._entries[name] = [nothing] * self.clips
+        self._nothing = {name: entries[0] for name, entries in self._entries.items()}
+
+    def put(self, slot: int, **entries: np.ndarray) -> None:
+        """Give a slot its entries of large arrays, by name.
+
+        Raises:
+            ValueError: an entry is not as the schema says.
+        """
+        for name, entry in entries.items():
+            check_array(entry, SPECS[name].shape(self.attributes), SPECS[name])
+            self._entries[name][slot] = self._large[name].compress(entry)
+
+    def take_back(self, slot: int) -> None:
+        """Give a slot zeros again."""
+        for name, nothing in self._nothing.items():
+            self._entries[name][slot] = nothing
+
+    def write(self, columns: dict[str, np.ndarray], rejects: list[dict[str, Any]]) -> Marker:
+        """Write the shards, then the marker.
+
+        Args:
+            columns: the small arrays of `shared.schema.ARRAYS`, clip axis first.
+            rejects: records of the videos that failed here.
+
+        Raises:
+            ValueError: the columns are not as the schema says.
+        """
+        check_columns(columns, self.clips, self.attributes)
+        # Hidden and inside a local store: same file system, so that the renames are atomic.
+        folder = self._path if isinstance(self._path, Path) else None
+        prefix = f"{UNFINISHED}{self._partition:05d}-"
+        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
+        try:
+            files = {}
+            for name, pieces in self._shards(columns).items():
+                files[name] = _write_pieces(scratch / name, pieces)
+                put_in_place(scratch / name, self._path / name)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        marker = Marker(self._partition, files, int(columns["valid"].sum()), rejects)
+        write_whole(self._path / marker_name(self._partition), as_json(asdict(marker)))
+        return marker
+
+    def _shards(self, columns: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
+        """The partition's files by name, each in pieces."""
+        in_memory = _buffers(self._metadata)
+        start = self._partition * self.attributes.shard_clips
+        # An all-zero shard must be a file like any other: a missing one is then an error.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            group = zarr.open_group(MemoryStore(in_memory), mode="r+")
+            for spec in COLUMNS:
+                open_array(group, spec.name)[start : start + self.clips] = columns[spec.name]
+        shards = {}
+        for spec in ARRAYS:
+            name = shard_file(spec, self._partition)
+            shards[name] = (
+                [in_memory[name].to_bytes()]
+                if spec.small
+                else self._large[spec.name].pack(self._entries[spec.name])
+            )
+        return shards
+
+
+class PartitionReader:
+    """A partition's clips, invalid slots included, after their checksums were compared.
+
+    Attributes:
+        attributes: of the store.
+        clips: slots of the partition.
+        marker: its marker.
+    """
+
+    def __init__(self, path: Location, partition: int) -> None:
+        """
+        Raises:
+            StoreError: files are missing, or their bytes changed since they were written.
+        """
+        self.attributes, marker = read_attributes(path), read_marker(path, partition)
+        if marker is None:
+            raise StoreError(f"{path} lacks partition {partition}: its extraction did not finish")
+        self.marker, self.clips = marker, self.attributes.clips_in(partition)
+        self._partition = partition
+        self._files = read_existing(path, [*METADATA_FILES, *marker.files])
+        for name, expected in marker.files.items():
+            content = self._files.get(name)
+            if content is None or hashlib.sha256(content).hexdigest() != expected:
+                raise StoreError(
+                    f"{path}: {name} is damaged or missing; restore it or extract again"
+                )
+        self._large = _large_arrays(path, self._files)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The small arrays of `shared.schema.ARRAYS` by name, clip axis first, writable."""
+        # Read once, for the checksums and for what they hold.
+        group = zarr.open_group(MemoryStore(_buffers(self._files)), mode="r")
+        start = self._partition * self.attributes.shard_clips
+        rows = slice(start, start + self.clips)
+        return {spec.name: np.asarray(open_array(group, spec.name)[rows]) for spec in COLUMNS}
+
+    def entry(self, name: str, slot: int, out: np.ndarray | None = None) -> np.ndarray:
+        """A slot's entry of a large array, in a new array or in `out`, C-contiguous."""
+        array = self._large[name]
+        entry = np.empty(array.shape, array.dtype) if out is None else out
+        array.read_from(self._files[shard_file(SPECS[name], self._partition)], slot, entry)
+        return entry
+
+
+def _buffers(files: dict[str, bytes]) -> dict[str, Buffer]:
+    """What Zarr's store in memory takes."""
+    return {name: CpuBuffer.from_bytes(content) for name, content in files.items()}
+
+
+def _write_pieces(path: Path, pieces: list[bytes]) -> str:
+    """Write a file, without putting it together in memory first; its SHA-256."""
+    path.parent.mkdir(parents=True)
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
+    return digest.hexdigest()
+
+
+def _large_arrays(path: Location, files: dict[str, bytes]) -> dict[str, ShardedArray]:
+    lost = [name for name in METADATA_FILES if name not in files]
+    if lost:
+        raise StoreError(f"{path} lacks {', '.join(lost)}; restore them, or extract again")
+    return {name: ShardedArray(path / name, files[f"{name}/{METADATA}"]) for name in LARGE}
+
+
+def read_partition(path: Location, partition: int) -> dict[str, np.ndarray]:
+    """One partition's clips as `PartitionReader` reads them, all of them at once.
+
+    Returns:
+        Every array of `shared.schema.ARRAYS` by name, clip axis first, writable.
+    """
+    reader = PartitionReader(path, partition)
+    arrays = reader.columns()
+    for name in LARGE:
+        shape = SPECS[name].shape(reader.attributes)
+        arrays[name] = np.empty((reader.clips, *shape), SPECS[name].dtype)
+        for slot, entry in enumerate(arrays[name]):
+            reader.entry(name, slot, entry)
+    return arrays

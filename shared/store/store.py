@@ -1,0 +1,285 @@
+"""Create, write, seal and open a store: one Zarr v3 group per extraction, local or in S3.
+
+Partitions, the units of work, are in `shared.store.partition`. Each has a marker with its files'
+checksums. Only markers count as done, because Zarr reads a missing shard as zeros without a word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from shared.errors import StoreError
+from shared.schema import ARRAYS, SCHEMA_VERSION, CodecOptions, StoreAttributes
+from shared.store.layout import (
+    ATTRIBUTE,
+    METADATA,
+    METADATA_FILES,
+    create_arrays,
+    open_array,
+    open_group,
+    partition_files,
+)
+from shared.store.paths import Location, absent, put_in_place, read_existing, sync, write_whole
+from shared.store.shards import ShardedArray
+
+MARKERS = "partitions"
+REJECTED = "rejected.jsonl"
+# Names of what is being written, in front of random letters.
+_NEW, UNFINISHED = ".new-", ".partition"
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Proof that a partition is whole: its files' checksums, and what became of its videos."""
+
+    partition: int
+    files: dict[str, str]
+    """SHA-256 by path relative to the store."""
+    valid: int
+    """Clips that can be used."""
+    rejects: list[dict[str, Any]] = field(default_factory=list)
+    """One record for every video that gave fewer clips than planned, with the reason."""
+
+
+def create_store(path: Location, attributes: StoreAttributes) -> None:
+    """Make an empty, unsealed store; nothing happens to one that is already there."""
+    if (path / METADATA).exists():
+        return
+    if isinstance(path, Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}{_NEW}", dir=_beside(path)))
+    try:
+        create_arrays(scratch, attributes)
+        if isinstance(path, Path):
+            (scratch / MARKERS).mkdir()
+            scratch.chmod(0o755)
+            for written in scratch.rglob("*"):
+                sync(written)
+            scratch.rename(path)
+            sync(path.parent)
+        else:
+            for name in METADATA_FILES:
+                put_in_place(scratch / name, path / name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what runs that were killed left half written; only while no other run is at work."""
+    absolute = path.absolute()
+    new = re.compile(re.escape(f".{absolute.name}{_NEW}") + r"\w{8}")
+    for left in [*absolute.parent.iterdir()]:
+        if new.fullmatch(left.name):
+            shutil.rmtree(left)
+    half_written = (f"{UNFINISHED}*", f".{REJECTED}*", f".{METADATA}.*", f"{MARKERS}/.*")
+    for left in [left for pattern in half_written for left in path.glob(pattern)]:
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+
+
+def read_attributes(path: Location) -> StoreAttributes:
+    """The attributes of a store, sealed or not.
+
+    Raises:
+        StoreError: there is no store, it is not ours, or it has another schema version.
+    """
+    metadata = read_existing(path, [METADATA])
+    if not metadata:
+        raise StoreError(f"no store at {path}; make one with: python -m preprocess run DATASET")
+    try:
+        raw = json.loads(metadata[METADATA])["attributes"][ATTRIBUTE]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise StoreError(f"{path} is a Zarr group, but not a dvdm store") from None
+    if raw.get("schema_version") != SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} has schema version {raw.get('schema_version')}; this software reads version"
+            f" {SCHEMA_VERSION}. Extract the videos again into another folder."
+        )
+    try:
+        return StoreAttributes.model_validate(raw)
+    except ValidationError as error:
+        raise StoreError(f"{path} has malformed attributes: {error}") from None
+
+
+def read_marker(path: Location, partition: int) -> Marker | None:
+    """The marker of a partition, or None while it is not done."""
+    return read_markers(path, [partition])[0]
+
+
+def read_markers(path: Location, partitions: Iterable[int]) -> list[Marker | None]:
+    """The markers of some partitions, None for each that is not done."""
+    names = [marker_name(partition) for partition in partitions]
+    found = read_existing(path, names)
+    return [_parse_marker(found.get(name)) for name in names]
+
+
+def seal_store(path: Location) -> list[Marker]:
+    """Declare a store complete. Can be run again.
+
+    Returns:
+        The markers of all partitions.
+
+    Raises:
+        StoreError: partitions are missing.
+    """
+    attributes = read_attributes(path)
+    markers = read_markers(path, range(attributes.partitions))
+    missing = [p for p, marker in enumerate(markers) if marker is None]
+    if missing:
+        raise StoreError(
+            f"{path} lacks {len(missing)} of {attributes.partitions} partitions"
+            f" ({_few(missing)}); run the same command again to make them"
+        )
+    if isinstance(path, Path):
+        remove_leftovers(path)  # of workers that were killed while others went on
+    metadata = json.loads((path / METADATA).read_bytes())
+    metadata["attributes"][ATTRIBUTE]["sealed"] = True
+    write_whole(path / METADATA, as_json(metadata))
+    return [marker for marker in markers if marker is not None]
+
+
+def checksum(path: Location) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    if not isinstance(path, Path):
+        return hashlib.sha256(path.fs.cat_file(path.path)).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def damaged_files(path: Location, on_file: Callable[[str], None] = lambda name: None) -> list[str]:
+    """Files of a sealed store that are missing or whose bytes changed since they were written."""
+    damaged = []
+    for marker in read_markers(path, range(read_attributes(path).partitions)):
+        for name, expected in marker.files.items() if marker else ():
+            if not _has_checksum(path / name, expected):
+                damaged.append(name)
+            on_file(name)
+    return damaged
+
+
+class Store:
+    """A sealed store, open for reading.
+
+    Attributes:
+        path: where it is.
+        attributes: what it holds and how it was made.
+        indices: positions of the valid clips, int64, shape (N,); invalid slots are never given out.
+    """
+
+    def __init__(self, path: Location) -> None:
+        self.path = path
+        self.attributes = read_attributes(path)
+        if not self.attributes.sealed:
+            raise StoreError(
+                f"{path} is not sealed: its extraction did not finish; run the same"
+                " `python -m preprocess run` command again"
+            )
+        _refuse_missing_files(path, self.attributes)
+        self._group = open_group(path)
+        self.indices = np.flatnonzero(np.asarray(open_array(self._group, "valid")[:]))
+
+    @cached_property
+    def _large(self) -> dict[str, ShardedArray]:
+        # Opened when first read from: `verify` opens stores whose metadata is damaged, too.
+        names = {spec.name: f"{spec.name}/{METADATA}" for spec in ARRAYS if not spec.small}
+        found = read_existing(self.path, names.values())
+        return {n: ShardedArray(self.path / n, found[file]) for n, file in names.items()}
+
+    @property
+    def options(self) -> CodecOptions:
+        """The options that shaped the bytes."""
+        return self.attributes.options
+
+    def __len__(self) -> int:
+        """Number of valid clips."""
+        return len(self.indices)
+
+    def column(self, name: str) -> np.ndarray:
+        """A whole small array (label, video, frame_index, split...), valid clips only."""
+        return np.asarray(open_array(self._group, name)[:])[self.indices]
+
+    def clip(self, name: str, index: int, out: np.ndarray | None = None) -> np.ndarray:
+        """One valid clip's entry of a large array (first_frame, motion, residual).
+
+        Reads the bytes of that entry alone. Threads may read at the same time.
+
+        Args:
+            name: of the array.
+            index: among the valid clips.
+            out: filled and returned where given; C-contiguous, of the entry's shape and dtype.
+
+        Raises:
+            StoreError: the file is missing or damaged.
+        """
+        array = self._large[name]
+        entry = np.empty(array.shape, array.dtype) if out is None else out
+        try:
+            array.read_into(int(self.indices[index]), entry)
+        except StoreError as error:
+            raise StoreError(
+                f"clip {index} of {self.path}: {error}. `python -m preprocess verify` lists what is"
+                " damaged; restore those files, or extract again"
+            ) from error
+        return entry
+
+
+def _beside(path: Location) -> Path | None:
+    """Where to prepare what is to be renamed to a path; anywhere for what is to be sent."""
+    return path.parent if isinstance(path, Path) else None
+
+
+def _has_checksum(path: Location, expected: str) -> bool:
+    try:
+        return checksum(path) == expected
+    except FileNotFoundError:
+        return False
+
+
+def _refuse_missing_files(path: Location, attributes: StoreAttributes) -> None:
+    if lost := absent(path, METADATA_FILES):
+        raise StoreError(f"{path} lacks {', '.join(lost)}; restore them, or extract again")
+    missing = absent(
+        path,
+        [name for p in range(attributes.partitions) for name in partition_files(p)],
+    )
+    if missing:
+        raise StoreError(
+            f"{path} lacks {len(missing)} of its shards ({_few(missing)}), which would read as"
+            " zeros; delete the store and extract again, or restore the files"
+        )
+
+
+def marker_name(partition: int) -> str:
+    """Of a partition's marker, relative to the store."""
+    return f"{MARKERS}/{partition:06d}.json"
+
+
+def as_json(content: Any) -> bytes:
+    """As metadata and markers are written."""
+    return json.dumps(content, indent=1, ensure_ascii=False).encode()
+
+
+def _parse_marker(content: bytes | None) -> Marker | None:
+    try:
+        return None if content is None else Marker(**json.loads(content))
+    except (ValueError, TypeError):
+        return None  # not whole: the partition is made again
+
+
+def _few(items: list[Any], count: int = 3) -> str:
+    shown = ", ".join(str(item) for item in items[:count])
+    return shown + (", …" if len(items) > count else "")

@@ -1,0 +1,146 @@
+"""SIGKILL at random moments: the same command finishes the store, byte for byte."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from shared.store.store import Store
+
+OPTIONS = ("--size", 32, "--frames", 4, "--stride", 1, "--block", 8, "--search-range", 8)
+
+
+def start(data: Path, store: Path, workers: int) -> subprocess.Popen[bytes]:
+    command = ["run", "gestures", "--root", data, "--out", store, *OPTIONS, "--workers", workers]
+    return subprocess.Popen(
+        [sys.executable, "-m", "preprocess", *map(str, command)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(data: Path, store: Path, workers: int) -> None:
+    process = start(data, store, workers)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err.decode()
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    files = sorted(path for path in store.rglob("*") if path.is_file())
+    return {path.relative_to(store).as_posix(): path.read_bytes() for path in files}
+
+
+def markers(store: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in store.glob("partitions/[0-9]*")}
+
+
+def wait_for_lock(process: subprocess.Popen[bytes], store: Path) -> None:
+    while process.poll() is None and not (store.parent / f".{store.name}.lock").exists():
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 rendered videos, which give nine partitions."""
+    root = tmp_path_factory.mktemp("gestures")
+    arguments = ["render", "--root", root, "--subjects", 2, "--size", 32, "--workers", 1]
+    subprocess.run([sys.executable, "-m", "preprocess", *map(str, arguments)], check=True)
+    return root
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    store = tmp_path_factory.mktemp("undisturbed") / "store"
+    finish(data, store, 1)
+    assert Store(store).attributes.partitions == 9
+    return contents(store)
+
+
+@pytest.mark.parametrize(
+    ("workers", "kills", "longest_s"),
+    [
+        (1, 10, 0.6),
+        pytest.param(2, 10, 4.0, marks=pytest.mark.slow),
+    ],
+)
+def test_the_driver_is_killed(
+    workers: int,
+    kills: int,
+    longest_s: float,
+    data: Path,
+    undisturbed: dict[str, bytes],
+    tmp_path: Path,
+) -> None:
+    """No worker outlives it, what was done stays untouched, and the rest is made later."""
+    moments = random.Random(workers)
+    store = tmp_path / "store"
+    done: dict[str, int] = {}
+    for _ in range(kills):
+        process = start(data, store, workers)
+        wait_for_lock(process, store)
+        time.sleep(moments.uniform(0, longest_s))
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+        assert not psutil.wait_procs(children, timeout=15)[1], "workers outlived their driver"
+        assert done.items() <= markers(store).items()
+        done = markers(store)
+    finish(data, store, workers)
+    assert done.items() <= markers(store).items()
+    assert contents(store) == undisturbed
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def kill_a_worker(driver: subprocess.Popen[bytes], choice: random.Random) -> bool:
+    try:
+        children = psutil.Process(driver.pid).children(recursive=True)
+        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    except psutil.Error:
+        return False
+    for worker in workers and [choice.choice(workers)]:
+        worker.send_signal(signal.SIGKILL)
+    return bool(workers)
+
+
+def test_a_worker_is_killed_at_work(
+    data: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    """The run goes on without it, and ends well."""
+    store = tmp_path / "store"
+    process = start(data, store, 2)
+    while process.poll() is None and not markers(store):
+        time.sleep(0.01)
+    assert kill_a_worker(process, random.Random(0))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err.decode()
+    assert contents(store) == undisturbed
+
+
+@pytest.mark.slow
+def test_workers_are_killed_again_and_again(
+    data: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Even while they start; where that ends the run, the same command goes on."""
+    moments, store = random.Random(3), tmp_path / "store"
+    killed = 0
+    while killed < 10:
+        process = start(data, store, 2)
+        wait_for_lock(process, store)
+        while process.poll() is None and killed < 10:
+            time.sleep(moments.uniform(0.1, 1.5))
+            killed += kill_a_worker(process, moments)
+        done = markers(store)
+        process.communicate(timeout=120)
+        assert done.items() <= markers(store).items()
+        if process.returncode == 0:
+            break
+    finish(data, store, 2)
+    assert killed
+    assert contents(store) == undisturbed

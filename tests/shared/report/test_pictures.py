@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from shared.report.pictures import (
+    animation,
+    contact_sheet,
+    draw_vectors,
+    enlarge,
+    evenly,
+    gif,
+    grey_residual,
+    png,
+    shrink,
+    webp,
+)
+
+
+@given(st.integers(1, 500), st.integers(1, 20))
+def test_positions_are_spread_from_the_first_to_the_last(total: int, most: int) -> None:
+    shown = evenly(total, most)
+    assert len(shown) == min(total, most)
+    assert (np.diff(shown) > 0).all()
+    assert shown[0] == 0
+    assert most == 1 or shown[-1] == total - 1
+    assert len(shown) < 3 or np.ptp(np.diff(shown)) <= 1
+
+
+def film(frames: int = 5, height: int = 6, width: int = 9, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 250, (frames, 3, height, width), np.uint8)
+
+
+def test_a_sheet_has_a_row_a_film_and_a_column_a_frame() -> None:
+    one, other = film(seed=1), film(3, seed=2)
+    sheet = contact_sheet([one, other], gap=2)
+    assert sheet.shape == (2 * 6 + 2, 5 * 9 + 4 * 2, 3)
+    assert np.array_equal(sheet[:6, 11:20], one[1].transpose(1, 2, 0))
+    assert np.array_equal(sheet[8:14, 22:31], other[2].transpose(1, 2, 0))
+    assert (sheet[6:8] == 255).all()
+    assert (sheet[8:, 33:] == 255).all()
+
+
+def test_a_sheet_can_skip_frames() -> None:
+    sheet = contact_sheet([film()], every=2, gap=0)
+    assert np.array_equal(sheet[:, 9:18], film()[2].transpose(1, 2, 0))
+    assert sheet.shape == (6, 27, 3)
+
+
+def test_enlarging_repeats_pixels() -> None:
+    large = enlarge(film(), 3)
+    assert large.shape == (5, 3, 18, 27)
+    assert all(np.array_equal(large[..., y::3, x::3], film()) for y in range(3) for x in range(3))
+
+
+def test_residuals_lie_around_mid_grey() -> None:
+    residual = np.array([-255, -128, -1, 0, 1, 127, 255], np.int16).reshape(1, 1, 1, 7)
+    assert grey_residual(residual).ravel().tolist() == [0, 0, 127, 128, 129, 255, 255]
+
+
+def test_vectors_are_drawn_where_blocks_moved_and_nowhere_else() -> None:
+    clip = np.full((3, 3, 24, 24), 100, np.uint8)
+    motion = np.zeros((2, 2, 3, 3), np.int8)
+    motion[1, :, 1, 1] = (-2, 1)
+    drawn = draw_vectors(clip, motion, block=8, vector_unit=1, factor=4)
+    assert drawn.shape == (2, 3, 96, 96)
+    assert np.array_equal(drawn[0], enlarge(clip[1:2], 4)[0])
+    rows, columns = np.nonzero((drawn[1] != 100).any(axis=0))
+    assert 32 <= rows.min() <= rows.max() < 64
+    assert 32 <= columns.min() <= columns.max() < 64
+    # To the centre at (48, 48) from two pixels left and one down of it, four times enlarged.
+    assert tuple(drawn[1, :, 52, 40]) == tuple(drawn[1, :, 51, 42]) == (220, 30, 30)
+    assert tuple(drawn[1, :, 48, 47]) == (255, 220, 0)
+    assert tuple(drawn[1, :, 44, 56]) == (100, 100, 100)
+
+
+def test_vectors_in_fractions_of_a_pixel_are_drawn_to_scale() -> None:
+    clip = np.full((2, 3, 24, 24), 100, np.uint8)
+    whole, quarters = np.zeros((2, 1, 2, 3, 3), np.int8)
+    whole[0, :, 1, 1], quarters[0, :, 1, 1] = (-2, 1), (-8, 4)
+    drawn = draw_vectors(clip, whole, block=8, vector_unit=1)
+    assert np.array_equal(draw_vectors(clip, quarters, block=8, vector_unit=4), drawn)
+    assert not np.array_equal(draw_vectors(clip, quarters, block=8, vector_unit=1), drawn)
+
+
+def test_pictures_are_lossless() -> None:
+    picture = film()[0].transpose(1, 2, 0)
+    assert np.array_equal(np.asarray(Image.open(BytesIO(png(picture)))), picture)
+
+
+def test_small_files_look_the_same() -> None:
+    picture = np.add.outer(np.arange(64), np.arange(64))[..., None].repeat(3, 2).astype(np.uint8)
+    shown = np.asarray(Image.open(BytesIO(webp(picture))))
+    assert abs(shown.astype(int) - picture).mean() < 2
+
+
+def test_large_frames_are_shrunk_to_means_and_small_ones_are_not() -> None:
+    large = film(2, 40, 60)
+    small = shrink(large, 30)
+    assert small.shape == (2, 3, 20, 30)
+    means = large.reshape(2, 3, 20, 2, 30, 2).mean(axis=(3, 5))
+    assert abs(small - means).max() <= 1
+    assert shrink(large, 60) is large
+
+
+def test_animations_are_lossless_and_rest_on_the_last_frame() -> None:
+    clip = film()
+    with Image.open(BytesIO(animation(clip, fps=8))) as image:
+        assert image.n_frames == len(clip)
+        assert image.info["loop"] == 0
+        durations = []
+        for n, frame in enumerate(clip):
+            image.seek(n)
+            # Pillow reads a frame's duration with its pixels.
+            assert np.array_equal(np.asarray(image.convert("RGB")), frame.transpose(1, 2, 0))
+            durations.append(image.info["duration"])
+    assert durations == [125] * (len(clip) - 1) + [800]
+
+
+def test_a_gif_has_every_frame_in_one_palette_and_repeats() -> None:
+    # Few enough colours to be kept, and a place that does not change must not flicker.
+    colours = film(1, 4, 4)[0]
+    clip = np.stack([np.roll(colours, n, axis=2) for n in range(4)])
+    clip[:, :, 0, 0] = 77
+    with Image.open(BytesIO(gif(clip, fps=10))) as image:
+        assert (image.n_frames, image.info["loop"], image.info["duration"]) == (4, 0, 100)
+        for n, frame in enumerate(clip):
+            image.seek(n)
+            shown = np.asarray(image.convert("RGB")).transpose(2, 0, 1).astype(int)
+            assert abs(shown - frame).max() <= 8
+            assert shown[:, 0, 0].tolist() == pytest.approx([77] * 3, abs=8)
+
+
+def test_a_gif_is_no_faster_than_players_take() -> None:
+    with Image.open(BytesIO(gif(film(), fps=120))) as image:
+        assert image.info["duration"] == 20

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from shared.conventions import REFERENCES, Reference
+from shared.errors import UserError
+from shared.schema import NEITHER
+from shared.store.store import Store
+from tests.train.stores import LABELS, OPTIONS, SUBJECTS, make_store, write_store
+from train.data.clips import Clips, normalise_frame, split_clips
+
+
+@pytest.mark.parametrize(("protocol", "column"), [("subjects", "subject"), ("videos", "video")])
+def test_groups_are_whole_on_one_side(store: Store, protocol: str, column: str) -> None:
+    train, test = split_clips(store, protocol)
+    assert sorted([*train, *test]) == list(range(len(store)))
+    assert len(train) > len(test) > 0
+    groups = store.column(column)
+    assert not set(groups[train]) & set(groups[test])
+
+
+def test_the_first_protocol_is_the_default_and_repeats(store: Store) -> None:
+    default = split_clips(store, None)
+    for one, other in zip(default, split_clips(store, "subjects"), strict=True):
+        assert one.tolist() == other.tolist()
+
+
+def test_clips_that_a_protocol_leaves_out_are_on_neither_side(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    side = store.column("split")
+    side[3, 0] = NEITHER
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "column", lambda self, name: {"split": side}[name])
+        train, test = split_clips(store, "subjects")
+    assert sorted([*train, *test]) == [0, 1, 2, *range(4, 12)]
+
+
+def test_an_unknown_protocol_lists_the_known(store: Store) -> None:
+    with pytest.raises(UserError, match="no split 'subject'; it has: subjects, videos"):
+        split_clips(store, "subject")
+
+
+def test_a_side_without_clips_is_an_error(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", subjects=("alone",))
+    with pytest.raises(UserError, match="'subjects' leaves no test clips of the 4 in the store"):
+        split_clips(store, "subjects")
+    assert len(split_clips(store, "videos")[1]) == 1
+
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+@pytest.mark.parametrize(("size", "unit"), [(16, 1), (13, 1), (16, 2), (13, 4)])
+def test_frames_are_the_original_clips(
+    tmp_path: Path, size: int, unit: int, reference: Reference
+) -> None:
+    changes = {"size": size, "reference": reference, "vector_unit": unit}
+    options = OPTIONS.model_copy(update=changes)
+    originals = write_store(tmp_path / "store", options=options)
+    clips = Clips(Store(tmp_path / "store"), None)
+    batch = clips.batch(np.arange(len(originals)), CPU)
+    assert np.array_equal(clips.frames(batch).numpy(), np.stack(originals))
+
+
+def test_slots_that_are_not_valid_never_appear(store: Store) -> None:
+    clips = Clips(store, None)
+    count = len(SUBJECTS) * len(LABELS)
+    assert store.attributes.clips == count + 2
+    assert sorted([*clips.train, *clips.test]) == list(range(count))
+    assert clips.label.tolist() == list(range(len(LABELS))) * len(SUBJECTS)
+    batch = clips.batch(np.arange(count), CPU)
+    assert int(batch.motion.abs().max()) <= OPTIONS.search_range
+    assert batch.label.tolist() == clips.label.tolist()
+
+
+def test_entries_read_twice_are_equal(store: Store) -> None:
+    clips = Clips(store, None)
+    first, again = clips.batch([3, 1, 3], CPU), clips.batch([3, 1, 3], CPU)
+    assert first.residual.equal(again.residual)
+    assert first.residual[0].equal(first.residual[2])
+    assert not first.residual[0].equal(first.residual[1])
+    first.residual.zero_()
+    assert clips.batch([3, 1, 3], CPU).residual.equal(again.residual)
+
+
+class Counted:
+    """A store that counts what is read of it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.reads = store, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def clip(self, name: str, index: int, out: np.ndarray | None = None) -> np.ndarray:
+        self.reads += 1
+        return self._store.clip(name, index, out)
+
+
+def test_arrays_that_fit_stay_in_memory_and_others_do_not(store: Store) -> None:
+    clips_bytes = len(store) * 3 * OPTIONS.size**2
+    for limit, reads in ((0, 8), (clips_bytes - 1, 8), (clips_bytes, 4), (2**30, 4)):
+        counted = Counted(store)
+        clips = Clips(counted, None, in_memory_bytes=limit)
+        for _ in range(2):
+            clips.read("first_frame", [0, 1, 2, 7])
+        assert counted.reads == reads
+        assert np.array_equal(clips.read("motion", [5])[0], store.clip("motion", 5))
+
+
+def test_other_arrays_of_the_same_clips_are_read_alike(store: Store) -> None:
+    class Positions:
+        shape, dtype = (2,), np.dtype("<f2")
+
+        def read_into(self, index: int, out: np.ndarray) -> None:
+            out[:] = index
+
+    tensors = Clips(store, None, {"place": Positions()}).tensors(("motion", "place"), [4, 0])
+    assert tensors["place"].tolist() == [[4, 4], [0, 0]]
+    assert tensors["place"].dtype == torch.float16
+    assert list(tensors) == ["motion", "place", "label"]
+
+
+def test_frames_are_scaled_to_minus_one_to_one() -> None:
+    grey = torch.tensor([0, 127, 128, 255], dtype=torch.uint8)
+    assert normalise_frame(grey).tolist() == pytest.approx([-1, -1 / 255, 1 / 255, 1], abs=1e-6)

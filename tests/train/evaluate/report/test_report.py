@@ -1,0 +1,218 @@
+"""The page of a tiny run, through the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from base64 import b64decode
+from collections.abc import Callable
+from html import unescape
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+from shared.store.store import Store
+from tests.train.conftest import NO_REFINER, call_train, train_stages
+from tests.train.stores import LABELS, OPTIONS, make_store
+from train.evaluate.report.scores import shown_clips
+from train.stages.previews import read_films, read_latest
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def bare(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a checkpoint every second step, never evaluated. Not to change."""
+    run = tmp_path_factory.mktemp("runs") / "bare"
+    changes = NO_REFINER | {"diffusion_training.checkpoint_every": "2"}
+    assert train_stages(store.path, run, changes) == [0, 0, 0]
+    return run
+
+
+@pytest.fixture(scope="module")
+def evaluated(run: Path, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the run with refiner, evaluated. Not to change."""
+    path = tmp_path_factory.mktemp("runs") / "evaluated"
+    shutil.copytree(run, path)
+    shutil.rmtree(path / "evaluation", ignore_errors=True)
+    assert call_train("evaluate", "--run", path, "--store", store.path, "--seconds", 1) == 0
+    return path
+
+
+def text_of(page: Path) -> str:
+    body = re.sub(r"<style>.*?</style>|<svg.*?</svg>", " ", page.read_text(), flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def pictures_of(page: Path) -> dict[str, list[Image.Image]]:
+    """Pictures in the page by what they are said to show."""
+    found: dict[str, list[Image.Image]] = {}
+    pattern = r'<img[^>]* src="data:image/\w+;base64,([^"]+)" alt="([^"]*)">'
+    for data, alt in re.findall(pattern, page.read_text()):
+        found.setdefault(unescape(alt), []).append(Image.open(BytesIO(b64decode(data))))
+    return found
+
+
+def assert_alone(page: Path) -> None:
+    source = page.read_text()
+    assert not re.search(r'(src|href)="(?!data:|#)', source)
+    assert "<script" not in source
+
+
+def test_an_evaluated_run_with_its_store(
+    cli: Cli, evaluated: Path, store: Store, tmp_path: Path
+) -> None:
+    before = "python -m preprocess <run>"
+    code, out, err = cli(
+        "report", evaluated, "--store", store.path, "--out", tmp_path / "o", "--before", before
+    )
+    assert code == 0, err
+    page = tmp_path / "o" / "index.html"
+    assert f"open {page}" in out
+    assert_alone(page)
+    text, pictures = text_of(page), pictures_of(page)
+    for shown in (
+        "Data set toy , recipe ed_vdm_demo",
+        *LABELS,
+        "generated clips as the text asked for; on real test clips it is right in",
+        "PSNR before the refining network, dB",
+        "gesture accuracy: read by a classifier of ours as the text asked for",
+        "How: protocol, clips, hashes, hardware",
+        "Not as in the papers: every frame is predicted from the first one",
+        "8 training clips, 4 test clips of 4 frames, 16 × 16",
+        "parameters of the denoiser, million",
+        before,
+        "python -m train vae",
+        "every option of the recipe",
+    ):
+        assert shown in text, shown
+    assert "Run first" not in text
+    assert 'aria-label="PSNR by frame"' in page.read_text()
+    arrays = load_file(evaluated / "evaluation" / "generated.safetensors")
+    for k, label in enumerate(LABELS):
+        for kind, name in (("real", "real"), ("generated", "frames")):
+            [film] = pictures[f"{kind}: {label}"]
+            assert film.n_frames == OPTIONS.frames
+            for n in range(OPTIONS.frames):
+                film.seek(n)
+                frame = np.asarray(film.convert("RGB")).transpose(2, 0, 1)
+                assert np.array_equal(frame, arrays[name][k, n])
+    for alt in (
+        "real above generated",
+        "decoded above refined",
+        "generated motion vectors",
+        "vectors and residuals of a real clip",
+        "real above restored",
+        "training clips",
+    ):
+        assert len(pictures[alt]) == 1, alt
+    first = np.asarray(Image.open(tmp_path / "o" / "first_frame.png")).transpose(2, 0, 1)
+    assert np.array_equal(first, arrays["real"][0, 0])
+
+
+def test_a_bare_run_says_what_to_run_and_shows_its_previews(
+    cli: Cli, bare: Path, tmp_path: Path
+) -> None:
+    code, out, err = cli("report", bare, "--out", tmp_path)
+    assert code == 0, err
+    assert "with --store STORE it shows data and reconstructions, too" in out
+    page = tmp_path / "index.html"
+    assert_alone(page)
+    text, pictures = text_of(page), pictures_of(page)
+    assert f"Not evaluated yet. Run first: python -m train evaluate --run {bare}" in text
+    assert "from the checkpoint of step 4" in text
+    assert "step 2" in text and "step 4" in text
+    assert list(read_films(bare / "diffusion")) == [2, 4]
+    latest = read_latest(bare / "diffusion")
+    assert latest is not None and latest.motion is not None
+    assert len(pictures["generated motion vectors"]) == 1
+    assert len(pictures["real above generated at step 2"]) == 1
+    assert "training clips" not in pictures and "decoded above refined" not in pictures
+    assert (tmp_path / "first_frame.png").exists()
+
+
+def test_previews_are_of_the_same_clips_and_noise_at_every_step(bare: Path, store: Store) -> None:
+    latest = read_latest(bare / "diffusion")
+    assert latest is not None
+    test = np.flatnonzero(store.column("split")[:, 0] == 1)
+    picked = test[np.linspace(0, len(test) - 1, 4).astype(int)]
+    assert latest.label.tolist() == store.column("label")[picked].tolist()
+    for index, real, generated in zip(picked, latest.real, latest.generated, strict=True):
+        first = store.clip("first_frame", int(index))
+        assert (real[0] == first).all() and (generated[0] == first).all()
+
+
+def test_scores_of_other_protocols_are_shown_as_they_are(
+    cli: Cli, bare: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(bare, run)
+    (run / "evaluation" / "lfdm").mkdir(parents=True)
+    scores = {"protocol": "lfdm", "fvd": {"mean": 12.5}, "psnr_by_frame": [30.5, 29, 28, 27]}
+    (run / "evaluation" / "lfdm" / "scores.json").write_text(json.dumps(scores))
+    assert cli("report", run)[0] == 0
+    text = text_of(run / "report" / "index.html")
+    assert "lfdm fvd · mean 12.50" in text and "protocol lfdm" in text
+    assert "Not evaluated yet" not in text
+
+
+def test_clips_without_their_real_ones_are_not_shown_as_evaluated(
+    evaluated: Path, tmp_path: Path
+) -> None:
+    arrays = load_file(evaluated / "evaluation" / "generated.safetensors")
+    del arrays["real"]
+    save_file(arrays, tmp_path / "generated.safetensors")
+    shown = shown_clips(tmp_path, evaluated / "diffusion")
+    assert shown is not None and shown.origin == "the checkpoint of step 4"
+    assert shown_clips(tmp_path, tmp_path) is None
+
+
+def test_restored_clips_are_not_shown_as_generated(evaluated: Path, tmp_path: Path) -> None:
+    whole = evaluated / "evaluation"
+    for name, restored in (("a", True), ("b", False)):
+        (tmp_path / name).mkdir()
+        shutil.copy(whole / "generated.safetensors", tmp_path / name)
+        scores = {"protocol": {"name": name, "reconstruct": restored}}
+        (tmp_path / name / "scores.json").write_text(json.dumps(scores))
+    shown = shown_clips(tmp_path, tmp_path)
+    assert shown is not None and shown.origin == "the evaluation"
+    shutil.rmtree(tmp_path / "b")
+    assert shown_clips(tmp_path, tmp_path) is None
+
+
+def test_clips_that_would_make_the_page_large_are_left_out_and_counted(
+    cli: Cli, evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.evaluate.report.pictures.CARDS_BYTES", 10)
+    monkeypatch.setattr("train.evaluate.report.pictures.FILMS_BYTES", 10)
+    assert cli("report", evaluated, "--out", tmp_path)[0] == 0
+    text, pictures = text_of(tmp_path / "index.html"), pictures_of(tmp_path / "index.html")
+    assert f"{len(LABELS) - 1} more clips are not shown" in text
+    assert len(pictures[f"generated: {LABELS[0]}"]) == 1
+    assert f"generated: {LABELS[1]}" not in pictures
+    assert "Samples over time" not in text
+
+
+def test_a_run_whose_blocks_choose_their_reference(cli: Cli, tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"reference": "either"})
+    store, run = make_store(tmp_path / "store", options=options), tmp_path / "run"
+    assert train_stages(store.path, run, NO_REFINER) == [0, 0, 0]
+    code, _, err = cli("report", run, "--store", store.path)
+    assert code == 0, err
+    text = text_of(run / "report" / "index.html")
+    assert "the frame before or frame 0, whichever the block has chosen" in text
+    latest = read_latest(run / "diffusion")
+    assert latest is not None and latest.motion is not None
+    # Vectors, the reference index, and the latents of the residual.
+    assert latest.motion.shape[2] == 3 and "7 × 3 × 4 × 4" in text
+
+
+def test_a_run_that_was_not_trained_is_named(cli: Cli, tmp_path: Path) -> None:
+    code, out, err = cli("report", tmp_path / "none")
+    assert (code, out) == (2, "")
+    assert "run first: python -m train diffusion" in err and "Traceback" not in err

@@ -1,0 +1,140 @@
+"""The counts, against formulas, real passes and the paper's Table 4."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from train.evaluate.cost import (
+    PAPER,
+    Case,
+    Cost,
+    cost_data,
+    cost_table,
+    counted,
+    recipe_cost,
+    saved_bytes,
+)
+from train.models.unet3d import UNet3D, UNet3DOptions
+from train.recipes import load_recipe
+
+# MERGED: What a pass costs, against formulas and real passes.
+
+
+OPTIONS = UNet3DOptions(dim=16, mults=(1, 2), blocks=1, heads=2, head_dim=8, context=8, label_dim=8)
+CASE = Case(OPTIONS, (5, 3, 4, 4), 4, texts=False)
+
+
+def test_shapes_alone_count_what_a_real_pass_does() -> None:
+    network = UNet3D(OPTIONS, 5, 4, 24, (3, 4, 4))
+    with FlopCounterMode(display=False) as counter:
+        network(*CASE.inputs()).square().mean().backward()
+    found = counted(CASE)
+    assert found.gflop == pytest.approx(counter.get_total_flops() / 1e9, rel=1e-6)
+    whole = found.unet_parameters + found.first_frame_parameters
+    assert whole == sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_fused_attention_counts_as_if_it_were_written_out() -> None:
+    grid = Case(OPTIONS, (5, 2, 32, 32), 1, texts=False)
+    network = UNet3D(OPTIONS, 5, 1, 24, (2, 32, 32))
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        network(*grid.inputs()).square().mean().backward()
+    assert counted(grid).gflop == pytest.approx(counter.get_total_flops() / 1e9, rel=1e-6)
+
+
+def test_saved_bytes_are_each_storage_once_without_weights() -> None:
+    layer = nn.Linear(8, 4)
+    x = torch.zeros(16, 8, requires_grad=True)
+    with saved_bytes(layer) as saved:
+        (layer(x).exp() * x[:, :4]).sum()
+    # x, saved by the layer and the product; the exponential, saved by itself and the product.
+    assert sorted(saved.values()) == [16 * 4 * 4, 16 * 8 * 4]
+
+
+def test_checkpointing_trades_operations_for_memory() -> None:
+    less = counted(replace(CASE, options=replace(OPTIONS, gradient_checkpointing=True)))
+    whole = counted(CASE)
+    assert less.activation_bytes < whole.activation_bytes
+    assert 1.2 * whole.gflop < less.gflop < 1.4 * whole.gflop
+
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def costs() -> dict[str, Cost]:
+    names = ("vdm_128", "d_vdm_128", "ed_vdm_128")
+    return {name: recipe_cost(load_recipe(name, []), CPU) for name in names}
+
+
+def test_table_4_is_reproduced(costs: dict[str, Cost]) -> None:
+    vdm, d_vdm, ed_vdm = (costs[name] for name in PAPER)
+    assert d_vdm.denoiser.gflop == pytest.approx(PAPER["d_vdm_128"].gflop, rel=0.03)
+    assert vdm.denoiser.gflop == pytest.approx(PAPER["vdm_128"].gflop, rel=0.03)
+    assert ed_vdm.denoiser.gflop <= PAPER["ed_vdm_128"].gflop
+    assert ed_vdm.below_vdm >= 110
+    assert ed_vdm.below_vdm == pytest.approx(vdm.denoiser.gflop / ed_vdm.denoiser.gflop)
+    assert ed_vdm.denoiser.training_bytes <= PAPER["ed_vdm_128"].gigabytes * 1e9
+
+
+def test_the_backward_pass_costs_about_twice_the_forward(costs: dict[str, Cost]) -> None:
+    for cost in costs.values():
+        assert 2.9 < cost.denoiser.gflop / cost.denoiser.forward_gflop < 3.0
+
+
+def test_the_systems_differ_in_their_targets_and_widths_alone() -> None:
+    recipes = [load_recipe(name, []).denoiser for name in PAPER]
+    assert recipes[0] == recipes[1] == replace(recipes[2], dim=128, context=16)
+
+
+def test_an_autoencoder_costs_what_the_notes_of_its_kind_say(costs: dict[str, Cost]) -> None:
+    coder = costs["ed_vdm_128"].autoencoder
+    assert coder is not None
+    assert coder.parameters / 1e6 == pytest.approx(64.4, abs=0.1)
+    assert coder.encode_gflop == pytest.approx(15 * 34.1, rel=0.01)
+    assert coder.decode_gflop == pytest.approx(15 * 62.5, rel=0.01)
+    assert costs["vdm_128"].autoencoder is None
+
+
+def test_the_table_and_the_data_say_the_same(costs: dict[str, Cost]) -> None:
+    table = cost_table(list(costs.values()))
+    (row,) = [line for line in table.splitlines() if line.startswith("| ed_vdm_128")]
+    assert "18, 15, 8, 8" in row
+    assert "(78)" in row
+    assert "counted and not measured" in table
+    data = json.loads(json.dumps(cost_data(list(costs.values()))))[2]
+    assert data["paper"] == {"gflop": 78, "gigabytes": 3.47}
+    assert f"{data['denoiser']['gflop']:.1f} (78)" in row
+    assert f"{data['below_vdm']:.1f}x" in row
+
+
+def test_the_command_prints_json_and_refuses_unknown_recipes(
+    costs: dict[str, Cost], cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, out, _ = cli("cost", "--recipes", "d_vdm_128, ed_vdm_128", "--json")
+    assert code == 0
+    assert json.loads(out) == json.loads(json.dumps(cost_data(list(costs.values())[1:])))
+    code, _, err = cli("cost", "--recipes", "vdm_12")
+    assert code == 2
+    assert "unknown recipe 'vdm_12'; known: d_vdm_128" in err
+
+
+def test_levels_that_do_not_fit_are_named(cli: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = cli("cost", "--recipes", "ed_vdm_128", "--set", "designed_for.size=64")
+    assert code == 2
+    assert "4x4 grid cannot be halved 3 times" in err
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_memory_is_measured() -> None:
+    cost = recipe_cost(load_recipe("ed_vdm_128", []), torch.device("cuda"))
+    assert cost.denoiser.measured
+    assert cost.denoiser.training_bytes <= PAPER["ed_vdm_128"].gigabytes * 1e9

@@ -1,0 +1,237 @@
+"""`train evaluate` by the published protocols, on a tiny run of 16-frame clips."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from shared.schema import CodecOptions
+from shared.store.store import Store
+from tests.train.conftest import NO_REFINER, call_train, train_stages
+from tests.train.evaluate.metrics.tiny_i3d import TinyI3D, save_script
+from tests.train.stores import make_store
+from train.data.clips import Clips
+from train.evaluate.make_clips import PART_CLIPS, plan_parts
+from train.evaluate.measure import measure_parts, measure_real
+from train.evaluate.metrics.classifier import Judges
+from train.evaluate.metrics.fvd import load_i3d
+from train.evaluate.protocols import Plan
+from train.evaluate.summary import I3D_FEATURES
+
+Cli = Callable[..., tuple[int, str, str]]
+
+CLIPS = PART_CLIPS + 8
+"""A whole part and a piece of one."""
+
+OPTIONS = CodecOptions(size=16, frames=16, block=4, search_range=3, reference="previous")
+FAST = ("--seconds", 1, "--device", "cpu")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def store16(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """5 subjects x 4 labels; every fifth video is for the test by the protocol `videos`."""
+    return make_store(
+        tmp_path_factory.mktemp("stores") / "sixteen", options=OPTIONS, subjects=tuple("abcde")
+    )
+
+
+@pytest.fixture(scope="module")
+def run16(store16: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "run"
+    changes = NO_REFINER | {"split": "videos", "denoiser.layout": "0"}
+    assert train_stages(store16.path, run, changes) == [0, 0, 0]
+    return run
+
+
+def command(run: Path, store: Store, out: Path, *options: object) -> tuple[object, ...]:
+    return ("evaluate", "--run", run, "--store", store.path, "--out", out, *options)
+
+
+@pytest.fixture(scope="module")
+def whole(run16: Path, store16: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed evaluation."""
+    out = tmp_path_factory.mktemp("evaluations") / "whole"
+    options = ("--protocol", "dvdm", "--count", CLIPS, *FAST)
+    assert call_train(*command(run16, store16, out, *options)) == 0
+    return out
+
+
+def scores_in(out: Path) -> dict[str, Any]:
+    return json.loads((out / "scores.json").read_text())
+
+
+def repeatable(out: Path) -> dict[str, Any]:
+    """All that must be the same wherever and whenever it is computed."""
+    scores = scores_in(out)
+    for name in ("command", "parts_reused"):
+        del scores["made"][name]
+    return scores
+
+
+def test_a_second_run_gives_the_same_numbers(
+    whole: Path, run16: Path, store16: Store, tmp_path: Path
+) -> None:
+    """Elsewhere, with a part of another run in the way, a torn one, and one that may be trusted."""
+    first, second = (f"part-{k:05d}.safetensors" for k in range(2))
+    parts = tmp_path / "again" / "parts"
+    parts.mkdir(parents=True)
+    foreign = load_file(whole / "parts" / first)
+    foreign["frames"] = 255 - foreign["frames"]
+    save_file(foreign, parts / first, metadata={"identity": "another run"})
+    shutil.copy(whole / "parts" / second, parts)
+    (parts / f".{second}.123").write_bytes(b"torn")
+    options = ("--protocol", "dvdm", "--count", CLIPS, "--judges", whole / "judges", *FAST)
+    assert call_train(*command(run16, store16, parts.parent, *options)) == 0
+    assert scores_in(parts.parent)["made"]["parts_reused"] == 1
+    assert repeatable(parts.parent) == repeatable(whole)
+    pair = [load_file(folder / "parts" / first) for folder in (parts.parent, whole)]
+    assert all((pair[0][name] == pair[1][name]).all() for name in pair[1])
+    assert sorted(path.name for path in parts.iterdir()) == [first, second]
+
+
+def test_a_score_stands_with_what_it_came_from(whole: Path, store16: Store) -> None:
+    scores = scores_in(whole)
+    protocol, made = scores["protocol"], scores["made"]
+    assert (protocol["name"], protocol["count"], protocol["shrunk"]) == ("dvdm", CLIPS, True)
+    test = Clips(store16, "videos").test
+    assert made["split"] == "videos"
+    assert made["real_windows"] == made["real_windows_from_videos"] == len(test)
+    assert made["first_frames"] == len(test)
+    assert made["generated_clips"] == scores["clips"] == CLIPS
+    assert made["seeds"] == [0, CLIPS - 1]
+    assert (made["frames"], made["frame_stride"], made["i3d_sha256"]) == (16, 1, None)
+    assert scores["distances"]["FVD"].startswith("not computed: FVD needs I3D's weights")
+    table = (whole / "scores.md").read_text()
+    assert "FEWER than the protocol's, by --count" in table
+    for name in ("FVD", "PSNR", "subject accuracy", "hardware", "judges hash", "sampler"):
+        assert name in table
+    assert "\n\n\n" not in table
+
+
+def test_parts_hold_what_was_generated(whole: Path, store16: Store) -> None:
+    parts = [load_file(path) for path in sorted((whole / "parts").iterdir())]
+    assert [len(part["frames"]) for part in parts] == [PART_CLIPS, CLIPS - PART_CLIPS]
+    start = np.concatenate([part["clip"] for part in parts])
+    assert np.concatenate([part["seed"] for part in parts]).tolist() == list(range(CLIPS))
+    assert sorted(set(start.tolist())) == Clips(store16, "videos").test.tolist()
+    for part in parts:
+        for clip, index in zip(part["frames"], part["clip"], strict=True):
+            assert (clip[0] == store16.clip("first_frame", index)).all()
+    shown = load_file(whole / "generated.safetensors")
+    assert (shown["frames"] == parts[0]["frames"][:24]).all()
+    real = Clips(store16, "videos")
+    truth = real.frames(real.batch(shown["clip"], CPU)).numpy()
+    assert (shown["real"] == truth).all()
+
+
+def test_restored_clips_are_nearer_than_generated_ones(
+    run16: Path, store16: Store, whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ("--protocol", "reconstruction", "--judges", whole / "judges", *FAST)
+    assert call_train(*command(run16, store16, out, *options)) == 0
+    scores = scores_in(out)
+    assert list(scores["distances"]) == ["R-FVD"]
+    assert scores["frames"]["clips"] == len(Clips(store16, "videos").test)
+    assert scores["frames"]["psnr"] > scores_in(whole)["frames"]["psnr"]
+    frames = scores["frames"]
+    assert frames["psnr_over_clip_with_given"] == pytest.approx(
+        frames["psnr_over_clip"] + 10 * np.log10(16 / 15), abs=1e-6
+    )
+
+
+def test_samples_of_one_first_frame(
+    run16: Path, store16: Store, whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ("--protocol", "bair", "--count", 2, "--samples", 3, "--judges", whole / "judges")
+    assert call_train(*command(run16, store16, out, *options, *FAST)) == 0
+    best = scores_in(out)["best_of"]["psnr_over_clip"]
+    assert best["samples"] == 3
+    assert best["best"] > best["average"]
+    assert best["average"] == pytest.approx(scores_in(out)["scores"]["psnr_over_clip"])
+    assert "of 3 samples" in (out / "scores.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--protocol", "lfdm"), "about clips of 40 frames; the store's have 16"),
+        (("--protocol", "fvd"), "choose from dvdm, lfdm"),
+        (("--protocol", "dvdm", "--i3d", "no.pt"), "real: 4 clips for 400 features"),
+    ],
+)
+def test_what_a_protocol_is_not_about_is_refused(
+    cli: Cli, run16: Path, store16: Store, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    code, _, err = cli(*command(run16, store16, tmp_path / "out", *options))
+    assert code == 2
+    assert message in " ".join(err.split())
+    assert not (tmp_path / "out" / "parts").exists()
+
+
+def test_the_wrong_split_is_refused(cli: Cli, store16: Store, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    changes = NO_REFINER | {"split": "subjects", "denoiser.layout": "0"}
+    assert train_stages(store16.path, run, changes) == [0, 0, 0]
+    code, _, err = cli(*command(run, store16, tmp_path / "out", "--protocol", "dvdm"))
+    assert code == 2
+    assert "is about a random split" in err
+    assert "--set split=NAME" in err
+
+
+def test_i3d_sees_every_clip_once_and_in_order(whole: Path, store16: Store, tmp_path: Path) -> None:
+    i3d = load_i3d(save_script(TinyI3D(), tmp_path), CPU)
+    clips = Clips(store16, "videos")
+    parts = [load_file(path) for path in sorted((whole / "parts").iterdir())]
+    rows = {
+        name: np.concatenate([part[name] for part in parts])
+        for name in parts[0].keys() & parts[1].keys()
+    }
+    plan = Plan(clips.test, len(clips.test), rows["clip"], rows["seed"])
+    measures, floor = measure_parts(
+        plan_parts(whole, plan, ""), plan, clips, Judges(None, None), i3d, CPU
+    )
+    expected = i3d(torch.from_numpy(rows["frames"]))
+    assert measures[I3D_FEATURES] == pytest.approx(expected, abs=1e-3)
+    assert len(floor["change"]) == CLIPS
+    assert not floor["change"].any()
+    reference = measure_real(clips, Judges(None, None), plan, i3d, CPU)
+    real = clips.frames(clips.batch(clips.test, CPU))
+    assert reference.measures[I3D_FEATURES] == pytest.approx(i3d(real), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_goes_on_to_the_same_numbers(
+    run16: Path, store16: Store, whole: Path, tmp_path: Path
+) -> None:
+    """SIGKILL while the second part is made; the first one is kept."""
+    out = tmp_path / "cut"
+    options = ("--protocol", "dvdm", "--count", CLIPS, "--judges", whole / "judges", *FAST)
+    line = [sys.executable, "-m", "train", *map(str, command(run16, store16, out, *options))]
+    process = subprocess.Popen(line, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    first = out / "parts" / "part-00000.safetensors"
+    while not first.exists():
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (out / "scores.json").exists()
+    kept = first.stat().st_mtime_ns
+    assert subprocess.run(line, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    assert first.stat().st_mtime_ns == kept
+    assert scores_in(out)["made"]["parts_reused"] == 1
+    assert repeatable(out) == repeatable(whole)

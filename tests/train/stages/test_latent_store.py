@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from torch import Tensor
+
+import train.stages.latent_store
+from shared.errors import StoreError, UserError
+from shared.store.store import Store
+from tests.stores import contents
+from tests.train.stores import OPTIONS, make_store
+from train.data.clips import ClipBatch, Clips
+from train.models.autoencoder import pad_to_blocks
+from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
+from train.spaces.codec import CodecSpace, CodecSpaceOptions
+from train.stages.latent_store import Latents, write_latents
+
+CPU = torch.device("cpu")
+SHARD_CLIPS = 5
+"""Three shards of the 12 clips, the last of them short."""
+
+BATCH = 2
+
+
+class Slow(CodecSpace):
+    """Takes its time, so that it can be killed at work."""
+
+    def compress(self, batch: ClipBatch) -> Tensor:
+        time.sleep(0.1)
+        return super().compress(batch)
+
+
+def codec(store: Store, seed: int = 0, kind: type[CodecSpace] = CodecSpace) -> CodecSpace:
+    torch.manual_seed(seed)
+    network = BlockAutoencoder(BlockAutoencoderOptions(latent_channels=3, hidden=8), 4)
+    return kind(store.options, CodecSpaceOptions(), network)
+
+
+def write(store: Store, space: CodecSpace | None = None) -> Path:
+    made = write_latents(Clips(store, None), space or codec(store), CPU)
+    assert isinstance(made, Path)
+    return made
+
+
+def read(store: Store, space: CodecSpace | None = None) -> np.ndarray:
+    latents = Latents(store, (space or codec(store)).identity)
+    return Clips(store, None, {"latent": latents}).read("latent", range(len(store))).numpy()
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train.stages.latent_store, "SHARD_CLIPS", SHARD_CLIPS)
+    monkeypatch.setattr(train.stages.latent_store, "_BATCH", BATCH)
+
+
+@pytest.fixture
+def own_store(tmp_path: Path) -> Store:
+    """13 pixels: a grid of 4 blocks of 4, the last ones cut."""
+    return make_store(tmp_path / "store", options=OPTIONS.model_copy(update={"size": 13}))
+
+
+def test_latents_are_those_of_the_autoencoder(own_store: Store) -> None:
+    space = codec(own_store)
+    path = write(own_store, space)
+    assert path == own_store.path.with_name(f"store.latents-{space.identity}")
+    latents = read(own_store, space)
+    assert latents.shape == (12, 3, 3, 4, 4)
+    assert latents.dtype == np.float16
+    for index in (0, 2, 4, 5, 11):
+        residual = torch.from_numpy(own_store.clip("residual", index)).float() / 255
+        with torch.no_grad():
+            expected = space.autoencoder.encode(pad_to_blocks(residual, 4)).numpy()
+        assert np.allclose(latents[index], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_any_zarr_reader_reads_them(own_store: Store) -> None:
+    path = write(own_store)
+    group = zarr.open_group(path, mode="r")
+    assert np.array_equal(np.asarray(group["latent"]), read(own_store))
+
+
+def test_latents_are_written_once(own_store: Store) -> None:
+    path = write(own_store)
+    before = {file: file.stat().st_mtime_ns for file in path.rglob("*")}
+    assert write(own_store) == path
+    assert {file: file.stat().st_mtime_ns for file in path.rglob("*")} == before
+    assert {found.name for found in path.parent.iterdir()} == {"store", path.name}
+
+
+SCRIPT = f"""
+import sys
+from pathlib import Path
+import train.latents
+from shared.store import Store
+from tests.train.test_latents import Slow, codec, write
+train.stages.latent_store.SHARD_CLIPS, train.stages.latent_store._BATCH = {SHARD_CLIPS}, {BATCH}
+store = Store(Path(sys.argv[1]))
+write(store, codec(store, kind=Slow))
+"""
+
+
+@pytest.mark.parametrize("kills", [(1,), pytest.param((0, 1, 2), marks=pytest.mark.slow)])
+def test_a_killed_run_goes_on_at_the_shard_where_it_was(
+    kills: tuple[int, ...], own_store: Store
+) -> None:
+    """SIGKILL, once so many shards are finished."""
+    undisturbed = contents(write(own_store))
+    path = own_store.path.with_name(f"store.latents-{codec(own_store).identity}")
+    shutil.rmtree(path)
+    finished: dict[str, int] = {}
+    for shards in kills:
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(own_store.path)])
+        while len(list(path.glob("shards/0*"))) < shards or not (path / "zarr.json").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with pytest.raises(UserError, match=rf"lacks {3 - shards} of 3 shards: run"):
+            read(own_store)
+        done = {file.name: file.stat().st_mtime_ns for file in path.glob("shards/0*")}
+        assert len(done) == shards
+        assert finished.items() <= done.items(), "what was finished is not made again"
+        finished = done
+    (path / "latent/c/2").mkdir(parents=True)
+    (path / "latent/c/2/.0.17").touch()  # as a kill within a write leaves it
+    write(own_store)
+    assert contents(path) == undisturbed
+
+
+def test_damage_is_named_and_encoding_again_mends_it(
+    own_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(own_store)
+    undisturbed = contents(path)
+    shard = path / "latent/c/1/0/0/0/0"
+    content = bytearray(shard.read_bytes())
+    content[10] ^= 1
+    shard.write_bytes(content)
+    latents = Latents(own_store, codec(own_store).identity)
+    entry = np.empty(latents.shape, latents.dtype)
+    latents.read_into(6, entry)
+    with pytest.raises(StoreError, match=r"latent of clip 5: .*c/1/0.*checksum is wrong.*encode"):
+        latents.read_into(5, entry)
+    before = (path / "latent/c/0/0/0/0/0").stat().st_mtime_ns
+    write(own_store)
+    assert f"shard 1 of {path} is damaged; it is encoded again" in capsys.readouterr().out
+    assert contents(path) == undisturbed
+    assert (path / "latent/c/0/0/0/0/0").stat().st_mtime_ns == before
+
+
+def test_a_lost_shard_is_named_and_made_again(own_store: Store) -> None:
+    path = write(own_store)
+    undisturbed = contents(path)
+    (path / "latent/c/2/0/0/0/0").unlink()
+    with pytest.raises(StoreError, match=r"latent of clip 10: .*c/2/0/0/0/0"):
+        read(own_store)
+    write(own_store)
+    assert contents(path) == undisturbed
+
+
+def test_no_latents_are_a_clear_error(own_store: Store) -> None:
+    with pytest.raises(UserError, match=r"no latents at .*: first run `python -m train encode`"):
+        read(own_store)
+
+
+def test_another_autoencoder_has_another_place(own_store: Store) -> None:
+    changed = codec(own_store)
+    with torch.no_grad():
+        changed.autoencoder.synthesis.weight[0, 0] += 1e-6
+    spaces = (codec(own_store), changed, codec(own_store, seed=1))
+    paths = {write(own_store, space) for space in spaces}
+    assert len(paths) == 3
+    assert all(path.is_dir() for path in paths)
+
+
+@pytest.mark.parametrize("other", ["options", "plan", "identity"])
+def test_latents_of_something_else_are_refused(own_store: Store, other: str) -> None:
+    path = write(own_store)
+    changed = {"reference": "previous"} if other == "options" else {}
+    options = own_store.options.model_copy(update=changed)
+    plan = "another" if other == "plan" else "plan"
+    store = make_store(own_store.path.with_name("other"), options=options, plan_hash=plan)
+    space = codec(own_store, seed=1 if other == "identity" else 0)
+    path.rename(store.path.with_name(f"other.latents-{space.identity}"))
+    message = rf"belongs to another extraction \(other {other}\); delete it"
+    for use in (read, write):
+        with pytest.raises(UserError, match=message):
+            use(store, space)
+
+
+def test_what_is_no_cache_is_refused(own_store: Store) -> None:
+    path = write(own_store)
+    (path / "zarr.json").write_text('{"attributes": {"plan": "plan"}}')
+    for use in (read, write):
+        with pytest.raises(UserError, match="delete it and run"):
+            use(own_store)

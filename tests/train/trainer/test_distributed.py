@@ -1,0 +1,101 @@
+"""Several processes train as one does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from shared.errors import UserError
+from tests.train.toy import EXACT, OPTIONS, start, train, weights
+from train.trainer.checkpoint import checkpoints, load_state
+from train.trainer.distributed import World, joined, own_device, world
+from train.trainer.monitor import read_metrics
+from train.trainer.schedule import TrainingOptions
+
+
+def assert_close(one: Path, other: Path) -> None:
+    for a, b in zip(read_metrics(one), read_metrics(other), strict=True):
+        assert {k: a[k] for k in EXACT} == pytest.approx({k: b[k] for k in EXACT}, rel=1e-4)
+    for a, b in zip(weights(one), weights(other), strict=True):
+        assert a == pytest.approx(b, abs=1e-4)
+
+
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    """Of 6 clips they take 1, 2 and 1, 2 in two passes each; started by torchrun."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    options = replace(OPTIONS, batch=6, log_every=3)
+    train(one, options)
+    shared_out = TypeAdapter(TrainingOptions).dump_json(replace(options, accumulate=2)).decode()
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    program = ["--nproc-per-node", "2", "-m", "tests.train.toy", str(two), shared_out]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*torchrun, *program], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert weights(two, 0) == weights(two, 1)
+    assert_close(one, two)
+    assert done.stderr.count("100%") == 1  # one bar, not one a process
+
+
+def test_a_signal_to_one_process_stops_and_saves_all(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    options = replace(OPTIONS, log_every=3, checkpoint_every=1000)
+    train(one, options)
+    processes = start(two, options, ranks=2, step_seconds=0.05)
+    while not read_metrics(two):
+        assert all(process.is_alive() for process in processes)
+        time.sleep(0.01)
+    os.kill(processes[1].pid, signal.SIGTERM)  # type: ignore[arg-type]
+    for process in processes:
+        process.join()
+        assert process.exitcode == 128 + signal.SIGTERM
+    (saved,) = checkpoints(two)
+    assert 3 <= load_state(saved)["step"] < 20
+    for process in start(two, options, ranks=2):
+        process.join()
+        assert process.exitcode == 0
+    assert weights(two, 0) == weights(two, 1)
+    assert_close(one, two)
+
+
+def test_a_wall_clock_budget_ends_for_all_at_once(tmp_path: Path) -> None:
+    options = replace(OPTIONS, steps=10**6, seconds=0.5, optimiser="muon")
+    for process in start(tmp_path, options, ranks=2):
+        process.join()
+        assert process.exitcode == 0
+    assert weights(tmp_path, 0) == weights(tmp_path, 1)
+
+
+def test_alone_there_is_nobody_to_wait_for() -> None:
+    alone = World()
+    assert alone.leads
+    assert alone.largest(3, -4) == [3, -4]
+    assert alone.total(torch.ones(2)).tolist() == [1, 1]
+    alone.wait()
+    module = torch.nn.Linear(1, 1)
+    assert alone.wrap(module) is module
+    with joined(torch.device("cpu")) as joined_world:
+        assert joined_world == world() == alone
+
+
+def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
+    assert own_device(torch.device("cuda:1")) == torch.device("cuda:1")
+    for name, value in (("WORLD_SIZE", "4"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert own_device(gpu) == torch.device("cuda:1")
+    assert own_device(torch.device("cpu")) == torch.device("cpu")
+    with pytest.raises(UserError, match="torchrun gives each process its own"):
+        own_device(torch.device("cuda:0"))
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UserError, match="which has 2 GPUs: lower --nproc-per-node"):
+        own_device(gpu)

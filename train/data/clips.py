@@ -1,0 +1,251 @@
+"""A sealed store as batches of tensors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shared.errors import UserError
+from shared.schema import ARRAYS, LARGE, TEST, TRAIN, ArraySpec, CodecOptions
+from shared.store.export import ClipReader
+from train.data.motion_compensation import decode_clips
+
+# MERGED: Training and test clips, by the protocols that the store carries.
+
+
+def split_clips(
+    store: ClipReader, protocol: str | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of training and test clips among a store's valid clips.
+
+    Args:
+        store: carries the side of every clip by each protocol.
+        protocol: one of them; None takes the first.
+
+    Returns:
+        Two sorted int64 arrays without overlap. Clips that the protocol leaves out are in neither.
+
+    Raises:
+        UserError: the store has no such protocol, or it leaves one side empty.
+    """
+    names = list(store.attributes.splits)
+    name = protocol or next(iter(names), "any")
+    if name not in names:
+        raise UserError(f"the store has no split {name!r}; it has: {', '.join(names) or 'none'}")
+    side = store.column("split")[:, names.index(name)]
+    train, test = np.flatnonzero(side == TRAIN), np.flatnonzero(side == TEST)
+    for found, kind in ((train, "training"), (test, "test")):
+        if not len(found):
+            raise UserError(
+                f"split {name!r} leaves no {kind} clips of the {len(store)} in the store: extract"
+                " more videos, or choose another split with --set split=NAME; it has:"
+                f" {', '.join(names)}"
+            )
+    return train, test
+
+
+_IN_MEMORY_BYTES = 2 * 1024**3
+
+
+class Entries(Protocol):
+    """An array of one entry a clip, read entry by entry, by several threads at a time.
+
+    Attributes:
+        shape: of one entry.
+        dtype: of its values.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one entry."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of its values."""
+
+    def read_into(self, index: int, out: np.ndarray) -> None:
+        """Read a clip's entry, by its position among the valid clips, into `out`."""
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """B clips as the store holds them.
+
+    Attributes:
+        first_frame: uint8, shape (B, 3, H, W).
+        motion: int8, shape (B, T-1, 2, h, w), or (B, T-1, 3, h, w) where blocks choose their
+            reference.
+        residual: int16, shape (B, T-1, 3, H, W).
+        label: int64, shape (B,); -1 = none.
+    """
+
+    first_frame: Tensor
+    motion: Tensor
+    residual: Tensor
+    label: Tensor
+
+
+class Clips:
+    """The valid clips of a store. Arrays that fit into memory stay there once they were read.
+
+    Threads may read at the same time. Which clips were read before never changes what is read.
+
+    Attributes:
+        store: the sealed store.
+        train, test: positions of the training and test clips.
+        label: int64, shape (N,).
+    """
+
+    def __init__(
+        self,
+        store: ClipReader,
+        split: str | None,
+        beside: Mapping[str, Entries] = MappingProxyType({}),
+        *,
+        in_memory_bytes: int = _IN_MEMORY_BYTES,
+    ) -> None:
+        """
+        Args:
+            store: a sealed store or a finished export.
+            split: a protocol of it; None takes the first.
+            beside: more arrays of the same clips, such as `latent`, by name.
+            in_memory_bytes: an array is kept where it fits into what others left of this.
+        """
+        self.store = store
+        self.train, self.test = split_clips(store, split)
+        self.label = store.column("label").astype(np.int64)
+        stored = {name: _Stored(store, name) for name in LARGE}
+        self._entries: dict[str, Entries] = {**stored, **beside}
+        self._kept: dict[str, _Kept | None] = {}
+        self._bytes_left = in_memory_bytes
+        self._lock = threading.Lock()
+
+    def read(
+        self, name: str, indices: Sequence[int] | NDArray[np.int64], *, pinned: bool = False
+    ) -> Tensor:
+        """Entries of one array, shape (B, ...), on the CPU.
+
+        Args:
+            name: of the array.
+            indices: positions among the valid clips.
+            pinned: into page-locked memory, from which a GPU copies while it computes.
+
+        Raises:
+            UserError: an entry's file is missing or damaged.
+        """
+        entries, chosen = self._entries[name], np.asarray(indices, np.int64)
+        dtype = torch.from_numpy(np.empty(0, entries.dtype)).dtype
+        batch = torch.empty((len(chosen), *entries.shape), dtype=dtype, pin_memory=pinned)
+        kept = self._keep(name)
+        if kept is not None:
+            kept.read(chosen, batch.numpy())
+        else:
+            for index, row in zip(chosen.tolist(), batch.numpy(), strict=True):
+                entries.read_into(index, row)
+        return batch
+
+    def tensors(
+        self,
+        names: Sequence[str],
+        indices: Sequence[int] | NDArray[np.int64],
+        *,
+        pinned: bool = False,
+    ) -> dict[str, Tensor]:
+        """`read` of several arrays, by name, with `label`: int64, shape (B,)."""
+        label = torch.from_numpy(self.label[indices])
+        return {
+            **{name: self.read(name, indices, pinned=pinned) for name in names},
+            "label": label.pin_memory() if pinned else label,
+        }
+
+    def batch(self, indices: Sequence[int] | NDArray[np.int64], device: torch.device) -> ClipBatch:
+        """Everything that the store holds of some clips, on a device."""
+        return ClipBatch(**on_device(self.tensors(LARGE, indices), device))
+
+    def frames(self, batch: ClipBatch) -> Tensor:
+        """The clips themselves, exact: uint8, shape (B, T, 3, H, W)."""
+        return stored_frames(batch, self.store.options)
+
+    def _keep(self, name: str) -> _Kept | None:
+        """Where an array is kept; None where it does not fit."""
+        with self._lock:
+            if name not in self._kept:
+                entries, count = self._entries[name], len(self.label)
+                needed = count * int(np.prod(entries.shape)) * entries.dtype.itemsize
+                fits = needed <= self._bytes_left
+                self._kept[name] = _Kept(entries, count) if fits else None
+                self._bytes_left -= needed if fits else 0
+            return self._kept[name]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A large array of a store, as `Entries`."""
+
+    store: ClipReader
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._spec.shape(self.store.attributes)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(self._spec.dtype)
+
+    def read_into(self, index: int, out: np.ndarray) -> None:
+        self.store.clip(self.name, index, out)
+
+    @property
+    def _spec(self) -> ArraySpec:
+        [spec] = [spec for spec in ARRAYS if spec.name == self.name]
+        return spec
+
+
+class _Kept:
+    """An array in memory, filled as its entries are asked for.
+
+    Two threads that miss the same entry both read it, to the same bytes.
+    """
+
+    def __init__(self, entries: Entries, count: int) -> None:
+        self._entries = entries
+        self._values = np.empty((count, *entries.shape), entries.dtype)
+        self._there = np.zeros(count, bool)
+
+    def read(self, indices: NDArray[np.int64], out: np.ndarray) -> None:
+        for index in indices[~self._there[indices]].tolist():
+            self._entries.read_into(index, self._values[index])
+            self._there[index] = True
+        # numpy copies in this thread alone; torch would start threads of its own in each.
+        np.take(self._values, indices, axis=0, out=out, mode="clip")
+
+
+def on_device(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Tensors on a device; without waiting for those that come from pinned memory."""
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+
+
+def stored_frames(batch: ClipBatch, options: CodecOptions) -> Tensor:
+    """The clips themselves, exact, on the batch's device: uint8, shape (B, T, 3, H, W)."""
+    return decode_clips(
+        batch.first_frame,
+        batch.motion,
+        batch.residual,
+        block=options.block,
+        reference=options.reference,
+        vector_unit=options.vector_unit,
+    )
+
+
+def normalise_frame(first_frame: Tensor) -> Tensor:
+    """uint8 grey levels to [-1, 1], as the first frame's encoder takes them."""
+    return first_frame.float() / 127.5 - 1

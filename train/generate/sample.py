@@ -1,0 +1,239 @@
+"""What `train sample` makes: videos from one picture, and the files that show them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from shared.console import Progress
+from shared.errors import UserError
+from shared.report.pictures import Film, contact_sheet, draw_vectors, enlarge, gif, png
+from shared.schema import CodecOptions, FitName
+from train.generate.generator import Generator, batches, clips_for, generate_frames
+from train.spaces import Decoded
+
+# MERGED: Any picture as a first frame.
+
+
+_FITS: dict[FitName, Callable[..., Image.Image]] = {
+    "crop": ImageOps.fit,
+    "pad": ImageOps.pad,
+    "stretch": Image.Image.resize,
+}
+_FITTED: dict[FitName, str] = {
+    "crop": "cut to the middle square",
+    "pad": "black bars added to a square",
+    "stretch": "stretched to a square",
+}
+
+
+@dataclass(frozen=True)
+class FirstFrame:
+    """A picture as a model takes it.
+
+    Attributes:
+        pixels: uint8, shape (1, 3, size, size).
+        width, height: of the picture, upright, pixels.
+        fit: how it was made square.
+    """
+
+    pixels: Tensor
+    width: int
+    height: int
+    fit: FitName
+
+    @property
+    def how(self) -> str:
+        """What was done to the picture, for people."""
+        size = self.pixels.shape[-1]
+        if (self.width, self.height) == (size, size):
+            return f"{size}x{size}, taken as it is"
+        made_square = "" if self.width == self.height else f"{_FITTED[self.fit]}, "
+        return f"{self.width}x{self.height}, {made_square}resized to {size}x{size}"
+
+
+def load_first_frame(path: Path, size: int, fit: FitName = "crop") -> FirstFrame:
+    """Read a picture, turn it upright, and make it square in the way the store's frames were.
+
+    Raises:
+        UserError: the file is missing or not a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            upright = _eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
+    except FileNotFoundError:
+        raise UserError(f"--image {path}: no such file") from None
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise UserError(f"--image {path}: not a readable picture ({error})") from None
+    fitted = _FITS[fit](upright, (size, size), Image.Resampling.LANCZOS)
+    pixels = torch.from_numpy(np.asarray(fitted).copy()).permute(2, 0, 1)[None]
+    return FirstFrame(pixels, *upright.size, fit)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """16-bit greys scaled to 8 bits: converting them as they are would cut them off at 255."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+
+
+# MERGED: Clips as H.264 files.
+
+
+def save_video(path: Path, film: Film, *, fps: float) -> None:
+    """Write an H.264 mp4 that plays anywhere.
+
+    4:2:0, even sizes by repeating the edge, its index in front so that it plays while it loads.
+    """
+    import av
+
+    film = np.pad(
+        film, ((0, 0), (0, 0), (0, film.shape[-2] % 2), (0, film.shape[-1] % 2)), mode="edge"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    faststart = {"movflags": "faststart"}
+    with av.open(str(path.absolute()), "w", format="mp4", container_options=faststart) as container:
+        stream = container.add_stream(
+            "libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "12"}
+        )
+        stream.height, stream.width = film.shape[-2:]
+        stream.pix_fmt = "yuv420p"
+        for frame in film:
+            picture = np.ascontiguousarray(frame.transpose(1, 2, 0))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+_SMALLEST_VIDEO_PX, _SMALLEST_ARROWS = 256, 4
+"""Smaller clips are enlarged to about this side, so that players show them well; arrows want at
+least so many times the clip's own size."""
+
+_SHEET_COLUMNS = 16
+"""A contact sheet shows so many frames of a video at most, evenly spaced."""
+
+_PATIENCE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """What to generate, and where to write it.
+
+    Attributes:
+        out: the video; pictures go beside it.
+        label: index into the store's labels; None: no condition.
+        seed: of the first video; the next ones count on from it.
+        count: videos.
+        frames: of each video; None: as many as a clip has.
+        fps: frames a second.
+    """
+
+    out: Path
+    label: int | None = None
+    seed: int = 0
+    count: int = 1
+    frames: int | None = None
+    fps: float = 8.0
+
+    def __post_init__(self) -> None:
+        if self.out.suffix.lower() != ".mp4":
+            raise UserError(
+                f"--out {self.out}: the video is an mp4; give a name that ends in .mp4"
+                " (a GIF and a contact sheet are written beside it)"
+            )
+
+    @property
+    def seeds(self) -> range:
+        """Of every video."""
+        return range(self.seed, self.seed + self.count)
+
+    @property
+    def videos(self) -> list[Path]:
+        """Where every video goes: `out` itself, or numbered by its seed where there are several."""
+        if self.count == 1:
+            return [self.out]
+        digits = len(str(self.seeds[-1]))
+        return [self.out.with_stem(f"{self.out.stem}-{seed:0{digits}d}") for seed in self.seeds]
+
+
+def describe_sampling(generator: Generator, options: SampleOptions, text: str | None) -> str:
+    """What is about to be generated, for people."""
+    sampler, clip_frames = generator.recipe.sampler, generator.store.options.frames
+    frames = options.frames or clip_frames
+    clips = clips_for(frames, clip_frames)
+    seeds = (
+        f"seed {options.seed}"
+        if options.count == 1
+        else f"seeds {options.seed} to {options.seeds[-1]}"
+    )
+    guidance = "no text" if text is None else f"{text!r}, guidance {sampler.guidance:g}"
+    chained = f" in {clips} clips, each from the last frame of the one before" if clips > 1 else ""
+    return f"{sampler.name}, {sampler.steps} steps; {guidance}; {seeds}; {frames} frames{chained}"
+
+
+def generate_videos(generator: Generator, first_frame: Tensor, options: SampleOptions) -> Decoded:
+    """Videos of all seeds from one first frame, uint8 (1, 3, H, W): see `generate_frames`."""
+    clip_frames = generator.store.options.frames
+    frames = options.frames or clip_frames
+    steps = generator.recipe.sampler.steps * batches(options.count) * clips_for(frames, clip_frames)
+    with Progress().bar("sampling", steps, "steps", patience_seconds=_PATIENCE_SECONDS) as bar:
+        return generate_frames(
+            generator,
+            first_frame.expand(options.count, -1, -1, -1),
+            [options.label] * options.count,
+            options.seeds,
+            frames,
+            on_step=bar,
+        )
+
+
+def write_videos(decoded: Decoded, generator: Generator, options: SampleOptions) -> list[Path]:
+    """Write each video as mp4 and GIF, and one contact sheet of all.
+
+    Where the target space has vectors, they are drawn on the frames, in files named `-motion`.
+
+    Returns:
+        What was written.
+    """
+    clips = decoded.frames.numpy()
+    written = _write(options.videos, list(clips), _SMALLEST_VIDEO_PX // clips.shape[-1], options)
+    written.append(_write_sheet(options.out.with_suffix(".png"), list(clips)))
+    if "motion" in decoded.parts:
+        motion = decoded.parts["motion"].numpy()
+        factor = max(_SMALLEST_ARROWS, _SMALLEST_VIDEO_PX // clips.shape[-1])
+        films = [
+            _with_vectors(clip, field, generator.store.options, factor)
+            for clip, field in zip(clips, motion, strict=True)
+        ]
+        names = [path.with_stem(path.stem + "-motion") for path in options.videos]
+        written += _write(names, films, 1, options)
+    return written
+
+
+def _with_vectors(clip: Film, motion: np.ndarray, store: CodecOptions, factor: int) -> Film:
+    """The clip enlarged, as many frames as it has, with arrows on all but the first."""
+    drawn = draw_vectors(
+        clip, motion, block=store.block, vector_unit=store.vector_unit, factor=factor
+    )
+    return np.concatenate([enlarge(clip[:1], factor), drawn])
+
+
+def _write(names: list[Path], films: list[Film], factor: int, options: SampleOptions) -> list[Path]:
+    written = []
+    for name, film in zip(names, films, strict=True):
+        large = enlarge(film, max(1, factor))
+        save_video(name, large, fps=options.fps)
+        name.with_suffix(".gif").write_bytes(gif(large, fps=options.fps))
+        written += [name, name.with_suffix(".gif")]
+    return written
+
+
+def _write_sheet(path: Path, films: list[Film]) -> Path:
+    path.write_bytes(png(contact_sheet(films, every=-(-len(films[0]) // _SHEET_COLUMNS))))
+    return path

@@ -1,0 +1,95 @@
+"""What a label does where and when: a learned map over the clip, an addition of ours.
+
+Embeddings that scale and shift whole channels tell a convolution what is asked, but not where:
+that a label raises the right hand in frame 9 must grow out of many layers. Here the label's
+embedding becomes a map of features over frames and cells, which stands beside the noisy target as
+the first frame's features do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+from torch import Tensor, nn
+
+from shared.errors import UserError
+
+# MERGED: Features of the first frame at the target's grid: tau in the paper's equations 7 and 8.
+
+
+class FirstFrameEncoder(nn.Module):
+    """A small ResNet (He et al. 2016), strided by two until one feature is left for each cell.
+
+    Where cells are pixels, one residual block without a stride: "in D-VDM the feature map remains
+    the original size".
+
+    Args:
+        channels: features C at the output.
+        cell: side b of a grid cell, pixels, a power of two: the total stride.
+        width: features after the first convolution, doubled with each stride up to `channels`.
+
+    Raises:
+        UserError: `cell` is not a power of two.
+    """
+
+    def __init__(self, channels: int, cell: int, width: int = 16) -> None:
+        super().__init__()
+        halvings = cell.bit_length() - 1
+        if cell != 1 << halvings:
+            raise UserError(
+                f"a grid cell covers {cell} pixels: the first frame's encoder is strided by two, so"
+                " it must be 1 or a power of two; take a store with such a block size"
+            )
+        widths = [min(channels, width << level) for level in range(halvings)] + [channels]
+        pairs = list(itertools.pairwise(widths)) or [(channels, channels)]
+        stride = 2 if halvings else 1
+        self.input = nn.Conv2d(3, widths[0], 3, padding=1)
+        self.stages = nn.Sequential(*(_Residual(*pair, stride) for pair in pairs))
+
+    def forward(self, first_frame: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1], whole cells, to (B, C, H/b, W/b)."""
+        return self.stages(self.input(first_frame))
+
+
+class _Residual(nn.Module):
+    """Two convolutions, the first strided, around a shortcut of the same stride."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.GroupNorm(_groups(inputs), inputs),
+            nn.SiLU(),
+            nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1),
+            nn.GroupNorm(_groups(outputs), outputs),
+            nn.SiLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1),
+        )
+        self.shortcut = nn.Conv2d(inputs, outputs, stride, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) + self.shortcut(x)
+
+
+def _groups(width: int) -> int:
+    return math.gcd(8, width)
+
+
+class LabelLayout(nn.Module):
+    """A linear map from a label's embedding to features of every cell of every frame.
+
+    Args:
+        label_dim: numbers in a label's embedding.
+        channels: features C of a cell.
+        shape: (T, h, w) of the target.
+    """
+
+    def __init__(self, label_dim: int, channels: int, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        time, height, width = shape
+        self.shape = (channels, *shape)
+        self.table = nn.Linear(label_dim, channels * time * height * width)
+
+    def forward(self, label: Tensor) -> Tensor:
+        """(B, label_dim) to (B, C, T, h, w)."""
+        return self.table(label).unflatten(1, self.shape)

@@ -1,5 +1,0 @@
-"""A page to look at, made from what a run left behind, and from its store where that is given."""
-
-from train.report.build import build_report
-
-__all__ = ["build_report"]

@@ -1,0 +1,209 @@
+"""Stage `refine`: train the network behind the decoder on the diffusion model's own mistakes.
+
+Real clips are noised, denoised in a few steps and decoded: imperfect, yet aligned with the truth.
+Where frames are predicted from the first one, a window of them is refined at once. Where they are
+predicted from the one before, the network stands in the loop: it is run up to a window, and learns
+on the window from what it made of the frame before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shared.console import Progress
+from shared.schema import LARGE
+from shared.store.export import ClipReader
+from train.data.batches import Prefetch, Share, batch_at, generator_for
+from train.data.clips import ClipBatch, normalise_frame, on_device, stored_frames
+from train.diffusion.objective import denoised_again, guided
+from train.models.critic import adversarial_losses
+from train.models.refiner import Refiner
+from train.recipe import Recipe
+from train.spaces.codec import CodecSpace, add_residual
+from train.stages.diffusion import FOLDER as DIFFUSION
+from train.stages.diffusion import build_denoiser, conditions
+from train.stages.latents import EncodedClips, load_encoded
+from train.stages.texts import load_texts
+from train.trainer.loop import Stage, fit, trained
+from train.trainer.monitor import autocast
+
+FOLDER = "refiner"
+_WINDOW = 6
+"""Consecutive frames of a clip in a training step."""
+
+_WINDOW_IN_LOOP = 3
+"""The same where the frames before must be refined first."""
+
+_POOL, _PART = 256, 16
+"""Clips with mistakes to learn from, and how many are made at once."""
+
+
+def train_refiner(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> None:
+    """Train, or go on training, RUN/refiner. Does nothing where the recipe has none."""
+    if recipe.refiner is None:
+        return
+    encoded = load_encoded(recipe, store, run, device)
+    denoiser = build_denoiser(recipe, encoded.space, store.attributes, load_texts(recipe, run)[0])
+    trained(run / DIFFUSION, denoiser).to(device)
+    pool, imperfect = _imperfect_pool(recipe, recipe.refiner.times, encoded, denoiser, device)
+    torch.manual_seed(recipe.seed)
+    refiner = Refiner(recipe.refiner).to(device)
+
+    def rows(share: Share) -> NDArray[np.int64]:
+        return share.indices(np.arange(len(pool)), recipe.seed)
+
+    prefetch = Prefetch(
+        lambda picked, pinned: encoded.clips.tensors(LARGE, pool[picked], pinned=pinned),
+        rows,
+        device,
+    )
+
+    def load(share: Share) -> tuple[ClipBatch, Tensor]:
+        x0 = imperfect[torch.from_numpy(rows(share))].to(device)
+        return ClipBatch(**prefetch(share)), x0
+
+    def loss(refiner: Refiner, loaded: tuple[ClipBatch, Tensor], share: Share) -> dict[str, Tensor]:
+        # One window for the whole step, so that it is the same however its clips are shared out.
+        generator = generator_for(recipe.seed, share.step)
+        return _refining_loss(refiner, encoded, *loaded, generator)
+
+    config = {
+        "refiner": recipe.to_dict()["refiner"],
+        "store": store.attributes.model_dump(mode="json"),
+        "seed": recipe.seed,
+    }
+    options = recipe.refiner_training
+    with prefetch:
+        fit(Stage("refiner", run / FOLDER, refiner, load, loss, config, options, device))
+
+
+@torch.no_grad()
+def _imperfect_pool(
+    recipe: Recipe,
+    shares: Sequence[float],
+    encoded: EncodedClips,
+    denoiser: nn.Module,
+    device: torch.device,
+) -> tuple[NDArray[np.int64], Tensor]:
+    """Some training clips, and their x_0 with the denoiser's mistakes; shape (N, C, T-1, h, w).
+
+    Made once: a step of refining then costs no run of the denoiser.
+    """
+    pool = batch_at(0, encoded.clips.train, min(_POOL, len(encoded.clips.train)), recipe.seed)
+    times = [round(share * (recipe.noise.steps - 1)) for share in shares]
+    made = []
+    with Progress().bar("clips to refine", len(pool), "clips") as bar:
+        for part, indices in enumerate(np.array_split(pool, -(-len(pool) // _PART))):
+            tensors = on_device(encoded.read(indices), device)
+            denoise = guided(denoiser, *conditions(denoiser, tensors, encoded.space.cell), 1.0)
+            x0, generator = encoded.targets(tensors), generator_for(recipe.seed, 0, part)
+            with autocast(device):
+                again = denoised_again(denoise, recipe.noise, x0, times, generator)
+            made.append(again.cpu())
+            bar(len(indices))
+    return pool, torch.cat(made)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """L frames in a row as the network sees them, in [-1, 1].
+
+    Attributes:
+        estimate, prediction, truth: shape (B, L, 3, H, W).
+        before: the frame before the window, (B, 3, H, W), where the frames are refined at once;
+            the one before each frame, (B, L, 3, H, W), where they are refined one by one.
+        first: shape (B, 3, H, W).
+    """
+
+    estimate: Tensor
+    prediction: Tensor
+    truth: Tensor
+    before: Tensor
+    first: Tensor
+
+    def passes(self, refiner: Refiner) -> list[Tensor]:
+        """What the network makes of the window, pass by pass, shape (B, L, 3, H, W)."""
+        if self.before.ndim == self.first.ndim:
+            return refiner(self.estimate, self.prediction, self.before, self.first)
+        rows = (self.estimate, self.prediction)
+        alone = (frames.flatten(0, 1)[:, None] for frames in rows)
+        first = self.first.repeat_interleave(self.estimate.shape[1], dim=0)
+        made = refiner(*alone, self.before.flatten(0, 1), first)
+        return [frames.reshape(self.estimate.shape) for frames in made]
+
+
+def _refining_loss(
+    refiner: Refiner,
+    encoded: EncodedClips,
+    batch: ClipBatch,
+    x0: Tensor,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    assert isinstance(encoded.space, CodecSpace)
+    at_once = encoded.space.store.reference == "first"
+    length = min(x0.shape[2], _WINDOW if at_once else _WINDOW_IN_LOOP)
+    start = int(torch.randint(x0.shape[2] - length + 1, (), generator=generator))
+    frames = slice(start, start + length)
+    if at_once:
+        window = _window_at_once(encoded, batch, x0, frames)
+    else:
+        window = _window_in_loop(encoded.space.with_refiner(refiner), batch, x0, frames)
+    passes = window.passes(refiner)
+    errors = [(result - window.truth).abs().mean() for result in passes]
+    before = (window.estimate - window.truth).abs().mean()
+    losses = {"loss": torch.stack(errors).sum(), "l1": errors[-1].detach(), "l1_before": before}
+    if refiner.critic is None:
+        return losses
+    return losses | _with_critic(refiner, losses["loss"], passes[-1], window)
+
+
+def _window_at_once(encoded: EncodedClips, batch: ClipBatch, x0: Tensor, frames: slice) -> _Window:
+    """Frames predicted from the first one decode alone: only those of the window are needed."""
+    shown = replace(batch, motion=batch.motion[:, frames], residual=batch.residual[:, frames])
+    decoded = encoded.space.decode(x0[:, :, frames], batch.first_frame)
+    first = normalise_frame(batch.first_frame)
+    return _Window(
+        normalise_frame(decoded.frames[:, 1:]),
+        normalise_frame(decoded.parts["prediction"]),
+        normalise_frame(encoded.clips.frames(shown)[:, 1:]),
+        first,
+        first,
+    )
+
+
+def _window_in_loop(loop: CodecSpace, batch: ClipBatch, x0: Tensor, frames: slice) -> _Window:
+    """Each frame behind those that the network, as it is now, made of the ones before."""
+    decoded = loop.decode(x0[:, :, : frames.stop], batch.first_frame)
+    prediction, residual = (decoded.parts[name][:, frames] for name in ("prediction", "residual"))
+    truth = stored_frames(batch, loop.store)[:, 1:]
+    return _Window(
+        normalise_frame(add_residual(prediction, residual)),
+        normalise_frame(prediction),
+        normalise_frame(truth[:, frames]),
+        normalise_frame(decoded.frames[:, frames]),  # frame n of the clip stands before n + 1
+        normalise_frame(batch.first_frame),
+    )
+
+
+def _with_critic(
+    refiner: Refiner, loss: Tensor, refined: Tensor, window: _Window
+) -> dict[str, Tensor]:
+    assert refiner.critic is not None
+    truth, first = window.truth, window.first
+    for_critic, verdict, matching = adversarial_losses(refiner.critic, refined, truth, first)
+    options = refiner.options
+    total = loss + options.adversarial_weight * verdict
+    total = total + options.matching_weight * matching + for_critic
+    return {
+        "loss": total,
+        "critic": for_critic.detach(),
+        "verdict": verdict.detach(),
+        "matching": matching.detach(),
+    }

@@ -1,0 +1,158 @@
+"""Optimisers by name: AdamW, or Muon for the hidden weight matrices with AdamW for the rest."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Literal, overload
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+# MERGED: Exponential moving average of weights.
+
+
+class Ema:
+    """Keeps an average of a network's parameters.
+
+    The decay warms up as min(decay, (1 + step) / (10 + step)), so that short runs are not
+    dominated by their first weights.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Move the average towards the weights after optimiser step `step` (from 0)."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        pairs = list(
+            zip(self.network.state_dict().values(), network.state_dict().values(), strict=True)
+        )
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        averages, values = zip(*floats, strict=True)
+        get_ema_multi_avg_fn(decay)(averages, values, step)  # a few kernels for all tensors
+        for average, value in pairs:
+            if not average.is_floating_point():
+                average.copy_(value)
+
+
+OptimiserName = Literal["adamw", "muon"]
+
+_MUON_RATE = 20.0
+"""Muon's learning rate over AdamW's: its updates have unit spectral norm."""
+
+
+def make_optimisers(
+    network: nn.Module,
+    name: OptimiserName,
+    *,
+    learning_rate: float,
+    beta2: float,
+    weight_decay: float,
+) -> dict[str, torch.optim.Optimizer]:
+    """The optimisers that together cover a network's parameters, by name.
+
+    Each group keeps its rate as `full_rate` too, for schedules to scale.
+    """
+    hidden = hidden_weights(network) if name == "muon" else []
+    taken = {id(weight) for weight in hidden}
+    rest = [parameter for parameter in network.parameters() if id(parameter) not in taken]
+    optimisers: dict[str, torch.optim.Optimizer] = {
+        "adamw": torch.optim.AdamW(
+            rest, lr=learning_rate, betas=(0.9, beta2), weight_decay=weight_decay, fused=True
+        )
+    }
+    if hidden:
+        optimisers["muon"] = Muon(hidden, lr=_MUON_RATE * learning_rate)
+    for optimiser in optimisers.values():
+        for group in optimiser.param_groups:
+            group["full_rate"] = group["lr"]
+    return optimisers
+
+
+def hidden_weights(network: nn.Module) -> list[Tensor]:
+    """Weights of linear and convolution layers, but for the network's own `input` and `output`.
+
+    Parts whose attribute `optimiser` is "adamw" are left out. Embeddings, norms, biases and
+    transposed convolutions are not matrices from one hidden activation to another in this sense.
+    """
+    adamw_only = {
+        id(inner)
+        for module in network.modules()
+        if getattr(module, "optimiser", "") == "adamw"
+        for inner in module.modules()
+    }
+    return [
+        module.weight
+        for name, module in network.named_modules()
+        if isinstance(module, (nn.Linear, nn.Conv2d))
+        and name.split(".")[0] not in ("input", "output")
+        and id(module) not in adamw_only
+    ]
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update is orthogonalised (Jordan et al. 2024, Muon).
+
+    Each update U = M V' of the momentum's singular vectors has all singular values near one;
+    five Newton-Schulz steps approximate it. torch.optim.Muon takes matrices only and works in
+    bfloat16, which CPUs without such instructions emulate; this one takes convolution kernels
+    too, flattened to (outputs, rest), and keeps their precision.
+
+    Args:
+        parameters: weights of two or more axes.
+        lr: learning rate; an update's spectral norm, times sqrt(outputs / inputs) where that is
+            above one.
+        momentum: of the gradients' running mean; Nesterov.
+    """
+
+    def __init__(self, parameters: list[Tensor], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Move every weight that has a gradient; closures are not supported."""
+        if closure is not None:
+            raise ValueError("Muon takes no closure: compute the gradients before step()")
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._move(weight, weight.grad, group["lr"], group["momentum"])
+        return None
+
+    def _move(self, weight: Tensor, gradient: Tensor, rate: float, momentum: float) -> None:
+        state = self.state[weight]
+        if "mean" not in state:
+            state["mean"] = torch.zeros_like(weight)
+        mean = state["mean"].lerp_(gradient, 1 - momentum)
+        update = torch.lerp(gradient, mean, momentum).flatten(1)
+        stretch = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+        weight.add_(orthogonalise(update).view_as(weight), alpha=-rate * stretch)
+
+
+def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
+    """Bring all singular values of a matrix, shape (M, N), to about one (0.7 to 1.2).
+
+    Newton-Schulz iteration X <- Q X, Q = a I + b A + c A^2, A = X X', on the shorter side. All Qs
+    are polynomials of the first A and commute, so only A and the product of the Qs are iterated:
+    small squares instead of X itself.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-7)
+    gram = x @ x.T
+    identity = product = torch.eye(len(gram), device=x.device, dtype=x.dtype)
+    for _ in range(steps):
+        q = torch.addmm(a * identity + b * gram, gram, gram, alpha=c)
+        product = q @ product
+        gram = q @ gram @ q
+    x = product @ x
+    return x.T if tall else x
