@@ -28,7 +28,7 @@ from shared.console import Progress
 from shared.manifest import load_manifest
 from shared.schema import LARGE, CodecOptions
 from shared.store.store import Store
-from train.data.batches import Prefetch, Share
+from train.data.batches import BatchSlice, Prefetch
 from train.data.clips import Clips
 
 SIZE, BATCH, WORKERS = 128, 8, 2
@@ -79,8 +79,8 @@ def _figures(kind: str, store: Path, tars: Path) -> Iterator[Figure]:
     read = [loads[0].bytes_read / clips / 1e3 for loads in (ours, theirs)]
     name = f"loading {kind}, {SIZE}²: store against WebDataset,"
     yield Figure(f"{name} clips/s", rates[0], rates[1], "/s", rates[0] / rates[1], 1)
-    share = read[0] / read[1]
-    yield Figure(f"{name} read a clip", read[0], read[1], "kB", share, 0.5, at_most=True)
+    part = read[0] / read[1]
+    yield Figure(f"{name} read a clip", read[0], read[1], "kB", part, 0.5, at_most=True)
 
 
 def _noted(loads: list[Load], load: Load) -> float:
@@ -94,12 +94,12 @@ def from_store(path: Path) -> Iterator[Batch]:
     everything = np.arange(len(clips.store))
     with Prefetch(
         partial(clips.tensors, LARGE),
-        lambda share: share.indices(everything, 0),
+        lambda part: part.indices(everything, 0),
         torch.device("cpu"),
         workers=WORKERS,
     ) as load:
         for step in itertools.count():
-            tensors = load(Share(step, 0, BATCH, BATCH))
+            tensors = load(BatchSlice(step, 0, BATCH, BATCH))
             yield tuple(tensors[name] for name in (*LARGE, "label"))
 
 

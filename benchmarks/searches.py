@@ -72,7 +72,7 @@ def _against_ffmpeg(
 
 
 def _agreement(lumas: list[Luma], size: int) -> Figure:
-    """Share of blocks with the vector that esa finds."""
+    """BatchSlice of blocks with the vector that esa finds."""
     same = total = 0
     for luma in lumas:
         theirs = ffmpeg.vectors(luma, "esa", 16)

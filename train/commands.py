@@ -33,7 +33,7 @@ from train.generate.sample import (
 )
 from train.recipe import Recipe
 from train.recipes import load_recipe
-from train.stages.autoencoder import refuse_other_store, train_autoencoder
+from train.stages.autoencoder import check_same_store, train_autoencoder
 from train.stages.diffusion import train_diffusion
 from train.stages.latents import encode_store
 from train.stages.refiner import train_refiner
@@ -64,15 +64,15 @@ def run_stage(
         "diffusion": [train_diffusion, train_refiner],
     }
     with joined(chosen) as world, _stoppable():
-        with recorded(run) if world.leads else nullcontext():
-            if world.leads:
+        with recorded(run) if world.is_main else nullcontext():
+            if world.is_main:
                 for step in alone:
                     step(recipe, store, run, chosen)
             if together[stage]:
-                world.wait()
+                world.barrier()
             for step in together[stage]:
                 step(recipe, store, run, chosen)
-        if world.leads:
+        if world.is_main:
             (run / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1))
             _say_what_follows(stage, recipe_name, store_path, run)
 
@@ -244,5 +244,5 @@ def _open(store_path: str) -> ClipReader:
 def _load(run: Path, store_path: str, device: str) -> tuple[Generator, ClipReader]:
     """A trained run and a store that belongs to it."""
     generator, store = load_generator(run, choose_device(device)), _open(store_path)
-    refuse_other_store({"store": generator.store.model_dump(mode="json")}, store, run)
+    check_same_store({"store": generator.store.model_dump(mode="json")}, store, run)
     return generator, store

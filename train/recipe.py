@@ -12,7 +12,7 @@ from train.diffusion.noise import NoiseOptions
 from train.diffusion.samplers import SamplerOptions
 from train.models.block_autoencoder import BlockAutoencoderOptions
 from train.models.contextual import ContextualOptions
-from train.models.kl_autoencoder import ResidualVaeOptions
+from train.models.kl_autoencoder import KlAutoencoderOptions
 from train.models.linear_codes import DctOptions, KltOptions, ZeroOptions
 from train.models.refiner import RefinerOptions
 from train.models.text_encoder import TextOptions
@@ -23,7 +23,7 @@ from train.spaces.codec import CodecSpaceOptions
 from train.trainer.loop import TrainingOptions
 
 AutoencoderOptions = Annotated[
-    ResidualVaeOptions
+    KlAutoencoderOptions
     | BlockAutoencoderOptions
     | ContextualOptions
     | KltOptions
@@ -52,7 +52,7 @@ class Recipe:
     designed_for: ClipShape = ClipShape()
     """A store may have others, as long as the denoiser's levels fit its grid."""
     space: SpaceOptions = CodecSpaceOptions()
-    autoencoder: AutoencoderOptions | None = ResidualVaeOptions()
+    autoencoder: AutoencoderOptions | None = KlAutoencoderOptions()
     """Of residuals (codec) or of frames (latent); none for the other spaces."""
     autoencoder_training: TrainingOptions = TrainingOptions()
     denoiser: UNet3DOptions = UNet3DOptions()

@@ -18,7 +18,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from train.data.batches import Share
+from train.data.batches import BatchSlice
 from train.trainer.distributed import joined
 from train.trainer.loop import Stage, fit
 from train.trainer.schedule import TrainingOptions
@@ -61,12 +61,12 @@ def toy_stage(
     """Learns the sum of three numbers with noise on them; keeps its losses in `losses`."""
     clips = torch.randn(CLIPS, 3, generator=torch.Generator().manual_seed(0))
 
-    def load(share: Share) -> Tensor:
-        before(share.step)
-        return clips[torch.from_numpy(share.indices(np.arange(CLIPS), SEED))]
+    def load(part: BatchSlice) -> Tensor:
+        before(part.step)
+        return clips[torch.from_numpy(part.indices(np.arange(CLIPS), SEED))]
 
-    def loss(network: nn.Module, x: Tensor, share: Share) -> dict[str, Tensor]:
-        noise = torch.stack([torch.randn(3, generator=g) for g in share.generators(SEED, CPU)])
+    def loss(network: nn.Module, x: Tensor, part: BatchSlice) -> dict[str, Tensor]:
+        noise = torch.stack([torch.randn(3, generator=g) for g in part.generators(SEED, CPU)])
         with torch.autocast("cpu", enabled=False):  # sums in another order differ by less
             errors = (network(x + 0.1 * noise)[:, 0] - x.sum(1)).square()
         if losses is not None:

@@ -30,7 +30,7 @@ from train.data.clips import on_device
 
 
 @dataclass(frozen=True)
-class Share:
+class BatchSlice:
     """Rows [start, stop) of the `total` clips of step `step` (from 0): what one pass takes."""
 
     step: int
@@ -51,7 +51,7 @@ class Share:
         return [generator_for(seed, self.step, row, device=device) for row in rows]
 
 
-def shares(step: int, total: int, pieces: int) -> list[Share]:
+def split_batch(step: int, total: int, pieces: int) -> list[BatchSlice]:
     """A step's batch in consecutive shares, whose sizes differ by one at most.
 
     Args:
@@ -60,7 +60,7 @@ def shares(step: int, total: int, pieces: int) -> list[Share]:
         pieces: how many shares.
     """
     bounds = [total * piece // pieces for piece in range(pieces + 1)]
-    return [Share(step, *pair, total) for pair in pairwise(bounds)]
+    return [BatchSlice(step, *pair, total) for pair in pairwise(bounds)]
 
 
 def batch_at(step: int, indices: NDArray[np.int64], batch: int, seed: int) -> NDArray[np.int64]:
@@ -108,7 +108,7 @@ class Read(Protocol):
 
 
 class Prefetch:
-    """The batch of a share, on a device; the next ones are on their way when it returns.
+    """The batch of a part, on a device; the next ones are on their way when it returns.
 
     What share follows is learned from the calls: at first the same rows of the next step, then
     what followed the same rows in the step before. A wrong guess costs a reading, nothing else.
@@ -124,7 +124,7 @@ class Prefetch:
     def __init__(
         self,
         read: Read,
-        indices: Callable[[Share], Indices],
+        indices: Callable[[BatchSlice], Indices],
         device: torch.device,
         *,
         ahead: int = AHEAD,
@@ -133,22 +133,22 @@ class Prefetch:
         self._read, self._indices = read, indices
         self._device, self._ahead = device, ahead
         self._pool = ThreadPoolExecutor(workers, "prefetch")
-        self._asked: dict[Share, Future[Tensors]] = {}
+        self._asked: dict[BatchSlice, Future[Tensors]] = {}
         self._follows: dict[tuple[int, int, int], tuple[int, int, int, int]] = {}
-        self._last: Share | None = None
+        self._last: BatchSlice | None = None
 
-    def __call__(self, share: Share) -> Tensors:
+    def __call__(self, part: BatchSlice) -> Tensors:
         """The tensors of a share's clips, by name.
 
         Raises:
             UserError: a clip could not be read; it is named.
         """
-        self._learn(share)
-        self._ask(share)
-        wanted = self._asked.pop(share)
+        self._learn(part)
+        self._ask(part)
+        wanted = self._asked.pop(part)
         for _ in range(self._ahead):
-            share = self._following(share)
-            self._ask(share)
+            part = self._following(part)
+            self._ask(part)
         return on_device(wanted.result(), self._device)
 
     def close(self) -> None:
@@ -167,23 +167,23 @@ class Prefetch:
     ) -> None:
         self.close()
 
-    def _ask(self, share: Share) -> None:
-        if share not in self._asked:
-            indices, pinned = self._indices(share), self._device.type == "cuda"
-            self._asked[share] = self._pool.submit(self._read, indices, pinned=pinned)
+    def _ask(self, part: BatchSlice) -> None:
+        if part not in self._asked:
+            indices, pinned = self._indices(part), self._device.type == "cuda"
+            self._asked[part] = self._pool.submit(self._read, indices, pinned=pinned)
 
-    def _learn(self, share: Share) -> None:
-        """Note what followed the last share, and drop what steps behind this one asked for."""
+    def _learn(self, part: BatchSlice) -> None:
+        """Note what followed the last part, and drop what steps behind this one asked for."""
         if self._last is not None:
-            steps = share.step - self._last.step
-            self._follows[_rows(self._last)] = (steps, *_rows(share))
-        self._last = share
-        for asked in [asked for asked in self._asked if asked.step < share.step]:
+            steps = part.step - self._last.step
+            self._follows[_rows(self._last)] = (steps, *_rows(part))
+        self._last = part
+        for asked in [asked for asked in self._asked if asked.step < part.step]:
             self._asked.pop(asked).cancel()
 
-    def _following(self, share: Share) -> Share:
-        steps, *rows = self._follows.get(_rows(share), (1, *_rows(share)))
-        return Share(share.step + steps, *rows)
+    def _following(self, part: BatchSlice) -> BatchSlice:
+        steps, *rows = self._follows.get(_rows(part), (1, *_rows(part)))
+        return BatchSlice(part.step + steps, *rows)
 
 
 def read_ahead(
@@ -207,5 +207,5 @@ def read_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _rows(share: Share) -> tuple[int, int, int]:
-    return share.start, share.stop, share.total
+def _rows(part: BatchSlice) -> tuple[int, int, int]:
+    return part.start, part.stop, part.total

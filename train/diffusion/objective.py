@@ -61,10 +61,10 @@ def diffusion_loss(
     output = network(add_noise(options, x0, noise, t), t, label, first_frame)
     errors = (output.float() - target(options, x0, noise, t)).square().flatten(1).mean(1)
     loss = (loss_weight(options, t) * errors).mean()
-    return {"loss": loss} | by_time(errors.detach(), t, options.steps)
+    return {"loss": loss} | loss_by_timestep(errors.detach(), t, options.steps)
 
 
-def by_time(errors: Tensor, t: Tensor, steps: int) -> dict[str, Tensor]:
+def loss_by_timestep(errors: Tensor, t: Tensor, steps: int) -> dict[str, Tensor]:
     """Rows' errors by quarters of the time steps, under names such as `loss_t0-250`.
 
     Args:
@@ -138,7 +138,7 @@ def thresholded(
     return bounded
 
 
-def denoised_again(
+def renoise_and_denoise(
     denoise: Denoise,
     options: NoiseOptions,
     x0: Tensor,

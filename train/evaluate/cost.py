@@ -37,7 +37,7 @@ _STATE_BYTES = 4 * 4
 
 
 @dataclass(frozen=True)
-class Case:
+class DenoiserInput:
     """A denoiser and what it is to denoise: shape of x_0, pixels of a cell, texts or indices."""
 
     options: UNet3DOptions
@@ -85,7 +85,7 @@ class PassCost:
         return _STATE_BYTES * parameters + self.activation_bytes
 
 
-def cost_of_pass(case: Case, device: torch.device) -> PassCost:
+def cost_of_pass(case: DenoiserInput, device: torch.device) -> PassCost:
     """Of a case; activations measured on a CUDA device, counted for any other."""
     cost = counted(case)
     if device.type != "cuda":
@@ -94,7 +94,7 @@ def cost_of_pass(case: Case, device: torch.device) -> PassCost:
 
 
 @cache
-def counted(case: Case) -> PassCost:
+def counted(case: DenoiserInput) -> PassCost:
     """Everything by counting; under bfloat16 autocast, as on a GPU."""
     from torch._subclasses.fake_tensor import FakeTensorMode  # slow to import: seconds
 
@@ -119,7 +119,7 @@ def counted(case: Case) -> PassCost:
         )
 
 
-def _measured_activations(case: Case, device: torch.device) -> int:
+def _measured_activations(case: DenoiserInput, device: torch.device) -> int:
     """Most bytes a CUDA device allocates in a forward and backward pass, beside the network.
 
     The gradients, which appear while activations go, count where they coincide with the peak.
@@ -216,7 +216,7 @@ class Cost:
     vdm_gflop: float
 
     @property
-    def below_vdm(self) -> float:
+    def times_fewer_than_vdm(self) -> float:
         """How many times less than VDM's its operations are."""
         return self.vdm_gflop / self.denoiser.gflop
 
@@ -245,7 +245,7 @@ def recipe_cost(recipe: Recipe, device: torch.device) -> Cost:
 
 def costed(
     recipe: Recipe, device: torch.device, store: CodecOptions | None = None
-) -> tuple[Case, PassCost, AutoencoderCost | None]:
+) -> tuple[DenoiserInput, PassCost, AutoencoderCost | None]:
     """The same of a recipe alone, without VDM beside it: in half the time.
 
     Args:
@@ -266,7 +266,7 @@ def costed(
 
 def denoising_case(
     recipe: Recipe, store: CodecOptions | None = None
-) -> tuple[Case, Autoencoder | None]:
+) -> tuple[DenoiserInput, Autoencoder | None]:
     """The recipe's denoiser and autoencoder on a store's clips, or those it was designed for."""
     clips = recipe.designed_for
     shape = {"size": clips.size, "frames": clips.frames, "block": clips.block}
@@ -277,7 +277,7 @@ def denoising_case(
             autoencoder = build_autoencoder(recipe.autoencoder, recipe.space, store)
     space = build_space(recipe.space, store, autoencoder)
     texts = recipe.text.encoder is not None
-    return Case(recipe.denoiser, space.shape, space.cell, texts), autoencoder
+    return DenoiserInput(recipe.denoiser, space.shape, space.cell, texts), autoencoder
 
 
 def _autoencoder_cost(autoencoder: Autoencoder, clips: ClipShape) -> AutoencoderCost:
@@ -345,7 +345,10 @@ def cost_data(costs: Sequence[Cost]) -> list[dict[str, Any]]:
         paper = PAPER.get(cost.recipe)
         rows.append(
             asdict(cost)
-            | {"below_vdm": cost.below_vdm, "training_bytes": cost.denoiser.training_bytes}
+            | {
+                "times_fewer_than_vdm": cost.times_fewer_than_vdm,
+                "training_bytes": cost.denoiser.training_bytes,
+            }
             | {"paper": paper and asdict(paper)}
         )
     return rows
@@ -359,7 +362,7 @@ def _row(cost: Cost) -> tuple[str, ...]:
         f"{denoiser.unet_parameters / 1e6:.1f}",
         f"{denoiser.first_frame_parameters / 1e6:.2f}",
         f"{denoiser.gflop:,.1f}" + (f" ({paper.gflop:,})" if paper else ""),
-        f"{cost.below_vdm:.1f}x",
+        f"{cost.times_fewer_than_vdm:.1f}x",
         f"{denoiser.activation_bytes / GIGA:.2f}",
         f"{denoiser.training_bytes / GIGA:.2f}" + (f" ({paper.gigabytes})" if paper else ""),
         f"{coder.parameters / 1e6:.1f}" if coder else "",

@@ -75,7 +75,7 @@ def _groups(width: int) -> int:
     return math.gcd(8, width)
 
 
-class LabelLayout(nn.Module):
+class LabelMap(nn.Module):
     """A linear map from a label's embedding to features of every cell of every frame.
 
     Args:

@@ -17,8 +17,8 @@ from train.options import STRICT
 
 
 @dataclass(frozen=True, config=STRICT)
-class ResidualVaeOptions:
-    """Options of `ResidualVae`."""
+class KlAutoencoderOptions:
+    """Options of `KlAutoencoder`."""
 
     kind: Literal["kl"] = "kl"
     latent_channels: int = 16
@@ -28,10 +28,10 @@ class ResidualVaeOptions:
     kl_weight: float = 1e-6
 
 
-class ResidualVae(Autoencoder):
+class KlAutoencoder(Autoencoder):
     """AutoencoderKL with as many levels as halvings in the block size, plus one."""
 
-    def __init__(self, options: ResidualVaeOptions, block: int) -> None:
+    def __init__(self, options: KlAutoencoderOptions, block: int) -> None:
         from diffusers import AutoencoderKL  # slow to import: seconds
 
         super().__init__()

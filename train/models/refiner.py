@@ -20,7 +20,7 @@ from train.models.critic import PatchCritic
 from train.models.layers import zero_initialise
 from train.options import STRICT
 
-Share = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -35,7 +35,7 @@ class RefinerOptions:
     """Of the critic's verdict, beside the absolute error; 0 trains without a critic."""
     matching_weight: Annotated[float, Field(ge=0)] = 0.0
     """Of the distance between the critic's features of refined and of real frames."""
-    times: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.3, 0.1)
+    times: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (0.5, 0.3, 0.1)
     """Where clips are denoised again for it to learn from, as shares of the noise steps, falling;
     a single one gives the denoiser's one-step outputs. From higher up, limbs come back in other
     places than they were, and the network learns to smear between the two."""

@@ -21,7 +21,7 @@ from train.options import STRICT
 # MERGED: Label embeddings that a frozen text encoder gave, in the place of learned ones.
 
 
-class TextTable(nn.Module):
+class LabelEmbedding(nn.Module):
     """Texts as condition: a fixed table of their embeddings, normalised, behind a learned map.
 
     The encoder itself is not part of the network: it is run once a label, and what it said is
@@ -173,7 +173,7 @@ def text_condition(
     known = ", ".join(repr(label) for label in labels) or "none: it was trained without labels"
     fault = f"--text {text!r} is not a label of this run; its labels: {known}"
     table = getattr(network, "label", None)
-    if identity is None or not isinstance(table, TextTable):
+    if identity is None or not isinstance(table, LabelEmbedding):
         raise UserError(f"{fault}. Free prompts need a run trained with text.encoder")
     try:
         encoder = TextEncoder(moved_to or identity.encoder)

@@ -22,9 +22,9 @@ from torch.utils.checkpoint import checkpoint
 
 from shared.errors import UserError
 from train.models.attention import SpatialAttention, TemporalAttention
-from train.models.conditions import FirstFrameEncoder, LabelLayout
+from train.models.conditions import FirstFrameEncoder, LabelMap
 from train.models.layers import zero_initialise
-from train.models.text_encoder import TextTable
+from train.models.text_encoder import LabelEmbedding
 from train.options import STRICT
 
 # MERGED: What the 3D U-Net is made of: residual blocks, temporal convolutions, levels of both.
@@ -198,10 +198,10 @@ class UNet3D(nn.Module):
         self.first_frame = FirstFrameEncoder(options.context, cell)
         self.null_label = labels
         """Index of the null condition."""
-        self.label: nn.Embedding | TextTable = (
+        self.label: nn.Embedding | LabelEmbedding = (
             nn.Embedding(labels + 1, options.label_dim)
             if texts is None
-            else TextTable(texts, options.label_dim)
+            else LabelEmbedding(texts, options.label_dim)
         )
         self.time = nn.Sequential(
             nn.Linear(options.dim, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
@@ -218,9 +218,7 @@ class UNet3D(nn.Module):
         self.frame = nn.Sequential(
             nn.Linear(options.dim, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         )
-        self.layout = (
-            LabelLayout(options.label_dim, options.layout, shape) if options.layout else None
-        )
+        self.layout = LabelMap(options.label_dim, options.layout, shape) if options.layout else None
         self.input = conv(channels + options.context + 2 + options.layout, widths[0])
         self.down = nn.ModuleList(
             _level(options, before, width)

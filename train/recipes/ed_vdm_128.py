@@ -6,7 +6,7 @@ operations. `python -m train cost` shows them beside the paper's Table 4.
 
 from dataclasses import replace
 
-from train.models.kl_autoencoder import ResidualVaeOptions
+from train.models.kl_autoencoder import KlAutoencoderOptions
 from train.recipe import ClipShape
 from train.recipes.vdm_128 import RECIPE as VDM_128
 from train.spaces.codec import CodecSpaceOptions
@@ -17,7 +17,7 @@ RECIPE = replace(
     name="ed_vdm_128",
     designed_for=ClipShape(size=128, block=16),
     space=CodecSpaceOptions(),
-    autoencoder=ResidualVaeOptions(latent_channels=16, kl_weight=1e-6),
+    autoencoder=KlAutoencoderOptions(latent_channels=16, kl_weight=1e-6),
     autoencoder_training=TrainingOptions(steps=100_000, batch=8, learning_rate=1e-4),
     denoiser=replace(VDM_128.denoiser, dim=192, context=64),
 )

@@ -5,7 +5,7 @@ Their autoencoder kl-f8, with 4 channels for 8x8 pixels: a 16x16 grid. VDM's net
 
 from dataclasses import replace
 
-from train.models.kl_autoencoder import ResidualVaeOptions
+from train.models.kl_autoencoder import KlAutoencoderOptions
 from train.recipes.vdm_128 import RECIPE as VDM_128
 from train.spaces.latent import LatentSpaceOptions
 from train.trainer.loop import TrainingOptions
@@ -14,7 +14,7 @@ RECIPE = replace(
     VDM_128,
     name="ldm_128",
     space=LatentSpaceOptions(factor=8),
-    autoencoder=ResidualVaeOptions(
+    autoencoder=KlAutoencoderOptions(
         latent_channels=4, channels=(128, 256, 512, 512), kl_weight=1e-6
     ),
     autoencoder_training=TrainingOptions(steps=100_000, batch=8, learning_rate=1e-4),

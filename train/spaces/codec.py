@@ -47,7 +47,7 @@ which is what overlapped block motion compensation (Orchard and Sullivan 1994) r
 
 
 @dataclass(frozen=True)
-class Seen:
+class DecoderContext:
     """What the pictures are made of, for N frames.
 
     Attributes:
@@ -73,19 +73,19 @@ def known_pictures(reference: Reference) -> tuple[str, ...]:
     return ("prediction", "first", *before, *NEIGHBOURS)
 
 
-def context_pictures(names: Sequence[str], seen: Seen, store: CodecOptions) -> Tensor:
+def context_pictures(names: Sequence[str], seen: DecoderContext, store: CodecOptions) -> Tensor:
     """Pictures side by side along the channels, uint8, shape (N, 3 * len(names), H, W)."""
     return torch.cat([_picture(name)(seen, store) for name in names], dim=1)
 
 
-def _picture(name: str) -> Callable[[Seen, CodecOptions], Tensor]:
+def _picture(name: str) -> Callable[[DecoderContext, CodecOptions], Tensor]:
     if name in NEIGHBOURS:
         return lambda seen, store: _by_neighbour(seen, store, *NEIGHBOURS[name])
     plain = {"prediction": "prediction", "first": "first_frame", "before": "before"}
     return lambda seen, _: getattr(seen, plain[name])
 
 
-def _by_neighbour(seen: Seen, store: CodecOptions, down: int, across: int) -> Tensor:
+def _by_neighbour(seen: DecoderContext, store: CodecOptions, down: int, across: int) -> Tensor:
     rows, columns = seen.motion.shape[-2:]
     # Padding of integers by replication is not implemented; vectors are exact in float32.
     wider = F.pad(seen.motion.float(), (1, 1, 1, 1), mode="replicate").to(seen.motion.dtype)
@@ -196,11 +196,11 @@ class CodecSpace(CompressedSpace):
         first = max(0, (self.store.frames - 1 - _MIDDLE) // 2)
         return slice(first, min(first + _MIDDLE, self.store.frames - 1))
 
-    def _of_stored(self, batch: ClipBatch, which: slice) -> Seen:
+    def _of_stored(self, batch: ClipBatch, which: slice) -> DecoderContext:
         """What is known of some of the stored frames before each, clip by clip."""
         frames = stored_frames(batch, self.store)
         prediction = (frames[:, 1:] - batch.residual)[:, which].to(torch.uint8)
-        return Seen(
+        return DecoderContext(
             prediction.flatten(0, 1),
             frames[:, :-1][:, which].flatten(0, 1),
             _for_each(batch.first_frame, prediction.shape[1]),
@@ -250,7 +250,9 @@ class CodecSpace(CompressedSpace):
         how = {"block": self.store.block, "vector_unit": self.store.vector_unit}
         prediction = predict_from_first(first_frame, motion, **how)
         first_frames = _for_each(first_frame, motion.shape[1])
-        seen = Seen(prediction.flatten(0, 1), first_frames, first_frames, motion.flatten(0, 1))
+        seen = DecoderContext(
+            prediction.flatten(0, 1), first_frames, first_frames, motion.flatten(0, 1)
+        )
         flat = self._residual(latents.flatten(0, 1), seen)
         residual = flat.unflatten(0, motion.shape[:2])
         rest = add_residual(prediction, residual)
@@ -276,7 +278,7 @@ class CodecSpace(CompressedSpace):
         stacked = [torch.stack(films, dim=1) for films in (frames, residuals, predictions)]
         return Decoded(stacked[0], _parts(motion, *stacked[1:]))
 
-    def _next(self, before: Tensor, first_frame: Tensor, motion: Tensor) -> Seen:
+    def _next(self, before: Tensor, first_frame: Tensor, motion: Tensor) -> DecoderContext:
         store = self.store
         prediction = predict_next(
             before,
@@ -286,9 +288,11 @@ class CodecSpace(CompressedSpace):
             reference=store.reference,
             vector_unit=store.vector_unit,
         )
-        return Seen(prediction, before, first_frame, motion)
+        return DecoderContext(prediction, before, first_frame, motion)
 
-    def _residual(self, latents: Tensor, seen: Seen, context: Tensor | None = None) -> Tensor:
+    def _residual(
+        self, latents: Tensor, seen: DecoderContext, context: Tensor | None = None
+    ) -> Tensor:
         """Residuals int16 (N, 3, H, W) from latents (N, K, h, w) and what is known beside.
 
         `context`: that of `seen` where it was made already.
@@ -302,7 +306,7 @@ class CodecSpace(CompressedSpace):
     def _padded(self, residual: Tensor) -> Tensor:
         return pad_to_blocks(residual.float() / 255, self.store.block)
 
-    def _seen(self, seen: Seen) -> Tensor | None:
+    def _seen(self, seen: DecoderContext) -> Tensor | None:
         """The autoencoder's context, if it has any: in [-1, 1], whole blocks."""
         if not self.autoencoder.context:
             return None

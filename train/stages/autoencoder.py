@@ -16,13 +16,13 @@ from shared.console import Progress, console
 from shared.errors import UserError
 from shared.schema import LARGE, CodecOptions, StoreAttributes
 from shared.store.export import ClipReader
-from train.data.batches import Prefetch, Share
+from train.data.batches import BatchSlice, Prefetch
 from train.data.clips import ClipBatch, Clips
 from train.models.autoencoder import Autoencoder
 from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
 from train.models.conditioned import ConditionedAutoencoder
 from train.models.contextual import ContextualAutoencoder, ContextualOptions
-from train.models.kl_autoencoder import ResidualVae, ResidualVaeOptions
+from train.models.kl_autoencoder import KlAutoencoder, KlAutoencoderOptions
 from train.models.linear_codes import (
     DctAutoencoder,
     DctOptions,
@@ -35,9 +35,9 @@ from train.recipe import AutoencoderOptions, Recipe, autoencoder_options
 from train.spaces import CompressedSpace, SpaceOptions, autoencoder_factor, build_space
 from train.spaces.codec import known_pictures
 from train.trainer.checkpoint import (
+    check_same_config,
     checkpoints,
     load_config,
-    refuse_other_config,
     save_checkpoint,
     save_config,
 )
@@ -68,19 +68,19 @@ def train_autoencoder(recipe: Recipe, store: ClipReader, run: Path, device: torc
 
     prefetch = Prefetch(
         partial(clips.tensors, LARGE),
-        lambda share: share.indices(clips.train, recipe.seed),
+        lambda part: part.indices(clips.train, recipe.seed),
         device,
     )
 
-    def load(share: Share) -> tuple[Tensor, Tensor | None]:
-        return space.examples(ClipBatch(**prefetch(share)))
+    def load(part: BatchSlice) -> tuple[Tensor, Tensor | None]:
+        return space.examples(ClipBatch(**prefetch(part)))
 
     def loss(
-        network: Autoencoder, batch: tuple[Tensor, Tensor | None], share: Share
+        network: Autoencoder, batch: tuple[Tensor, Tensor | None], part: BatchSlice
     ) -> dict[str, Tensor]:
         picture, context = batch
-        of_clips = share.generators(recipe.seed, device)
-        each = len(picture) // len(share)
+        of_clips = part.generators(recipe.seed, device)
+        each = len(picture) // len(part)
         return network.loss(picture, context, [one for one in of_clips for _ in range(each)])
 
     options = recipe.autoencoder_training
@@ -101,7 +101,7 @@ def load_autoencoder(space: SpaceOptions, run: Path, device: torch.device) -> Au
     return network.to(device)
 
 
-def refuse_other_store(config: dict[str, Any], store: ClipReader, folder: Path) -> None:
+def check_same_store(config: dict[str, Any], store: ClipReader, folder: Path) -> None:
     """Name what differs when a run and a store do not belong together.
 
     Raises:
@@ -138,7 +138,7 @@ def _plain(options: AutoencoderOptions, factor: int, store: CodecOptions) -> Aut
     if isinstance(options, ContextualOptions):
         return ContextualAutoencoder(options, factor, known_pictures(store.reference))
     kinds: dict[type, Callable[..., Autoencoder]] = {
-        ResidualVaeOptions: ResidualVae,
+        KlAutoencoderOptions: KlAutoencoder,
         BlockAutoencoderOptions: BlockAutoencoder,
         KltOptions: KltAutoencoder,
         DctOptions: DctAutoencoder,
@@ -149,7 +149,7 @@ def _plain(options: AutoencoderOptions, factor: int, store: CodecOptions) -> Aut
 
 def _fit_once(space: CompressedSpace, clips: Clips, folder: Path, config: dict[str, Any]) -> None:
     """Write the checkpoint of a code that `start_from` finds, unless it is there."""
-    refuse_other_config(folder, config)
+    check_same_config(folder, config)
     if not checkpoints(folder):
         save_config(folder, config)
         started = time.monotonic()

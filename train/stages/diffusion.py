@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from shared.report.pictures import contact_sheet
 from shared.schema import StoreAttributes
 from shared.store.export import ClipReader
-from train.data.batches import Prefetch, Share, generator_for
+from train.data.batches import BatchSlice, Prefetch, generator_for
 from train.data.clips import normalise_frame
 from train.diffusion.objective import diffusion_loss, guided
 from train.diffusion.samplers import sample
@@ -44,23 +44,23 @@ def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.
 
     prefetch = Prefetch(
         encoded.read,
-        lambda share: share.indices(encoded.clips.train, recipe.seed),
+        lambda part: part.indices(encoded.clips.train, recipe.seed),
         device,
     )
 
-    def load(share: Share) -> tuple[Tensor, Tensor, Tensor]:
-        tensors = prefetch(share)
+    def load(part: BatchSlice) -> tuple[Tensor, Tensor, Tensor]:
+        tensors = prefetch(part)
         return encoded.targets(tensors), *conditions(network, tensors, encoded.space.cell)
 
     def loss(
-        network: nn.Module, batch: tuple[Tensor, Tensor, Tensor], share: Share
+        network: nn.Module, batch: tuple[Tensor, Tensor, Tensor], part: BatchSlice
     ) -> dict[str, Tensor]:
         return diffusion_loss(
             network,
             recipe.noise,
             *batch,
             label_dropout=recipe.label_dropout,
-            generators=share.generators(recipe.seed, device),
+            generators=part.generators(recipe.seed, device),
         )
 
     def preview(averaged: nn.Module, log: RunLog, step: int) -> None:

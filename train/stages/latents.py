@@ -23,7 +23,7 @@ from train.data.batches import read_ahead
 from train.data.clips import ClipBatch, Clips, on_device
 from train.recipe import Recipe
 from train.spaces import COMPRESSED, CompressedSpace, Space, SpaceOptions, Statistics, build_space
-from train.stages.autoencoder import FOLDER, load_autoencoder, refuse_other_store
+from train.stages.autoencoder import FOLDER, check_same_store, load_autoencoder
 from train.stages.latent_store import NAME as LATENT
 from train.stages.latent_store import Latents, write_latents
 from train.trainer.checkpoint import load_config, save_config
@@ -102,8 +102,8 @@ def _statistics_of(recipe: Recipe, store: ClipReader, folder: Path) -> dict[str,
         raise UserError(f"{folder} does not say of which store it is, as now it would; {remedy}")
     if content["space"] != recipe.to_dict()["space"]:
         raise UserError(f"{folder} is of another space; {remedy}")
-    refuse_other_store(content, store, folder)
-    _refuse_other_split(content, recipe, folder)
+    check_same_store(content, store, folder)
+    _check_same_split(content, recipe, folder)
     return content
 
 
@@ -123,11 +123,11 @@ def space_with(
     autoencoder = load_autoencoder(options, run, device) if latents else None
     kept = Statistics(tuple(statistics["mean"]), tuple(statistics["std"]))
     space = build_space(options, store, autoencoder, kept)
-    refuse_other_latents(latents, space, run)
+    check_same_latents(latents, space, run)
     return space
 
 
-def refuse_other_latents(expected: str | None, space: Space, run: Path) -> None:
+def check_same_latents(expected: str | None, space: Space, run: Path) -> None:
     """Notice an autoencoder that was trained again behind the back of later stages.
 
     Raises:
@@ -149,13 +149,13 @@ def _bare_space(recipe: Recipe, store: ClipReader, run: Path, device: torch.devi
     if recipe.space.kind not in COMPRESSED:
         return build_space(recipe.space, store.options)
     config = load_config(run / FOLDER, "run first: python -m train vae")
-    refuse_other_store(config, store, run / FOLDER)
-    _refuse_other_split(config, recipe, run / FOLDER)
+    check_same_store(config, store, run / FOLDER)
+    _check_same_split(config, recipe, run / FOLDER)
     autoencoder = load_autoencoder(recipe.space, run, device)
     return build_space(recipe.space, store.options, autoencoder)
 
 
-def _refuse_other_split(config: dict[str, Any], recipe: Recipe, folder: Path) -> None:
+def _check_same_split(config: dict[str, Any], recipe: Recipe, folder: Path) -> None:
     """Notice test clips among those that an earlier stage of the run has learned from.
 
     Raises:

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from shared.console import Progress
 from shared.schema import LARGE
 from shared.store.export import ClipReader
-from train.data.batches import Prefetch, Share, batch_at, generator_for
+from train.data.batches import BatchSlice, Prefetch, batch_at, generator_for
 from train.data.clips import ClipBatch, normalise_frame, on_device, stored_frames
-from train.diffusion.objective import denoised_again, guided
+from train.diffusion.objective import guided, renoise_and_denoise
 from train.models.critic import adversarial_losses
 from train.models.refiner import Refiner
 from train.recipe import Recipe
@@ -56,8 +56,8 @@ def train_refiner(recipe: Recipe, store: ClipReader, run: Path, device: torch.de
     torch.manual_seed(recipe.seed)
     refiner = Refiner(recipe.refiner).to(device)
 
-    def rows(share: Share) -> NDArray[np.int64]:
-        return share.indices(np.arange(len(pool)), recipe.seed)
+    def rows(part: BatchSlice) -> NDArray[np.int64]:
+        return part.indices(np.arange(len(pool)), recipe.seed)
 
     prefetch = Prefetch(
         lambda picked, pinned: encoded.clips.tensors(LARGE, pool[picked], pinned=pinned),
@@ -65,13 +65,15 @@ def train_refiner(recipe: Recipe, store: ClipReader, run: Path, device: torch.de
         device,
     )
 
-    def load(share: Share) -> tuple[ClipBatch, Tensor]:
-        x0 = imperfect[torch.from_numpy(rows(share))].to(device)
-        return ClipBatch(**prefetch(share)), x0
+    def load(part: BatchSlice) -> tuple[ClipBatch, Tensor]:
+        x0 = imperfect[torch.from_numpy(rows(part))].to(device)
+        return ClipBatch(**prefetch(part)), x0
 
-    def loss(refiner: Refiner, loaded: tuple[ClipBatch, Tensor], share: Share) -> dict[str, Tensor]:
+    def loss(
+        refiner: Refiner, loaded: tuple[ClipBatch, Tensor], part: BatchSlice
+    ) -> dict[str, Tensor]:
         # One window for the whole step, so that it is the same however its clips are shared out.
-        generator = generator_for(recipe.seed, share.step)
+        generator = generator_for(recipe.seed, part.step)
         return _refining_loss(refiner, encoded, *loaded, generator)
 
     config = {
@@ -87,7 +89,7 @@ def train_refiner(recipe: Recipe, store: ClipReader, run: Path, device: torch.de
 @torch.no_grad()
 def _imperfect_pool(
     recipe: Recipe,
-    shares: Sequence[float],
+    fractions: Sequence[float],
     encoded: EncodedClips,
     denoiser: nn.Module,
     device: torch.device,
@@ -97,7 +99,7 @@ def _imperfect_pool(
     Made once: a step of refining then costs no run of the denoiser.
     """
     pool = batch_at(0, encoded.clips.train, min(_POOL, len(encoded.clips.train)), recipe.seed)
-    times = [round(share * (recipe.noise.steps - 1)) for share in shares]
+    times = [round(fraction * (recipe.noise.steps - 1)) for fraction in fractions]
     made = []
     with Progress().bar("clips to refine", len(pool), "clips") as bar:
         for part, indices in enumerate(np.array_split(pool, -(-len(pool) // _PART))):
@@ -105,7 +107,7 @@ def _imperfect_pool(
             denoise = guided(denoiser, *conditions(denoiser, tensors, encoded.space.cell), 1.0)
             x0, generator = encoded.targets(tensors), generator_for(recipe.seed, 0, part)
             with autocast(device):
-                again = denoised_again(denoise, recipe.noise, x0, times, generator)
+                again = renoise_and_denoise(denoise, recipe.noise, x0, times, generator)
             made.append(again.cpu())
             bar(len(indices))
     return pool, torch.cat(made)

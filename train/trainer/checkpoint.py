@@ -49,7 +49,7 @@ def load_config(folder: Path, remedy: str) -> dict[str, Any]:
     return config
 
 
-def refuse_other_config(folder: Path, config: dict[str, Any]) -> None:
+def check_same_config(folder: Path, config: dict[str, Any]) -> None:
     """Name what differs where a folder holds a run with another config.
 
     Raises:

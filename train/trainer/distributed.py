@@ -34,11 +34,11 @@ class World:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that writes and shows."""
         return self.rank == 0
 
-    def largest(self, *values: float) -> list[float]:
+    def all_reduce_max(self, *values: float) -> list[float]:
         """The largest of each value over all ranks. All must call it."""
         if self.size == 1:
             return list(values)
@@ -46,7 +46,7 @@ class World:
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return tensor.tolist()
 
-    def total(self, tensor: Tensor) -> Tensor:
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """The sum of a tensor over all ranks, on its device. All must call it."""
         if self.size == 1:
             return tensor
@@ -54,11 +54,11 @@ class World:
         dist.all_reduce(total)
         return total
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Let every rank come this far."""
-        self.largest(0)
+        self.all_reduce_max(0)
 
-    def share_weights(self, network: nn.Module) -> None:
+    def broadcast_weights(self, network: nn.Module) -> None:
         """Give every rank the weights and buffers of rank 0."""
         if self.size > 1:
             for tensor in network.state_dict().values():
@@ -67,7 +67,7 @@ class World:
     def wrap(self, module: nn.Module) -> nn.Module:
         """A module whose backward pass averages gradients over all ranks.
 
-        Weights must be the same everywhere: see `share_weights`. Buffers are not exchanged: those
+        Weights must be the same everywhere: see `broadcast_weights`. Buffers are not exchanged: those
         that learn (spectral norms) follow from the weights.
         """
         if self.size == 1:
@@ -103,7 +103,7 @@ def joined(device: torch.device) -> Iterator[World]:
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     joined_world = world()
-    if not joined_world.leads:
+    if not joined_world.is_main:
         hush()
     try:
         yield joined_world
@@ -130,7 +130,7 @@ def own_device(device: torch.device) -> torch.device:
     return torch.device("cuda", rank)
 
 
-def exchanging(module: nn.Module, now: bool) -> AbstractContextManager[object]:
+def sync_gradients(module: nn.Module, now: bool) -> AbstractContextManager[object]:
     """Whether backward passes in this context exchange gradients, or only add them up."""
     if now or not isinstance(module, DistributedDataParallel):
         return nullcontext()

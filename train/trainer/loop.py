@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from shared.console import Progress
 from shared.errors import UserError
-from train.data.batches import Share, shares
+from train.data.batches import BatchSlice, split_batch
 from train.trainer import checkpoint
-from train.trainer.checkpoint import refuse_other_config
-from train.trainer.distributed import World, exchanging, world
-from train.trainer.monitor import FiniteGuard, Means, Pace, RunLog, autocast, peak_memory
+from train.trainer.checkpoint import check_same_config
+from train.trainer.distributed import World, sync_gradients, world
+from train.trainer.monitor import Means, NonFiniteMonitor, RunLog, Throughput, autocast, peak_memory
 from train.trainer.optimisers import Ema, make_optimisers
-from train.trainer.schedule import TrainingOptions, rate_share, used
+from train.trainer.schedule import TrainingOptions, budget_progress, learning_rate_scale
 from train.trainer.signals import StoppedError, StopSignals
 
 _BUDGET_PARTS = 1000
@@ -39,8 +39,8 @@ class Stage:
         folder: for checkpoints and logs.
         network: whose parameters are learned.
         load: a share's batch, whatever `loss` takes; the time it takes is logged as waiting.
-        loss: (network, batch, share) to losses by name; `loss`, a mean over the share's rows, is
-            minimised. Random numbers come from `share.generators`, a row each. A vector holds a
+        loss: (network, batch, part) to losses by name; `loss`, a mean over the share's rows, is
+            minimised. Random numbers come from `part.generators`, a row each. A vector holds a
             number for each row, NaN where it says nothing of that row; its mean is logged.
         config: saved beside the checkpoints; must suffice to build the network again.
         options: budget and rates.
@@ -51,8 +51,8 @@ class Stage:
     title: str
     folder: Path
     network: nn.Module
-    load: Callable[[Share], Any]
-    loss: Callable[[Any, Any, Share], dict[str, Tensor]]
+    load: Callable[[BatchSlice], Any]
+    loss: Callable[[Any, Any, BatchSlice], dict[str, Tensor]]
     config: dict[str, Any]
     options: TrainingOptions
     device: torch.device
@@ -70,7 +70,7 @@ def fit(stage: Stage) -> nn.Module:
             out, or a loss or its gradient is not finite.
         StoppedError: SIGINT or SIGTERM came; all is saved.
     """
-    refuse_other_config(stage.folder, stage.config)
+    check_same_config(stage.folder, stage.config)
     run = _Run(stage, world())
     with StopSignals() as signals, Progress().bar(stage.title, _BUDGET_PARTS, "parts") as bar:
         try:
@@ -111,8 +111,8 @@ class _Objective(nn.Module):
         super().__init__()
         self.network, self.loss = stage.network, stage.loss
 
-    def forward(self, batch: Any, share: Share) -> dict[str, Tensor]:
-        return self.loss(self.network, batch, share)
+    def forward(self, batch: Any, part: BatchSlice) -> dict[str, Tensor]:
+        return self.loss(self.network, batch, part)
 
 
 class _Run:
@@ -121,7 +121,7 @@ class _Run:
     def __init__(self, stage: Stage, world: World) -> None:
         self.stage, self.world, self.network = stage, world, stage.network
         self._refuse_small_batch()
-        world.share_weights(stage.network)
+        world.broadcast_weights(stage.network)
         self.ema = Ema(stage.network, stage.options.ema)
         self.optimisers = make_optimisers(
             stage.network,
@@ -130,7 +130,7 @@ class _Run:
             beta2=stage.options.beta2,
             weight_decay=stage.options.weight_decay,
         )
-        self.means, self.guard = Means(world), FiniteGuard(world, stage.device)
+        self.means, self.guard = Means(world), NonFiniteMonitor(world, stage.device)
         self.steps_done, self._seconds_before, self.stopped_by = 0, 0.0, 0
         self._resume()
         if stage.options.compile:
@@ -139,12 +139,12 @@ class _Run:
         self.log = self._open_log()
         self._started, self._steps_before = time.monotonic(), self.steps_done
         self._seconds, self._rate, self._last_loss = self._seconds_before, 0.0, ""
-        self.pace = Pace(world)
+        self.pace = Throughput(world)
 
     @property
     def progress(self) -> float:
-        """Share of the budget that was used when the ranks last agreed, 0...1 and beyond."""
-        return used(self.stage.options, self.steps_done, self._seconds)
+        """BatchSlice of the budget that was used when the ranks last agreed, 0...1 and beyond."""
+        return budget_progress(self.stage.options, self.steps_done, self._seconds)
 
     def goes_on(self, received: int) -> bool:
         """Whether to take another step: all ranks call this, and all get the same answer.
@@ -153,14 +153,14 @@ class _Run:
             received: the signal that asks this rank to stop, 0 for none.
         """
         own = self._seconds_before + time.monotonic() - self._started
-        stopped_by, self._seconds = self.world.largest(received, own)
+        stopped_by, self._seconds = self.world.all_reduce_max(received, own)
         self.stopped_by = int(stopped_by)
         return not self.stopped_by and self.progress < 1
 
     def step(self) -> None:
         """One optimiser step."""
         options = self.stage.options
-        self._set_rate(rate_share(options, self.steps_done, self.progress))
+        self._set_rate(learning_rate_scale(options, self.steps_done, self.progress))
         self.network.zero_grad(set_to_none=True)
         losses = self._pass_shares()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), options.gradient_norm)
@@ -192,11 +192,11 @@ class _Run:
             state = {
                 "step": self.steps_done, "seconds": self._seconds, "means": self.means.state(),
             }  # fmt: skip
-            if self.world.leads:
+            if self.world.is_main:
                 networks = {"network": self.network, "ema": self.ema.network}
                 folder, keep = self.stage.folder, self.stage.options.keep
                 checkpoint.save_checkpoint(folder, state, networks, self.optimisers, keep)
-            self.world.wait()
+            self.world.barrier()
             if self.log and self.stage.options.preview and not self.stopped_by:
                 self.stage.preview(self.ema.network, self.log, self.steps_done)
 
@@ -208,31 +208,31 @@ class _Run:
     def _pass_shares(self) -> list[Tensor]:
         """Add up the gradients of this rank's shares; returns their losses."""
         options, world = self.stage.options, self.world
-        pieces = shares(self.steps_done, options.batch, world.size * options.accumulate)
+        pieces = split_batch(self.steps_done, options.batch, world.size * options.accumulate)
         own = pieces[world.rank * options.accumulate :][: options.accumulate]
-        return [self._pass(share, last=share is own[-1]) for share in own]
+        return [self._pass(part, last=part is own[-1]) for part in own]
 
-    def _pass(self, share: Share, last: bool) -> Tensor:
+    def _pass(self, part: BatchSlice, last: bool) -> Tensor:
         with self.pace.waiting():
-            batch = self.stage.load(share)
-        with exchanging(self._objective, now=last):
+            batch = self.stage.load(part)
+        with sync_gradients(self._objective, now=last):
             with autocast(self.stage.device):
-                losses = self._objective(batch, share)
+                losses = self._objective(batch, part)
             # Gradients are averaged over the ranks, and summed over the shares of each.
-            weight = len(share) * self.world.size / share.total
+            weight = len(part) * self.world.size / part.total
             (losses["loss"] * weight).backward()
-        self.means.add(losses, len(share))
+        self.means.add(losses, len(part))
         return losses["loss"]
 
-    def _set_rate(self, share: float) -> None:
-        self._rate = share * self.stage.options.learning_rate
+    def _set_rate(self, scale: float) -> None:
+        self._rate = scale * self.stage.options.learning_rate
         for group in (g for o in self.optimisers.values() for g in o.param_groups):
-            group["lr"] = share * group["full_rate"]
+            group["lr"] = scale * group["full_rate"]
 
     def _write_line(self) -> None:
         self._refuse_not_finite()
         line = self.means.take() | {"lr": self._rate, "seconds": self._seconds} | self.pace.take()
-        line["memory_gib"] = self.world.largest(peak_memory(self.stage.device) / 1024**3)[0]
+        line["memory_gib"] = self.world.all_reduce_max(peak_memory(self.stage.device) / 1024**3)[0]
         self._last_loss = f"  loss {line['loss']:.4f}"
         if self.log:
             self.log.scalars(self.steps_done, line)
@@ -265,7 +265,7 @@ class _Run:
             checkpoint.load_network(found[-1], "ema", self.ema.network)
             for name, optimiser in self.optimisers.items():
                 checkpoint.load_optimiser(found[-1], name, optimiser)
-        most, least = self.world.largest(self.steps_done, -self.steps_done)
+        most, least = self.world.all_reduce_max(self.steps_done, -self.steps_done)
         if most != -least:
             raise UserError(
                 f"{self.stage.folder}: the processes see different checkpoints, of steps"
@@ -273,7 +273,7 @@ class _Run:
             )
 
     def _open_log(self) -> RunLog | None:
-        if not self.world.leads:
+        if not self.world.is_main:
             return None
         checkpoint.save_config(self.stage.folder, self.stage.config)
         return RunLog(self.stage.folder, self.steps_done)

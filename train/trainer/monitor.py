@@ -155,12 +155,12 @@ class Means:
         """[sum, count] by name over all ranks, for a checkpoint. All ranks must call it."""
         if not self._sums:
             return {}
-        sums = self._world.total(torch.stack(list(self._sums.values())))
+        sums = self._world.all_reduce_sum(torch.stack(list(self._sums.values())))
         return dict(zip(self._sums, sums.tolist(), strict=True))
 
     def restore(self, state: dict[str, list[float]], device: torch.device) -> None:
         """Go on from `state`: on one rank, since it holds the sums of all."""
-        if self._world.leads:
+        if self._world.is_main:
             pairs = torch.tensor(list(state.values()), dtype=torch.float64, device=device)
             self._sums = dict(zip(state, pairs, strict=True))
 
@@ -171,7 +171,7 @@ class Means:
         return {name: total / count for name, (total, count) in state.items() if count}
 
 
-class Pace:
+class Throughput:
     """Clips a second and the share of the time spent waiting for data, since last taken.
 
     Pauses (checkpoints, previews) do not count.
@@ -202,7 +202,7 @@ class Pace:
     def take(self) -> dict[str, float]:
         """`clips_per_second`, and `wait`: the largest share of any rank. All must call it."""
         seconds = max(time.perf_counter() - self._started, 1e-9)
-        (wait,) = self._world.largest(self._waited / seconds)
+        (wait,) = self._world.all_reduce_max(self._waited / seconds)
         rate = self._clips / seconds
         self._start()
         return {"clips_per_second": rate, "wait": wait}
@@ -211,7 +211,7 @@ class Pace:
         self._started, self._waited, self._clips = time.perf_counter(), 0.0, 0
 
 
-class FiniteGuard:
+class NonFiniteMonitor:
     """Remembers the first step that had a number which is not finite, on any rank."""
 
     def __init__(self, world: World, device: torch.device) -> None:
@@ -225,5 +225,5 @@ class FiniteGuard:
 
     def first(self) -> int | None:
         """The first bad step, None where all was finite. All ranks must call it."""
-        (latest,) = self._world.largest(-float(self._first))
+        (latest,) = self._world.all_reduce_max(-float(self._first))
         return None if latest == -math.inf else int(-latest)

@@ -49,13 +49,13 @@ class TrainingOptions:
     """Steps between lines of the log; each line holds means since the one before."""
 
 
-def used(options: TrainingOptions, steps: int, seconds: float) -> float:
-    """Share of the budget that is used, 0...1 and beyond, after so many steps and seconds."""
+def budget_progress(options: TrainingOptions, steps: int, seconds: float) -> float:
+    """BatchSlice of the budget that is used, 0...1 and beyond, after so many steps and seconds."""
     by_time = seconds / options.seconds if options.seconds else 0.0
     return max(steps / options.steps, by_time)
 
 
-def rate_share(options: TrainingOptions, step: int, progress: float) -> float:
+def learning_rate_scale(options: TrainingOptions, step: int, progress: float) -> float:
     """What part of the full learning rate step `step` (from 0) takes.
 
     It follows the steps alone, and a resumed run equals an undisturbed one, unless `decay` comes

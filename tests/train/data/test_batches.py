@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 from shared.errors import StoreError, UserError
 from shared.store.store import Store
 from tests.train.stores import make_store
-from train.data.batches import Prefetch, Share, Tensors, batch_at, generator_for, read_ahead, shares
+from train.data.batches import (
+    BatchSlice,
+    Prefetch,
+    Tensors,
+    batch_at,
+    generator_for,
+    read_ahead,
+    split_batch,
+)
 from train.data.clips import Clips
 
 
@@ -57,7 +65,7 @@ def test_generators_depend_on_every_number_of_their_path() -> None:
 @given(total=st.integers(1, 64), pieces=st.integers(1, 16), step=st.integers(0, 100))
 def test_shares_are_even_and_cover_the_batch(total: int, pieces: int, step: int) -> None:
     pieces = min(total, pieces)
-    parts = shares(step, total, pieces)
+    parts = split_batch(step, total, pieces)
     assert [row for part in parts for row in range(part.start, part.stop)] == list(range(total))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert {(part.step, part.total) for part in parts} == {(step, total)}
@@ -68,11 +76,11 @@ def test_clips_and_random_numbers_do_not_depend_on_the_division(
     total: int, pieces: int, step: int
 ) -> None:
     among, cpu = np.arange(7) * 2, torch.device("cpu")
-    parts = shares(step, total, min(pieces, total))
+    parts = split_batch(step, total, min(pieces, total))
     indices = np.concatenate([part.indices(among, 5) for part in parts])
-    assert indices.tolist() == Share(step, 0, total, total).indices(among, 5).tolist()
+    assert indices.tolist() == BatchSlice(step, 0, total, total).indices(among, 5).tolist()
     drawn = [float(torch.rand(1, generator=g)) for p in parts for g in p.generators(5, cpu)]
-    whole = Share(step, 0, total, total).generators(5, cpu)
+    whole = BatchSlice(step, 0, total, total).generators(5, cpu)
     assert drawn == [float(torch.rand(1, generator=g)) for g in whole]
     assert len(set(drawn)) == total
 
@@ -84,17 +92,17 @@ NAMES = ("first_frame", "motion", "residual")
 def prefetch(clips: Clips, *, ahead: int = 4, workers: int = 2, seed: int = 0) -> Prefetch:
     return Prefetch(
         partial(clips.tensors, NAMES),
-        lambda share: share.indices(clips.train, seed),
+        lambda part: part.indices(clips.train, seed),
         CPU,
         ahead=ahead,
         workers=workers,
     )
 
 
-def rank_shares(steps: range, total: int, pieces: int, rank: int, ranks: int) -> list[Share]:
+def rank_shares(steps: range, total: int, pieces: int, rank: int, ranks: int) -> list[BatchSlice]:
     """What one of several processes takes, `pieces` a step in all."""
     return [
-        share for step in steps for share in shares(step, total, pieces)[rank * pieces // ranks :]
+        part for step in steps for part in split_batch(step, total, pieces)[rank * pieces // ranks :]
         [: pieces // ranks]
     ]  # fmt: skip
 
@@ -133,10 +141,10 @@ def test_batches_do_not_depend_on_who_reads_them(
     joined: dict[int, list[Tensors]] = {step: [] for step in steps}
     for rank in range(ranks):
         with prefetch(clips, ahead=ahead, workers=workers) as load:
-            for share in rank_shares(steps, 6, pieces, rank, ranks):
-                joined[share.step].append(load(share))
+            for part in rank_shares(steps, 6, pieces, rank, ranks):
+                joined[part.step].append(load(part))
     for step, parts in joined.items():
-        whole = plain.tensors(NAMES, Share(step, 0, 6, 6).indices(plain.train, 0))
+        whole = plain.tensors(NAMES, BatchSlice(step, 0, 6, 6).indices(plain.train, 0))
         assert equal({name: torch.cat([part[name] for part in parts]) for name in whole}, whole)
     assert not alive()
 
@@ -151,11 +159,11 @@ def test_what_follows_is_asked_for_in_advance(store: Store, pieces: int) -> None
         asked.append(tuple(indices.tolist()))
         return clips.tensors(("motion",), indices)
 
-    order = [share for step in range(4) for share in shares(step, 6, pieces)]
-    wanted = [tuple(share.indices(clips.train, 0).tolist()) for share in order]
-    with Prefetch(read, lambda share: share.indices(clips.train, 0), CPU, ahead=2) as load:
-        for share in order[:-2]:
-            load(share)
+    order = [part for step in range(4) for part in split_batch(step, 6, pieces)]
+    wanted = [tuple(part.indices(clips.train, 0).tolist()) for part in order]
+    with Prefetch(read, lambda part: part.indices(clips.train, 0), CPU, ahead=2) as load:
+        for part in order[:-2]:
+            load(part)
         deadline = time.monotonic() + 10
         while not set(wanted) <= set(asked) and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -171,8 +179,8 @@ def test_reading_goes_on_while_the_caller_works() -> None:
         started.release()
         return {"x": torch.from_numpy(indices)}
 
-    with Prefetch(read, lambda share: np.array([share.step]), CPU, ahead=3) as load:
-        assert load(Share(0, 0, 1, 1))["x"].tolist() == [0]
+    with Prefetch(read, lambda part: np.array([part.step]), CPU, ahead=3) as load:
+        assert load(BatchSlice(0, 0, 1, 1))["x"].tolist() == [0]
         for _ in range(4):
             assert started.acquire(timeout=10)
 
@@ -192,9 +200,9 @@ def test_an_unreadable_clip_is_named_when_it_is_wanted(tmp_path: Path) -> None:
     named = rf"clip ({'|'.join(map(str, broken))}) of .*residual"
     with pytest.raises(StoreError, match=named), prefetch(clips) as load:
         for step in range(len(clips.train)):
-            share = Share(step, 0, 1, 1)
-            load(share)
-            assert share.indices(clips.train, 0)[0] not in broken
+            part = BatchSlice(step, 0, 1, 1)
+            load(part)
+            assert part.indices(clips.train, 0)[0] not in broken
     assert not alive()
 
 

@@ -8,7 +8,13 @@ from torch import Tensor, nn
 
 from tests.train.naive import alpha_bars
 from train.diffusion.noise import NoiseOptions, add_noise, loss_weight, predicted_x0, target
-from train.diffusion.objective import by_time, denoised_again, diffusion_loss, guided, thresholded
+from train.diffusion.objective import (
+    diffusion_loss,
+    guided,
+    loss_by_timestep,
+    renoise_and_denoise,
+    thresholded,
+)
 
 NULL = 5
 
@@ -128,7 +134,7 @@ def test_a_row_draws_the_same_whatever_stands_beside_it() -> None:
 @given(st.lists(st.integers(0, 999), min_size=1, max_size=20))
 def test_every_row_is_in_the_quarter_of_its_time(times: list[int]) -> None:
     errors = torch.arange(1.0, len(times) + 1)
-    bands = by_time(errors, torch.tensor(times), 1000)
+    bands = loss_by_timestep(errors, torch.tensor(times), 1000)
     assert list(bands) == ["loss_t0-250", "loss_t250-500", "loss_t500-750", "loss_t750-1000"]
     for row, time in enumerate(times):
         filled = [not bool(band[row].isnan()) for band in bands.values()]
@@ -157,7 +163,7 @@ def test_an_oracle_denoises_back_to_x0(prediction: str) -> None:
     options, x0 = NoiseOptions(prediction=prediction), random_x0(8)  # type: ignore[arg-type]
     denoise = guided(Oracle(options, x0), torch.zeros(8), torch.zeros(8, 3, 4, 4), 1)
     generator = torch.Generator().manual_seed(0)
-    again = denoised_again(denoise, options, x0, (800, 400, 30), generator)
+    again = renoise_and_denoise(denoise, options, x0, (800, 400, 30), generator)
     assert torch.allclose(again, x0, atol=1e-3)
 
 

@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from train.evaluate.cost import (
     PAPER,
-    Case,
     Cost,
+    DenoiserInput,
     cost_data,
     cost_table,
     counted,
@@ -29,7 +29,7 @@ from train.recipes import load_recipe
 
 
 OPTIONS = UNet3DOptions(dim=16, mults=(1, 2), blocks=1, heads=2, head_dim=8, context=8, label_dim=8)
-CASE = Case(OPTIONS, (5, 3, 4, 4), 4, texts=False)
+CASE = DenoiserInput(OPTIONS, (5, 3, 4, 4), 4, texts=False)
 
 
 def test_shapes_alone_count_what_a_real_pass_does() -> None:
@@ -43,7 +43,7 @@ def test_shapes_alone_count_what_a_real_pass_does() -> None:
 
 
 def test_fused_attention_counts_as_if_it_were_written_out() -> None:
-    grid = Case(OPTIONS, (5, 2, 32, 32), 1, texts=False)
+    grid = DenoiserInput(OPTIONS, (5, 2, 32, 32), 1, texts=False)
     network = UNet3D(OPTIONS, 5, 1, 24, (2, 32, 32))
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         network(*grid.inputs()).square().mean().backward()
@@ -80,8 +80,8 @@ def test_table_4_is_reproduced(costs: dict[str, Cost]) -> None:
     assert d_vdm.denoiser.gflop == pytest.approx(PAPER["d_vdm_128"].gflop, rel=0.03)
     assert vdm.denoiser.gflop == pytest.approx(PAPER["vdm_128"].gflop, rel=0.03)
     assert ed_vdm.denoiser.gflop <= PAPER["ed_vdm_128"].gflop
-    assert ed_vdm.below_vdm >= 110
-    assert ed_vdm.below_vdm == pytest.approx(vdm.denoiser.gflop / ed_vdm.denoiser.gflop)
+    assert ed_vdm.times_fewer_than_vdm >= 110
+    assert ed_vdm.times_fewer_than_vdm == pytest.approx(vdm.denoiser.gflop / ed_vdm.denoiser.gflop)
     assert ed_vdm.denoiser.training_bytes <= PAPER["ed_vdm_128"].gigabytes * 1e9
 
 
@@ -113,7 +113,7 @@ def test_the_table_and_the_data_say_the_same(costs: dict[str, Cost]) -> None:
     data = json.loads(json.dumps(cost_data(list(costs.values()))))[2]
     assert data["paper"] == {"gflop": 78, "gigabytes": 3.47}
     assert f"{data['denoiser']['gflop']:.1f} (78)" in row
-    assert f"{data['below_vdm']:.1f}x" in row
+    assert f"{data['times_fewer_than_vdm']:.1f}x" in row
 
 
 def test_the_command_prints_json_and_refuses_unknown_recipes(

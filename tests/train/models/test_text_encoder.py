@@ -12,14 +12,14 @@ from torch import nn
 
 from shared.errors import UserError
 from tests.train.clip import LONGEST, WIDTH, make_clip_folder
-from train.models.text_encoder import TextEncoder, TextIdentity, TextTable, text_condition
+from train.models.text_encoder import LabelEmbedding, TextEncoder, TextIdentity, text_condition
 
 TEXTS = torch.tensor([[1.0, 2, 3, 5], [0, 1, 0, 0], [2, 2, 2, -1]])
 
 
-def table() -> TextTable:
+def table() -> LabelEmbedding:
     torch.manual_seed(0)
-    return TextTable(TEXTS, width=6)
+    return LabelEmbedding(TEXTS, width=6)
 
 
 def test_each_text_and_the_null_condition_have_an_embedding() -> None:
@@ -54,7 +54,7 @@ def test_a_later_text_changes_no_other() -> None:
 
 
 def test_its_weights_bring_the_texts_along() -> None:
-    empty = TextTable(torch.zeros_like(TEXTS), width=6)
+    empty = LabelEmbedding(torch.zeros_like(TEXTS), width=6)
     empty.load_state_dict(table().state_dict())
     assert empty(torch.arange(4)).equal(table()(torch.arange(4)))
 
@@ -74,7 +74,7 @@ def encoder(folder: Path) -> TextEncoder:
 
 def network(encoder: TextEncoder) -> nn.Module:
     net = nn.Module()
-    net.label = TextTable(encoder(LABELS), 8)
+    net.label = LabelEmbedding(encoder(LABELS), 8)
     return net
 
 

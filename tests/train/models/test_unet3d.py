@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from shared.errors import UserError
-from train.models.text_encoder import TextTable
+from train.models.text_encoder import LabelEmbedding
 from train.models.unet3d import UNet3D, UNet3DOptions
 
 OPTIONS = UNet3DOptions(dim=16, mults=(1, 2), blocks=1, heads=2, head_dim=8, context=8, label_dim=8)
@@ -194,7 +194,7 @@ def test_texts_stand_in_for_learned_labels() -> None:
     torch.manual_seed(0)
     texts = torch.randn(LABELS, 12)
     net = shake(UNet3D(OPTIONS, CHANNELS, CELL, LABELS, SHAPE, texts))
-    assert isinstance(net.label, TextTable)
+    assert isinstance(net.label, LabelEmbedding)
     results = []
     for label in (0, 2, net.null_label, net.label.append(texts[2])):
         results.append(output(net, [*inputs()[:2], torch.tensor([label] * 2), inputs()[3]]))

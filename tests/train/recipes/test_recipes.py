@@ -9,7 +9,7 @@ from shared.errors import UserError
 from train.diffusion.noise import NoiseOptions
 from train.evaluate.cost import denoising_case
 from train.models.block_autoencoder import BlockAutoencoderOptions
-from train.models.kl_autoencoder import ResidualVaeOptions
+from train.models.kl_autoencoder import KlAutoencoderOptions
 from train.recipe import autoencoder_options, recipe_from_dict
 from train.recipes import load_recipe, recipe_names
 
@@ -94,8 +94,8 @@ def test_an_override_changes_nothing_else() -> None:
 def test_the_autoencoder_is_chosen_by_its_kind() -> None:
     assert isinstance(load_recipe("ed_vdm_demo", []).autoencoder, BlockAutoencoderOptions)
     kl = load_recipe("ed_vdm_demo", ["autoencoder.kind=kl"]).autoencoder
-    assert isinstance(kl, ResidualVaeOptions)
-    assert kl == ResidualVaeOptions(), "another kind starts from its own defaults"
+    assert isinstance(kl, KlAutoencoderOptions)
+    assert kl == KlAutoencoderOptions(), "another kind starts from its own defaults"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from train.spaces.codec import (
     NEIGHBOURS,
     CodecSpace,
     CodecSpaceOptions,
-    Seen,
+    DecoderContext,
     context_pictures,
     known_pictures,
 )
@@ -22,7 +22,7 @@ def test_a_neighbours_vector_moves_the_block(name: str) -> None:
     """Block by block, from the frame before, against plain indexing."""
     options = codec_options(16, "previous", reach=2)
     batch, clips = stored(options)
-    seen = Seen(clips[:, 1], clips[:, 0], clips[:, 0], batch.motion[:, 0])
+    seen = DecoderContext(clips[:, 1], clips[:, 0], clips[:, 0], batch.motion[:, 0])
     picture = context_pictures([name], seen, options)
     rows, columns = options.grid
     for y in range(rows):
@@ -40,7 +40,7 @@ def test_a_neighbours_vector_moves_the_block(name: str) -> None:
 def test_pictures_stand_in_the_order_of_their_names() -> None:
     options = codec_options(16, "previous")
     batch, clips = stored(options)
-    seen = Seen(clips[:, 1], clips[:, 2], clips[:, 3], batch.motion[:, 0])
+    seen = DecoderContext(clips[:, 1], clips[:, 2], clips[:, 3], batch.motion[:, 0])
     pictures = context_pictures(["prediction", "first", "before"], seen, options)
     assert pictures.equal(torch.cat([clips[:, 1], clips[:, 3], clips[:, 2]], dim=1))
 

@@ -15,7 +15,7 @@ from train.data.clips import ClipBatch
 from train.models.autoencoder import Autoencoder, pad_to_blocks
 from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
 from train.models.conditioned import ConditionedAutoencoder
-from train.models.kl_autoencoder import ResidualVae, ResidualVaeOptions
+from train.models.kl_autoencoder import KlAutoencoder, KlAutoencoderOptions
 from train.spaces import CompressedSpace, SpaceOptions, Statistics, build_space
 from train.spaces.codec import CodecSpaceOptions
 from train.spaces.difference import DifferenceSpaceOptions
@@ -46,8 +46,8 @@ def autoencoder(kind: str, conditioned: bool) -> Autoencoder:
     if kind == "block":
         plain = BlockAutoencoder(BlockAutoencoderOptions(latent_channels=6, hidden=8), 4)
     else:
-        options = ResidualVaeOptions(latent_channels=2, channels=(8, 8, 8), layers_per_block=1)
-        plain = ResidualVae(options, 4)
+        options = KlAutoencoderOptions(latent_channels=2, channels=(8, 8, 8), layers_per_block=1)
+        plain = KlAutoencoder(options, 4)
     return ConditionedAutoencoder(plain).eval() if conditioned else plain.eval()
 
 

@@ -10,10 +10,10 @@ from torch import nn
 from shared.errors import UserError
 from train.trainer import checkpoint
 from train.trainer.checkpoint import (
+    check_same_config,
     checkpoints,
     differences,
     load_state,
-    refuse_other_config,
     save_checkpoint,
     save_config,
 )
@@ -80,11 +80,11 @@ def test_differences_are_named_by_their_path() -> None:
 
 def test_another_block_size_and_labels_are_named(tmp_path: Path) -> None:
     config = {"store": {"options": {"block": 8, "size": [64, 64]}, "labels": ["wave"]}}
-    refuse_other_config(tmp_path, config)
+    check_same_config(tmp_path, config)
     save_config(tmp_path, config)
-    refuse_other_config(tmp_path, config)
+    check_same_config(tmp_path, config)
     other = {"store": {"options": {"block": 16, "size": [128, 128]}, "labels": ["wave", "clap"]}}
     with pytest.raises(UserError) as error:
-        refuse_other_config(tmp_path, other)
+        check_same_config(tmp_path, other)
     for part in ("block (run: 8, here: 16)", "size (run: [64, 64], here: [128", "labels (run: "):
         assert part in str(error.value)

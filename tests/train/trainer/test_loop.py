@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from shared.errors import UserError
 from tests.train.toy import EXACT, OPTIONS, small_network, toy_stage
-from train.data.batches import Share
+from train.data.batches import BatchSlice
 from train.trainer.checkpoint import checkpoints, load_network, load_state
 from train.trainer.loop import fit, trained
 from train.trainer.monitor import read_metrics
@@ -199,8 +199,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path:
     stage = toy_stage(tmp_path)
     sound = stage.loss
 
-    def loss(network: nn.Module, x: Tensor, share: Share) -> dict[str, Tensor]:
-        return {"loss": sound(network, x, share)["loss"] * (math.nan if share.step == 16 else 1)}
+    def loss(network: nn.Module, x: Tensor, part: BatchSlice) -> dict[str, Tensor]:
+        return {"loss": sound(network, x, part)["loss"] * (math.nan if part.step == 16 else 1)}
 
     stage.loss = loss
     with pytest.raises(

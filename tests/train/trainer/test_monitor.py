@@ -16,10 +16,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from train.trainer.distributed import World
 from train.trainer.monitor import (
-    FiniteGuard,
     Means,
-    Pace,
+    NonFiniteMonitor,
     RunLog,
+    Throughput,
     autocast,
     computes_bfloat16,
     peak_memory,
@@ -175,7 +175,7 @@ def test_only_rank_0_goes_on_from_the_sums_of_all() -> None:
 
 
 def test_the_first_step_that_is_not_finite_is_remembered() -> None:
-    guard = FiniteGuard(World(), CPU)
+    guard = NonFiniteMonitor(World(), CPU)
     one = torch.ones(())
     guard.watch(3, one, one)
     assert guard.first() is None
@@ -186,7 +186,7 @@ def test_the_first_step_that_is_not_finite_is_remembered() -> None:
 
 
 def test_pauses_do_not_count() -> None:
-    pace = Pace(World())
+    pace = Throughput(World())
     with pace.paused():
         time.sleep(0.3)
     with pace.waiting():

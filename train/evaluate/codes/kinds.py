@@ -7,7 +7,7 @@ from collections.abc import Callable
 from shared.errors import UserError
 from train.models.block_autoencoder import BlockAutoencoderOptions
 from train.models.contextual import ContextualOptions
-from train.models.kl_autoencoder import ResidualVaeOptions
+from train.models.kl_autoencoder import KlAutoencoderOptions
 from train.models.linear_codes import DctOptions, KltOptions, ZeroOptions
 from train.recipe import AutoencoderOptions
 
@@ -16,7 +16,7 @@ CODES: dict[str, Callable[[int], AutoencoderOptions]] = {
     "dct": lambda channels: DctOptions(latent_channels=channels),
     "klt": lambda channels: KltOptions(latent_channels=channels),
     "block": lambda channels: BlockAutoencoderOptions(latent_channels=channels),
-    "kl": lambda channels: ResidualVaeOptions(latent_channels=channels),
+    "kl": lambda channels: KlAutoencoderOptions(latent_channels=channels),
     "contextual": lambda channels: ContextualOptions(latent_channels=channels),
 }
 """Options by the kind they have in recipes, for a number of latent channels."""

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from train.data.batches import Share, generator_for
+from train.data.batches import BatchSlice, generator_for
 from train.data.clips import ClipBatch, Clips
 from train.models.autoencoder import weights_hash
 from train.trainer.loop import Stage, TrainingOptions, fit
@@ -91,11 +91,11 @@ def train_classifier(
     )  # fmt: skip
     usable = clips.train[clips.label[clips.train] >= 0]
 
-    def load(share: Share) -> ClipBatch:
-        return clips.batch(share.indices(usable, seed), device)
+    def load(part: BatchSlice) -> ClipBatch:
+        return clips.batch(part.indices(usable, seed), device)
 
-    def loss(network: nn.Module, batch: ClipBatch, share: Share) -> dict[str, Tensor]:
-        generator = generator_for(seed, share.step, share.start)
+    def loss(network: nn.Module, batch: ClipBatch, part: BatchSlice) -> dict[str, Tensor]:
+        generator = generator_for(seed, part.step, part.start)
         torch.manual_seed(generator.initial_seed())  # for dropout
         logits = network(shift_clips(clips.frames(batch), generator))
         return {"loss": F.cross_entropy(logits, batch.label, label_smoothing=0.1)}
@@ -213,16 +213,16 @@ def train_subject_encoder(
         weight_decay=0.01, checkpoint_every=10_000, keep=1,
     )  # fmt: skip
 
-    def load(share: Share) -> tuple[ClipBatch, Tensor]:
-        indices = share.indices(usable, seed)
+    def load(part: BatchSlice) -> tuple[ClipBatch, Tensor]:
+        indices = part.indices(usable, seed)
         wanted = torch.from_numpy(np.searchsorted(names, subject[indices]))
         return clips.batch(indices, device), wanted.to(device)
 
     def loss(
-        network: nn.Module, given: tuple[ClipBatch, Tensor], share: Share
+        network: nn.Module, given: tuple[ClipBatch, Tensor], part: BatchSlice
     ) -> dict[str, Tensor]:
         batch, wanted = given
-        generator = generator_for(seed, share.step, share.start)
+        generator = generator_for(seed, part.step, part.start)
         torch.manual_seed(generator.initial_seed())  # for dropout
         frames = clips.frames(batch)
         chosen = torch.randint(1, frames.shape[1], (len(frames), _FRAMES), generator=generator)

@@ -27,7 +27,7 @@ from shared.errors import UserError
 
 
 _IMAGINARY = 1e-3
-"""Share of the root's trace that may come out imaginary, by rounding, before it is not trusted."""
+"""BatchSlice of the root's trace that may come out imaginary, by rounding, before it is not trusted."""
 
 
 @dataclass(frozen=True)

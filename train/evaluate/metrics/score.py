@@ -147,10 +147,10 @@ class ClipScores:
     lpips: Score
     lpips_by_frame: list[float]
     gesture_accuracy: Score
-    """Share of clips that the classifier reads as the label asked for."""
+    """BatchSlice of clips that the classifier reads as the label asked for."""
     gesture_accuracy_real: Score
     subject_accuracy: Score
-    """Share of clips that are matched to the person they started from: `train.evaluate.metrics.classifier`."""
+    """BatchSlice of clips that are matched to the person they started from: `train.evaluate.metrics.classifier`."""
     subject_accuracy_real: Score
     subject_accuracy_chance: Score
     frechet_gesture_features: Score
@@ -280,7 +280,7 @@ def _by_frame(name: str, measures: Measures) -> list[float]:
 
 
 def _read_right(measures: Measures, label: NDArray[np.int64]) -> Score:
-    """Share of the labelled clips that the classifier reads as their label."""
+    """BatchSlice of the labelled clips that the classifier reads as their label."""
     labelled = label >= 0
     if "gesture_logits" not in measures or not labelled.any():
         return not_computed("the clips have no labels to be read")

@@ -1,0 +1,100 @@
+"""A run's folder: where everything in it lies, its recipe, and the commands that made it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.store.paths import write_whole
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run; nothing is made or read before it is asked for.
+
+    Attributes:
+        root: the folder that `--out` or `--run` names.
+    """
+
+    root: Path
+
+    @property
+    def texts(self) -> Path:
+        """Embeddings of the label texts."""
+        return self.root / "texts"
+
+    @property
+    def autoencoder(self) -> Path:
+        """Stage `vae`."""
+        return self.root / "vae"
+
+    @property
+    def statistics(self) -> Path:
+        """Stage `encode`: mean and deviation of x_0."""
+        return self.root / "statistics"
+
+    @property
+    def diffusion(self) -> Path:
+        """Stage `diffusion`: the denoiser."""
+        return self.root / "diffusion"
+
+    @property
+    def refiner(self) -> Path:
+        """Stage `diffusion`, last: the network behind the decoder."""
+        return self.root / "refiner"
+
+    @property
+    def guide(self) -> RunFolder:
+        """The run of the recipe's guide."""
+        return RunFolder(self.root / "guide")
+
+    @property
+    def evaluation(self) -> Path:
+        """Scores and clips of the protocol `demo`; those of others in folders of their names."""
+        return self.root / "evaluation"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.root / "report"
+
+    @property
+    def trained_stages(self) -> dict[str, Path]:
+        """Folders of the stages with a training log, by name, in the order of training."""
+        return {"vae": self.autoencoder, "diffusion": self.diffusion, "refiner": self.refiner}
+
+    def save_recipe(self, content: dict[str, Any]) -> None:
+        """Write RUN/recipe.json."""
+        write_whole(self.root / "recipe.json", json.dumps(content, indent=1).encode())
+
+    def recipe(self) -> dict[str, Any] | None:
+        """Content of RUN/recipe.json; None where there is none."""
+        path = self.root / "recipe.json"
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    @contextmanager
+    def record_command(self) -> Iterator[None]:
+        """Note this process's command and its seconds in RUN/commands.jsonl, once it has ended."""
+        started = time.monotonic()
+        yield
+        line = {"command": own_command(), "seconds": round(time.monotonic() - started, 1)}
+        with (self.root / "commands.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def commands(self) -> list[tuple[str, float | None]]:
+        """Finished commands and their seconds, in their order."""
+        path = self.root / "commands.jsonl"
+        lines = path.read_text().splitlines() if path.is_file() else []
+        return [(line["command"], line.get("seconds")) for line in map(json.loads, lines)]
+
+
+def own_command() -> str:
+    """This process's command, as one would type it."""
+    return shlex.join(["python", "-m", "train", *sys.argv[1:]])
