@@ -24,7 +24,7 @@ class Autoencoder(nn.Module, ABC):
         context: names of the pictures it conditions on, see `train.models.contextual`, the
             prediction of the frame first; if empty, `context` is None in the calls below.
         initial_fits: number of calls of `fit_initial`, the first one with open-loop pictures, the
-            others with closed-loop pictures, which depend on the autoencoder itself.
+            others with closed-loop pictures, which depend on the autoencoder itself; 0: none.
         initial_clips: most training clips whose pictures `fit_initial` takes.
     """
 
@@ -33,7 +33,7 @@ class Autoencoder(nn.Module, ABC):
     block: int
     latent_channels: int
     context: tuple[str, ...] = ()
-    initial_fits: int = 1
+    initial_fits: int = 0
     initial_clips: int = 512
 
     @property
@@ -77,6 +77,7 @@ class Autoencoder(nn.Module, ABC):
 
     def fit_initial(self, picture: Tensor, context: Tensor | None = None) -> None:
         """Fit the initial weights to a sample of training pictures (as in `encode`)."""
+        raise NotImplementedError(f"{type(self).__name__} starts from random weights")
 
 
 def weights_hash(network: nn.Module) -> str:

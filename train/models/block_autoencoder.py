@@ -67,6 +67,7 @@ class BlockAutoencoder(Autoencoder):
     """z = W r + e(r) - e(0) for a block r; decoded as W' z + d(z) - d(0)."""
 
     options_type = BlockAutoencoderOptions
+    initial_fits = 1
 
     def __init__(self, options: BlockAutoencoderOptions, block: int, store: CodecOptions) -> None:
         super().__init__()

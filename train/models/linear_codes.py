@@ -28,6 +28,7 @@ class LinearAutoencoder(Autoencoder):
         synthesis: S, shape (3 * b * b, K).
     """
 
+    initial_fits = 1
     analysis: Tensor
     synthesis: Tensor
 
@@ -71,6 +72,7 @@ class ZeroAutoencoder(LinearAutoencoder):
     """Code every residual as zero: decoding shows what vectors alone restore."""
 
     options_type = ZeroOptions
+    initial_fits = 0
 
 
 _YCBCR = (

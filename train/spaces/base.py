@@ -228,6 +228,11 @@ class Space(ABC):
 
     # Training of the autoencoder.
 
+    @classmethod
+    def latent_cell(cls, options: Any, store: CodecOptions) -> int:
+        """Pixels that a latent of the autoencoder covers, in each direction."""
+        return 1
+
     def examples(self, batch: ClipBatch, generators: list[torch.Generator]) -> Any:
         """Examples that the autoencoder learns from; `generators`: one a clip, for random draws."""
         raise NotImplementedError(f"{type(self).__name__} has no autoencoder")
@@ -267,11 +272,6 @@ class CompressedSpace(Space):
 
     needs_autoencoder = True
     autoencoder: Autoencoder
-
-    @classmethod
-    @abstractmethod
-    def latent_cell(cls, options: Any, store: CodecOptions) -> int:
-        """Pixels that a latent covers, in each direction."""
 
     @abstractmethod
     def pictures(
