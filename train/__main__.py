@@ -230,7 +230,7 @@ def cost(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Print what recipes cost, beside the paper's Table 4: parameters, operations, memory."""
+    """Print parameters, operations and memory of recipes, compared with the paper's Table 4."""
     from train.commands import show_costs
 
     show_costs(recipes, set_ or [], json, device)

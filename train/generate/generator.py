@@ -1,4 +1,4 @@
-"""A trained run as a video generator: first frame, label and seed to a clip, or to a longer video."""
+"""A trained run as a generator: from first frame, label and seed to a clip or a longer video."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _GUIDE = 1  # of the guide's noise, which is none of the clip's
 
 @dataclass(frozen=True)
 class Generator:
-    """Everything a run learned.
+    """A trained run: space, networks and choices.
 
     Attributes:
         store: attributes of the store it was trained on.

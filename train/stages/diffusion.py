@@ -107,7 +107,7 @@ def diffusion_config(
 def preview_clips(
     recipe: Recipe, encoded: EncodedClips, network: Any, device: torch.device, step: int
 ) -> Preview:
-    """A few test clips, and clips generated from their first frames with seeds fixed for all steps."""
+    """Test clips, and clips generated from their first frames with the same seeds at each step."""
     test, space = encoded.clips.test, encoded.space
     indices = test[np.linspace(0, len(test) - 1, _PREVIEW_CLIPS).astype(int)]
     batch = encoded.clips.batch(indices, device)

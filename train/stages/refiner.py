@@ -1,4 +1,4 @@
-"""Last part of stage `diffusion`: train the network behind the decoder on the denoiser's errors.
+"""Last part of stage `diffusion`: train the refining network on the denoiser's errors.
 
 Real clips are noised, denoised in a few steps and decoded: imperfect, yet aligned with the truth.
 Where frames are predicted from the first one, a window of them is refined in parallel. Where they
@@ -94,7 +94,7 @@ def _imperfect_pool(
     denoiser: Denoiser,
     device: torch.device,
 ) -> tuple[NDArray[np.int64], Tensor]:
-    """Some training clips, and their x_0 with the denoiser's errors, shape (N, C, T-1, h, w).
+    """Positions of training clips, and their x_0 with the denoiser's errors, (N, C, T-1, h, w).
 
     Computed once: a training step then costs no run of the denoiser.
     """
