@@ -38,7 +38,7 @@ from train.stages.diffusion import train_diffusion
 from train.stages.latents import encode_store
 from train.stages.refiner import train_refiner
 from train.stages.texts import encode_texts
-from train.trainer.distributed import joined, own_device
+from train.trainer.distributed import own_device, process_group
 from train.trainer.signals import StoppedError
 
 COMMANDS = "commands.jsonl"
@@ -63,7 +63,7 @@ def run_stage(
         "encode": [],
         "diffusion": [train_diffusion, train_refiner],
     }
-    with joined(chosen) as world, _stoppable():
+    with process_group(chosen) as world, _stoppable():
         with recorded(run) if world.is_main else nullcontext():
             if world.is_main:
                 for step in alone:

@@ -25,8 +25,7 @@ from train.spaces.codec import CodecSpace
 from train.stages import diffusion
 from train.stages import refiner as refine
 from train.stages.latents import space_with
-from train.trainer.checkpoint import load_config
-from train.trainer.loop import trained
+from train.trainer.checkpoint import load_config, load_trained
 from train.trainer.monitor import autocast
 
 # MERGED: A trained run as a video generator: first frame + label + seed to a clip.
@@ -168,7 +167,7 @@ def load_generator(run: Path, device: torch.device) -> Generator:
     # The checkpoint's weights bring the embeddings along.
     texts = None if identity is None else torch.zeros(len(store.labels), identity.width)
     network = diffusion.build_denoiser(recipe, space, store, texts)
-    trained(folder, network).to(device)
+    load_trained(folder, network).to(device)
     return Generator(store, space, network, recipe, identity, device)
 
 
@@ -178,7 +177,7 @@ def _load_refiner(run: Path, device: torch.device) -> Refiner | None:
         return None
     options = load_config(folder, "")["refiner"]
     refiner = Refiner(RefinerOptions(**options))
-    trained(folder, refiner)
+    load_trained(folder, refiner)
     return refiner.to(device)
 
 

@@ -16,7 +16,7 @@ from shared.console import Progress, console
 from shared.errors import UserError
 from shared.schema import LARGE, CodecOptions, StoreAttributes
 from shared.store.export import ClipReader
-from train.data.batches import BatchSlice, Prefetch
+from train.data.batches import BatchSlice
 from train.data.clips import ClipBatch, Clips
 from train.models.autoencoder import Autoencoder
 from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
@@ -38,10 +38,11 @@ from train.trainer.checkpoint import (
     check_same_config,
     checkpoints,
     load_config,
+    load_trained,
     save_checkpoint,
     save_config,
 )
-from train.trainer.loop import Stage, fit, trained
+from train.trainer.loop import Stage, fit
 
 FOLDER = "vae"
 _AT_ONCE = 4
@@ -66,15 +67,6 @@ def train_autoencoder(recipe: Recipe, store: ClipReader, run: Path, device: torc
     _start(space, clips)
     network.to(device)
 
-    prefetch = Prefetch(
-        partial(clips.tensors, LARGE),
-        lambda part: part.indices(clips.train, recipe.seed),
-        device,
-    )
-
-    def load(part: BatchSlice) -> tuple[Tensor, Tensor | None]:
-        return space.examples(ClipBatch(**prefetch(part)))
-
     def loss(
         network: Autoencoder, batch: tuple[Tensor, Tensor | None], part: BatchSlice
     ) -> dict[str, Tensor]:
@@ -83,9 +75,20 @@ def train_autoencoder(recipe: Recipe, store: ClipReader, run: Path, device: torc
         each = len(picture) // len(part)
         return network.loss(picture, context, [one for one in of_clips for _ in range(each)])
 
-    options = recipe.autoencoder_training
-    with prefetch:
-        fit(Stage("autoencoder", run / FOLDER, network, load, loss, config, options, device))
+    stage = Stage(
+        title="autoencoder",
+        folder=run / FOLDER,
+        network=network,
+        clips=clips.train,
+        seed=recipe.seed,
+        read=partial(clips.tensors, LARGE),
+        prepare=lambda tensors, part: space.examples(ClipBatch(**tensors)),
+        loss=loss,
+        config=config,
+        options=recipe.autoencoder_training,
+        device=device,
+    )
+    fit(stage)
 
 
 def load_autoencoder(space: SpaceOptions, run: Path, device: torch.device) -> Autoencoder:
@@ -97,7 +100,7 @@ def load_autoencoder(space: SpaceOptions, run: Path, device: torch.device) -> Au
     config = load_config(run / FOLDER, "run first: python -m train vae")
     options = CodecOptions.model_validate(config["store"]["options"])
     network = build_autoencoder(autoencoder_options(config["autoencoder"]), space, options)
-    trained(run / FOLDER, network)
+    load_trained(run / FOLDER, network)
     return network.to(device)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from shared.report.pictures import contact_sheet
 from shared.schema import StoreAttributes
 from shared.store.export import ClipReader
-from train.data.batches import BatchSlice, Prefetch, generator_for
+from train.data.batches import BatchSlice, generator_for
 from train.data.clips import normalise_frame
 from train.diffusion.objective import diffusion_loss, guided
 from train.diffusion.samplers import sample
@@ -42,14 +42,7 @@ def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.
     torch.manual_seed(recipe.seed)
     network = build_denoiser(recipe, encoded.space, store.attributes, texts).to(device)
 
-    prefetch = Prefetch(
-        encoded.read,
-        lambda part: part.indices(encoded.clips.train, recipe.seed),
-        device,
-    )
-
-    def load(part: BatchSlice) -> tuple[Tensor, Tensor, Tensor]:
-        tensors = prefetch(part)
+    def prepare(tensors: dict[str, Tensor], part: BatchSlice) -> tuple[Tensor, Tensor, Tensor]:
         return encoded.targets(tensors), *conditions(network, tensors, encoded.space.cell)
 
     def loss(
@@ -71,18 +64,20 @@ def train_diffusion(recipe: Recipe, store: ClipReader, run: Path, device: torch.
         save_preview(run / FOLDER, shown)
 
     stage = Stage(
-        "diffusion",
-        run / FOLDER,
-        network,
-        load,
-        loss,
-        diffusion_config(recipe, store, encoded, identity),
-        recipe.diffusion_training,
-        device,
-        preview,
+        title="diffusion",
+        folder=run / FOLDER,
+        network=network,
+        clips=encoded.clips.train,
+        seed=recipe.seed,
+        read=encoded.read,
+        prepare=prepare,
+        loss=loss,
+        config=diffusion_config(recipe, store, encoded, identity),
+        options=recipe.diffusion_training,
+        device=device,
+        preview=preview,
     )
-    with prefetch:
-        fit(stage)
+    fit(stage)
 
 
 def build_denoiser(

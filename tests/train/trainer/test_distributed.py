@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from shared.errors import UserError
 from tests.train.toy import EXACT, OPTIONS, start, train, weights
 from train.trainer.checkpoint import checkpoints, load_state
-from train.trainer.distributed import World, joined, own_device, world
+from train.trainer.distributed import World, own_device, process_group, world
 from train.trainer.monitor import read_metrics
 from train.trainer.schedule import TrainingOptions
 
@@ -76,14 +76,14 @@ def test_a_wall_clock_budget_ends_for_all_at_once(tmp_path: Path) -> None:
 
 def test_alone_there_is_nobody_to_wait_for() -> None:
     alone = World()
-    assert alone.leads
-    assert alone.largest(3, -4) == [3, -4]
-    assert alone.total(torch.ones(2)).tolist() == [1, 1]
-    alone.wait()
+    assert alone.is_main
+    assert alone.all_reduce_max(3, -4) == [3, -4]
+    assert alone.all_reduce_sum(torch.ones(2)).tolist() == [1, 1]
+    alone.barrier()
     module = torch.nn.Linear(1, 1)
     assert alone.wrap(module) is module
-    with joined(torch.device("cpu")) as joined_world:
-        assert joined_world == world() == alone
+    with process_group(torch.device("cpu")) as joined:
+        assert joined == world() == alone
 
 
 def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.train.toy import EXACT, OPTIONS, start, train
 from train.trainer.checkpoint import checkpoints
 from train.trainer.monitor import read_metrics
-from train.trainer.optimisers import OptimiserName
+from train.trainer.schedule import OptimiserName
 
 _KILLS = 3
 
