@@ -72,7 +72,7 @@ def write_latents(clips: Clips, space: CompressedSpace, device: torch.device) ->
 
 
 class Latents:
-    """A finished cache, open for reading; implements `train.data.clips.Entries`.
+    """A finished cache, open for reading; implements `train.data.clips.ClipArray`.
 
     Attributes:
         path: where it is.

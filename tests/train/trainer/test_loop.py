@@ -95,7 +95,7 @@ def test_a_resumed_log_has_each_step_once(tmp_path: Path) -> None:
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 23
 
 
-def test_training_goes_on_with_a_larger_budget(tmp_path: Path) -> None:
+def test_training_continues_with_a_larger_budget(tmp_path: Path) -> None:
     options = replace(OPTIONS, decay=False)
     fit(toy_stage(tmp_path / "cut", options=replace(options, steps=7)))
     fit(toy_stage(tmp_path / "cut", options=options, init=5))
@@ -104,7 +104,7 @@ def test_training_goes_on_with_a_larger_budget(tmp_path: Path) -> None:
     assert all(weights(tmp_path / "cut", "network")[key].equal(v) for key, v in expected.items())
 
 
-def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_finished_run_does_not_train_again(tmp_path: Path) -> None:
     done = fit(toy_stage(tmp_path))
     again = fit(toy_stage(tmp_path, init=5, before=stop_at(20)))
     assert all(a.equal(b) for a, b in zip(done.parameters(), again.parameters(), strict=True))
@@ -130,7 +130,7 @@ def test_a_signal_stops_between_two_steps_and_saves(tmp_path: Path, number: int)
 
 def test_a_second_signal_does_not_wait_for_the_step(tmp_path: Path) -> None:
     def stop(step: int) -> None:
-        # To this very thread: of two that wait for another, one would be left.
+        # In this very thread, since signals that wait for another thread are merged into one.
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
@@ -146,7 +146,7 @@ def test_a_second_signal_does_not_wait_for_the_step(tmp_path: Path) -> None:
 
 
 def test_passes_add_up_to_one_step(tmp_path: Path) -> None:
-    """Also where they are not equally long: 8 clips in 3 passes."""
+    """Passes need not be of equal size: 8 clips in 3."""
     lines = {}
     for passes in (1, 3):
         folder = tmp_path / str(passes)
@@ -162,7 +162,7 @@ def test_more_passes_than_clips_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_line_holds_means_since_the_one_before(tmp_path: Path) -> None:
-    """Also where a checkpoint between two lines was resumed from."""
+    """Even if the run was resumed from a checkpoint between two lines."""
     fit(toy_stage(tmp_path / "each"))
     each = read_metrics(tmp_path / "each")
     options = replace(OPTIONS, log_every=4)
@@ -269,9 +269,9 @@ def test_a_torn_checkpoint_is_ignored(tmp_path: Path) -> None:
     torn = tmp_path / ".step-00000012.4711"
     torn.mkdir()
     (torn / "network.safetensors").write_bytes(b"half of it")
-    seen: list[int] = []
-    fit(toy_stage(tmp_path, before=seen.append))
-    assert seen[0] == 10
+    steps: list[int] = []
+    fit(toy_stage(tmp_path, before=steps.append))
+    assert steps[0] == 10
 
 
 def test_wall_clock_ends_training(tmp_path: Path) -> None:
