@@ -1,1 +1,1 @@
-"""Clips of a store as batches of tensors."""
+"""Clips of a store as batches of tensors, and exact motion compensation in torch."""

@@ -1,1 +1,1 @@
-"""The training loop and its parts: schedule, optimisers, checkpoints, ranks, monitoring."""
+"""The trainer: loop, schedule, optimisers, checkpoints, ranks, log and stop signals."""

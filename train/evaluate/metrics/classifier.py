@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from shared.schema import LARGE
 from train.data.batches import BatchSlice, generator_for
 from train.data.clips import ClipBatch, Clips
 from train.models.autoencoder import weights_hash
-from train.trainer.loop import Stage, TrainingOptions, fit
+from train.trainer.loop import Stage, fit
+from train.trainer.schedule import TrainingOptions
 
 # MERGED: A small classifier of clips, trained on real ones: does a generated clip show what was asked?
 #
@@ -91,17 +94,20 @@ def train_classifier(
     )  # fmt: skip
     usable = clips.train[clips.label[clips.train] >= 0]
 
-    def load(part: BatchSlice) -> ClipBatch:
-        return clips.batch(part.indices(usable, seed), device)
-
-    def loss(network: nn.Module, batch: ClipBatch, part: BatchSlice) -> dict[str, Tensor]:
+    def loss(network: nn.Module, tensors: dict[str, Tensor], part: BatchSlice) -> dict[str, Tensor]:
+        batch = ClipBatch(**tensors)
         generator = generator_for(seed, part.step, part.start)
         torch.manual_seed(generator.initial_seed())  # for dropout
         logits = network(shift_clips(clips.frames(batch), generator))
         return {"loss": F.cross_entropy(logits, batch.label, label_smoothing=0.1)}
 
     config = {"labels": labels, "features": FEATURES, "seed": seed, **training_data(clips, usable)}
-    trained = fit(Stage("classifier", folder, network, load, loss, config, options, device))
+    stage = Stage(
+        title="classifier", folder=folder, network=network, clips=usable, seed=seed,
+        read=partial(clips.tensors, LARGE), loss=loss, config=config, options=options,
+        device=device,
+    )  # fmt: skip
+    trained = fit(stage)
     assert isinstance(trained, ClipClassifier)
     return trained.eval()
 
@@ -213,15 +219,13 @@ def train_subject_encoder(
         weight_decay=0.01, checkpoint_every=10_000, keep=1,
     )  # fmt: skip
 
-    def load(part: BatchSlice) -> tuple[ClipBatch, Tensor]:
-        indices = part.indices(usable, seed)
+    def read(indices: NDArray[np.int64], *, pinned: bool) -> dict[str, Tensor]:
         wanted = torch.from_numpy(np.searchsorted(names, subject[indices]))
-        return clips.batch(indices, device), wanted.to(device)
+        return {**clips.tensors(LARGE, indices, pinned=pinned), "subject": wanted}
 
-    def loss(
-        network: nn.Module, given: tuple[ClipBatch, Tensor], part: BatchSlice
-    ) -> dict[str, Tensor]:
-        batch, wanted = given
+    def loss(network: nn.Module, tensors: dict[str, Tensor], part: BatchSlice) -> dict[str, Tensor]:
+        wanted = tensors.pop("subject")
+        batch = ClipBatch(**tensors)
         generator = generator_for(seed, part.step, part.start)
         torch.manual_seed(generator.initial_seed())  # for dropout
         frames = clips.frames(batch)
@@ -237,7 +241,11 @@ def train_subject_encoder(
         "subjects": len(names), "features": FEATURES, "seed": seed,
         **training_data(clips, usable),
     }  # fmt: skip
-    trained = fit(Stage("subject encoder", folder, network, load, loss, config, options, device))
+    stage = Stage(
+        title="subject encoder", folder=folder, network=network, clips=usable, seed=seed, read=read,
+        loss=loss, config=config, options=options, device=device,
+    )  # fmt: skip
+    trained = fit(stage)
     assert isinstance(trained, SubjectEncoder)
     return trained.eval()
 
