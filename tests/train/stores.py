@@ -25,7 +25,7 @@ OPTIONS = CodecOptions(size=16, frames=4, block=4, search_range=3, reference="fi
 _SHARD_CLIPS = 5
 _INVALID = (2, 9)
 _EVERY = 5
-"""One in so many videos is for the test by the protocol `videos`."""
+"""The protocol `videos` takes every fifth video for the test."""
 
 
 def random_clip(options: CodecOptions, seed: int) -> NDArray[np.uint8]:

@@ -47,8 +47,8 @@ def gaussian_denoiser(options: NoiseOptions, mean: Tensor = MEAN) -> Denoise:
     def denoise(noisy: Tensor, t: Tensor) -> Tensor:
         time = int(t[0])
         signal, sigma = table[time].sqrt(), (1 - table[time]).sqrt()
-        spread = signal**2 * COVARIANCE + sigma**2 * torch.eye(len(mean), dtype=torch.float64)
-        away = (noisy.double().flatten(1) - signal * mean) @ torch.linalg.inv(spread)
+        total = signal**2 * COVARIANCE + sigma**2 * torch.eye(len(mean), dtype=torch.float64)
+        away = (noisy.double().flatten(1) - signal * mean) @ torch.linalg.inv(total)
         epsilon, x0 = sigma * away, mean + signal * away @ COVARIANCE
         output = epsilon if options.prediction == "epsilon" else signal * epsilon - sigma * x0
         return output.view(noisy.shape).float()
@@ -68,13 +68,13 @@ def draw(
 def assert_moments(drawn: Tensor, mean: Tensor, covariance: Tensor, discretisation: float) -> None:
     """Equal within five standard errors of the draw and the error of discretisation."""
     variance = covariance.diagonal()
-    of_mean = (variance / len(drawn)).sqrt()
-    of_covariance = ((variance * variance[:, None] + covariance**2) / len(drawn)).sqrt()
+    error_of_mean = (variance / len(drawn)).sqrt()
+    error_of_covariance = ((variance * variance[:, None] + covariance**2) / len(drawn)).sqrt()
     largest = (variance * variance[:, None]).sqrt()
     away = (drawn.double().mean(0) - mean).abs()
-    assert bool((away <= 5 * of_mean + discretisation * variance.sqrt()).all()), away
-    spread = (drawn.double().T.cov() - covariance).abs()
-    assert bool((spread <= 5 * of_covariance + discretisation * largest).all()), spread
+    assert bool((away <= 5 * error_of_mean + discretisation * variance.sqrt()).all()), away
+    difference = (drawn.double().T.cov() - covariance).abs()
+    assert bool((difference <= 5 * error_of_covariance + discretisation * largest).all()), difference
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: f"{s.name}-{s.eta:g}")

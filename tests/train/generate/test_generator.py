@@ -175,5 +175,5 @@ def test_another_autoencoder_than_the_denoiser_learned_with_is_refused(
     shutil.rmtree(tmp_path / "run" / "vae")
     retrained = {"autoencoder_training.learning_rate": "3e-2"}
     assert train_stages(store.path, tmp_path / "run", retrained, ("vae",)) == [0]
-    with pytest.raises(UserError, match="autoencoder"):
+    with pytest.raises(UserError, match="vae was trained again since the later stages"):
         load_generator(tmp_path / "run", CPU)
