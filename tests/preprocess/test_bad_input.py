@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from preprocess.frames.geometry import Geometry
-from preprocess.sources.decode import DecodeError, decode
+from preprocess.records import DecodeError
+from preprocess.sources.video import decode
 from preprocess.steps.verify import verify_store
 from shared.console import Progress
 from shared.store.store import Store
@@ -148,14 +149,17 @@ def extracted(
 
 
 def _extract(root: Path, store: Path) -> Path:
-    from preprocess.executor import Machines
+    from preprocess.executor import ExecutorOptions
     from preprocess.options import codec_options
     from preprocess.pipeline import Extraction, run
     from shared.manifest import load_manifest
 
     manifest = load_manifest("folder")
     given = {"size": 32, "frames": FRAMES, "stride": 1, "block": 8, "search_range": 4}
-    run(Extraction(manifest, root, store, codec_options(manifest, given), Machines()), Progress())
+    run(
+        Extraction(manifest, root, store, codec_options(manifest, given), ExecutorOptions()),
+        Progress(),
+    )
     return store
 
 

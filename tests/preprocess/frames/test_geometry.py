@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess.frames.geometry import Box, Geometry, fit, refusal, square_rgb, upright_size
-from preprocess.sources.decode import decode
-from preprocess.sources.independent_decode import recheck_frames, recheck_picture
+from preprocess.sources.independent_decode import decode_independently, square_independently
+from preprocess.sources.video import decode
 from shared.schema import FitName
 from tests.conftest import moving_square, write_video
 
@@ -71,7 +71,7 @@ def test_both_roads_scale_a_picture_alike(
     geometry = Geometry(size, by, box)
     square = square_rgb(picture, geometry)
     assert square.shape == (3, size, size)
-    assert np.array_equal(square, recheck_picture(picture, geometry))
+    assert np.array_equal(square, square_independently(picture, geometry))
 
 
 def test_a_box_cuts_exactly_these_pixels() -> None:
@@ -98,7 +98,7 @@ def test_both_roads_through_a_video_agree(tmp_path: Path, by: FitName, box: Box 
         geometry = Geometry(size, by, box)
         frames = [frame for _, frame in decode(path, range(6), geometry)]
         assert np.array_equal(
-            np.stack(frames), np.stack([frame for _, frame in recheck_frames(path, geometry)])
+            np.stack(frames), np.stack([frame for _, frame in decode_independently(path, geometry)])
         )
 
 
@@ -135,5 +135,5 @@ def test_the_box_is_of_the_upright_picture(real_clips: Path, by: FitName) -> Non
         [(_, plain)] = decode(path, [0], Geometry(48, by))
         errors = [np.abs(np.rot90(boxed, n, (1, 2)) - 1.0 * plain).mean() for n in range(4)]
         assert np.argmin(errors) == 0
-        assert np.array_equal(boxed, next(recheck_frames(path, whole))[1])
-        assert np.array_equal(plain, next(recheck_frames(path, Geometry(48, by)))[1])
+        assert np.array_equal(boxed, next(decode_independently(path, whole))[1])
+        assert np.array_equal(plain, next(decode_independently(path, Geometry(48, by)))[1])

@@ -67,7 +67,7 @@ def test_a_folder_becomes_a_store(folder: Path, tmp_path: Path, cli: Cli) -> Non
 
 def test_stored_clips_are_the_videos_frames(folder: Path, tmp_path: Path, cli: Cli) -> None:
     from preprocess.frames.geometry import Geometry
-    from preprocess.sources.decode import decode
+    from preprocess.sources.video import decode
 
     store = tmp_path / "store"
     assert cli("run", "folder", "--root", folder, "--out", store, *OPTIONS)[0] == 0
@@ -75,9 +75,7 @@ def test_stored_clips_are_the_videos_frames(folder: Path, tmp_path: Path, cli: C
     index = opened.column("video").tolist().index("jump/a 100%d.mp4") + 2
     clip = decode_clip(
         *(opened.clip(name, index) for name in ("first_frame", "motion", "residual")),
-        block=8,
-        reference="previous",
-        vector_unit=1,
+        opened.options.codec,
     )
     frames = [frame for _, frame in decode(folder / "jump/a 100%d.mp4", range(8, 12), Geometry(32))]
     assert np.array_equal(clip, np.stack(frames))
