@@ -178,7 +178,7 @@ def report(
 ) -> None:
     """Write a report as one page: clips, vectors, residuals, energy, compression, rejects.
 
-    The page needs no other file and no network, and stays under 20 MB whatever the store.
+    The page needs no other file and no network, and stays under 20 MB for any store.
     """
     from preprocess.report import build_report
     from shared.console import Progress

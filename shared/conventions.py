@@ -69,7 +69,7 @@ NO_INDEX = -1
 
 @dataclass(frozen=True)
 class Codec:
-    """How motion predicts a frame: everything that decoding needs besides the arrays.
+    """Parameters of motion compensation: all that decoding needs besides the arrays.
 
     Attributes:
         block: block size b, pixels; one of `BLOCKS`.

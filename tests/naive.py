@@ -153,7 +153,7 @@ def area_mean(
 ) -> Fraction:
     """Mean of a plane over one pixel of the frame scaled down, in fractions of luma samples.
 
-    A sample spreads over `steps` luma samples, half of one earlier where it is co-sited with the first;
+    A sample spreads over `steps` luma samples, half of one earlier where it is co-sited;
     beyond the edge the last sample goes on.
     """
     weights = []

@@ -163,7 +163,7 @@ class _Transfer:
         with requests.get(url, headers=self._ask(), stream=True, timeout=_TIMEOUT_S) as response:
             if response.status_code == requests.codes.requested_range_not_satisfiable:
                 self._part.unlink()  # it is not the start of the present file
-                raise requests.exceptions.ConnectionError("the file has changed meanwhile")
+                raise requests.exceptions.ConnectionError("the file has changed since")
             response.raise_for_status()
             self._receive(response)
         self._part.replace(output_file)

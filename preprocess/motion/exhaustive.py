@@ -223,7 +223,7 @@ def _quarter_sums(size, arrays, start, out):  # type: ignore[no-untyped-def]
     span = len(columns) // 2
     columns[:] = 0
     for y in range(1 - half, size.height - half + 2):
-        # A row ahead, into the other half: what was just written cannot be read at once.
+        # A row ahead, into the other half: what was just written cannot be read immediately.
         before, after = span * (y & 1), span * (1 - (y & 1))
         if y <= size.height - half:
             entering = start + (y + half - 1) * size.width

@@ -150,7 +150,7 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[tuple[P
                 break
             yield packet, failed
             failed, packet = False, None
-        packets = container.demux(stream)  # reading failed: there may be more behind
+        packets = container.demux(stream)  # reading failed: there may be more packets
 
 
 def _open(path: Location) -> InputContainer:

@@ -40,7 +40,7 @@ LONGEST_FRAME_SECONDS = 60
 
 
 def find(root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
-    """Take every file for a video that the file system lets be read."""
+    """Take every file that can be read for a video."""
     for name in files:
         try:
             status = (root / name).stat()
@@ -66,7 +66,7 @@ def _unusable(path: Path, status: os.stat_result) -> str:
 
 
 def probe(path: Location, geometry: Geometry) -> Probe | str:
-    """Read a video's packets; returns the reason instead where it cannot be used.
+    """Read a video's packets; returns a text, the reason, if it cannot be used.
 
     Args:
         path: of the file.
@@ -194,7 +194,7 @@ def decode(
             if index == following:
                 yield index, _squared(square, frame, clean)
                 following = next(due, None)
-            # Once there is damage, what can be saved is counted in the whole of the video.
+            # Once there is damage, usable frames are counted in the whole video.
             if following is None and not (to_end or clean.breaks):
                 video.next_index, pauses = index + 1, True
                 return
@@ -234,7 +234,7 @@ decodes no frame twice."""
 def _resume(path: Location, wanted: int) -> _Decoding | None:
     """Take up the decoding of a video that paused before the wanted frame; closes any other.
 
-    A file that was changed meanwhile is another video.
+    A file that has changed since is another video.
     """
     while _paused:
         video = _paused.pop()

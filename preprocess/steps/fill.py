@@ -36,7 +36,7 @@ Task = TypeVar("Task")
 
 @dataclass(frozen=True)
 class PartitionJob(Generic[Task]):
-    """Everything that is needed to fill a store.
+    """Job of filling a store, partition by partition.
 
     Attributes:
         title: of the progress bar.
@@ -91,7 +91,7 @@ def fill_store(
             if held and isinstance(job.store, Path):
                 remove_leftovers(job.store)
             else:
-                errors.print(f"{job.store}: no locks here; do not run this twice at once")
+                errors.print(f"{job.store}: no locks here; do not run it twice at a time")
             made = _fill(job, executor, progress)
     except storage_errors() as error:
         raise _unwritable(job.store, error) from error
@@ -105,7 +105,12 @@ def _fill(job: PartitionJob, executor: ExecutorOptions, progress: Progress) -> l
     made = _make(job, missing, executor, progress)
     markers = {m.partition: m for m in [*made, *done] if m is not None}
     ordered = [markers[p] for p in sorted(markers)]
-    finalise(job.store, job.rejects(ordered), ordered)
+    rejects = job.rejects(ordered)
+    if not any(marker.valid for marker in ordered):
+        remove(job.store)
+        raise no_clips(rejects)
+    write_rejects(job.store, rejects)
+    seal_store(job.store)
     return made
 
 
@@ -180,24 +185,6 @@ def _differences(existing: StoreAttributes, wanted: StoreAttributes) -> list[str
             " changed or removed, or --limit differs)"
         )
     return found
-
-
-def finalise(store: Location, rejects: Sequence[Reject], markers: list[Marker]) -> None:
-    """Write `rejected.jsonl` and seal the store, unless it holds no clip.
-
-    Args:
-        store: with all partitions done.
-        rejects: every file that gave fewer clips than it should have.
-        markers: of all partitions.
-
-    Raises:
-        UserError: no clip could be made; the store is removed.
-    """
-    if not any(marker.valid for marker in markers):
-        remove(store)
-        raise no_clips(rejects)
-    write_rejects(store, rejects)
-    seal_store(store)
 
 
 def no_clips(rejects: Sequence[Reject]) -> UserError:

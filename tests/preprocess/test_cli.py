@@ -60,7 +60,7 @@ FOLDER = ("run", "folder", "--root", ".")
         ((*FOLDER, "--motion-cost", "nan"), "--motion-cost nan: must be"),
         (
             (*FOLDER, "--zero-bias", 1),
-            "--zero-bias was removed from this version; use --motion-cost",
+            "this version; use --motion-cost instead",
         ),
         ((*FOLDER, "--cost-from", "median"), "--cost-from was removed from this version"),
         (("reblock", ".", "--zero-bias", "x"), "--zero-bias was removed from this version"),

@@ -25,7 +25,7 @@ def test_prediction_equals_the_oracle(seed: int, height: int, width: int, codec:
         motion[2] = rng.integers(0, 2, grid)
         expected = naive.predict_next(*frames, motion, *how)
     else:
-        expected = naive.predict(frames[codec.reference == "first"], motion, *how)
+        expected = naive.predict(frames[int(codec.reference == "first")], motion, *how)
     predicted = predict_next(*frames, motion, codec)
     assert predicted.dtype == np.uint8
     assert np.array_equal(predicted, expected)

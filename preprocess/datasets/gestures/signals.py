@@ -218,7 +218,7 @@ SIGNALS: tuple[Signal, ...] = (
         (0.44, _NOSE, Arm(34, -86, OPEN, 0.9)),
         (0.74, _NOSE, Arm(88, 90)),
     ),
-    # Left arm points down at the wheels, right hand fans beside the face.
+    # Left arm points down at the wheels, right hand fans next to the face.
     _signal(
         "Hot Brakes",
         (0.2, Arm(62, 148), _POINT_LOW),
@@ -230,7 +230,7 @@ SIGNALS: tuple[Signal, ...] = (
     _signal(
         "Brakes On", *_both((0.2, Arm(138, 164)), (0.42, Arm(138, 164)), (0.68, Arm(84, 182, FIST)))
     ),
-    # Fists beside the head; they open as the arms rise.
+    # Fists next to the head; they open as the arms rise.
     _signal(
         "Brakes Off",
         *_both((0.2, Arm(84, 182, FIST)), (0.42, Arm(84, 182, FIST)), (0.68, Arm(138, 164))),

@@ -1,7 +1,7 @@
 """Common parts of the kernels: Numba's flags, the checksum of their sources, candidate keys.
 
 The *key* of a candidate vector is its cost, followed by its place in the order of ties. The least
-key is the answer, in whatever order the candidates are compared.
+key is the answer, in any order in which candidates are compared.
 """
 
 from __future__ import annotations

@@ -259,7 +259,7 @@ def _predicted_rows(builder: Any, data: Any, place: _Place, block: int) -> Itera
 
 
 def _if_any(builder: Any, fraction: Any, step: Any) -> Any:
-    """A step to the next pixel, or 0 where there is no fraction."""
+    """Step to the next pixel, or 0 if there is no fraction."""
     return builder.select(builder.icmp_signed("!=", fraction, I64(0)), step, I64(0))
 
 
