@@ -152,7 +152,7 @@ def test_chroma_lies_where_the_scaler_says(
 
 
 def test_real_files_look_as_the_scaler_makes_them(real_clips: Path) -> None:
-    """Every file that can be shrunk here: within one grey level, and both roads bit for bit."""
+    """Every file that can be shrunk here: within one grey level, and both decoders bit for bit."""
     compared = 0
     for path in sorted((real_clips / "clips").glob("*")):
         with av.open(str(path), metadata_errors="replace") as container:
@@ -184,7 +184,7 @@ def test_what_cannot_be_shrunk() -> None:
 
 
 def checksum() -> int:
-    """Of two frames, one with sums in 32 bits, one in 16."""
+    """Checksum of two frames, one with sums in 32 bits, one in 16."""
     window, total = ResizeWindow((70, 80), (3, 9), (61, 66)), 0
     for form, height, width in (("yuv420p", 271, 322), ("yuvj420p", 280, 260)):
         frame = frame_of_noise(form, height, width)

@@ -59,7 +59,7 @@ def test_the_boxes_of_the_papers_give_the_shapes_that_they_state() -> None:
     st.sampled_from(FITS),
     st.data(),
 )
-def test_both_roads_scale_a_picture_alike(
+def test_both_decoders_scale_a_picture_alike(
     width: int, height: int, size: int, by: FitName, data: st.DataObject
 ) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
@@ -92,7 +92,7 @@ def test_bars_are_black_and_centred() -> None:
 
 @pytest.mark.parametrize("by", FITS)
 @pytest.mark.parametrize("box", [None, Box(3, 17, 5, 28)])
-def test_both_roads_through_a_video_agree(tmp_path: Path, by: FitName, box: Box | None) -> None:
+def test_both_decoders_agree_on_a_video(tmp_path: Path, by: FitName, box: Box | None) -> None:
     path = write_video(tmp_path / "v.mp4", moving_square(6, 20, 30))
     for size in (8, 20, 33):
         geometry = Geometry(size, by, box)
@@ -119,7 +119,7 @@ def test_quarter_turns_swap_the_sides() -> None:
 
 @pytest.mark.parametrize("by", FITS)
 def test_the_box_is_of_the_upright_picture(real_clips: Path, by: FitName) -> None:
-    """Turned files: a box over the whole upright frame keeps what none keeps, either road."""
+    """Turned files: a box over the whole upright frame changes nothing, for either decoder."""
     import av
 
     turned = []

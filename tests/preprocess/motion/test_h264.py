@@ -46,7 +46,7 @@ def scroll(frames: int, height: int, width: int, vx: int, vy: int) -> NDArray[np
 
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_a_moving_picture_has_the_vectors_of_its_motion(reference: Reference) -> None:
-    """Where predictors lie in the frame, in frames of an odd size."""
+    """In the part whose predictors lie in the frame; frames have an odd size."""
     clip = scroll(4, 90, 107, 3, -2)
     for block in BLOCKS:
         found = search(clip, Codec(block, reference), search_range=16, method="h264")

@@ -58,7 +58,7 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
 LIST_REJECTS = """
 import json, sys
 from pathlib import Path
-from preprocess.discover import discover
+from preprocess.planning.discover import discover
 from shared.manifest import load_manifest
 
 rejects = discover(Path(sys.argv[1]), load_manifest("folder")).rejects

@@ -57,7 +57,7 @@ def test_a_segment_gives_its_own_span() -> None:
 
 
 def test_the_plan_does_not_depend_on_other_videos() -> None:
-    """A random clip of a video is the same whatever lies beside it."""
+    """A random clip of a video is the same with and without other videos."""
     options = CodecOptions(frames=4, clips="random_sorted")
     probes = {name: Probe(50, 8, 8) for name in ("a.mp4", "b.mp4")}
     both = make_plan([video(), video("b.mp4")], probes, options).clips
@@ -164,7 +164,7 @@ def test_random_frames_depend_on_seed_and_name_alone() -> None:
         [clip] = choose_clips(range(100), policy_options("random_sorted", seed=seed), name)
         return tuple(clip)
 
-    # Pinned: another draw would make every store that there is another one's.
+    # Pinned: another draw would change existing stores.
     assert drawn() == (3, 4, 18, 22, 33, 40, 42, 48, 53, 58, 62, 73, 75, 82, 85, 86)
     assert drawn() == drawn()
     assert len({drawn(), drawn(seed=1), drawn("a.mp4#1"), drawn("b.mp4#0")}) == 4

@@ -34,7 +34,7 @@ def test_pixels_and_indices_are_right(lossless: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 20, 64])
-def test_both_roads_give_the_same_pixels(lossless: Path, folder: Path, size: int) -> None:
+def test_both_decoders_give_the_same_pixels(lossless: Path, folder: Path, size: int) -> None:
     for path in (lossless, *folder.glob("wave/*")):
         frames = [frame for _, frame in decode(path, range(8), Geometry(size))]
         again = [frame for _, frame in islice(decode_independently(path, Geometry(size)), 8)]
@@ -125,7 +125,7 @@ def key_places(path: Path) -> list[int]:
 def test_frames_before_and_after_damage_are_kept(
     damaged: int, groups: Path, tmp_path: Path
 ) -> None:
-    """What a destroyed packet leaves are the frames before it and the later groups, unchanged."""
+    """After a destroyed packet, the frames before it and the later groups remain, unchanged."""
     whole, error = frames_of(groups, 30)
     assert error is None
     assert len(whole) == 30
@@ -187,7 +187,7 @@ def test_whatever_happens_no_wrong_frame_is_given_out(
 def test_a_hole_of_zeros_is_noticed_where_decoders_do_not(
     container: str, codec: str, tmp_path: Path
 ) -> None:
-    """Arithmetic coding makes a frame of almost anything; but it never writes so many zeros."""
+    """Arithmetic coding decodes almost any bytes; but it never writes that many zeros."""
     path = tmp_path / f"v.{container}"
     noise = np.random.default_rng(0).integers(0, 12, (24, 64, 64, 3), dtype=np.uint8)
     options = {"x265-params": "log-level=0"} if codec == "libx265" else None
@@ -208,7 +208,7 @@ def test_a_hole_of_zeros_is_noticed_where_decoders_do_not(
 
 
 def test_frames_may_change_their_size(tmp_path: Path) -> None:
-    """Each is scaled by itself, by both roads."""
+    """Each is scaled by itself, by both decoders."""
     small = write_video(tmp_path / "s.avi", moving_square(6, 32, 48), codec="mjpeg",
                         pixels="yuvj420p")  # fmt: skip
     large = write_video(tmp_path / "l.avi", moving_square(6, 80, 64), codec="mjpeg",

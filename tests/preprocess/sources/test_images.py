@@ -39,7 +39,7 @@ def test_frames_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("box", [None, Box(2, 19, 3, 24)])
 @pytest.mark.parametrize("size", [7, 20, 33])
-def test_both_roads_give_the_same_pixels(tmp_path: Path, size: int, box: Box | None) -> None:
+def test_both_decoders_give_the_same_pixels(tmp_path: Path, size: int, box: Box | None) -> None:
     folder = write_frames(tmp_path / "v", ending="jpg")
     for fit in ("crop", "pad", "stretch"):
         geometry = Geometry(size, fit, box)  # type: ignore[arg-type]

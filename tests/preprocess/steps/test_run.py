@@ -118,7 +118,7 @@ def test_an_interrupted_run_is_finished_by_the_same_command(
     assert failure is SystemExit or "same command again" in err
     with pytest.raises(StoreError, match="not sealed"):
         Store(broken)
-    # What a killed worker leaves: a shard without its marker, and a folder to write beside.
+    # Left by a killed worker: a shard without its marker, and a folder of unfinished files.
     (broken / "partitions/000001.json").unlink()
     (broken / "motion/c/1/0/0/0/0").write_bytes(b"cut")
     (broken / ".partition00002-left").mkdir()
@@ -170,7 +170,7 @@ def test_changed_videos_are_refused(folder: Path, tmp_path: Path, cli: Cli) -> N
 def test_a_damaged_video_keeps_its_clips_before_and_after(
     stride: int, tmp_path: Path, cli: Cli
 ) -> None:
-    """At the same places as in the whole one, whatever the partition borders and the workers."""
+    """At the same places as in the whole one, for any partition borders and workers."""
     roots = tmp_path / "whole", tmp_path / "damaged"
     for root in roots:
         write_video(root / "other.mp4", moving_square(20, 64, 64, 7))
@@ -238,7 +238,7 @@ def test_damage_leaves_clips_by_time_as_they_were(tmp_path: Path, cli: Cli) -> N
 
 
 def slots_of(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Which slots of a store are valid, and its pixels slot by slot."""
+    """Valid slots of a store, and its pixels slot by slot."""
     group = zarr.open_group(path, mode="r")
     names = ("first_frame", "motion", "residual")
     return group["valid"][:], [group[name][:] for name in names]  # type: ignore[index,return-value]
