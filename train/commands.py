@@ -14,9 +14,8 @@ from pathlib import Path
 
 import torch
 
-from shared.console import EXIT_BY_SIGNAL, Progress, console
+from shared.console import EXIT_BY_SIGNAL, Progress, byte_count, console
 from shared.errors import UserError
-from shared.report.html import byte_count
 from shared.store.export import ClipReader, open_clips
 from shared.store.paths import location, require_reachable
 from train.evaluate.codes import CODES_FILES, CodesOptions, codes_table, compare_codes

@@ -15,9 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.console import Progress, console
+from shared.console import Progress, byte_count, console
 from shared.errors import UserError
-from shared.report.html import byte_count
 from shared.store.paths import put_in_place
 from train.data.clips import ClipBatch, Clips
 from train.evaluate.metrics.score import Measures
