@@ -20,7 +20,7 @@ METADATA_FILES = (*(f"{spec.name}/{METADATA}" for spec in ARRAYS), METADATA)
 
 
 _BLOCK_BYTES = 2**19
-"""Bytes that are shuffled and compressed together. With Blosc's default of 32 KiB, compression takes
+"""Bytes that are shuffled and compressed together. With Blosc's default, 32 KiB, compression takes
 1.5 times and decompression twice as long, because zstd starts anew with each block."""
 
 
