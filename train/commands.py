@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,9 +19,6 @@ from shared.console import EXIT_BY_SIGNAL, Progress, byte_count, console
 from shared.errors import UserError
 from shared.store.export import ClipReader, open_clips
 from shared.store.paths import location, require_reachable
-from train.evaluate.codes import CODES_FILES, CodesOptions, codes_table, compare_codes
-from train.evaluate.evaluate import PAGE, SCORES, TABLE, EvaluateOptions, evaluate
-from train.evaluate.page import score_rows, shown
 from train.evaluate.report import build_report
 from train.generate.generator import Generator, load_generator, with_sampler
 from train.generate.sample import (
@@ -41,7 +39,6 @@ from train.trainer.distributed import joined, own_device
 from train.trainer.signals import StoppedError
 
 COMMANDS = "commands.jsonl"
-DEFAULT_COSTS = "vdm_128,ldm_128,d_vdm_128,ed_vdm_128"
 
 Step = Callable[[Recipe, ClipReader, Path, torch.device], object]
 
@@ -160,46 +157,18 @@ def sample_videos(
 
 
 def show_costs(names: str | None, overrides: list[str], as_json: bool, device: str) -> None:
-    """Print what recipes cost; without names, the systems of the paper's Table 4 at 128x128."""
-    from train.evaluate.cost import cost_data, cost_table, recipe_cost
+    """Print what recipes cost."""
+    from train.evaluate.cost import show_costs
 
-    recipes = [load_recipe(name.strip(), overrides) for name in (names or DEFAULT_COSTS).split(",")]
-    where = choose_device(device)
-    with Progress().bar("counting", len(recipes), "recipes") as bar:
-        costs = []
-        for recipe in recipes:
-            costs.append(recipe_cost(recipe, where))
-            bar()
-    if as_json:
-        console.print_json(json.dumps(cost_data(costs)))
-    else:
-        console.print(cost_table(costs), markup=False)
+    show_costs(names, overrides, as_json, choose_device(device))
 
 
-def compare_residual_codes(store_path: str, out: Path, options: CodesOptions, device: str) -> None:
-    """Print, and write into OUT, what residual codes of one latent size lose on test clips."""
-    store, chosen = _open(store_path), choose_device(device)
-    out.mkdir(parents=True, exist_ok=True)
+def evaluate_run(run: Path, store_path: str, out: Path | None, device: str, **options: Any) -> None:
+    """Evaluate a run by a protocol."""
+    from train.evaluate.evaluate import evaluate_run
+
     with _stoppable():
-        content = compare_codes(store, out, options, chosen)
-    console.print(codes_table(content), markup=False)
-    console.print(f"wrote {', '.join(CODES_FILES)} in {out}", markup=False)
-
-
-def evaluate_run(
-    run: Path, store_path: str, out: Path, options: EvaluateOptions, device: str
-) -> None:
-    """Score a run by a protocol; see `train.evaluate.evaluate`."""
-    generator, store = _load(run, store_path, device)
-    with _stoppable(), recorded(run):
-        scores = evaluate(generator, store, run, out, options)
-    for what, value, _ in score_rows(scores):
-        console.print(f"{what:70} {shown(value)}", markup=False)
-    console.print(
-        f"protocol {options.protocol.name}: wrote {SCORES}, {TABLE}, {PAGE} and the clips in {out}."
-        f" Next: python -m train report {run} --store {store_path}",
-        markup=False,
-    )
+        evaluate_run(run, store_path, out, device=choose_device(device), **options)
 
 
 def report_run(

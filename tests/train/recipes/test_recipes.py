@@ -7,7 +7,7 @@ import torch
 
 from shared.errors import UserError
 from train.diffusion.noise import NoiseOptions
-from train.evaluate.cost import denoising_case
+from train.evaluate.cost import denoiser_input as denoising_case
 from train.models.block_autoencoder import BlockAutoencoderOptions
 from train.models.kl_autoencoder import KlAutoencoderOptions
 from train.recipe import autoencoder_options, recipe_from_dict

@@ -13,7 +13,7 @@ import numpy as np
 from shared.report.charts import Curve, curves
 from shared.report.pages import Cell, Html, render
 from shared.schema import StoreAttributes
-from train.evaluate.deviations import additions
+from train.evaluate.deviations import deviations
 from train.evaluate.report.pictures import DataPictures, GeneratedPictures
 from train.evaluate.report.scores import ScoreTables, ShownClips
 
@@ -80,7 +80,7 @@ def render_page(page: Page) -> str:
         cards=_cards(page),
         right=right,
         accuracy_real=next((s.accuracy_real for s in page.scores if s.accuracy_real), None),
-        additions=additions(page.recipe, page.store.options),
+        deviations=deviations(page.recipe, page.store.options),
         stage_rows=[_stage_row(name, lines) for name, lines in trained.items()],
         charts_by_stage={name: stage_charts(name, lines) for name, lines in trained.items()},
         recipe_json=json.dumps(page.recipe, indent=1),

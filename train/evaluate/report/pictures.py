@@ -22,7 +22,7 @@ from shared.report.pictures import (
 )
 from shared.schema import CodecOptions
 from train.data.clips import ClipBatch, Clips, on_device
-from train.evaluate.evaluate import reconstruct
+from train.evaluate.make_clips import reconstruct, unrefined_frames
 from train.evaluate.report.scores import ShownClips
 from train.generate.generator import Generator
 
@@ -135,7 +135,7 @@ def _draw_codec(generator: Generator, clips: Clips) -> tuple[bytes, bytes]:
     residual = enlarge(grey_residual(batch.residual[0].numpy())[picked], factor)
     vectors = _arrows(real, batch.motion[0].numpy(), store)
     moved = ClipBatch(**on_device(vars(batch), generator.device))
-    restored = reconstruct(generator.space, moved)[0].cpu().numpy()
+    restored = unrefined_frames(reconstruct(generator.space, moved))[0].cpu().numpy()
     compared = [enlarge(film[1:][picked], factor) for film in (real, restored)]
     return sheet([vectors, residual], ARROWS_PX), sheet(compared, ARROWS_PX)
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from shared.report.charts import Curve, curves
 from shared.report.pages import Cell, Html
 from shared.schema import CodecOptions
-from train.evaluate.cost import GIGA, costed
-from train.evaluate.page import fact_rows, score_rows, shown
+from train.evaluate.cost import GIGA, run_cost
+from train.evaluate.page import fact_rows, score_rows, score_text
 from train.recipe import Recipe
 from train.stages.previews import read_latest
 
@@ -114,7 +114,7 @@ def score_tables(folder: str, scores: dict[str, Any]) -> ScoreTables:
         others,
         [*charts, *_charts_by_frame(scores)],
         scores["protocol"],
-        [(name, shown(score), shown(floor)) for name, score, floor in score_rows(scores)],
+        [(name, score_text(score), score_text(floor)) for name, score, floor in score_rows(scores)],
         fact_rows(scores),
         accuracy,
     )
@@ -222,19 +222,18 @@ def _evaluated(path: Path) -> ShownClips | None:
 
 def cost_rows(recipe: Recipe, store: CodecOptions) -> list[tuple[str, Cell]]:
     """Parameters, operations and memory, by the convention of `train.evaluate.cost`."""
-    case, denoiser, coder = costed(recipe, torch.device("cpu"), store)
-    parameters = denoiser.unet_parameters + denoiser.first_frame_parameters
+    given, denoiser, autoencoder = run_cost(recipe, torch.device("cpu"), store)
     rows: list[tuple[str, Cell]] = [
-        ("shape of x₀: channels, time, height, width", " × ".join(map(str, case.target))),
-        ("parameters of the denoiser, million", parameters / 1e6),
+        ("shape of x₀: channels, time, height, width", " × ".join(map(str, given.target))),
+        ("parameters of the denoiser, million", denoiser.parameters / 1e6),
         ("GFLOP of a training pass of one clip, forward and backward", denoiser.gflop),
         ("GFLOP of one sampling step, without guidance", denoiser.forward_gflop),
         ("memory to train on one clip, GB", denoiser.training_bytes / GIGA),
     ]
-    if coder is not None:
+    if autoencoder is not None:
         rows += [
-            ("parameters of the autoencoder, million", coder.parameters / 1e6),
-            ("GFLOP to encode a clip", coder.encode_gflop),
-            ("GFLOP to decode a clip", coder.decode_gflop),
+            ("parameters of the autoencoder, million", autoencoder.parameters / 1e6),
+            ("GFLOP to encode a clip", autoencoder.encode_gflop),
+            ("GFLOP to decode a clip", autoencoder.decode_gflop),
         ]
     return rows

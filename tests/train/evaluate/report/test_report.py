@@ -93,7 +93,7 @@ def test_an_evaluated_run_with_its_store(
         "generated", "films", "motion", "scores", "data", "training", "cost", "recipe", "commands",
     ]  # fmt: skip
     assert 'id="scores" data-files="1"' in source
-    assert re.search(r'id="recipe" data-additions="[1-9]', source)
+    assert re.search(r'id="recipe" data-deviations="[1-9]', source)
     assert '<data id="read_as_asked"' in source and "--store STORE" not in source
     assert 'aria-label="PSNR by frame"' in source
     arrays = load_file(evaluated / "evaluation" / "generated.safetensors")
