@@ -27,7 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.measure import cpu_seconds, least_in_turn
 from shared.console import run_command
 from train.commands import choose_device
-from train.evaluate.cost import FUSED_ATTENTION, denoising_case
+from train.evaluate.cost import FUSED_ATTENTION
+from train.evaluate.cost import denoiser_input as denoising_case
 from train.models.autoencoder import Autoencoder
 from train.models.refiner import Refiner
 from train.recipe import Recipe

@@ -1,6 +1,6 @@
-"""The contract between `preprocess` and `train`: conventions, schema, store, compensation.
+"""The contract between `preprocess` and `train`: conventions, schema, store, reports.
 
-Depends on numpy, zarr, pydantic and yaml only, so that either side can be installed alone.
+It needs neither torch nor av nor numba, so that either side can be installed alone.
 """
 
 __version__ = "0.1.0"

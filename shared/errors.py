@@ -1,15 +1,15 @@
-"""Errors that are the user's to mend: shown as one message, without a traceback, exit code 2."""
+"""Errors that a user can correct: shown as one message without a traceback, with exit code 2."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something in the input is wrong: the message says what, got, allowed and the remedy."""
+    """Wrong input; the message gives the value, the allowed ones and the remedy."""
 
 
 class StoreError(UserError):
-    """A store is missing, unsealed, incomplete, damaged, or made with other options."""
+    """A store that is missing, unsealed, incomplete, damaged, or made with other options."""
 
 
 class ManifestError(UserError):
-    """A data-set manifest is missing or malformed."""
+    """A data-set manifest that is missing or malformed."""

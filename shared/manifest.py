@@ -1,4 +1,8 @@
-"""The manifest of a data set: one YAML file that says what it is and how it lies on disk."""
+"""The manifest of a data set: one YAML file with its source, licence, layout and split protocols.
+
+A manifest names split protocols, `preprocess` applies them to the clips it plans, and the store
+holds the side of every clip, so that training needs the store alone.
+"""
 
 from __future__ import annotations
 
@@ -13,33 +17,28 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from shared.errors import ManifestError
 from shared.schema import ClipPolicy, FitName, SourceKind
 
-# MERGED: Split protocols: how a data set is divided into training and test. Pure descriptions.
-#
-# A manifest names them, `preprocess` applies them to the clips it plans, and the store carries the
-# outcome for every clip, so that training needs the store alone.
-
 
 class _Protocol(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class RandomSplit(_Protocol):
-    """Groups drawn for the test by a seeded shuffle of their sorted names.
+    """Test groups drawn by a seeded shuffle of the sorted names of all groups.
 
-    The share of the test is `test_fraction`, or test / (train + test): the counts that a paper
-    states come out where the data set is whole.
+    The fraction of test groups is `test_fraction`, or test / (train + test), which gives a paper's
+    counts if the data set is complete.
     """
 
     kind: Literal["random"] = "random"
     by: Literal["subject", "video", "segment"]
-    """What is never on both sides."""
+    """Kind of the groups, none of which is on both sides."""
     test_fraction: float | None = Field(default=None, ge=0, le=1)
     train: int | None = Field(default=None, ge=1)
     test: int | None = Field(default=None, ge=1)
     seed: int = 0
 
     @model_validator(mode="after")
-    def _one_share(self) -> RandomSplit:
+    def _one_fraction(self) -> RandomSplit:
         counts = self.train is not None and self.test is not None
         if counts == (self.test_fraction is not None):
             raise ValueError("give either test_fraction or both train and test")
@@ -47,14 +46,14 @@ class RandomSplit(_Protocol):
 
     @property
     def share(self) -> float:
-        """Part of the groups that goes to the test, in [0, 1]."""
+        """Fraction of the groups that are test groups, in [0, 1]."""
         if self.train is None or self.test is None:
             return self.test_fraction or 0.0
         return self.test / (self.train + self.test)
 
 
 class SubjectSplit(_Protocol):
-    """Subjects by name; those on neither list are not used."""
+    """Subjects by name; those on neither list are left out."""
 
     kind: Literal["subjects"]
     train: tuple[str, ...]
@@ -62,7 +61,7 @@ class SubjectSplit(_Protocol):
 
 
 class PathSplit(_Protocol):
-    """Regular expressions, searched for in the video's path; train is tried first."""
+    """Regular expressions that are searched in the video's path, `train` first."""
 
     kind: Literal["paths"]
     train: str
@@ -70,12 +69,12 @@ class PathSplit(_Protocol):
 
     @field_validator("train", "test")
     @classmethod
-    def _compiles(cls, pattern: str) -> str:
-        return compiled(pattern)
+    def _check(cls, pattern: str) -> str:
+        return check_pattern(pattern)
 
 
 class ListSplit(_Protocol):
-    """Text files below the root, one video a line; names count without folder and ending."""
+    """Text files below the root, one video a line; names match without folder and suffix."""
 
     kind: Literal["lists"]
     train: str
@@ -85,8 +84,12 @@ class ListSplit(_Protocol):
 Split = Annotated[RandomSplit | SubjectSplit | PathSplit | ListSplit, Field(discriminator="kind")]
 
 
-def compiled(pattern: str) -> str:
-    """The pattern itself, once it is known to be a regular expression; ValueError else."""
+def check_pattern(pattern: str) -> str:
+    """Return a valid regular expression.
+
+    Raises:
+        ValueError: it is not valid.
+    """
     try:
         re.compile(pattern)
     except re.error as error:
@@ -94,7 +97,7 @@ def compiled(pattern: str) -> str:
     return pattern
 
 
-# In a checkout the manifests lie beside the packages, in an installed wheel inside `shared`.
+# Next to the packages in a checkout, inside `shared` in an installed wheel.
 _FOLDERS = (
     Path(__file__).parent.parent / "data_manifests",
     Path(__file__).parent / "data_manifests",
@@ -102,7 +105,7 @@ _FOLDERS = (
 
 
 class RemoteFile(BaseModel):
-    """A file to fetch; size and checksums only where somebody has published them."""
+    """A file to download; size and checksums as published, if they are."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -111,19 +114,19 @@ class RemoteFile(BaseModel):
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     md5: str | None = Field(None, pattern="^[0-9a-f]{32}$")
     to: str = "."
-    """Folder below the root that it is unpacked into, or put into where it is no archive."""
+    """Folder below the root that an archive is unpacked into, or another file is put into."""
 
     @property
     def name(self) -> str:
-        """Its name on disk."""
+        """File name on disk."""
         return self.url.rpartition("/")[2]
 
 
 class Manifest(BaseModel):
-    """A data set: what it is, where it comes from, how labels and subjects are found.
+    """A data set: its source, its layout on disk, and how labels and subjects are found.
 
     `pattern` is a regular expression matched against a video's path relative to the root, with
-    `/` between folders; its named groups `label` and `subject` say what a video shows and who.
+    `/` between folders; its named groups `label` and `subject` give the video's label and subject.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -131,27 +134,27 @@ class Manifest(BaseModel):
     name: str
     title: str
     holds: str
-    """How much there is of it, in a few words."""
+    """Size of the data set, in a few words."""
     homepage: str = "none"
     licence: str = "not stated"
     citation: str = "none"
     obtain: str
-    """How a person gets the data, in a sentence or two."""
+    """Way to get the data, in one or two sentences."""
     files: tuple[RemoteFile, ...] = ()
-    """What `download` fetches; none where the data is to be asked for, or is made here."""
+    """Files that `download` fetches; none if the data must be requested or is rendered here."""
     layout: str
-    """What the files must look like below the root."""
+    """Required layout of the files below the root."""
     source: SourceKind = "video"
-    """What holds a video's frames."""
+    """Kind of file that holds a video's frames."""
     glob: tuple[str, ...]
-    """Files that belong to it; where a folder of images is a video, the images."""
+    """Patterns of its files; of the images, if each video is a folder of images."""
     pattern: str
     segments: Literal["none", "natops"] = "none"
-    """Which layout code, if any, divides a file into labelled repetitions."""
+    """Layout code that divides a file into labelled repetitions, if any."""
     labels: dict[str, str] = {}
-    """Text by the `label` group's value; empty: the group's value is the text."""
+    """Text of each value of the `label` group; if empty, the value is the text."""
     subjects: int | None = None
-    """How many people perform in it."""
+    """Number of people in it."""
     size: int = 128
     frames: int = 16
     clips: ClipPolicy = "windows"
@@ -162,21 +165,21 @@ class Manifest(BaseModel):
     crop: tuple[int, int, int, int] | None = None
     """Top, bottom, left, right in pixels of the upright frame, half-open."""
     splits: dict[str, Split] = {"random": RandomSplit(by="video", test_fraction=0.2)}
-    """Protocols by name; training takes the first unless told otherwise."""
+    """Split protocols by name; training uses the first by default."""
 
     @field_validator("pattern")
     @classmethod
-    def _compiles(cls, pattern: str) -> str:
-        return compiled(pattern)
+    def _check(cls, pattern: str) -> str:
+        return check_pattern(pattern)
 
     @property
     def hash(self) -> str:
-        """Short hash of all that the manifest says."""
+        """Short hash of the whole manifest."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
 def manifest_names() -> list[str]:
-    """Names of the data sets there is a manifest for."""
+    """Names of the data sets that have a manifest."""
     return sorted(path.stem for folder in _FOLDERS for path in folder.glob("*.yaml"))
 
 
@@ -184,7 +187,7 @@ def load_manifest(name: str) -> Manifest:
     """Read the manifest of a data set.
 
     Raises:
-        ManifestError: no manifest has that name, or the file is malformed.
+        ManifestError: there is no manifest of that name, or it is malformed.
     """
     for folder in _FOLDERS:
         path = folder / f"{name}.yaml"

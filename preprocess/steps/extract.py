@@ -100,7 +100,7 @@ def extract_video(
     else:
         return None
     for number in damaged:
-        writer.take_back(slots[number])
+        writer.clear_slot(slots[number])
         valid[slots[number]] = False
     made = int(valid[slots.start : slots.stop].sum())
     return Reject(video, reason, "extract", len(clips), made, recovered)

@@ -1,4 +1,9 @@
-"""What the trainer reads clips from: a sealed store, or an export of one."""
+"""Exports of a store as WebDataset tar shards, and the interface of all that clips are read from.
+
+Next to `shard-000000.tar`, which any WebDataset reader takes, `shard-000000.json` holds the shard's
+columns and the offset of each entry in the tar, so that clips can be read in any order without a
+scan. `dataset.json` holds the store's attributes and whether the export is complete.
+"""
 
 from __future__ import annotations
 
@@ -24,29 +29,22 @@ from shared.store.paths import (
 )
 from shared.store.store import Store
 
-# MERGED: A store's valid clips as WebDataset tar shards, for tools that stream tar files.
-#
-# Beside `shard-000000.tar`, which any WebDataset reader takes, lies `shard-000000.json`: the shard's
-# columns and where in the tar each entry begins, so that clips can be read in any order without
-# scanning. `dataset.json` has the store's attributes and says whether the export is complete.
-
-
 DATASET = "dataset.json"
 FORMAT = "dvdm-webdataset-1"
 
 COLUMNS = tuple(spec for spec in ARRAYS if spec.small and spec.name != "valid")
-"""Arrays of a value or a few for each clip; only valid clips are exported."""
+"""Arrays with one or a few values for each clip; `valid` is not among them: all clips are."""
 
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """What one tar shard holds; proof that it is whole.
+    """Content of one tar shard, and proof that it is whole.
 
     Attributes:
         bytes: size of the tar.
         sha256: of the tar.
-        columns: values by column, one for each clip.
-        entries: by array, offset and bytes of each clip's npy file within the tar.
+        columns: values of the clips, by column.
+        entries: offset and size of each clip's npy file in the tar, bytes, by array.
     """
 
     bytes: int
@@ -56,34 +54,34 @@ class ShardIndex:
 
     @property
     def clips(self) -> int:
-        """Clips in the shard."""
+        """Number of clips in the shard."""
         return len(self.columns["label"])
 
 
 def shard_name(shard: int) -> str:
-    """Name of a tar shard."""
+    """File name of a tar shard."""
     return f"shard-{shard:06d}.tar"
 
 
 def index_name(shard: int) -> str:
-    """Name of a tar shard's index."""
+    """File name of a tar shard's index."""
     return f"shard-{shard:06d}.json"
 
 
 def write_index(path: Location, shard: int, index: ShardIndex) -> None:
-    """Declare a shard done."""
+    """Write a shard's index, which declares the shard done."""
     write_whole(path / index_name(shard), json.dumps(asdict(index)).encode())
 
 
 def read_indices(path: Location, shards: range) -> list[ShardIndex | None]:
-    """Indices of shards, None for each that is not done."""
+    """Indices of shards; None for each that is not done."""
     names = [index_name(shard) for shard in shards]
     found = read_existing(path, names)
     return [ShardIndex(**json.loads(found[name])) if name in found else None for name in names]
 
 
 def write_dataset(path: Location, attributes: StoreAttributes, *, complete: bool) -> None:
-    """Write `dataset.json`."""
+    """Write the attributes and the state of an export as `dataset.json`."""
     content = {
         "format": FORMAT,
         "complete": complete,
@@ -97,7 +95,7 @@ def read_dataset(path: Location) -> tuple[StoreAttributes, bool]:
     """The exported store's attributes, and whether the export is complete.
 
     Raises:
-        StoreError: there is no export, or it is of another format.
+        StoreError: there is no export, or one of another format.
     """
     try:
         content = json.loads((path / DATASET).read_bytes())
@@ -111,11 +109,11 @@ def read_dataset(path: Location) -> tuple[StoreAttributes, bool]:
 
 
 class Export:
-    """A finished export, open for reading; the counterpart of `shared.store.store.Store`.
+    """A finished export, open for reading, with the interface of `shared.store.store.Store`.
 
     Attributes:
-        path: where it is.
-        attributes: those of the store it was made from.
+        path: of the export.
+        attributes: of the store it was made from.
     """
 
     def __init__(self, path: Location) -> None:
@@ -141,7 +139,7 @@ class Export:
         return self.attributes.options
 
     def __len__(self) -> int:
-        """Number of clips, all of them valid."""
+        """Number of clips, all of which are valid."""
         return self._ends[-1]
 
     def column(self, name: str) -> np.ndarray:
@@ -149,7 +147,7 @@ class Export:
         return self._columns[name]
 
     def clip(self, name: str, index: int, out: np.ndarray | None = None) -> np.ndarray:
-        """One clip's entry of a large array; see `shared.store.store.Store.clip`."""
+        """One clip's entry of a large array, in a new array or in `out`."""
         entry = np.empty(self._shapes[name], self._dtypes[name]) if out is None else out
         shard = bisect_right(self._ends, index)
         offset, count = self._entries[name][index].tolist()
@@ -182,7 +180,7 @@ def _whole_shards(path: Location, shards: int) -> list[ShardIndex]:
 
 @cache
 def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """What stands before the values in an npy file."""
+    """Bytes before the values of an npy file."""
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         file, {"descr": dtype.str, "fortran_order": False, "shape": shape}
@@ -191,19 +189,20 @@ def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
 
 
 def _fill_from_npy(out: np.ndarray, content: bytes) -> None:
-    """numpy's own reader parses the header as Python each time; it can only be one."""
+    """Copy the values of an npy file whose dtype and shape are those of `out`."""
+    # Compared, not parsed: numpy's reader evaluates the header as Python each time.
     header = _npy_header(out.dtype, out.shape)
     if not content.startswith(header) or len(content) != len(header) + out.nbytes:
-        raise ValueError(f"it is no npy file of {out.dtype} {out.shape}")
+        raise ValueError(f"it is not an npy file of {out.dtype} {out.shape}")
     out[...] = np.frombuffer(content, out.dtype, offset=len(header)).reshape(out.shape)
 
 
 class ClipReader(Protocol):
-    """Valid clips by position, whatever they lie in.
+    """Valid clips by position, of a store or an export.
 
     Attributes:
-        path: where they lie.
-        attributes: what is there and how it was made.
+        path: of the store or export.
+        attributes: its content and the options that made it.
     """
 
     path: Location
@@ -225,7 +224,8 @@ class ClipReader(Protocol):
         Args:
             name: of the array.
             index: among the valid clips.
-            out: filled and returned where given; C-contiguous, of the entry's shape and dtype.
+            out: C-contiguous array of the entry's shape and dtype, to fill and return instead of a
+                new one.
 
         Raises:
             StoreError: the file is missing or damaged.
@@ -233,9 +233,9 @@ class ClipReader(Protocol):
 
 
 def open_clips(path: Location) -> ClipReader:
-    """Open a sealed store or a finished export, whichever lies there.
+    """Open the sealed store or the finished export at a location.
 
     Raises:
-        StoreError: neither does, or it is not finished.
+        StoreError: there is neither, or it is not finished.
     """
     return Export(path) if (path / DATASET).exists() else Store(path)

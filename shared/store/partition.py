@@ -1,16 +1,14 @@
-"""Write and read one partition of a store: the unit of work.
+"""Write and read one partition of a store, the unit of work of a task.
 
-One task makes one: its shard of every array is written aside and put in its place as a whole (a
-rename locally, one PUT where objects are stored), then the marker with their checksums. Large
-entries are compressed as they come and decompressed as they are asked for, so that a clip is
-worked on while the caches hold it, and a partition takes no more memory than its files.
+A partition's shard of every array is written aside and put in place as a whole (by a rename
+locally, by one PUT remotely), then the marker with their checksums. Entries of large arrays are
+compressed when they are put and decompressed when they are read, so that a clip is processed while
+the caches hold it, and a partition takes no more memory than its files.
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,13 @@ from zarr.storage import MemoryStore
 from shared.errors import StoreError
 from shared.schema import ARRAYS, LARGE, check_array, check_columns
 from shared.store.layout import METADATA, METADATA_FILES, open_array, shard_file
-from shared.store.paths import Location, put_in_place, read_existing, write_whole
+from shared.store.paths import (
+    Location,
+    put_in_place,
+    read_existing,
+    scratch_folder,
+    write_whole,
+)
 from shared.store.shards import ShardedArray
 from shared.store.store import (
     UNFINISHED,
@@ -37,48 +41,49 @@ from shared.store.store import (
 
 SPECS = {spec.name: spec for spec in ARRAYS}
 COLUMNS = tuple(spec for spec in ARRAYS if spec.small)
-"""Arrays of a number or a few for each clip."""
+"""Arrays with one or a few numbers for each clip."""
 
 
 class PartitionWriter:
-    """A partition under way; slots that get no clip hold zeros.
+    """A partition that is being filled; slots without a clip hold zeros.
 
     Attributes:
         attributes: of the store.
-        clips: slots of the partition.
+        clips: number of slots of the partition.
     """
 
     def __init__(self, path: Location, partition: int) -> None:
-        """
+        """Start an empty partition.
+
         Args:
             path: an unsealed store.
-            partition: index p; holds clips p*shard_clips onwards.
+            partition: index p; its first slot is p * shard_clips.
         """
         self.attributes = read_attributes(path)
         self.clips = self.attributes.clips_in(partition)
         self._path, self._partition = path, partition
         self._metadata = read_existing(path, METADATA_FILES)
         self._large = _large_arrays(path, self._metadata)
-        self._entries: dict[str, list[bytes]] = {}
-        for name, array in self._large.items():
-            nothing = array.compress(np.zeros(array.shape, array.dtype))
-            self._entries[name] = [nothing] * self.clips
-        self._nothing = {name: entries[0] for name, entries in self._entries.items()}
+        self._zeros = {
+            name: array.compress(np.zeros(array.shape, array.dtype))
+            for name, array in self._large.items()
+        }
+        self._entries = {name: [zeros] * self.clips for name, zeros in self._zeros.items()}
 
     def put(self, slot: int, **entries: np.ndarray) -> None:
-        """Give a slot its entries of large arrays, by name.
+        """Set the entries of large arrays of a slot, by name.
 
         Raises:
-            ValueError: an entry is not as the schema says.
+            ValueError: an entry has another shape or dtype than the schema.
         """
         for name, entry in entries.items():
             check_array(entry, SPECS[name].shape(self.attributes), SPECS[name])
             self._entries[name][slot] = self._large[name].compress(entry)
 
-    def take_back(self, slot: int) -> None:
-        """Give a slot zeros again."""
-        for name, nothing in self._nothing.items():
-            self._entries[name][slot] = nothing
+    def clear_slot(self, slot: int) -> None:
+        """Reset a slot to zeros."""
+        for name, zeros in self._zeros.items():
+            self._entries[name][slot] = zeros
 
     def write(self, columns: dict[str, np.ndarray], rejects: list[dict[str, Any]]) -> Marker:
         """Write the shards, then the marker.
@@ -88,29 +93,23 @@ class PartitionWriter:
             rejects: records of the videos that failed here.
 
         Raises:
-            ValueError: the columns are not as the schema says.
+            ValueError: the columns do not agree with the schema.
         """
         check_columns(columns, self.clips, self.attributes)
-        # Hidden and inside a local store: same file system, so that the renames are atomic.
-        folder = self._path if isinstance(self._path, Path) else None
-        prefix = f"{UNFINISHED}{self._partition:05d}-"
-        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
-        try:
-            files = {}
-            for name, pieces in self._shards(columns).items():
-                files[name] = _write_pieces(scratch / name, pieces)
+        files = {}
+        with scratch_folder(self._path, f"{UNFINISHED}{self._partition:05d}-") as scratch:
+            for name, chunks in self._shards(columns).items():
+                files[name] = _write_chunks(scratch / name, chunks)
                 put_in_place(scratch / name, self._path / name)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
         marker = Marker(self._partition, files, int(columns["valid"].sum()), rejects)
         write_whole(self._path / marker_name(self._partition), as_json(asdict(marker)))
         return marker
 
     def _shards(self, columns: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
-        """The partition's files by name, each in pieces."""
+        """The partition's files by name, each as chunks of bytes."""
         in_memory = _buffers(self._metadata)
         start = self._partition * self.attributes.shard_clips
-        # An all-zero shard must be a file like any other: a missing one is then an error.
+        # All-zero shards are written, too, so that a missing file is always an error.
         with zarr.config.set({"array.write_empty_chunks": True}):
             group = zarr.open_group(MemoryStore(in_memory), mode="r+")
             for spec in COLUMNS:
@@ -127,18 +126,19 @@ class PartitionWriter:
 
 
 class PartitionReader:
-    """A partition's clips, invalid slots included, after their checksums were compared.
+    """A partition's clips, invalid slots included.
 
     Attributes:
         attributes: of the store.
-        clips: slots of the partition.
+        clips: number of slots of the partition.
         marker: its marker.
     """
 
     def __init__(self, path: Location, partition: int) -> None:
-        """
+        """Read the partition's files and compare their checksums.
+
         Raises:
-            StoreError: files are missing, or their bytes changed since they were written.
+            StoreError: files are missing, or have changed since they were written.
         """
         self.attributes, marker = read_attributes(path), read_marker(path, partition)
         if marker is None:
@@ -156,14 +156,13 @@ class PartitionReader:
 
     def columns(self) -> dict[str, np.ndarray]:
         """The small arrays of `shared.schema.ARRAYS` by name, clip axis first, writable."""
-        # Read once, for the checksums and for what they hold.
         group = zarr.open_group(MemoryStore(_buffers(self._files)), mode="r")
         start = self._partition * self.attributes.shard_clips
         rows = slice(start, start + self.clips)
         return {spec.name: np.asarray(open_array(group, spec.name)[rows]) for spec in COLUMNS}
 
     def entry(self, name: str, slot: int, out: np.ndarray | None = None) -> np.ndarray:
-        """A slot's entry of a large array, in a new array or in `out`, C-contiguous."""
+        """A slot's entry of a large array, in a new array or in the C-contiguous `out`."""
         array = self._large[name]
         entry = np.empty(array.shape, array.dtype) if out is None else out
         array.read_from(self._files[shard_file(SPECS[name], self._partition)], slot, entry)
@@ -171,30 +170,29 @@ class PartitionReader:
 
 
 def _buffers(files: dict[str, bytes]) -> dict[str, Buffer]:
-    """What Zarr's store in memory takes."""
+    """Files in the form that Zarr's memory store takes."""
     return {name: CpuBuffer.from_bytes(content) for name, content in files.items()}
 
 
-def _write_pieces(path: Path, pieces: list[bytes]) -> str:
-    """Write a file, without putting it together in memory first; its SHA-256."""
+def _write_chunks(path: Path, chunks: list[bytes]) -> str:
+    """Write a file from chunks, without joining them in memory, and return its SHA-256."""
     path.parent.mkdir(parents=True)
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        for piece in pieces:
-            digest.update(piece)
-            file.write(piece)
+        for chunk in chunks:
+            digest.update(chunk)
+            file.write(chunk)
     return digest.hexdigest()
 
 
 def _large_arrays(path: Location, files: dict[str, bytes]) -> dict[str, ShardedArray]:
-    lost = [name for name in METADATA_FILES if name not in files]
-    if lost:
+    if lost := [name for name in METADATA_FILES if name not in files]:
         raise StoreError(f"{path} lacks {', '.join(lost)}; restore them, or extract again")
     return {name: ShardedArray(path / name, files[f"{name}/{METADATA}"]) for name in LARGE}
 
 
 def read_partition(path: Location, partition: int) -> dict[str, np.ndarray]:
-    """One partition's clips as `PartitionReader` reads them, all of them at once.
+    """All clips of one partition, read and checked by `PartitionReader`.
 
     Returns:
         Every array of `shared.schema.ARRAYS` by name, clip axis first, writable.

@@ -1,15 +1,19 @@
-"""Where stores and videos lie: a local folder, or an object store such as `s3://bucket/folder`.
+"""Files in a local folder or in an object store such as `s3://bucket/folder`.
 
-A `Location` behaves like a pathlib path whichever it is. What differs is how a file appears as a
-whole or not at all: locally it is written aside and renamed; an object appears when its PUT ends.
+A `Location` behaves like a pathlib path in both. Code outside this module should rarely need to
+know which one it has: the functions here hide how a file appears whole or not at all (locally by a
+rename, remotely by one PUT) and how many files are read with few requests.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -22,7 +26,7 @@ Location: TypeAlias = Path | UPath
 
 
 def location(text: str) -> Location:
-    """The place that a command-line argument names; nothing is looked up yet.
+    """The location that a command-line argument names; nothing is looked up yet.
 
     Args:
         text: a path, or a URL of a protocol that fsspec knows.
@@ -38,7 +42,7 @@ def location(text: str) -> Location:
     if not rest.strip("/"):
         raise UserError(f"{text} names no bucket; give a folder, or s3://bucket/folder")
     try:
-        # Listings that fsspec keeps would hide what other processes write.
+        # A cache of listings would hide the files that other processes write.
         found = UPath(text.rstrip("/"), use_listings_cache=False)
         _ = found.fs
     except ImportError as error:
@@ -50,7 +54,7 @@ def location(text: str) -> Location:
 
 
 def require_reachable(path: Location) -> None:
-    """Notice an object store that cannot be used before any work is done.
+    """Check that an object store can be used; local folders are not checked.
 
     Raises:
         UserError: no bucket of that name, no credentials, no permission, or no answer.
@@ -64,7 +68,7 @@ def require_reachable(path: Location) -> None:
         raise UserError(
             f"{path}: there is no bucket {bucket!r}; make it first, or correct the name"
         ) from None
-    except Exception as error:  # each protocol's client library has its own kinds
+    except Exception as error:  # each protocol's client raises its own kinds
         raise UserError(
             f"{path} cannot be reached: {error}. Credentials and endpoint come from the"
             " environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY (or AWS_PROFILE),"
@@ -73,14 +77,18 @@ def require_reachable(path: Location) -> None:
 
 
 def storage_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
-    """What reading or writing a location may raise for reasons outside the program, and others."""
+    """Exceptions of failing disks, networks and permissions, for an `except` clause, and others."""
     botocore: Any = sys.modules.get("botocore.exceptions")
     remote = (botocore.BotoCoreError, botocore.ClientError) if botocore else ()
     return (OSError, *remote, *others)
 
 
 def write_whole(path: Location, content: bytes) -> None:
-    """Write a file that is never seen half-written; its folder must exist where there are any."""
+    """Write a file that is never seen half-written; a local folder must exist.
+
+    A local file reaches the disk before it gets its name, so a power cut leaves the old or the new
+    content.
+    """
     if isinstance(path, Path):
         scratch = path.with_name(f".{path.name}.{os.getpid()}")
         scratch.write_bytes(content)
@@ -89,12 +97,29 @@ def write_whole(path: Location, content: bytes) -> None:
         path.fs.pipe_file(path.path, content)
 
 
-def put_in_place(source: Path, target: Location) -> None:
-    """Make a finished local file appear as a whole at its final place.
+@contextmanager
+def scratch_folder(target: Location, prefix: str) -> Iterator[Path]:
+    """A temporary local folder for files that `put_in_place` moves into a folder.
 
     Args:
-        source: is gone afterwards where the target is local; on the same file system then.
-        target: replaced where it exists.
+        target: the folder; if it is local, the temporary one is inside it, so that renames are
+            atomic.
+        prefix: of the temporary folder's name.
+    """
+    inside = target if isinstance(target, Path) else None
+    scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=inside))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def put_in_place(source: Path, target: Location) -> None:
+    """Move a finished local file to its final place, where it appears as a whole.
+
+    Args:
+        source: on the file system of a local target, and gone afterwards.
+        target: replaced if it exists; folders above it are made.
     """
     if isinstance(target, Path):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +131,7 @@ def put_in_place(source: Path, target: Location) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file or folder on disk: after a power cut, a marker must not stand for less."""
+    """Flush a file or folder to disk, so that a power cut cannot undo it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -115,7 +140,7 @@ def sync(path: Path) -> None:
 
 
 def read_existing(folder: Location, names: Iterable[str]) -> dict[str, bytes]:
-    """Contents of those named files that exist, by name; many requests at a time where remote."""
+    """Contents of those named files that exist, by name; remote ones are requested in parallel."""
     if isinstance(folder, Path):
         return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
     by_key = {f"{folder.path}/{name}": name for name in names}
@@ -130,7 +155,7 @@ def read_existing(folder: Location, names: Iterable[str]) -> dict[str, bytes]:
 
 
 def read_range(path: Location, offset: int, count: int) -> bytes:
-    """Some bytes of a file; fewer where it ends."""
+    """`count` bytes of a file from `offset`; fewer at its end."""
     if not isinstance(path, Path):
         content: bytes = path.fs.cat_file(path.path, start=offset, end=offset + count)
         return content
@@ -139,7 +164,7 @@ def read_range(path: Location, offset: int, count: int) -> bytes:
 
 
 def read_tail(path: Location, count: int) -> bytes:
-    """The last bytes of a file; all of them where it has fewer."""
+    """The last `count` bytes of a file; all of them if it has fewer."""
     if not isinstance(path, Path):
         content: bytes = path.fs.cat_file(path.path, start=-count)
         return content
@@ -148,8 +173,16 @@ def read_tail(path: Location, count: int) -> bytes:
         return os.pread(file.fileno(), count, max(0, end - count))
 
 
-def absent(folder: Location, names: Iterable[str]) -> list[str]:
-    """Those of the named files below a folder that do not exist; one listing where remote."""
+def checksum(path: Location) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    if not isinstance(path, Path):
+        return hashlib.sha256(path.fs.cat_file(path.path)).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def missing_files(folder: Location, names: Iterable[str]) -> list[str]:
+    """The named files that do not exist below a folder; one listing for a remote folder."""
     if isinstance(folder, Path):
         return [name for name in names if not (folder / name).is_file()]
     present = sizes(folder)
@@ -169,25 +202,25 @@ def sizes(folder: Location) -> dict[str, int]:
 
 
 def listing(folder: UPath) -> dict[str, tuple[int, int]]:
-    """Bytes and time of change, nanoseconds, of every file below a remote folder, by path."""
+    """Size and time of change, ns, of every file below a remote folder, by path, sorted."""
+
+    def changed_ns(entry: dict[str, Any]) -> int:
+        stamp = entry.get("LastModified") or entry.get("mtime")
+        return int(stamp.timestamp() * 1e9) if isinstance(stamp, datetime) else 0
+
     found = folder.fs.find(folder.path, detail=True)
     return {
-        key.removeprefix(f"{folder.path}/"): (entry["size"], _changed_ns(entry))
+        key.removeprefix(f"{folder.path}/"): (entry["size"], changed_ns(entry))
         for key, entry in sorted(found.items())
     }
 
 
-def _changed_ns(entry: dict[str, Any]) -> int:
-    stamp = entry.get("LastModified") or entry.get("mtime")
-    return int(stamp.timestamp() * 1e9) if isinstance(stamp, datetime) else 0
-
-
 def openable(path: Location) -> str | IO[bytes]:
-    """What a media library can open: an absolute name, or a file whose reads become requests."""
+    """An argument for a media library: an absolute path, or a file object that reads remotely."""
     if isinstance(path, Path):
-        return str(path.absolute())  # a relative name with a colon would be taken for a protocol
+        return str(path.absolute())  # a relative path with a colon would be read as a protocol
     file: Any = path.open("rb", block_size=2**22)
-    file.name = f"/{path.name}"  # formats are told by a file's ending, too
+    file.name = f"/{path.name}"  # libraries also judge the format by the suffix
     return file
 
 
@@ -200,7 +233,7 @@ def remove(folder: Location) -> None:
 
 
 def as_zarr(path: Location) -> dict[str, Any]:
-    """Keyword arguments that make zarr open a group at a location."""
+    """Keyword arguments with which zarr opens a group at a location."""
     if isinstance(path, Path):
         return {"store": path}
     return {"store": str(path), "storage_options": dict(path.storage_options)}

@@ -1,9 +1,9 @@
-"""Entries of a sharded Zarr array one by one, each from one read of its own bytes.
+"""Read and write single entries of a sharded Zarr array, each with one read of its own bytes.
 
-Zarr looks the shard's index up anew for every chunk and passes the bytes through several layers,
-which for one clip takes several times as long as decompressing it. Here the indices are kept, and
-an entry is decompressed to where it is wanted; likewise an entry is compressed as soon as it is
-there, while a cache holds it. The files are plain Zarr all the same, byte for byte.
+Zarr reads the shard's index again for every chunk and passes the bytes through several layers,
+which takes several times as long as decompressing a clip. Here the indices are kept, an entry is
+decompressed into the caller's array, and an entry is compressed while the caches hold it. The files
+are plain Zarr, byte for byte.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from numpy.typing import NDArray
 from shared.errors import StoreError
 from shared.store.paths import Location, read_range, read_tail, storage_errors
 
-# In one thread the same entry gives the same bytes; processes are what works in parallel here.
+# One thread gives the same bytes each time; parallel work is done by processes.
 blosc.use_threads = False
 
 _CRC_BYTES = 4
 _INDEX_CODECS = ["bytes", "crc32c"]
 _ENTRY_CODECS = (["bytes"], ["bytes", "blosc"], ["bytes", "crc32c"])
 _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
-"""As Blosc counts them."""
+"""In the order of Blosc's numbers."""
 _ABSENT = 2**64 - 1
 """Offset of a chunk that is not in its shard (Zarr's sharding codec, version 1.0)."""
 
 
 class ShardedArray:
-    """An array with one chunk an entry and many in a shard; several threads may read at a time.
+    """An array with one entry a chunk and many chunks a shard; safe to read from several threads.
 
     Attributes:
         shape: of one entry.
@@ -41,10 +41,10 @@ class ShardedArray:
     """
 
     def __init__(self, path: Location, metadata: bytes) -> None:
-        """`metadata` is the content of `path / "zarr.json"`.
+        """Parse the content of `path / "zarr.json"`.
 
         Raises:
-            StoreError: the array lies in another way than this software writes.
+            StoreError: the array has another layout than this software writes.
         """
         self.path = path
         try:
@@ -63,7 +63,7 @@ class ShardedArray:
         """Read one entry.
 
         Args:
-            position: along the first axis.
+            position: on the first axis.
             out: C-contiguous, of the array's dtype and `shape`.
 
         Raises:
@@ -74,7 +74,7 @@ class ShardedArray:
         assert out.flags.c_contiguous
         shard, row = divmod(position, self._shard_entries)
         try:
-            file, index = self._opened(shard)
+            file, index = self._open_shard(shard)
             offset, count = index[row].tolist()
             if offset == _ABSENT:
                 raise ValueError("it is not in its shard")
@@ -83,11 +83,11 @@ class ShardedArray:
             raise StoreError(f"{self._file(shard)}: entry {row} cannot be read: {error}") from error
 
     def read_from(self, content: bytes, row: int, out: np.ndarray) -> None:
-        """Read one entry of a shard whose whole file is in memory.
+        """Read one entry from the content of its shard.
 
         Args:
             content: of the shard's file.
-            row: of the entry within the shard.
+            row: of the entry in the shard.
             out: C-contiguous, of the array's dtype and `shape`.
 
         Raises:
@@ -100,14 +100,14 @@ class ShardedArray:
         _decode(memoryview(content)[offset : offset + count], self._codecs, out)
 
     def compress(self, entry: np.ndarray) -> bytes:
-        """An entry as it stands in a shard of an array that Blosc compresses."""
+        """Bytes of an entry in the shard of an array that Blosc compresses."""
         assert entry.dtype == self.dtype
         assert entry.shape == self.shape
         compressed: bytes = blosc.compress(np.ascontiguousarray(entry), *self._compression)
         return compressed
 
     def pack(self, entries: Sequence[bytes]) -> list[bytes]:
-        """A shard's file in pieces, in order; what the last shard lacks is marked as absent."""
+        """Chunks of a shard's file, in order; entries that the last shard lacks are absent."""
         index = np.full((self._shard_entries, 2), _ABSENT, "<u8")
         counts = [len(entry) for entry in entries]
         index[: len(entries), 0] = np.cumsum([0, *counts[:-1]])
@@ -121,11 +121,11 @@ class ShardedArray:
         return 16 * self._shard_entries + _CRC_BYTES
 
     def _parse_index(self, tail: bytes) -> NDArray[np.uint64]:
-        """Offset and bytes of each entry, shape (n, 2), from a shard's last bytes."""
+        """Offset and size of each entry, bytes, shape (n, 2), from the end of a shard."""
         return np.frombuffer(_without_crc(tail), "<u8").reshape(self._shard_entries, 2)
 
-    def _opened(self, shard: int) -> tuple[Location, NDArray[np.uint64]]:
-        """A shard's file, and offset and bytes of each entry, shape (n, 2); looked up once."""
+    def _open_shard(self, shard: int) -> tuple[Location, NDArray[np.uint64]]:
+        """A shard's file, and offset and size of each entry, shape (n, 2); read once and kept."""
         if (known := self._shards.get(shard)) is not None:
             return known
         file = self._file(shard)
@@ -137,9 +137,10 @@ class ShardedArray:
 
 
 def _entry_codecs(metadata: dict[str, Any], chunk: list[int]) -> tuple[list[str], tuple[Any, ...]]:
-    """Names of the codecs of one entry, after a look that it is read as it was written.
+    """Names of an entry's codecs, and Blosc's arguments to compress it; none without Blosc.
 
-    And what Blosc is given to compress it; nothing without Blosc.
+    Raises:
+        ValueError: the array is not stored as this module reads it.
     """
     [codec] = metadata["codecs"]
     sharding = codec["configuration"]
@@ -176,7 +177,7 @@ def _decode(content: bytes | memoryview, codecs: list[str], out: np.ndarray) -> 
 
 
 def _without_crc(content: bytes) -> bytes:
-    """What stands before a CRC-32C, which must be its own."""
+    """The bytes before their CRC-32C, which must be right."""
     plain, stated = content[:-_CRC_BYTES], content[-_CRC_BYTES:]
     if not plain:
         raise ValueError("it is cut off")

@@ -1,16 +1,14 @@
-"""Create, write, seal and open a store: one Zarr v3 group per extraction, local or in S3.
+"""Create, seal and open a store: one Zarr v3 group per extraction, local or in S3.
 
-Partitions, the units of work, are in `shared.store.partition`. Each has a marker with its files'
-checksums. Only markers count as done, because Zarr reads a missing shard as zeros without a word.
+Partitions, the units of work, are written by `shared.store.partition`. Each has a marker with the
+checksums of its files. Only markers count as done, because Zarr reads a missing shard as zeros.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,36 +29,46 @@ from shared.store.layout import (
     open_group,
     partition_files,
 )
-from shared.store.paths import Location, absent, put_in_place, read_existing, sync, write_whole
+from shared.store.paths import (
+    Location,
+    checksum,
+    missing_files,
+    put_in_place,
+    read_existing,
+    scratch_folder,
+    sync,
+    write_whole,
+)
 from shared.store.shards import ShardedArray
 
 MARKERS = "partitions"
 REJECTED = "rejected.jsonl"
-# Names of what is being written, in front of random letters.
+"""List of the videos that gave fewer clips than planned."""
+
 _NEW, UNFINISHED = ".new-", ".partition"
+"""Prefixes of temporary folders of new stores and of partitions, before random letters."""
 
 
 @dataclass(frozen=True)
 class Marker:
-    """Proof that a partition is whole: its files' checksums, and what became of its videos."""
+    """Proof that a partition is whole: checksums of its files, and the fate of its videos."""
 
     partition: int
     files: dict[str, str]
     """SHA-256 by path relative to the store."""
     valid: int
-    """Clips that can be used."""
+    """Number of valid clips."""
     rejects: list[dict[str, Any]] = field(default_factory=list)
-    """One record for every video that gave fewer clips than planned, with the reason."""
+    """One record for each video that gave fewer clips than planned, with the reason."""
 
 
 def create_store(path: Location, attributes: StoreAttributes) -> None:
-    """Make an empty, unsealed store; nothing happens to one that is already there."""
+    """Make an empty, unsealed store; an existing one is left as it is."""
     if (path / METADATA).exists():
         return
     if isinstance(path, Path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}{_NEW}", dir=_beside(path)))
-    try:
+    with scratch_folder(path.parent, f".{path.name}{_NEW}") as scratch:
         create_arrays(scratch, attributes)
         if isinstance(path, Path):
             (scratch / MARKERS).mkdir()
@@ -72,30 +80,27 @@ def create_store(path: Location, attributes: StoreAttributes) -> None:
         else:
             for name in METADATA_FILES:
                 put_in_place(scratch / name, path / name)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what runs that were killed left half written; only while no other run is at work."""
+    """Remove the temporary files of killed runs; only while no other run works on the store."""
     absolute = path.absolute()
     new = re.compile(re.escape(f".{absolute.name}{_NEW}") + r"\w{8}")
-    for left in [*absolute.parent.iterdir()]:
-        if new.fullmatch(left.name):
-            shutil.rmtree(left)
-    half_written = (f"{UNFINISHED}*", f".{REJECTED}*", f".{METADATA}.*", f"{MARKERS}/.*")
-    for left in [left for pattern in half_written for left in path.glob(pattern)]:
-        if left.is_dir():
-            shutil.rmtree(left)
+    found = [item for item in absolute.parent.iterdir() if new.fullmatch(item.name)]
+    for pattern in (f"{UNFINISHED}*", f".{REJECTED}*", f".{METADATA}.*", f"{MARKERS}/.*"):
+        found += path.glob(pattern)
+    for item in found:
+        if item.is_dir():
+            shutil.rmtree(item)
         else:
-            left.unlink()
+            item.unlink()
 
 
 def read_attributes(path: Location) -> StoreAttributes:
     """The attributes of a store, sealed or not.
 
     Raises:
-        StoreError: there is no store, it is not ours, or it has another schema version.
+        StoreError: there is no store, or one of another program or schema version.
     """
     metadata = read_existing(path, [METADATA])
     if not metadata:
@@ -116,19 +121,26 @@ def read_attributes(path: Location) -> StoreAttributes:
 
 
 def read_marker(path: Location, partition: int) -> Marker | None:
-    """The marker of a partition, or None while it is not done."""
+    """The marker of a partition; None while it is not done."""
     return read_markers(path, [partition])[0]
 
 
 def read_markers(path: Location, partitions: Iterable[int]) -> list[Marker | None]:
-    """The markers of some partitions, None for each that is not done."""
+    """The markers of some partitions; None for each that is not done."""
     names = [marker_name(partition) for partition in partitions]
     found = read_existing(path, names)
-    return [_parse_marker(found.get(name)) for name in names]
+
+    def parse(content: bytes | None) -> Marker | None:
+        try:
+            return None if content is None else Marker(**json.loads(content))
+        except (ValueError, TypeError):
+            return None  # damaged: the partition is made again
+
+    return [parse(found.get(name)) for name in names]
 
 
 def seal_store(path: Location) -> list[Marker]:
-    """Declare a store complete. Can be run again.
+    """Declare a store complete; may be repeated.
 
     Returns:
         The markers of all partitions.
@@ -152,20 +164,20 @@ def seal_store(path: Location) -> list[Marker]:
     return [marker for marker in markers if marker is not None]
 
 
-def checksum(path: Location) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    if not isinstance(path, Path):
-        return hashlib.sha256(path.fs.cat_file(path.path)).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def damaged_files(path: Location, on_file: Callable[[str], None] = lambda name: None) -> list[str]:
-    """Files of a sealed store that are missing or whose bytes changed since they were written."""
+    """Files of a sealed store that are missing or have changed since they were written.
+
+    Args:
+        path: the store.
+        on_file: called with the name of each file once it is checked.
+    """
     damaged = []
     for marker in read_markers(path, range(read_attributes(path).partitions)):
         for name, expected in marker.files.items() if marker else ():
-            if not _has_checksum(path / name, expected):
+            try:
+                if checksum(path / name) != expected:
+                    damaged.append(name)
+            except FileNotFoundError:
                 damaged.append(name)
             on_file(name)
     return damaged
@@ -175,9 +187,9 @@ class Store:
     """A sealed store, open for reading.
 
     Attributes:
-        path: where it is.
-        attributes: what it holds and how it was made.
-        indices: positions of the valid clips, int64, shape (N,); invalid slots are never given out.
+        path: of the store.
+        attributes: its content and the options that made it.
+        indices: positions of the valid clips, int64, shape (N,); invalid slots are never read.
     """
 
     def __init__(self, path: Location) -> None:
@@ -188,13 +200,13 @@ class Store:
                 f"{path} is not sealed: its extraction did not finish; run the same"
                 " `python -m preprocess run` command again"
             )
-        _refuse_missing_files(path, self.attributes)
+        _check_files(path, self.attributes)
         self._group = open_group(path)
         self.indices = np.flatnonzero(np.asarray(open_array(self._group, "valid")[:]))
 
     @cached_property
     def _large(self) -> dict[str, ShardedArray]:
-        # Opened when first read from: `verify` opens stores whose metadata is damaged, too.
+        # Opened when first read from, because `verify` also opens stores with damaged metadata.
         names = {spec.name: f"{spec.name}/{METADATA}" for spec in ARRAYS if not spec.small}
         found = read_existing(self.path, names.values())
         return {n: ShardedArray(self.path / n, found[file]) for n, file in names.items()}
@@ -215,12 +227,13 @@ class Store:
     def clip(self, name: str, index: int, out: np.ndarray | None = None) -> np.ndarray:
         """One valid clip's entry of a large array (first_frame, motion, residual).
 
-        Reads the bytes of that entry alone. Threads may read at the same time.
+        Only the bytes of that entry are read. Threads may read at the same time.
 
         Args:
             name: of the array.
             index: among the valid clips.
-            out: filled and returned where given; C-contiguous, of the entry's shape and dtype.
+            out: C-contiguous array of the entry's shape and dtype, to fill and return instead of a
+                new one.
 
         Raises:
             StoreError: the file is missing or damaged.
@@ -237,26 +250,11 @@ class Store:
         return entry
 
 
-def _beside(path: Location) -> Path | None:
-    """Where to prepare what is to be renamed to a path; anywhere for what is to be sent."""
-    return path.parent if isinstance(path, Path) else None
-
-
-def _has_checksum(path: Location, expected: str) -> bool:
-    try:
-        return checksum(path) == expected
-    except FileNotFoundError:
-        return False
-
-
-def _refuse_missing_files(path: Location, attributes: StoreAttributes) -> None:
-    if lost := absent(path, METADATA_FILES):
+def _check_files(path: Location, attributes: StoreAttributes) -> None:
+    if lost := missing_files(path, METADATA_FILES):
         raise StoreError(f"{path} lacks {', '.join(lost)}; restore them, or extract again")
-    missing = absent(
-        path,
-        [name for p in range(attributes.partitions) for name in partition_files(p)],
-    )
-    if missing:
+    shards = [name for p in range(attributes.partitions) for name in partition_files(p)]
+    if missing := missing_files(path, shards):
         raise StoreError(
             f"{path} lacks {len(missing)} of its shards ({_few(missing)}), which would read as"
             " zeros; delete the store and extract again, or restore the files"
@@ -264,20 +262,13 @@ def _refuse_missing_files(path: Location, attributes: StoreAttributes) -> None:
 
 
 def marker_name(partition: int) -> str:
-    """Of a partition's marker, relative to the store."""
+    """Path of a partition's marker, relative to the store."""
     return f"{MARKERS}/{partition:06d}.json"
 
 
 def as_json(content: Any) -> bytes:
-    """As metadata and markers are written."""
+    """JSON in the form of metadata and markers."""
     return json.dumps(content, indent=1, ensure_ascii=False).encode()
-
-
-def _parse_marker(content: bytes | None) -> Marker | None:
-    try:
-        return None if content is None else Marker(**json.loads(content))
-    except (ValueError, TypeError):
-        return None  # not whole: the partition is made again
 
 
 def _few(items: list[Any], count: int = 3) -> str:

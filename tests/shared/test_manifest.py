@@ -50,7 +50,7 @@ def test_patterns_find_label_and_subject(
     assert (groups.get("label"), groups.get("subject")) == (label, subject)
 
 
-def test_both_signal_data_sets_name_the_same_24() -> None:
+def test_both_data_sets_of_signals_have_the_same_24_labels() -> None:
     natops, gestures = load_manifest("natops").labels, load_manifest("gestures").labels
     assert natops == gestures
     assert len(set(natops.values())) == 24
@@ -60,12 +60,12 @@ def test_both_signal_data_sets_name_the_same_24() -> None:
 @pytest.mark.parametrize(
     ("name", "texts"), [("natops", 24), ("gestures", 24), ("mhad", 27), ("ucf101", 101), ("mug", 7)]
 )
-def test_texts_are_there_for_every_label(name: str, texts: int) -> None:
+def test_every_label_has_its_own_text(name: str, texts: int) -> None:
     assert len(set(load_manifest(name).labels.values())) == texts
 
 
 @pytest.mark.parametrize("name", manifest_names())
-def test_what_is_to_be_known_of_a_data_set_is_stated(name: str) -> None:
+def test_manifests_state_source_licence_and_layout(name: str) -> None:
     manifest = load_manifest(name)
     assert manifest.splits and manifest.glob and manifest.holds
     for file in manifest.files:
@@ -79,7 +79,7 @@ def test_the_crops_are_those_of_the_published_code() -> None:
     assert load_manifest("mhad").crop == (0, 480, 156, 492)
 
 
-def test_a_split_is_drawn_in_one_way() -> None:
+def test_a_random_split_has_a_fraction_or_counts() -> None:
     for wrong in ({}, {"test_fraction": 0.2, "train": 1, "test": 1}, {"train": 3}):
         with pytest.raises(ValidationError, match="either test_fraction or both train and test"):
             RandomSplit(by="video", **wrong)

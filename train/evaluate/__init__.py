@@ -1,1 +1,1 @@
-"""Evaluation: scores, comparisons and pages. Nothing below imports it."""
+"""Evaluate, compare and show runs; nothing outside this package but the command line imports it."""

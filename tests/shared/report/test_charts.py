@@ -15,7 +15,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def texts(drawing: str) -> list[str]:
-    """All that is written in a drawing."""
+    """The texts in a drawing."""
     return [element.text or "" for element in ElementTree.fromstring(drawing).iter(f"{SVG}text")]
 
 
@@ -53,12 +53,13 @@ def test_axes_and_several_curves_are_named() -> None:
 def test_curves_with_gaps_zeros_and_single_points_are_drawn() -> None:
     holes = np.where(STEPS % 3 == 0, np.nan, LOSS)
     for values in (holes, np.zeros(40), np.full(40, np.nan)):
-        curves([Curve("a", STEPS, values, smooth=True)], title="T", x="x", y="y", log=True)
-    curves([Curve("a", STEPS[:1], LOSS[:1], smooth=True)], title="T", x="x", y="y")
-    heat_map(np.full((2, 2), np.nan), title="T", label="nothing")
+        drawn = curves([Curve("a", STEPS, values, smooth=True)], title="T", x="x", y="y", log=True)
+        assert "T" in texts(drawn)
+    assert "T" in texts(curves([Curve("a", STEPS[:1], LOSS[:1])], title="T", x="x", y="y"))
+    assert "T" in texts(heat_map(np.full((2, 2), np.nan), title="T", label="nothing"))
 
 
-def test_a_running_mean_is_the_mean_of_what_is_there() -> None:
+def test_a_running_mean_ignores_values_that_are_not_finite() -> None:
     assert running_mean(np.array([1.0, 3.0, 5.0, 7.0])) == pytest.approx([5 / 3, 3, 5, 19 / 3])
     assert running_mean(np.array([2.0, np.nan, 4.0])) == pytest.approx([2, 3, 4])
     assert np.isnan(running_mean(np.full(3, np.nan))).all()

@@ -14,18 +14,20 @@ from shared.report.pictures import (
     contact_sheet,
     draw_vectors,
     enlarge,
-    evenly,
+    evenly_spaced,
     gif,
     grey_residual,
     png,
     shrink,
+    vector_film,
     webp,
 )
+from shared.schema import CodecOptions
 
 
 @given(st.integers(1, 500), st.integers(1, 20))
-def test_positions_are_spread_from_the_first_to_the_last(total: int, most: int) -> None:
-    shown = evenly(total, most)
+def test_positions_are_evenly_spaced_from_the_first_to_the_last(total: int, most: int) -> None:
+    shown = evenly_spaced(total, most)
     assert len(shown) == min(total, most)
     assert (np.diff(shown) > 0).all()
     assert shown[0] == 0
@@ -87,6 +89,17 @@ def test_vectors_in_fractions_of_a_pixel_are_drawn_to_scale() -> None:
     drawn = draw_vectors(clip, whole, block=8, vector_unit=1)
     assert np.array_equal(draw_vectors(clip, quarters, block=8, vector_unit=4), drawn)
     assert not np.array_equal(draw_vectors(clip, quarters, block=8, vector_unit=1), drawn)
+
+
+@pytest.mark.parametrize(("size", "factor"), [(24, 13), (400, 1)])
+def test_a_film_of_vectors_shows_frames_of_about_the_same_size(size: int, factor: int) -> None:
+    options = CodecOptions(size=size, frames=6, block=8)
+    clip = np.random.default_rng(0).integers(0, 250, (6, 3, size, size), np.uint8)
+    motion = np.zeros((5, 2, *options.grid), np.int8)
+    motion[:, 0] = np.arange(-2, 3)[:, None, None]
+    drawn = vector_film(clip, motion, options, 3)
+    expected = draw_vectors(clip, motion, block=8, vector_unit=1, factor=factor)
+    assert np.array_equal(drawn, expected[[0, 2, 4]])
 
 
 def test_pictures_are_lossless() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from shared.errors import StoreError
 from shared.store.lock import hold
+from shared.store.paths import location
 
 Cli = Callable[..., tuple[int, str, str]]
 OPTIONS = ("--size", 32, "--frames", 4, "--block", 8, "--workers", 1)
@@ -21,10 +22,26 @@ OPTIONS = ("--size", 32, "--frames", 4, "--block", 8, "--workers", 1)
 HOLDER = """
 import sys
 from pathlib import Path
-from shared.lock import hold
+from shared.store.lock import hold
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
+"""
+
+COUNTER = """
+import sys
+from pathlib import Path
+from shared.errors import StoreError
+from shared.store.lock import hold
+folder, done = Path(sys.argv[1]), 0
+while done < 30:
+    try:
+        with hold(folder / "store"):
+            count = int((folder / "count").read_text()) if (folder / "count").exists() else 0
+            (folder / "count").write_text(str(count + 1))
+            done += 1
+    except StoreError:
+        pass
 """
 
 
@@ -46,6 +63,7 @@ def test_a_second_run_is_refused_until_the_first_is_dead(
         code, _, err = cli("run", "folder", "--root", folder, "--out", store, *OPTIONS)
         assert code == 2
         assert f"another run is making {store}: process {process.pid} on " in err
+        assert f"(-c {store})" in err
         assert not store.exists()
     finally:
         process.send_signal(signal.SIGKILL)
@@ -80,7 +98,7 @@ def test_the_lock_names_its_holder_and_goes_with_it(tmp_path: Path) -> None:
 def test_a_lock_file_replaced_meanwhile_does_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between opening and locking it, the holder before may have removed it."""
+    """Its former holder may remove it between opening and locking."""
     real, removed = fcntl.flock, []
 
     def flock(descriptor: int, how: int) -> None:
@@ -93,7 +111,20 @@ def test_a_lock_file_replaced_meanwhile_does_not_count(
         pass
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+def test_a_store_in_s3_has_no_lock() -> None:
+    with hold(location("s3://bucket/store")) as held:
+        assert not held
+
+
+def test_two_processes_that_want_one_store_take_turns(tmp_path: Path) -> None:
+    """Each counts up a number as often as it gets the lock; none is lost."""
+    processes = [subprocess.Popen([sys.executable, "-c", COUNTER, str(tmp_path)]) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert (tmp_path / "count").read_text() == "60"
+    assert [path.name for path in tmp_path.iterdir()] == ["count"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
 def test_a_file_system_without_locks_is_named(
     number: int, folder: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,16 @@ import pytest
 from shared.errors import UserError
 from shared.store.paths import (
     Location,
-    absent,
+    checksum,
     listing,
     location,
+    missing_files,
     openable,
     put_in_place,
     read_existing,
     remove,
     require_reachable,
+    scratch_folder,
     sizes,
     write_whole,
 )
@@ -38,7 +41,7 @@ def place(request: pytest.FixtureRequest, bucket: str, tmp_path: Path) -> Locati
 
 
 @pytest.mark.parametrize("text", ["a", "/a/b", "a:colon.mp4", "file:///a/b", "C/100%"])
-def test_what_is_no_url_is_a_path(text: str) -> None:
+def test_text_without_a_protocol_is_a_path(text: str) -> None:
     assert location(text) == Path(text.removeprefix("file://"))
 
 
@@ -57,12 +60,12 @@ def test_a_url_keeps_its_form() -> None:
         ("nonsense://a/b", "nonsense.*give a folder, or s3://bucket/folder"),
     ],
 )
-def test_what_is_no_place(text: str, message: str) -> None:
+def test_bad_urls_are_refused(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         location(text)
 
 
-def test_files_behave_alike_everywhere(place: Location, tmp_path: Path) -> None:
+def test_files_behave_alike_locally_and_remotely(place: Location) -> None:
     if isinstance(place, Path):
         place.mkdir()
     for number, name in enumerate(ODD):
@@ -70,12 +73,15 @@ def test_files_behave_alike_everywhere(place: Location, tmp_path: Path) -> None:
     assert sizes(place) == {name: number for number, name in enumerate(ODD)}
     assert read_existing(place, [ODD[2], "not there"]) == {ODD[2]: bytes(2)}
     assert read_existing(place, []) == {}
-    assert absent(place, [*ODD, "not there"]) == ["not there"]
+    assert missing_files(place, [*ODD, "not there"]) == ["not there"]
 
-    (tmp_path / "made").write_bytes(b"made")
-    put_in_place(tmp_path / "made", place / "deep/er/made")
+    with scratch_folder(place, ".part-") as scratch:
+        (scratch / "made").write_bytes(b"made")
+        put_in_place(scratch / "made", place / "deep/er/made")
+    assert not scratch.exists()
     assert (place / "deep/er/made").read_bytes() == b"made"
-    # What another process writes now is seen at once.
+    assert checksum(place / "deep/er/made") == sha256(b"made").hexdigest()
+    # No cached listing hides the files that another process writes.
     write_whole(place / "later", b"x")
     assert (place / "later").exists()
     assert "later" in sizes(place)
@@ -88,7 +94,7 @@ def test_files_behave_alike_everywhere(place: Location, tmp_path: Path) -> None:
 
 
 def test_a_file_is_never_seen_half_written(place: Location) -> None:
-    """A reader that never stops sees the whole old or the whole new content."""
+    """A thread that reads all the time gets the whole old or the whole new content."""
     if isinstance(place, Path):
         place.mkdir()
     old, new, seen = b"a" * 200_000, b"b" * 200_000, []
@@ -110,7 +116,7 @@ def test_a_file_is_never_seen_half_written(place: Location) -> None:
     assert set(seen) <= {old, new}
 
 
-def test_a_listing_tells_size_and_time(bucket: str) -> None:
+def test_a_listing_has_size_and_time(bucket: str) -> None:
     place = new_place(bucket)
     write_whole(place / "a/b", b"four")
     [(name, (size, changed_ns))] = listing(place).items()  # type: ignore[arg-type]
@@ -118,7 +124,7 @@ def test_a_listing_tells_size_and_time(bucket: str) -> None:
     assert changed_ns > 10**18
 
 
-def test_places_that_cannot_be_reached(bucket: str, tmp_path: Path) -> None:
+def test_a_missing_bucket_is_named(bucket: str, tmp_path: Path) -> None:
     require_reachable(tmp_path / "not there yet")
     require_reachable(new_place(bucket))
     with pytest.raises(UserError, match="there is no bucket 'elsewhere'"):

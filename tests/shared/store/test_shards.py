@@ -1,4 +1,4 @@
-"""Entry by entry, against Zarr's own reader."""
+"""Entries and shards compared with those of Zarr's own reader and writer."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "array"
 
 
-def test_only_the_entry_s_own_bytes_are_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_bytes_of_the_entry_are_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shared.store.shards
 
     counts: list[int] = []
@@ -138,7 +138,7 @@ def test_a_checksum_of_the_entry_is_compared(tmp_path: Path) -> None:
         read(array, 0)
 
 
-def test_what_is_not_in_its_shard_is_not_zero(tmp_path: Path) -> None:
+def test_an_entry_missing_from_its_shard_is_an_error(tmp_path: Path) -> None:
     values = np.arange(12, dtype="i2").reshape(3, 4)
     values[1] = 0
     write_array(tmp_path, values, 3, "zstd", config={"write_empty_chunks": False})

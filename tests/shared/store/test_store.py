@@ -64,7 +64,7 @@ def sealed(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_was_written_comes_back(sealed: Path) -> None:
+def test_written_clips_are_read_back(sealed: Path) -> None:
     store = Store(sealed)
     assert (store.attributes.clips, len(store)) == (5, 4)
     expected = [random_arrays(2, 0), random_arrays(2, 0), random_arrays(2, 1), random_arrays(1, 2)]
@@ -74,7 +74,7 @@ def test_what_was_written_comes_back(sealed: Path) -> None:
     assert store.column("video").tolist() == ["v0.mp4", "v1.mp4", "v0.mp4", "v0.mp4"]
 
 
-def test_invalid_slots_are_never_given_out(sealed: Path) -> None:
+def test_invalid_slots_are_never_read(sealed: Path) -> None:
     assert Store(sealed).indices.tolist() == [0, 1, 2, 4]
 
 
@@ -141,7 +141,7 @@ def test_missing_metadata_is_named(sealed: Path) -> None:
         Store(sealed)
 
 
-def test_a_flipped_byte_is_noticed(sealed: Path) -> None:
+def test_a_flipped_byte_is_detected(sealed: Path) -> None:
     assert damaged_files(sealed) == []
     shard = sealed / "motion/c/0/0/0/0/0"
     content = bytearray(shard.read_bytes())
@@ -187,7 +187,7 @@ def test_plain_zarr_reads_a_store(sealed: Path) -> None:
     assert np.array_equal(group["first_frame"][4:5], random_arrays(1, 2)["first_frame"])
 
 
-def test_what_is_half_written_is_removed_and_nothing_else(sealed: Path) -> None:
+def test_temporary_files_are_removed_and_nothing_else(sealed: Path) -> None:
     names = set(sealed.parent.rglob("*"))
     for left in (".store.new-abc_1234", "store/.partition00001-abcd1234"):
         (sealed.parent / left).mkdir()

@@ -18,28 +18,26 @@ from train.evaluate.cost import (
     DenoiserInput,
     cost_data,
     cost_table,
-    counted,
+    count_pass,
     recipe_cost,
     saved_bytes,
 )
 from train.models.unet3d import UNet3D, UNet3DOptions
 from train.recipes import load_recipe
 
-# MERGED: What a pass costs, against formulas and real passes.
-
-
 OPTIONS = UNet3DOptions(dim=16, mults=(1, 2), blocks=1, heads=2, head_dim=8, context=8, label_dim=8)
-CASE = DenoiserInput(OPTIONS, (5, 3, 4, 4), 4, texts=False)
+INPUT = DenoiserInput(OPTIONS, (5, 3, 4, 4), 4, texts=False)
 
 
 def test_shapes_alone_count_what_a_real_pass_does() -> None:
     network = UNet3D(OPTIONS, 5, 4, 24, (3, 4, 4))
     with FlopCounterMode(display=False) as counter:
-        network(*CASE.inputs()).square().mean().backward()
-    found = counted(CASE)
+        network(*INPUT.inputs()).square().mean().backward()
+    found = count_pass(INPUT)
     assert found.gflop == pytest.approx(counter.get_total_flops() / 1e9, rel=1e-6)
-    whole = found.unet_parameters + found.first_frame_parameters
-    assert whole == sum(parameter.numel() for parameter in network.parameters())
+    assert found.parameters == sum(parameter.numel() for parameter in network.parameters())
+    first_frame = sum(parameter.numel() for parameter in network.first_frame.parameters())
+    assert found.of_which == {"first-frame encoder": first_frame}
 
 
 def test_fused_attention_counts_as_if_it_were_written_out() -> None:
@@ -47,7 +45,7 @@ def test_fused_attention_counts_as_if_it_were_written_out() -> None:
     network = UNet3D(OPTIONS, 5, 1, 24, (2, 32, 32))
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         network(*grid.inputs()).square().mean().backward()
-    assert counted(grid).gflop == pytest.approx(counter.get_total_flops() / 1e9, rel=1e-6)
+    assert count_pass(grid).gflop == pytest.approx(counter.get_total_flops() / 1e9, rel=1e-6)
 
 
 def test_saved_bytes_are_each_storage_once_without_weights() -> None:
@@ -60,8 +58,8 @@ def test_saved_bytes_are_each_storage_once_without_weights() -> None:
 
 
 def test_checkpointing_trades_operations_for_memory() -> None:
-    less = counted(replace(CASE, options=replace(OPTIONS, gradient_checkpointing=True)))
-    whole = counted(CASE)
+    less = count_pass(replace(INPUT, options=replace(OPTIONS, gradient_checkpointing=True)))
+    whole = count_pass(INPUT)
     assert less.activation_bytes < whole.activation_bytes
     assert 1.2 * whole.gflop < less.gflop < 1.4 * whole.gflop
 

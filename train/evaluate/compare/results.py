@@ -16,12 +16,17 @@ from torch import Tensor
 from shared.store.export import open_clips
 from shared.store.paths import location, write_whole
 from train.data.clips import Clips
+from train.evaluate.clip_metrics import RealClips as Reference
+from train.evaluate.clip_metrics import real_clip_metrics as measure_reference
 from train.evaluate.compare.plan import Budget, Run
 from train.evaluate.compare.systems import SPLIT, SystemCost
 from train.evaluate.compare.work import GENERATED, Work, generated, run_folder, took
-from train.evaluate.metrics.classifier import JudgeOptions, Judges, train_judges
+from train.evaluate.metrics.evaluation_networks import EvaluationNetworkOptions as JudgeOptions
+from train.evaluate.metrics.evaluation_networks import EvaluationNetworks as Judges
+from train.evaluate.metrics.evaluation_networks import train_evaluation_networks as train_judges
 from train.evaluate.metrics.frames import psnr
-from train.evaluate.metrics.score import ClipScores, Reference, measure_reference, score_clips
+from train.evaluate.summary import Summary as ClipScores
+from train.evaluate.summary import summarise_clips as score_clips
 from train.generate.generator import load_generator
 
 # MERGED: What a comparison's clips are worth: every run judged by the same networks, trained once.

@@ -15,7 +15,8 @@ from shared.errors import UserError
 from shared.schema import CodecOptions
 from train.diffusion.noise import NoiseOptions
 from train.diffusion.samplers import SamplerOptions
-from train.evaluate.cost import GIGA, costed
+from train.evaluate.cost import GIGA
+from train.evaluate.cost import run_cost as costed
 from train.models.block_autoencoder import BlockAutoencoderOptions
 from train.models.refiner import Refiner, RefinerOptions
 from train.models.unet3d import UNet3DOptions
@@ -99,7 +100,7 @@ def system_cost(recipe: Recipe) -> SystemCost:
     steps = recipe.sampler.steps * asked * denoiser.forward_gflop
     decoding = autoencoder.decode_gflop if autoencoder else 0.0
     return SystemCost(
-        parameters=denoiser.unet_parameters + denoiser.first_frame_parameters,
+        parameters=denoiser.parameters,
         training=denoiser.gflop,
         sampling=steps + decoding + _refining(recipe),
     )
