@@ -30,9 +30,9 @@ DEFAULT_OUT = Path("runs/gestures-ed_vdm_demo")
 
 
 STAGES = {
-    "vae": "Train the residual autoencoder.",
-    "encode": "Cache the latents of all residuals beside the store.",
-    "diffusion": "Train the 3D U-Net, and the refining network where the recipe has one.",
+    "vae": "Train the autoencoder, where the recipe has one.",
+    "encode": "Compute the latents of every clip, cached next to the store, and their statistics.",
+    "diffusion": "Train the denoiser, and the refining network where the recipe has one.",
 }
 
 
@@ -45,7 +45,7 @@ def _add_stage(name: str, help_text: str) -> None:
         set_: Overrides = None,
         device: Device = "auto",
     ) -> None:
-        from train.commands import run_stage
+        from train.stages.run_stage import run_stage
 
         run_stage(name, recipe, store, out, set_ or [], device)
 
@@ -103,9 +103,8 @@ def sample(
     fps: Annotated[float, typer.Option("--fps", min=1, help="Frames a second.")] = 8,
     device: Device = "auto",
 ) -> None:
-    """Generate videos from a picture and a text: mp4, GIF, contact sheet, and the motion drawn."""
-    from train.commands import sample_videos
-    from train.generate.sample import SampleOptions
+    """Generate videos from a picture and a text: mp4, GIF, contact sheet, and drawn motion."""
+    from train.generate.sample import SampleOptions, sample_videos
 
     options = SampleOptions(out, seed=seed, count=count, frames=frames, fps=fps)
     changes = {
@@ -205,7 +204,7 @@ def cost(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Print what recipes cost, beside the paper's Table 4: parameters, operations, memory."""
+    """Print parameters, operations and memory of recipes, compared with the paper's Table 4."""
     from train.commands import show_costs
 
     show_costs(recipes, set_ or [], json, device)

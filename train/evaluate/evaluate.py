@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from shared.console import console
 from shared.errors import UserError
 from shared.report.pages import write_page
-from shared.store.export import ClipReader, open_clips
-from shared.store.paths import location, require_reachable, write_whole
-from train.data.clips import Clips
+from shared.store.export import ClipReader
+from shared.store.paths import write_whole
+from train.data.clips import Clips, check_same_store, open_store
 from train.evaluate.clip_metrics import part_metrics, real_clip_metrics
 from train.evaluate.deviations import deviations
 from train.evaluate.make_clips import (
@@ -61,7 +61,6 @@ from train.evaluate.summary import (
     why_no_fvd,
 )
 from train.run import RunFolder, own_command
-from train.stages.autoencoder import check_same_store
 from train.trainer.monitor import processor
 
 SCORES, TABLE, CLIPS, PAGE = "scores.json", "scores.md", "generated.safetensors", "index.html"
@@ -122,9 +121,7 @@ def evaluate_run(
     chosen = protocol_named(protocol).with_fewer(count, samples)
     options = EvaluateOptions(chosen, seed, i3d, judges, EvaluationNetworkOptions(seconds=seconds))
     run = load_run(folder, device, reconstruct=chosen.reconstruct)
-    place = location(store_path)
-    require_reachable(place)
-    store = open_clips(place)
+    store = open_store(store_path)
     check_same_store({"store": run.store.model_dump(mode="json")}, store, folder)
     if out is None:
         evaluations = RunFolder(folder).evaluation
@@ -248,7 +245,7 @@ def _provenance(
     store, recipe = clips.store.attributes, run.recipe.to_dict()
     options, split = store.options, split_name(store, run.recipe.split)
     # A refiner counts where one was trained; checkpoints do not record its options.
-    refined = getattr(run.space, "refiner", None) is not None
+    refined = run.space.refiner is not None
     return {
         "command": own_command(),
         "hardware": processor(),

@@ -143,7 +143,7 @@ def _restored(work: Work) -> float:
     for start in range(0, len(work.chosen), _AT_ONCE):
         batch = clips.batch(np.array(work.chosen[start : start + _AT_ONCE]), _CPU)
         with torch.no_grad():
-            frames = generator.space.decode(generator.space.encode(batch), batch.first_frame).frames
+            frames = generator.space.decode(generator.space.encode(batch), vars(batch)).frames
         values.append(psnr(frames[:, 1:], clips.frames(batch)[:, 1:]))
     return float(torch.cat(values).mean())
 
