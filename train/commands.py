@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shared.console import Progress, console
-from shared.report.html import byte_count
+from shared.console import Progress, byte_count, console
 from train.evaluate.report import build_report
 from train.generate.generator import load_with_store
 from train.trainer.distributed import choose_device
