@@ -182,7 +182,7 @@ def plan_parts(out: Path, plan: Plan, run_identity: str) -> list[Part]:
 
 
 def make_parts(
-    parts: list[Part], plan: Plan, run: TrainedRun, clips: Clips, *, reconstruct: bool
+    parts: list[Part], plan: Plan, run: TrainedRun, clips: Clips, *, reconstruct: bool = False
 ) -> int:
     """Make the parts that are missing or belong to another run.
 
