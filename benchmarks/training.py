@@ -28,7 +28,7 @@ from benchmarks.measure import cpu_seconds, least_in_turn
 from shared.console import run_command
 from train.commands import choose_device
 from train.evaluate.cost import FUSED_ATTENTION
-from train.evaluate.cost import denoiser_input as denoising_case
+from train.evaluate.cost import denoiser_pass as denoising_case
 from train.models.autoencoder import Autoencoder
 from train.models.refiner import Refiner
 from train.recipe import Recipe
@@ -98,12 +98,15 @@ def arguments() -> argparse.Namespace:
 def networks(recipe: Recipe, batch: int, device: torch.device) -> Iterator[tuple[str, Network]]:
     """The networks that a recipe trains, by name."""
     case, autoencoder = denoising_case(recipe)
-    inputs = [noise_like(x.expand(batch, *x.shape[1:])).to(device) for x in case.inputs()]
+    noisy, t, conditions = case.shapes.zeros()
+    given = {"noisy": noisy, "t": t, **conditions}
+    noise = {n: noise_like(x.expand(batch, *x.shape[1:])).to(device) for n, x in given.items()}
+    target, times = noise.pop("noisy"), noise.pop("t")
     unet = case.network().to(device)
-    yield "denoiser", Network(unet, lambda: unet(*inputs).float().square().mean())
+    yield "denoiser", Network(unet, lambda: unet(target, times, noise).float().square().mean())
     if autoencoder is not None:
         coder = filled(autoencoder, device)
-        side = case.cell * case.target[2]
+        side = case.shapes.cell * case.shapes.x0[2]
         picture = torch.randn(batch * _EXAMPLES, 3, side, side).to(device)
         context = picture.repeat(1, len(coder.context), 1, 1) if coder.context else None
         yield "autoencoder", Network(coder, lambda: coder.loss(picture, context)["loss"])

@@ -222,18 +222,18 @@ def _evaluated(path: Path) -> ShownClips | None:
 
 def cost_rows(recipe: Recipe, store: CodecOptions) -> list[tuple[str, Cell]]:
     """Parameters, operations and memory, by the convention of `train.evaluate.cost`."""
-    given, denoiser, autoencoder = run_cost(recipe, torch.device("cpu"), store)
+    given, denoiser, coder = run_cost(recipe, torch.device("cpu"), store)
     rows: list[tuple[str, Cell]] = [
-        ("shape of x₀: channels, time, height, width", " × ".join(map(str, given.target))),
+        ("shape of x₀: channels, time, height, width", " × ".join(map(str, given.shapes.x0))),
         ("parameters of the denoiser, million", denoiser.parameters / 1e6),
         ("GFLOP of a training pass of one clip, forward and backward", denoiser.gflop),
         ("GFLOP of one sampling step, without guidance", denoiser.forward_gflop),
         ("memory to train on one clip, GB", denoiser.training_bytes / GIGA),
     ]
-    if autoencoder is not None:
+    if coder is not None:
         rows += [
-            ("parameters of the autoencoder, million", autoencoder.parameters / 1e6),
-            ("GFLOP to encode a clip", autoencoder.encode_gflop),
-            ("GFLOP to decode a clip", autoencoder.decode_gflop),
+            ("parameters of the autoencoder, million", coder.parameters / 1e6),
+            ("GFLOP to encode a clip", coder.encode_gflop),
+            ("GFLOP to decode a clip", coder.decode_gflop),
         ]
     return rows
