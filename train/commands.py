@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -213,25 +213,24 @@ def report_run(
     console.print(f"open {page} ({byte_count(page.stat().st_size)}{rest})", markup=False)
 
 
-def compare_spaces(
-    data: Path,
+def compare_systems(
+    stores: Sequence[str],
+    data: Path | None,
     out: Path,
     given: Mapping[str, object],
     *,
+    names: Sequence[str],
     workers: int,
     device: str,
     finished: bool,
 ) -> None:
-    """Train every target space at equal cost, score, write tables; `given`: options by name."""
+    """Train systems at equal cost, score, write tables; `given`: options by name."""
     from train.evaluate.compare.compare import compare
-    from train.evaluate.compare.systems import read_options
 
     with _stoppable():
         where = choose_device(device).type
-        command = shlex.join(["python", "-m", "train", *sys.argv[1:]])
-        options = read_options(given)
         compare(
-            data, out, options, workers=workers, device=where, command=command, finished=finished
+            stores, data, out, given, names=names, workers=workers, device=where, finished=finished
         )
 
 

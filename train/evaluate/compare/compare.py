@@ -1,102 +1,250 @@
-"""`train compare`: train and generate, score, show. Whatever is done already is kept."""
+"""The command `compare`: train systems at equal cost, score what they generate, write the tables."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from shared.console import console
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.console import Progress, console
 from shared.errors import UserError
-from train.evaluate.compare.comparison import Comparison, prepare
+from shared.schema import StoreAttributes
+from shared.store.export import ClipReader, open_clips
+from shared.store.layout import ATTRIBUTE, METADATA
+from shared.store.paths import location, require_reachable
+from train.data.clips import split_clips
+from train.evaluate.compare.jobs import Job, RunJob, Setup, run_jobs, train_run
 from train.evaluate.compare.page import write_output
-from train.evaluate.compare.plan import Run
-from train.evaluate.compare.results import (
-    Judging,
-    judge_bounds,
-    judge_runs,
-    not_scored,
-    share_scored,
+from train.evaluate.compare.results import score_bounds, score_run, unscored
+from train.evaluate.compare.systems import (
+    PAPER,
+    REFERENCE_SYSTEM,
+    CompareOptions,
+    Run,
+    System,
+    SystemCost,
+    overrides,
+    plan_runs,
+    read_options,
+    select,
+    system_cost,
+    systems,
 )
-from train.evaluate.compare.systems import PAPERS, CompareOptions
-from train.evaluate.compare.work import Pool, Task, Work, is_done, perform, refuse_other, share_done
+from train.evaluate.protocols import split_name
+from train.recipes import load_recipe
+from train.run import own_command
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything a comparison consists of, before anything is trained.
+
+    Attributes:
+        options: sizes, budgets, seeds.
+        store: attributes of the store whose frames are the real clips.
+        setup: what all runs have in common.
+        systems: rows, by name.
+        costs: of each.
+        runs: in the order they are begun.
+        left_out: what is missing, and why.
+    """
+
+    options: CompareOptions
+    store: StoreAttributes
+    setup: Setup
+    systems: dict[str, System]
+    costs: dict[str, SystemCost]
+    runs: list[Run]
+    left_out: dict[str, str]
+
+    @property
+    def jobs(self) -> list[RunJob]:
+        """The runs in their setup."""
+        return [RunJob(self.setup, run) for run in self.runs]
 
 
 def compare(
-    data: Path,
+    stores: Sequence[str],
+    data: Path | None,
     out: Path,
-    options: CompareOptions,
+    given: Mapping[str, Any],
     *,
-    workers: int,
-    device: str,
-    command: str,
+    names: Sequence[str] = (),
+    workers: int = 2,
+    device: str = "cpu",
     finished: bool = False,
 ) -> None:
-    """Do all that is not done yet, and write the tables, the picture and the page to OUT.
+    """Do everything that is not done yet, and write tables, picture and page to OUT.
 
     Args:
-        data: folder of stores.
-        out: for runs, scores and tables.
-        options: sizes, budgets, seeds.
-        workers: processes at a time; what comes out does not depend on it.
-        device: torch's name of where to train.
-        command: to be shown as what made the tables.
+        stores: of the same clips, by different search options.
+        data: a folder of more such stores; None: no more.
+        out: folder for runs, scores and tables.
+        given: fields of `CompareOptions`; the others keep their defaults.
+        names: of the systems; none: all.
+        workers: processes at a time; the result does not depend on it.
+        device: name of a torch device.
         finished: train nothing, show what is done; another process may be training meanwhile.
 
     Raises:
-        UserError: see `prepare`; or OUT holds a comparison with other options; or nothing is
-            finished that is to be shown.
+        UserError: an option, a name or a store is wrong; OUT holds a comparison with other options;
+            or nothing is finished that is to be shown.
     """
-    comparison = prepare(data, options)
-    _say_plan(comparison)
-    works = comparison.works(out.absolute(), device)
-    for work in works:
-        refuse_other(work, comparison.readers[work.run.system.store])
-    if finished:
-        works = [work for work in works if is_done(work)]
-        comparison = _of_runs(comparison, [work.run for work in works])
-    open_works = [work for work in works if not is_done(work)]
-    judging = Judging(
-        out.absolute(), comparison.folder(PAPERS), comparison.chosen, options.judge_steps
+    paths = find_stores(stores, data)
+    comparison = prepare(paths, out.absolute(), read_options(given), names, device)
+    jobs = comparison.jobs
+    console.print(
+        f"{len(jobs)} runs, {comparison.options.budget_tflop:g} TFLOP of training each at equal"
+        f" FLOPs, {len(comparison.setup.chosen)} clips generated by each"
     )
-    with Pool(workers) as pool:
-        if open_works:
-            pool.run([_task(work) for work in open_works], "train, generate")
-        if unscored := not_scored(judging, works):
-            pool.run(_scoring(judging, unscored, workers), "score")
-    for path in write_output(comparison, out, command):
+    for title, reason in comparison.left_out.items():
+        console.print(f"left out: {title}: {reason}", markup=False)
+    for job in jobs:
+        job.check_same_run()
+    if finished:
+        comparison = _finished(comparison)
+        jobs = comparison.jobs
+    work = [_training(job) for job in jobs if not job.is_done()]
+    if scoring := unscored(comparison.setup, jobs):
+        work.append(Job("judges", score_bounds, comparison.setup))
+        work += [
+            Job(f"{job.run.name} scores", score_run, job, frozenset({job.run.name, "judges"}))
+            for job in scoring
+        ]
+    run_jobs(work, workers)
+    for path in write_output(comparison, own_command()):
         console.print(f"wrote {path}", markup=False)
 
 
-def _of_runs(comparison: Comparison, runs: list[Run]) -> Comparison:
-    """The same with these runs only; the others are named as left out."""
-    if not runs:
+def _training(job: RunJob) -> Job:
+    after = frozenset() if job.run.after is None else frozenset({job.run.after})
+    return Job(job.run.name, train_run, job, after, job.progress)
+
+
+def _finished(comparison: Comparison) -> Comparison:
+    """Keep the runs that are done; the others are named as left out."""
+    done = [job.run for job in comparison.jobs if job.is_done()]
+    if not done:
         raise UserError("--finished: no run is finished yet; leave it out to train")
-    done = {run.name for run in runs}
-    missing = {run.name: "not finished" for run in comparison.runs if run.name not in done}
-    return replace(comparison, runs=runs, left_out={**comparison.left_out, **missing})
+    missing = {run.name: "not finished" for run in comparison.runs if run not in done}
+    return replace(comparison, runs=done, left_out={**comparison.left_out, **missing})
 
 
-def _task(work: Work) -> Task:
-    return Task(work.run.name, perform, work, work.run.after, partial(share_done, work))
+def find_stores(stores: Sequence[str], data: Path | None) -> list[str]:
+    """List the given stores, and those in a folder.
 
-
-def _scoring(judging: Judging, works: list[Work], workers: int) -> list[Task]:
-    """The judges first; then the runs, dealt out, since each process measures the real clips."""
-    first = Task("judges", judge_bounds, judging)
-    shares = [replace(judging, works=tuple(works[i::workers])) for i in range(workers)]
-    return [first] + [
-        Task(f"scores {i + 1}", judge_runs, own, first.name, partial(share_scored, own))
-        for i, own in enumerate(shares)
-        if own.works
-    ]
-
-
-def _say_plan(comparison: Comparison) -> None:
-    options = comparison.options
-    console.print(
-        f"{len(comparison.runs)} runs, {options.budget_tflop:g} TFLOP of training each at equal"
-        f" FLOPs, {len(comparison.chosen)} clips generated by each"
+    Raises:
+        UserError: there is none.
+    """
+    inside = [] if data is None else sorted(data.glob(f"*/{METADATA}"))
+    # Latents and other derived arrays are groups next to their store.
+    of_ours = [path for path in inside if ATTRIBUTE in json.loads(path.read_text())["attributes"]]
+    if found := [*stores, *(str(path.parent) for path in of_ours)]:
+        return found
+    raise UserError(
+        f"no store in {data}: make compare makes the stores; or give --store PATH of any store"
+        " that python -m preprocess run made"
     )
-    for title, why in comparison.left_out.items():
-        console.print(f"left out: {title}: {why}", markup=False)
+
+
+def prepare(
+    paths: Sequence[str], out: Path, options: CompareOptions, names: Sequence[str], device: str
+) -> Comparison:
+    """Look at the stores, count costs and plan the runs.
+
+    Args:
+        paths: of stores.
+        out: folder of the comparison.
+        options: of the comparison.
+        names: of the systems; none: all.
+        device: name of a torch device.
+
+    Raises:
+        UserError: the stores hold different clips, no system can be trained on them, or an option
+            does not fit.
+    """
+    opened = _open(paths)
+    frames = next((p for p in opened if PAPER.matches(opened[p].attributes.options)), paths[0])
+    store = opened[frames].attributes
+    split = split_name(store, options.split)
+    every = systems(options, store.options.block)
+    table, sources, left_out = select(every, names), dict[str, str](), dict[str, str]()
+    for name, system in list(table.items()):
+        wanted = system.extraction
+        if wanted is None:
+            sources[name] = frames
+        elif fitting := [p for p in opened if wanted.matches(opened[p].attributes.options)]:
+            sources[name] = fitting[0]
+        else:
+            left_out[system.title] = f"no store; {wanted.command(frames)} makes it"
+            del table[name]
+    if not table:
+        raise UserError(f"no system to compare: {'; '.join(left_out.values())}")
+    settings = {name: overrides(s, options, store.options, split) for name, s in every.items()}
+    counted = [*table, *({REFERENCE_SYSTEM} - table.keys())]
+    with Progress().bar("counting", len(counted), "systems", patience_seconds=2) as bar:
+        costs = {}
+        for name in counted:
+            costs[name] = system_cost(load_recipe(every[name].recipe, [*settings[name]]))
+            bar()
+    gflop = {name: cost.training for name, cost in costs.items()}
+    runs = plan_runs(table, settings, sources, gflop, options)
+    chosen = choose_clips(opened[frames], split, options.clips_a_label)
+    setup = Setup(out, frames, split, tuple(chosen.tolist()), options.judge_steps, device)
+    return Comparison(options, store, setup, table, costs, runs, left_out)
+
+
+def _open(paths: Sequence[str]) -> dict[str, ClipReader]:
+    """Open stores by path, once they are known to hold the same clips.
+
+    Raises:
+        UserError: one cannot be opened, or holds other clips.
+    """
+    opened = {}
+    for path in dict.fromkeys(paths):
+        place = location(path)
+        require_reachable(place)
+        opened[path] = open_clips(place)
+    base = opened[paths[0]]
+    for path, store in opened.items():
+        columns = ("video", "start_frame", "label", "subject", "split")
+        shapes = {(s.attributes.options.size, s.attributes.options.frames) for s in (base, store)}
+        same = len(shapes) == 1 and len(base) == len(store)
+        if not same or any((base.column(n) != store.column(n)).any() for n in columns):
+            raise UserError(
+                f"{path} has other clips than {paths[0]}; make it from that one with"
+                " python -m preprocess reblock, or compare them one at a time"
+            )
+    return opened
+
+
+def choose_clips(store: ClipReader, split: str, per_label: int) -> NDArray[np.int64]:
+    """Choose as many test clips of every label, subjects taking turns; evenly without labels.
+
+    Returns:
+        Positions among the valid clips, label by label.
+
+    Raises:
+        UserError: a label has fewer test clips.
+    """
+    label, subject = (store.column(name).astype(np.int64) for name in ("label", "subject"))
+    _, test = split_clips(store, split)
+    labels = np.unique(label[test][label[test] >= 0])
+    if not len(labels):
+        return test[np.linspace(0, len(test) - 1, min(per_label, len(test))).round().astype(int)]
+    chosen = []
+    for turn, one in enumerate(labels):
+        own = test[label[test] == one]
+        if len(own) < per_label:
+            raise UserError(
+                f"--clips-a-label {per_label}: label {one} has {len(own)} test clips only"
+            )
+        # How often each clip's subject came before: all come once before one comes again.
+        before = [int((subject[own[:k]] == subject[clip]).sum()) for k, clip in enumerate(own)]
+        chosen.append(np.roll(own[np.lexsort((subject[own], before))], -turn)[:per_label])
+    return np.concatenate(chosen)

@@ -1,0 +1,336 @@
+"""Train and generate each run of a comparison in a process of its own, of one thread.
+
+A job can be killed at any time and started again. It leaves files; nothing comes back from its
+process but that it is done, or an exception. What it makes depends on no other process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shared.console import EXIT_BY_SIGNAL, Progress, hush
+from shared.errors import UserError
+from shared.schema import StoreAttributes
+from shared.store.export import open_clips
+from shared.store.lock import hold
+from shared.store.paths import location, write_whole
+from train.data.clips import Clips
+from train.evaluate.compare.systems import Run
+from train.evaluate.make_clips import load_run, make_parts, plan_parts, run_identity
+from train.evaluate.protocols import Plan
+from train.recipe import recipe_from_dict
+from train.stages.autoencoder import train_autoencoder
+from train.stages.diffusion import train_diffusion
+from train.stages.latents import encode_store
+from train.stages.refiner import train_refiner
+from train.trainer.signals import StoppedError
+
+GENERATED = "generated"
+"""Part of a run, and its folder: the clips."""
+
+_FACTS = "run.json"
+_SEED_STRIDE = 100_000
+"""Difference between the noise seeds of two runs' seeds."""
+_POLL_SECONDS = 0.2
+_TICKS = 100
+"""Units of the progress bar for each job."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work for a process of its own.
+
+    Attributes:
+        name: shown while it runs, and by which others wait for it.
+        function: of a module, called with `argument`; both are pickled.
+        argument: of the function.
+        after: names of jobs that must be done before, where they are among the jobs.
+        progress: the part of it that is done, 0...1; called in this process.
+    """
+
+    name: str
+    function: Callable[[Any], object]
+    argument: Any
+    after: frozenset[str] = frozenset()
+    progress: Callable[[], float] = lambda: 0.0
+
+
+def run_jobs(jobs: Sequence[Job], workers: int) -> None:
+    """Do all jobs, in the order given as far as `after` allows.
+
+    However this ends, its processes end with it; trainings save a checkpoint first.
+
+    Args:
+        jobs: to do.
+        workers: processes at a time.
+
+    Raises:
+        UserError: a job refused its input.
+        KeyboardInterrupt: a job was asked to stop.
+        RuntimeError: a process died. Other exceptions of a job pass through.
+    """
+    waiting, done = list(jobs), set[str]()
+    names, running = {job.name for job in jobs}, dict[Future[None], Job]()
+    with (
+        _pool(workers) as pool,
+        Progress().bar("comparing", _TICKS * len(jobs), "jobs", patience_seconds=2) as bar,
+    ):
+        while waiting or running:
+            ready = [job for job in waiting if job.after & names <= done]
+            for job in ready[: workers - len(running)]:
+                waiting.remove(job)
+                running[pool.submit(_work, job.function, job.argument)] = job
+            finished, _ = wait(running, _POLL_SECONDS, FIRST_COMPLETED)
+            for future in finished:
+                done.add(_result(future, running.pop(future)))
+            parts = {job.name: job.progress() for job in running.values()}
+            note = ", ".join(f"{name} {part:.0%}" for name, part in parts.items())
+            whole = int(_TICKS * (len(done) + sum(parts.values())))
+            bar.update(whole, f"{len(done)} of {len(jobs)} done; {note}")
+
+
+def _result(future: Future[None], job: Job) -> str:
+    """Name of a job that is done."""
+    try:
+        future.result()
+    except UserError as error:
+        raise UserError(f"{job.name}: {error}") from None
+    except BrokenProcessPool:
+        raise RuntimeError(
+            f"{job.name}: its process died, perhaps for want of memory; the same command goes on"
+            " from what is saved"
+        ) from None
+    return job.name
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes of one thread each, which end with this block or with this process."""
+    context, before = get_context("spawn"), os.environ.get("OMP_NUM_THREADS")
+    stop = context.Event()
+    # Libraries read it when they are loaded, so a process must be born with it.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    pool = ProcessPoolExecutor(workers, context, _begin, (os.getpid(), stop))
+    try:
+        yield pool
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        os.environ.pop("OMP_NUM_THREADS")
+        if before is not None:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def _begin(parent: int, stop: Event) -> None:
+    """Prepare a process: quiet, one thread, and stopped by its parent alone."""
+    # A terminal's interrupt reaches all processes; the parent decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_watch, args=(parent, stop), daemon=True).start()
+    torch.set_num_threads(1)
+    hush()
+
+
+def _watch(parent: int, stop: Event) -> None:
+    """Stop this process's job once its parent says so or is gone; end with a parent that is gone."""
+    while os.getppid() == parent and not stop.wait(1):
+        pass
+    if _at_work():
+        os.kill(os.getpid(), signal.SIGTERM)
+    while os.getppid() == parent or _at_work():
+        time.sleep(0.1)
+    os._exit(EXIT_BY_SIGNAL + signal.SIGTERM)
+
+
+def _at_work() -> bool:
+    """Test whether this process is doing a job: `_work` then handles SIGTERM."""
+    return signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+
+
+def _work(function: Callable[[Any], object], argument: Any) -> None:
+    """Do a job in a process; SIGTERM raises `StoppedError` in it, and training saves first."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        function(argument)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise StoppedError(number)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all runs of a comparison have in common.
+
+    Attributes:
+        out: folder of the comparison.
+        store: path of the store whose frames are the real clips; the others have the same clips.
+        split: protocol that separates training from test clips.
+        chosen: test clips that clips are generated from, positions among the valid clips.
+        judge_steps: training steps of the gesture classifier.
+        device: name of a torch device.
+    """
+
+    out: Path
+    store: str
+    split: str
+    chosen: tuple[int, ...]
+    judge_steps: int
+    device: str
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """A run of the plan in its setup."""
+
+    setup: Setup
+    run: Run
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder."""
+        return self.setup.out / "runs" / self.run.name
+
+    def is_done(self) -> bool:
+        """Test whether the run has all its clips."""
+        return part_time(self.folder, GENERATED) is not None
+
+    def progress(self) -> float:
+        """Estimate the finished part, 0...1, by the log of the denoiser's training."""
+        try:
+            lines = (self.folder / "diffusion" / "metrics.jsonl").read_bytes().splitlines()
+            return 0.9 * min(1.0, json.loads(lines[-1])["step"] / self.run.steps)
+        except (OSError, IndexError, ValueError, KeyError):  # no log yet, or half a line
+            return 0.0
+
+    def check_same_run(self) -> None:
+        """Check that the folder, if it is there, holds this very run.
+
+        Raises:
+            UserError: it was made with other options, or from another store.
+        """
+        path = self.folder / _FACTS
+        if path.exists() and _complete(json.loads(path.read_text())) != self.facts():
+            raise UserError(
+                f"{self.folder} was made with other options, or from another store; give those, or"
+                " another --out"
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that the result depends on, as JSON has it."""
+        store = open_clips(location(self.run.store)).attributes.model_dump(mode="json")
+        recipe, chosen = self.run.load_recipe().to_dict(), self.setup.chosen
+        return json.loads(json.dumps({"recipe": recipe, "store": store, "chosen": chosen}))
+
+
+def _complete(facts: dict[str, Any]) -> dict[str, Any]:
+    """Add options that are newer than the facts, at their defaults."""
+    recipe = recipe_from_dict(facts["recipe"]).to_dict()
+    store = StoreAttributes.model_validate(facts["store"]).model_dump(mode="json")
+    return facts | {"recipe": recipe, "store": store}
+
+
+def train_run(job: RunJob) -> None:
+    """Train a run stage by stage and generate its clips, as far as that is not done yet.
+
+    Raises:
+        UserError: the folder holds a run with other options, or another process works in it.
+    """
+    run, folder, device = job.run, job.folder, torch.device(job.setup.device)
+    recipe, store = run.load_recipe(), open_clips(location(run.store))
+    with hold(folder):
+        job.check_same_run()
+        folder.mkdir(exist_ok=True)
+        write_whole(folder / _FACTS, json.dumps(job.facts(), indent=1).encode())
+        if run.after is not None:
+            _copy_stages(folder.with_name(run.after), folder, denoiser=run.takes_denoiser)
+        once(folder, "vae", lambda: train_autoencoder(recipe, store, folder, device))
+        once(folder, "encode", lambda: encode_store(recipe, store, folder, device))
+        once(folder, "diffusion", lambda: train_diffusion(recipe, store, folder, device))
+        once(folder, "refiner", lambda: train_refiner(recipe, store, folder, device))
+        once(folder, GENERATED, lambda: _generate(job))
+
+
+def _copy_stages(source: Path, target: Path, *, denoiser: bool) -> None:
+    """Copy what another run has learned before its denoiser, or with it; each stage as a whole."""
+    for name in ("texts", "vae", "statistics", "guide", *(["diffusion"] if denoiser else [])):
+        if (source / name).exists() and not (target / name).exists():
+            scratch = target / f".{name}"
+            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.copytree(source / name, scratch)
+            scratch.rename(target / name)
+
+
+def _generate(job: RunJob) -> None:
+    """Generate the chosen clips; the noise of each depends on the run's seed and its place alone."""
+    trained = load_run(job.folder, torch.device(job.setup.device))
+    clips = Clips(open_clips(location(job.run.store)), job.setup.split)
+    chosen = np.array(job.setup.chosen)
+    seeds = _SEED_STRIDE * job.run.seed + np.arange(len(chosen))
+    plan = Plan(clips.test, len(clips.test), chosen, seeds)
+    identity = run_identity(trained, clips, reconstruct=False)
+    parts = plan_parts(job.folder / GENERATED, plan, identity)
+    make_parts(parts, plan, trained, clips, reconstruct=False)
+
+
+def generated_clips(run: Path) -> Tensor:
+    """Read the clips of a finished run: uint8, shape (N, T, 3, H, W), in the order chosen."""
+    from safetensors.torch import load_file
+
+    files = sorted((run / GENERATED / "parts").glob("part-*.safetensors"))
+    return torch.cat([load_file(file)["frames"] for file in files])
+
+
+@dataclass(frozen=True)
+class PartTime:
+    """CPU time of a part of a run.
+
+    Attributes:
+        cpu_seconds: of all threads, in the attempt that finished it.
+        attempts: 1 if nothing interrupted it; else the seconds are those of the last attempt.
+    """
+
+    cpu_seconds: float
+    attempts: int
+
+
+def once(run: Path, name: str, do: Callable[[], object]) -> None:
+    """Do a part of a run unless it was done; write its time to RUN/times."""
+    done, begun = run / "times" / f"{name}.json", run / "times" / f"{name}.begun"
+    if done.exists():
+        return
+    done.parent.mkdir(parents=True, exist_ok=True)
+    with begun.open("a") as file:
+        file.write(".")
+    started = time.process_time()
+    do()
+    taken = PartTime(time.process_time() - started, begun.stat().st_size)
+    write_whole(done, json.dumps(asdict(taken)).encode())
+
+
+def part_time(run: Path, name: str) -> PartTime | None:
+    """Read the time of a part of a run; None where it is not done."""
+    path = run / "times" / f"{name}.json"
+    return PartTime(**json.loads(path.read_text())) if path.exists() else None
