@@ -29,9 +29,9 @@ DEFAULT_OUT = Path("runs/gestures-ed_vdm_demo")
 
 
 STAGES = {
-    "vae": "Train the residual autoencoder.",
-    "encode": "Cache the latents of all residuals beside the store.",
-    "diffusion": "Train the 3D U-Net, and the refining network where the recipe has one.",
+    "vae": "Train the autoencoder, where the recipe has one.",
+    "encode": "Compute the latents of every clip, cached next to the store, and their statistics.",
+    "diffusion": "Train the denoiser, and the refining network where the recipe has one.",
 }
 
 
@@ -44,7 +44,7 @@ def _add_stage(name: str, help_text: str) -> None:
         set_: Overrides = None,
         device: Device = "auto",
     ) -> None:
-        from train.commands import run_stage
+        from train.stages.run_stage import run_stage
 
         run_stage(name, recipe, store, out, set_ or [], device)
 
@@ -102,9 +102,8 @@ def sample(
     fps: Annotated[float, typer.Option("--fps", min=1, help="Frames a second.")] = 8,
     device: Device = "auto",
 ) -> None:
-    """Generate videos from a picture and a text: mp4, GIF, contact sheet, and the motion drawn."""
-    from train.commands import sample_videos
-    from train.generate.sample import SampleOptions
+    """Generate videos from a picture and a text: mp4, GIF, contact sheet, and drawn motion."""
+    from train.generate.sample import SampleOptions, sample_videos
 
     options = SampleOptions(out, seed=seed, count=count, frames=frames, fps=fps)
     changes = {
@@ -298,7 +297,7 @@ def compare(
         "split": split,
         "tiny": tiny,
     }
-    from train.commands import compare_systems
+    from train.evaluate.compare.compare import compare as compare_systems
 
     given = {name: value for name, value in options.items() if value is not None}
     folder = data or (None if store else Path("compare/stores"))

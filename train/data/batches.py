@@ -45,10 +45,21 @@ class BatchSlice:
         """The clips of these rows: see `batch_at`; shape (len(self),)."""
         return batch_at(self.step, among, self.total, seed)[self.start : self.stop]
 
-    def generators(self, seed: int, device: torch.device) -> list[torch.Generator]:
-        """A generator for each row, on the device that will use its numbers."""
-        rows = range(self.start, self.stop)
-        return [generator_for(seed, self.step, row, device=device) for row in rows]
+    def generators(
+        self, seed: int, device: torch.device, *, purpose: int = 0
+    ) -> list[torch.Generator]:
+        """A generator for each row, on the device that will use its numbers.
+
+        Args:
+            seed: of the training.
+            device: of the generators.
+            purpose: independent streams of the same row, such as augmentation and noise.
+        """
+        path = (purpose,) if purpose else ()
+        return [
+            generator_for(seed, self.step, row, *path, device=device)
+            for row in range(self.start, self.stop)
+        ]
 
 
 def split_batch(step: int, total: int, pieces: int) -> list[BatchSlice]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.errors import UserError
-from shared.schema import ARRAYS, LARGE, TEST, TRAIN, ArraySpec, CodecOptions
-from shared.store.export import ClipReader
+from shared.schema import ARRAYS, LARGE, TEST, TRAIN, ArraySpec, CodecOptions, StoreAttributes
+from shared.store.export import ClipReader, open_clips
+from shared.store.paths import location, require_reachable
 from train.data.motion_compensation import decode_clips
 
 # MERGED: Training and test clips, by the protocols that the store carries.
@@ -249,3 +251,42 @@ def stored_frames(batch: ClipBatch, options: CodecOptions) -> Tensor:
 def normalise_frame(first_frame: Tensor) -> Tensor:
     """uint8 grey levels to [-1, 1], as the first frame's encoder takes them."""
     return first_frame.float() / 127.5 - 1
+
+
+def open_store(path: str) -> ClipReader:
+    """Open a sealed store or a finished export, local or on S3.
+
+    Raises:
+        UserError: there is none, or it cannot be reached.
+    """
+    place = location(path)
+    require_reachable(place)
+    return open_clips(place)
+
+
+def check_same_store(config: dict[str, Any], store: ClipReader, folder: Path) -> None:
+    """Refuse a store that a run does not belong to; name what differs.
+
+    Args:
+        config: of a stage; `store` holds the attributes of the store it was trained on.
+        store: given now.
+        folder: of the stage, for the message.
+
+    Raises:
+        UserError: an option of the store or its labels differ.
+    """
+    # Completed, because a run may be older than an option: it then had what is now its default.
+    then = StoreAttributes.model_validate(config["store"]).model_dump(mode="json")
+    now = store.attributes.model_dump(mode="json")
+    differing = [
+        f"{key} (run: {then['options'].get(key)}, store: {value})"
+        for key, value in now["options"].items()
+        if then["options"].get(key) != value
+    ]
+    if then["labels"] != now["labels"]:
+        differing.append("labels")
+    if differing:
+        raise UserError(
+            f"{folder} was trained on a store with other {', '.join(differing)}; give the store it"
+            " was trained on, or another --out"
+        )

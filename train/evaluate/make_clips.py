@@ -25,7 +25,7 @@ from train.evaluate.protocols import Plan
 from train.generate.generator import Generator
 from train.models.autoencoder import weights_hash
 from train.spaces import Decoded, Space
-from train.stages.diffusion import KEPT
+from train.stages.diffusion import SAVED_RECIPE_FIELDS
 
 # MERGED: Generated clips on disk, part by part: a run that is killed loses the part it was at, no more.
 #
@@ -218,7 +218,7 @@ def restoring(space: Space, clips: Clips, device: torch.device) -> Produce:
 
 def restore(space: Space, batch: ClipBatch) -> Decoded:
     """Clips encoded and decoded again."""
-    return space.decode(space.encode(batch), batch.first_frame)
+    return space.decode(space.encode(batch), vars(batch))
 
 
 def _kept(decoded: Decoded, keep_all: bool) -> dict[str, Tensor]:
@@ -239,7 +239,7 @@ def run_identity(generator: Generator, clips: Clips, *, restored: bool) -> str:
     recipe = generator.recipe.to_dict()
     content = {
         "weights": _weights(generator),
-        "recipe": {name: recipe[name] for name in KEPT},
+        "recipe": {name: recipe[name] for name in SAVED_RECIPE_FIELDS},
         "statistics": [generator.space.statistics.mean, generator.space.statistics.std],
         "store": [store.plan_hash, store.options.model_dump(mode="json"), list(store.labels)],
         "device": generator.device.type,

@@ -22,10 +22,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from shared.conventions import Reference
 from shared.errors import UserError
+from shared.schema import CodecOptions
 from train.models.autoencoder import Autoencoder
 from train.models.block_autoencoder import active, from_blocks, principal, to_blocks
-from train.models.linear_codes import dct_matrix, fit_covariance
+from train.models.linear_codes import dct_matrix
 from train.options import STRICT
 
 _AT_ONCE = 16
@@ -58,25 +60,46 @@ class ContextualOptions:
     """Training clips that they come from, at most."""
 
 
+NEIGHBOURS = {"above": (-1, 0), "below": (1, 0), "left": (0, -1), "right": (0, 1)}
+"""Predictions by the vectors of each block's neighbour: rows and columns from block to neighbour.
+
+Where a block straddles the edge of a moving object, a neighbour's vector may be right for a part of
+it, the premise of overlapped block motion compensation (Orchard and Sullivan 1994).
+"""
+
+
+def context_names(reference: Reference) -> tuple[str, ...]:
+    """Names of the pictures a decoder has of a frame before it reads the frame's latents.
+
+    Where every frame is predicted from the first one, all are decoded in parallel, and there is no
+    frame before.
+    """
+    before = () if reference == "first" else ("before",)
+    return ("prediction", "first", *before, *NEIGHBOURS)
+
+
 class ContextualAutoencoder(Autoencoder):
     """See the module's text.
 
     Args:
-        options: see there.
+        options: sizes of the model.
         block: b, pixels.
-        context: names of the pictures that it sees, the prediction first.
+        store: whose frames are coded; its reference decides on the pictures of the context.
     """
 
-    rounds = 2
+    options_type = ContextualOptions
+    needs_prediction = True
+    initial_fits = 2
 
     fixed: Tensor
     factor: Tensor
     waves: Tensor
 
-    def __init__(self, options: ContextualOptions, block: int, context: tuple[str, ...]) -> None:
+    def __init__(self, options: ContextualOptions, block: int, store: CodecOptions) -> None:
         super().__init__()
         self.block, self.latent_channels = block, options.latent_channels
-        self.context, self.options, self.start_clips = context, options, options.clips
+        context = context_names(store.reference)
+        self.context, self.options, self.initial_clips = context, options, options.clips
         waves = smooth_waves(block, options.wave_order)
         values = 3 * block * block
         fixed = min(options.fixed, values)
@@ -92,7 +115,7 @@ class ContextualAutoencoder(Autoencoder):
         self._last: tuple[Tensor, Tensor] | None = None
 
     def encode(self, picture: Tensor, context: Tensor | None = None) -> Tensor:
-        """See `Autoencoder.encode`."""
+        """Coordinates of each block in the basis of its context."""
         assert context is not None, "a contextual code needs its context"
         rows = picture.shape[-2] // self.block
         coded = []
@@ -103,7 +126,7 @@ class ContextualAutoencoder(Autoencoder):
         return torch.cat(coded)
 
     def decode(self, latent: Tensor, context: Tensor | None = None) -> Tensor:
-        """See `Autoencoder.decode`."""
+        """Blocks from coordinates in the basis of their context."""
         assert context is not None, "a contextual code needs its context"
         decoded = []
         for some, seen in _pieces(latent, context):
@@ -146,8 +169,8 @@ class ContextualAutoencoder(Autoencoder):
         return torch.cat([self.fixed.expand(len(waved), -1, -1), waved], dim=1)
 
     @torch.no_grad()
-    def start_from(self, picture: Tensor, context: Tensor | None = None) -> None:
-        """Fit the fixed pictures and C; see `Autoencoder.start_from`."""
+    def fit_initial(self, picture: Tensor, context: Tensor | None = None) -> None:
+        """Fit the fixed pictures and C."""
         assert context is not None, "a contextual code needs its context"
         basis, _ = principal(active(to_blocks(picture, self.block)), len(self.fixed))
         self.fixed.copy_(basis)
@@ -204,3 +227,41 @@ def gradients(picture: Tensor) -> tuple[Tensor, Tensor]:
     across = (wider[..., 1:-1, 2:] - wider[..., 1:-1, :-2]) / 2
     down = (wider[..., 2:, 1:-1] - wider[..., :-2, 1:-1]) / 2
     return across, down
+
+
+_OBSERVATIONS_PER_BATCH = 1024
+
+
+def fit_covariance(
+    gram: Tensor, projection: Tensor, *, noise_variance: float, rounds: int
+) -> Tensor:
+    """Maximise the likelihood of C by EM, from C = 0.01 I.
+
+    Observations r = A' a + noise, a ~ N(0, C), noise ~ N(0, s^2 I), each with its own pictures A
+    (Laird and Ware 1982; the EM of Bayesian linear regression, Bishop 2006, 9.3.4).
+
+    Args:
+        gram: A A' of each observation, shape (N, M, M).
+        projection: A r of each, shape (N, M).
+        noise_variance: s^2.
+        rounds: number of EM steps; each raises the likelihood.
+
+    Returns:
+        C, shape (M, M), symmetric and positive definite.
+    """
+    size = gram.shape[-1]
+    identity = torch.eye(size, dtype=gram.dtype, device=gram.device)
+    covariance = 1e-2 * identity
+    for _ in range(rounds):
+        precision = torch.linalg.inv(covariance + 1e-9 * identity)
+        moments = torch.zeros_like(covariance)
+        for grams, projections in zip(
+            gram.split(_OBSERVATIONS_PER_BATCH),
+            projection.split(_OBSERVATIONS_PER_BATCH),
+            strict=True,
+        ):
+            posterior = torch.linalg.inv(grams / noise_variance + precision)
+            mean = (posterior @ projections[..., None])[..., 0] / noise_variance
+            moments += posterior.sum(0) + mean.T @ mean
+        covariance = (moments + moments.T) / (2 * len(gram))
+    return covariance

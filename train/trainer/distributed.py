@@ -135,3 +135,22 @@ def sync_gradients(module: nn.Module, now: bool) -> AbstractContextManager[objec
     if now or not isinstance(module, DistributedDataParallel):
         return nullcontext()
     return module.no_sync()
+
+
+def choose_device(name: str) -> torch.device:
+    """The device by name; `auto` takes CUDA where there is one.
+
+    Raises:
+        UserError: the name is unknown or the device is absent.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device: torch.device | None = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name}: must be auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: this machine has no CUDA device; use --device cpu")
+    return device

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+from shared.console import EXIT_BY_SIGNAL, console
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -52,3 +56,14 @@ class StopSignals:
     def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Turn an interruption into a message and the exit code of its signal."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        console.print("stopped; the same command again goes on from the last checkpoint")
+        number = stopped.signal if isinstance(stopped, StoppedError) else signal.SIGINT
+        raise SystemExit(EXIT_BY_SIGNAL + number) from None

@@ -68,7 +68,7 @@ def score_first_frame(clips: Clips, indices: NDArray[np.int64], device: torch.de
 @torch.no_grad()
 def coded(space: Space, batch: ClipBatch) -> Tensor:
     """Clips through the code and back, uint8, shape (B, T, 3, H, W)."""
-    return space.decode(space.encode(batch), batch.first_frame).frames.cpu()
+    return space.decode(space.encode(batch), vars(batch)).frames.cpu()
 
 
 def _frame_scores(frames: Tensor, real: Tensor) -> dict[str, Tensor]:

@@ -1,1 +1,5 @@
-"""Compare systems: same clips, objective and sampler, at equal cost."""
+"""Compare systems: the same clips, objective and sampler, at equal cost.
+
+`systems` is the table of systems and plans the runs, `jobs` trains them and generates clips,
+`results` scores those and averages over seeds, `page` shows it, `compare` is the command.
+"""

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from shared.console import Progress, console
 from shared.errors import UserError
 from shared.schema import StoreAttributes
-from shared.store.export import ClipReader, open_clips
+from shared.store.export import ClipReader
 from shared.store.layout import ATTRIBUTE, METADATA
-from shared.store.paths import location, require_reachable
-from train.data.clips import split_clips
+from train.data.clips import open_store, split_clips
 from train.evaluate.compare.jobs import Job, RunJob, Setup, run_jobs, train_run
 from train.evaluate.compare.page import write_output
 from train.evaluate.compare.results import score_bounds, score_run, unscored
@@ -38,6 +37,8 @@ from train.evaluate.compare.systems import (
 from train.evaluate.protocols import split_name
 from train.recipes import load_recipe
 from train.run import own_command
+from train.trainer.distributed import choose_device
+from train.trainer.signals import stoppable
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def compare(
     *,
     names: Sequence[str] = (),
     workers: int = 2,
-    device: str = "cpu",
+    device: str = "auto",
     finished: bool = False,
 ) -> None:
     """Do everything that is not done yet, and write tables, picture and page to OUT.
@@ -95,8 +96,9 @@ def compare(
         UserError: an option, a name or a store is wrong; OUT holds a comparison with other options;
             or nothing is finished that is to be shown.
     """
+    where = choose_device(device).type
     paths = find_stores(stores, data)
-    comparison = prepare(paths, out.absolute(), read_options(given), names, device)
+    comparison = prepare(paths, out.absolute(), read_options(given), names, where)
     jobs = comparison.jobs
     console.print(
         f"{len(jobs)} runs, {comparison.options.budget_tflop:g} TFLOP of training each at equal"
@@ -116,7 +118,8 @@ def compare(
             Job(f"{job.run.name} scores", score_run, job, frozenset({job.run.name, "judges"}))
             for job in scoring
         ]
-    run_jobs(work, workers)
+    with stoppable():
+        run_jobs(work, workers)
     for path in write_output(comparison, own_command()):
         console.print(f"wrote {path}", markup=False)
 
@@ -207,9 +210,7 @@ def _open(paths: Sequence[str]) -> dict[str, ClipReader]:
     """
     opened = {}
     for path in dict.fromkeys(paths):
-        place = location(path)
-        require_reachable(place)
-        opened[path] = open_clips(place)
+        opened[path] = open_store(path)
     base = opened[paths[0]]
     for path, store in opened.items():
         columns = ("video", "start_frame", "label", "subject", "split")

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -30,18 +31,16 @@ from torch import Tensor
 from shared.console import EXIT_BY_SIGNAL, Progress, hush
 from shared.errors import UserError
 from shared.schema import StoreAttributes
-from shared.store.export import open_clips
 from shared.store.lock import hold
-from shared.store.paths import location, write_whole
-from train.data.clips import Clips
+from shared.store.paths import write_whole
+from train.data.clips import Clips, open_store
 from train.evaluate.compare.systems import Run
 from train.evaluate.make_clips import load_run, make_parts, plan_parts, run_identity
 from train.evaluate.protocols import Plan
-from train.recipe import recipe_from_dict
-from train.stages.autoencoder import train_autoencoder
-from train.stages.diffusion import train_diffusion
-from train.stages.latents import encode_store
-from train.stages.refiner import train_refiner
+from train.recipe import Recipe, recipe_from_dict
+from train.run import RunFolder
+from train.stages.run_stage import train_stage
+from train.trainer.distributed import World
 from train.trainer.signals import StoppedError
 
 GENERATED = "generated"
@@ -240,7 +239,7 @@ class RunJob:
 
     def facts(self) -> dict[str, Any]:
         """Everything that the result depends on, as JSON has it."""
-        store = open_clips(location(self.run.store)).attributes.model_dump(mode="json")
+        store = open_store(self.run.store).attributes.model_dump(mode="json")
         recipe, chosen = self.run.load_recipe().to_dict(), self.setup.chosen
         return json.loads(json.dumps({"recipe": recipe, "store": store, "chosen": chosen}))
 
@@ -258,19 +257,24 @@ def train_run(job: RunJob) -> None:
     Raises:
         UserError: the folder holds a run with other options, or another process works in it.
     """
-    run, folder, device = job.run, job.folder, torch.device(job.setup.device)
-    recipe, store = run.load_recipe(), open_clips(location(run.store))
+    run, folder, recipe = job.run, job.folder, job.run.load_recipe()
     with hold(folder):
         job.check_same_run()
         folder.mkdir(exist_ok=True)
         write_whole(folder / _FACTS, json.dumps(job.facts(), indent=1).encode())
         if run.after is not None:
             _copy_stages(folder.with_name(run.after), folder, denoiser=run.takes_denoiser)
-        once(folder, "vae", lambda: train_autoencoder(recipe, store, folder, device))
-        once(folder, "encode", lambda: encode_store(recipe, store, folder, device))
-        once(folder, "diffusion", lambda: train_diffusion(recipe, store, folder, device))
-        once(folder, "refiner", lambda: train_refiner(recipe, store, folder, device))
+        stages = {"vae": recipe, "encode": recipe, "diffusion": replace(recipe, refiner=None)}
+        for stage, of_stage in stages.items():
+            once(folder, stage, partial(_train, stage, of_stage, job))
+        if recipe.refiner is not None:  # on top of a denoiser that is trained: timed by itself
+            once(folder, "refiner", partial(_train, "diffusion", recipe, job))
         once(folder, GENERATED, lambda: _generate(job))
+
+
+def _train(stage: str, recipe: Recipe, job: RunJob) -> None:
+    device = torch.device(job.setup.device)
+    train_stage(stage, recipe, open_store(job.run.store), RunFolder(job.folder), device, World())
 
 
 def _copy_stages(source: Path, target: Path, *, denoiser: bool) -> None:
@@ -286,7 +290,7 @@ def _copy_stages(source: Path, target: Path, *, denoiser: bool) -> None:
 def _generate(job: RunJob) -> None:
     """Generate the chosen clips; the noise of each depends on the run's seed and its place alone."""
     trained = load_run(job.folder, torch.device(job.setup.device))
-    clips = Clips(open_clips(location(job.run.store)), job.setup.split)
+    clips = Clips(open_store(job.run.store), job.setup.split)
     chosen = np.array(job.setup.chosen)
     seeds = _SEED_STRIDE * job.run.seed + np.arange(len(chosen))
     plan = Plan(clips.test, len(clips.test), chosen, seeds)

@@ -14,9 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from shared.report.pages import render, table, write_page
 from shared.report.pictures import Film, Picture, animation, contact_sheet, evenly, png
-from shared.store.export import open_clips
-from shared.store.paths import location, write_whole
-from train.data.clips import Clips
+from shared.store.paths import write_whole
+from train.data.clips import Clips, open_store
 from train.evaluate.compare.jobs import generated_clips
 from train.evaluate.compare.results import (
     MeanStd,
@@ -166,7 +165,7 @@ def shown_clips(comparison: Comparison) -> list[tuple[str, Films]]:
     setup = comparison.setup
     count = len(setup.chosen)
     places = np.linspace(0, count - 1, min(_CLIPS, count) + 2)[1:-1].round().astype(int)
-    clips = Clips(open_clips(location(setup.store)), setup.split)
+    clips = Clips(open_store(setup.store), setup.split)
     batch = clips.batch(np.array(setup.chosen)[places], torch.device("cpu"))
     made = {
         job.run.system: generated_clips(job.folder).numpy()

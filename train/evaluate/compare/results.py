@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.store.export import open_clips
-from shared.store.paths import location, write_whole
-from train.data.clips import Clips
+from shared.store.paths import write_whole
+from train.data.clips import Clips, open_store
 from train.evaluate.clip_metrics import RealClips, real_clip_metrics
 from train.evaluate.compare.jobs import GENERATED, RunJob, Setup, generated_clips, part_time
 from train.evaluate.compare.systems import SystemCost, TableName
@@ -39,7 +38,7 @@ _FIRST_FRAMES = 3
 @cache
 def _evaluation(setup: Setup) -> tuple[Clips, EvaluationNetworks, RealClips]:
     """Load the real clips and their metrics, once a process; train the networks if need be."""
-    clips, device = Clips(open_clips(location(setup.store)), setup.split), torch.device(setup.device)
+    clips, device = Clips(open_store(setup.store), setup.split), torch.device(setup.device)
     options = EvaluationNetworkOptions(
         gesture_steps=setup.judge_steps, subject_steps=max(1, 4 * setup.judge_steps // 3)
     )
@@ -66,7 +65,7 @@ def score_run(job: RunJob) -> None:
     frames, indices = generated_clips(job.folder), np.array(setup.chosen)
     scores = asdict(summarise_clips(frames, indices, clips, networks, real, device))
     # Through the space of this run's own store, with the refining network where there is one.
-    space, own = load_run(job.folder, device).space, Clips(open_clips(location(job.run.store)), setup.split)
+    space, own = load_run(job.folder, device).space, Clips(open_store(job.run.store), setup.split)
     reconstructed: list[Tensor] = []
     for start in range(0, len(indices), _BATCH):
         batch = own.batch(indices[start : start + _BATCH], device)
