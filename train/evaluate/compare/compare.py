@@ -1,4 +1,4 @@
-"""The command `compare`: train systems at equal cost, score what they generate, write the tables."""
+"""The command `compare`: train systems at equal cost, score their clips, write the tables."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ from train.evaluate.compare.systems import (
 from train.evaluate.protocols import split_name
 from train.recipes import load_recipe
 from train.run import own_command
+from train.trainer.checkpoint import check_same_config
 from train.trainer.distributed import choose_device
 from train.trainer.signals import stoppable
 
@@ -96,7 +97,7 @@ def compare(
         UserError: an option, a name or a store is wrong; OUT holds a comparison with other options;
             or nothing is finished that is to be shown.
     """
-    where = choose_device(device).type
+    where = str(choose_device(device))
     paths = find_stores(stores, data)
     comparison = prepare(paths, out.absolute(), read_options(given), names, where)
     jobs = comparison.jobs
@@ -107,7 +108,7 @@ def compare(
     for title, reason in comparison.left_out.items():
         console.print(f"left out: {title}: {reason}", markup=False)
     for job in jobs:
-        job.check_same_run()
+        check_same_config(job.folder, job.facts())
     if finished:
         comparison = _finished(comparison)
         jobs = comparison.jobs
@@ -197,7 +198,9 @@ def prepare(
             bar()
     gflop = {name: cost.training for name, cost in costs.items()}
     runs = plan_runs(table, settings, sources, gflop, options)
-    chosen = choose_clips(opened[frames], split, options.clips_a_label)
+    columns = (opened[frames].column(name).astype(np.int64) for name in ("label", "subject"))
+    _, test = split_clips(opened[frames], split)
+    chosen = choose_clips(*columns, test, options.clips_a_label)
     setup = Setup(out, frames, split, tuple(chosen.tolist()), options.judge_steps, device)
     return Comparison(options, store, setup, table, costs, runs, left_out)
 
@@ -224,28 +227,35 @@ def _open(paths: Sequence[str]) -> dict[str, ClipReader]:
     return opened
 
 
-def choose_clips(store: ClipReader, split: str, per_label: int) -> NDArray[np.int64]:
+def choose_clips(
+    label: NDArray[np.int64],
+    subject: NDArray[np.int64],
+    test: NDArray[np.int64],
+    per_label: int,
+) -> NDArray[np.int64]:
     """Choose as many test clips of every label, subjects taking turns; evenly without labels.
 
+    Args:
+        label, subject: of all clips, shape (N,); -1 = none.
+        test: positions of the test clips, sorted.
+        per_label: clips of each label; without labels, clips in all.
+
     Returns:
-        Positions among the valid clips, label by label.
+        Positions, label by label.
 
     Raises:
         UserError: a label has fewer test clips.
     """
-    label, subject = (store.column(name).astype(np.int64) for name in ("label", "subject"))
-    _, test = split_clips(store, split)
-    labels = np.unique(label[test][label[test] >= 0])
-    if not len(labels):
+    if not (label[test] >= 0).any():
         return test[np.linspace(0, len(test) - 1, min(per_label, len(test))).round().astype(int)]
     chosen = []
-    for turn, one in enumerate(labels):
+    for turn, one in enumerate(np.unique(label[test][label[test] >= 0])):
         own = test[label[test] == one]
         if len(own) < per_label:
             raise UserError(
                 f"--clips-a-label {per_label}: label {one} has {len(own)} test clips only"
             )
-        # How often each clip's subject came before: all come once before one comes again.
+        # How often a clip's subject came before: all come once before one comes again.
         before = [int((subject[own[:k]] == subject[clip]).sum()) for k, clip in enumerate(own)]
         chosen.append(np.roll(own[np.lexsort((subject[own], before))], -turn)[:per_label])
     return np.concatenate(chosen)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
@@ -30,23 +30,22 @@ from torch import Tensor
 
 from shared.console import EXIT_BY_SIGNAL, Progress, hush
 from shared.errors import UserError
-from shared.schema import StoreAttributes
 from shared.store.lock import hold
 from shared.store.paths import write_whole
 from train.data.clips import Clips, open_store
 from train.evaluate.compare.systems import Run
 from train.evaluate.make_clips import load_run, make_parts, plan_parts, run_identity
 from train.evaluate.protocols import Plan
-from train.recipe import Recipe, recipe_from_dict
+from train.recipe import Recipe
 from train.run import RunFolder
 from train.stages.run_stage import train_stage
+from train.trainer.checkpoint import check_same_config, save_config
 from train.trainer.distributed import World
 from train.trainer.signals import StoppedError
 
 GENERATED = "generated"
 """Part of a run, and its folder: the clips."""
 
-_FACTS = "run.json"
 _SEED_STRIDE = 100_000
 """Difference between the noise seeds of two runs' seeds."""
 _POLL_SECONDS = 0.2
@@ -100,15 +99,16 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> None:
                 running[pool.submit(_work, job.function, job.argument)] = job
             finished, _ = wait(running, _POLL_SECONDS, FIRST_COMPLETED)
             for future in finished:
-                done.add(_result(future, running.pop(future)))
+                job = running.pop(future)
+                _raise_fault(future, job)
+                done.add(job.name)
             parts = {job.name: job.progress() for job in running.values()}
             note = ", ".join(f"{name} {part:.0%}" for name, part in parts.items())
             whole = int(_TICKS * (len(done) + sum(parts.values())))
             bar.update(whole, f"{len(done)} of {len(jobs)} done; {note}")
 
 
-def _result(future: Future[None], job: Job) -> str:
-    """Name of a job that is done."""
+def _raise_fault(future: Future[None], job: Job) -> None:
     try:
         future.result()
     except UserError as error:
@@ -118,7 +118,6 @@ def _result(future: Future[None], job: Job) -> str:
             f"{job.name}: its process died, perhaps for want of memory; the same command goes on"
             " from what is saved"
         ) from None
-    return job.name
 
 
 @contextmanager
@@ -151,7 +150,7 @@ def _begin(parent: int, stop: Event) -> None:
 
 
 def _watch(parent: int, stop: Event) -> None:
-    """Stop this process's job once its parent says so or is gone; end with a parent that is gone."""
+    """Stop the job at work once the parent says so or is gone; end with a parent that is gone."""
     while os.getppid() == parent and not stop.wait(1):
         pass
     if _at_work():
@@ -214,7 +213,7 @@ class RunJob:
 
     def is_done(self) -> bool:
         """Test whether the run has all its clips."""
-        return part_time(self.folder, GENERATED) is not None
+        return (self.folder / "times" / f"{GENERATED}.json").exists()
 
     def progress(self) -> float:
         """Estimate the finished part, 0...1, by the log of the denoiser's training."""
@@ -224,31 +223,11 @@ class RunJob:
         except (OSError, IndexError, ValueError, KeyError):  # no log yet, or half a line
             return 0.0
 
-    def check_same_run(self) -> None:
-        """Check that the folder, if it is there, holds this very run.
-
-        Raises:
-            UserError: it was made with other options, or from another store.
-        """
-        path = self.folder / _FACTS
-        if path.exists() and _complete(json.loads(path.read_text())) != self.facts():
-            raise UserError(
-                f"{self.folder} was made with other options, or from another store; give those, or"
-                " another --out"
-            )
-
     def facts(self) -> dict[str, Any]:
         """Everything that the result depends on, as JSON has it."""
         store = open_store(self.run.store).attributes.model_dump(mode="json")
-        recipe, chosen = self.run.load_recipe().to_dict(), self.setup.chosen
-        return json.loads(json.dumps({"recipe": recipe, "store": store, "chosen": chosen}))
-
-
-def _complete(facts: dict[str, Any]) -> dict[str, Any]:
-    """Add options that are newer than the facts, at their defaults."""
-    recipe = recipe_from_dict(facts["recipe"]).to_dict()
-    store = StoreAttributes.model_validate(facts["store"]).model_dump(mode="json")
-    return facts | {"recipe": recipe, "store": store}
+        recipe = self.run.load_recipe().to_dict()
+        return {"recipe": recipe, "store": store, "chosen": list(self.setup.chosen)}
 
 
 def train_run(job: RunJob) -> None:
@@ -259,9 +238,8 @@ def train_run(job: RunJob) -> None:
     """
     run, folder, recipe = job.run, job.folder, job.run.load_recipe()
     with hold(folder):
-        job.check_same_run()
-        folder.mkdir(exist_ok=True)
-        write_whole(folder / _FACTS, json.dumps(job.facts(), indent=1).encode())
+        check_same_config(folder, job.facts())
+        save_config(folder, job.facts())
         if run.after is not None:
             _copy_stages(folder.with_name(run.after), folder, denoiser=run.takes_denoiser)
         stages = {"vae": recipe, "encode": recipe, "diffusion": replace(recipe, refiner=None)}
@@ -288,7 +266,7 @@ def _copy_stages(source: Path, target: Path, *, denoiser: bool) -> None:
 
 
 def _generate(job: RunJob) -> None:
-    """Generate the chosen clips; the noise of each depends on the run's seed and its place alone."""
+    """Generate the chosen clips; the noise of each depends on the run's seed and its place."""
     trained = load_run(job.folder, torch.device(job.setup.device))
     clips = Clips(open_store(job.run.store), job.setup.split)
     chosen = np.array(job.setup.chosen)
@@ -307,21 +285,8 @@ def generated_clips(run: Path) -> Tensor:
     return torch.cat([load_file(file)["frames"] for file in files])
 
 
-@dataclass(frozen=True)
-class PartTime:
-    """CPU time of a part of a run.
-
-    Attributes:
-        cpu_seconds: of all threads, in the attempt that finished it.
-        attempts: 1 if nothing interrupted it; else the seconds are those of the last attempt.
-    """
-
-    cpu_seconds: float
-    attempts: int
-
-
 def once(run: Path, name: str, do: Callable[[], object]) -> None:
-    """Do a part of a run unless it was done; write its time to RUN/times."""
+    """Do a part of a run unless it was done; write its CPU seconds to RUN/times."""
     done, begun = run / "times" / f"{name}.json", run / "times" / f"{name}.begun"
     if done.exists():
         return
@@ -330,11 +295,12 @@ def once(run: Path, name: str, do: Callable[[], object]) -> None:
         file.write(".")
     started = time.process_time()
     do()
-    taken = PartTime(time.process_time() - started, begun.stat().st_size)
-    write_whole(done, json.dumps(asdict(taken)).encode())
+    content = {"cpu_seconds": time.process_time() - started, "attempts": begun.stat().st_size}
+    write_whole(done, json.dumps(content).encode())
 
 
-def part_time(run: Path, name: str) -> PartTime | None:
-    """Read the time of a part of a run; None where it is not done."""
+def cpu_seconds(run: Path, name: str) -> float | None:
+    """Read what a part of a run took, over all threads; None if it was interrupted or not done."""
     path = run / "times" / f"{name}.json"
-    return PartTime(**json.loads(path.read_text())) if path.exists() else None
+    content = json.loads(path.read_text()) if path.exists() else {"attempts": 0}
+    return content["cpu_seconds"] if content["attempts"] == 1 else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from train.evaluate.compare.results import (
     missing_columns,
     score_rows,
 )
+from train.evaluate.compare.systems import TableName
 from train.trainer.monitor import processor
 
 if TYPE_CHECKING:
@@ -87,15 +88,18 @@ def all_tables(comparison: Comparison) -> list[Table]:
     jobs, bounds = comparison.jobs, bound_rows(comparison.setup.out)
     titles = {name: system.title for name, system in comparison.systems.items()}
     budget = f"{comparison.options.budget_tflop:g} TFLOP a run"
-    tables = [
-        Table("equal_flops", f"Equal training FLOPs, {budget}", score_rows(jobs, titles, "equal_flops")),
-        Table("equal_steps", "Equal steps", score_rows(jobs, titles, "equal_steps")),
-        Table("codec", f"Within the codec, {budget}", score_rows(jobs, titles, "codec")),
-        Table("cost", "Cost", cost_rows(jobs, titles, comparison.costs)),
+    names: dict[TableName, str] = {
+        "equal_flops": f"Equal training FLOPs, {budget}",
+        "equal_steps": "Equal steps",
+        "codec": f"Within the codec, {budget}",
+    }
+    tables = [Table(name, title, score_rows(jobs, titles, name)) for name, title in names.items()]
+    tables.append(Table("cost", "Cost", cost_rows(jobs, titles, comparison.costs)))
+    return [
+        replace(each, rows=[*bounds, *each.rows]) if each.name.startswith("equal") else each
+        for each in tables
+        if each.rows
     ]
-    for each in tables[:2]:
-        each.rows[:0] = bounds if each.rows else []
-    return [each for each in tables if each.rows]
 
 
 def table_text(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:

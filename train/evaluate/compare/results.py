@@ -17,7 +17,7 @@ from torch import Tensor
 from shared.store.paths import write_whole
 from train.data.clips import Clips, open_store
 from train.evaluate.clip_metrics import RealClips, real_clip_metrics
-from train.evaluate.compare.jobs import GENERATED, RunJob, Setup, generated_clips, part_time
+from train.evaluate.compare.jobs import GENERATED, RunJob, Setup, cpu_seconds, generated_clips
 from train.evaluate.compare.systems import SystemCost, TableName
 from train.evaluate.make_clips import load_run, reconstruct
 from train.evaluate.metrics.evaluation_networks import (
@@ -79,9 +79,7 @@ def score_run(job: RunJob) -> None:
 def unscored(setup: Setup, jobs: Sequence[RunJob]) -> list[RunJob]:
     """Find the runs without scores by the networks of the bounds; all where there are no bounds."""
     bounds = _read(setup.out / BOUNDS).get("judges")
-    return [
-        job for job in jobs if not bounds or _read(job.folder / SCORES).get("judges") != bounds
-    ]
+    return [job for job in jobs if not bounds or _read(job.folder / SCORES).get("judges") != bounds]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -183,21 +181,22 @@ def missing_columns(out: Path) -> dict[str, str]:
 def cost_rows(
     jobs: Sequence[RunJob], titles: Mapping[str, str], costs: Mapping[str, SystemCost]
 ) -> list[Row]:
-    """Gather what runs at equal FLOPs cost, counted and measured: the paper's Table 4 with times."""
+    """Gather what the runs at equal FLOPs cost: operations counted, CPU times measured."""
     rows = []
     for title, own in _by_system(jobs, titles, "flops"):
         run, recipe, clips = own[0].run, own[0].run.load_recipe(), len(own[0].setup.chosen)
         cost, seen = costs[run.system], run.steps * recipe.diffusion_training.batch
-        training = _mean_seconds(own, "diffusion")
+        # A denoiser that was taken over cost this run nothing.
+        training = None if run.takes_denoiser else _mean_seconds(own, "diffusion")
+        first = recipe.autoencoder is not None and run.after is None
         figures = {
             "parameters, M": mean_std([cost.parameters / 1e6]),
             "training, GFLOP a clip": mean_std([cost.training]),
             "clips trained on": mean_std([seen]),
-            # A denoiser that was taken over cost this run nothing.
-            "training, CPU s": None if run.takes_denoiser else training,
-            "training, CPU ms a clip": None if run.takes_denoiser else _scaled(training, 1000 / seen),
+            "training, CPU s": training,
+            "training, CPU ms a clip": _scaled(training, 1000 / seen),
             "autoencoder and latents, CPU s": _mean_seconds(own, "vae", "encode")
-            if recipe.autoencoder and not run.after
+            if first
             else None,
             "refining network, CPU s": _mean_seconds(own, "refiner") if recipe.refiner else None,
             "sampling, GFLOP a video": mean_std([cost.sampling]),
@@ -228,9 +227,8 @@ def _by_system(
 
 def _mean_seconds(jobs: Sequence[RunJob], *parts: str) -> MeanStd | None:
     """CPU seconds of parts of the runs, of those that nothing interrupted."""
-    times = [[part_time(job.folder, part) for part in parts] for job in jobs]
-    whole = [own for own in times if all(part and part.attempts == 1 for part in own)]
-    return mean_std([sum(part.cpu_seconds for part in own if part) for own in whole])
+    times = [[cpu_seconds(job.folder, part) for part in parts] for job in jobs]
+    return mean_std([None if None in own else sum(filter(None, own)) for own in times])
 
 
 def _scaled(figure: MeanStd | None, factor: float) -> MeanStd | None:

@@ -101,9 +101,6 @@ TableName = Literal["equal_flops", "equal_steps", "codec"]
 PAPER = Extraction()
 """The paper's extraction: vectors into the frame before, at no cost."""
 
-_REGULAR = Extraction(motion_cost=5)
-_FIRST = Extraction("first", 5, 24)
-
 REFERENCE_SYSTEM = "rgb"
 """The system whose steps at equal FLOPs are everyone's at equal steps."""
 
@@ -129,16 +126,20 @@ class System:
     tables: tuple[TableName, ...] = ("equal_flops", "equal_steps")
 
 
-# Options of the two denoisers, and of both with --tiny.
-_GRID: dict[str, Any] = {"dim": 64, "mults": (1, 2), "heads": 4, "context": 32, "label_dim": 64}
-_PIXELS: dict[str, Any] = {"dim": 24, "mults": (1, 2, 4, 4), "heads": 4, "context": 16, "label_dim": 64}
+# Options of the denoisers on grids and on pixels, and of both with --tiny.
+_GRID = {"dim": 64, "mults": (1, 2), "heads": 4, "context": 32, "label_dim": 64}
+_PIXELS = {"dim": 24, "mults": (1, 2, 4, 4), "heads": 4, "context": 16, "label_dim": 64}
 _TINY = {"heads": 2, "context": 8, "label_dim": 8}
-_TINY_GRID: dict[str, Any] = {"dim": 16, "mults": (1, 2), **_TINY}
-_TINY_PIXELS: dict[str, Any] = {"dim": 8, "mults": (1, 2, 2), "full_attention": 0, **_TINY}
+_TINY_GRID = {"dim": 16, "mults": (1, 2), **_TINY}
+_TINY_PIXELS = {"dim": 8, "mults": (1, 2, 2), "full_attention": 0, **_TINY}
+
+_WITHIN: tuple[TableName, ...] = ("codec",)
+_OURS: tuple[TableName, ...] = ("equal_flops", "codec")
+_EVERYWHERE: tuple[TableName, ...] = ("equal_flops", "equal_steps", "codec")
 
 
 def systems(options: CompareOptions, block: int) -> dict[str, System]:
-    """All systems by name, in the order of the tables.
+    """Make the table of all systems, in the order of the rows.
 
     They have one objective, optimiser, batch and sampler, and about as many parameters.
 
@@ -148,55 +149,40 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
     """
     tiny = options.tiny
     grid = (
-        _set("denoiser", kind="unet3d", blocks=1, **(_TINY_GRID if tiny else _GRID)),
-        _set("autoencoder", kind="block", latent_channels=8, hidden=16 if tiny else 256),
+        _part("denoiser", kind="unet3d", blocks=1, **(_TINY_GRID if tiny else _GRID)),
+        _part("autoencoder", kind="block", latent_channels=8, hidden=16 if tiny else 256),
     )
     pixels = (
-        _set("denoiser", kind="unet3d", blocks=1, **(_TINY_PIXELS if tiny else _PIXELS)),
+        _part("denoiser", kind="unet3d", blocks=1, **(_TINY_PIXELS if tiny else _PIXELS)),
         # Clip by clip: the same gradient, and a third faster on a CPU.
         f"diffusion_training.accumulate={options.batch}",
         "diffusion_training.checkpoint_every=20",
     )
-    codec = ("space.kind=codec", *grid)
-    within: tuple[TableName, ...] = ("codec",)
-    ours: tuple[TableName, ...] = ("equal_flops", "codec")
-    everywhere: tuple[TableName, ...] = ("equal_flops", "equal_steps", "codec")
-    refiner = _set("refiner", width=8 if tiny else 32)
+
+    def codec(
+        title: str, extraction: Extraction, *own: str, tables: tuple[TableName, ...] = _WITHIN,
+        starts_from: str | None = None,
+    ) -> System:  # fmt: skip
+        settings = (*grid, "space.kind=codec", *own)
+        return System(title, "ed_vdm_demo", settings, extraction, starts_from, tables)
+
+    regular, first = Extraction(motion_cost=5), Extraction("first", 5, 24)
+    refiner = _part("refiner", width=8 if tiny else 32)
     return {
         "rgb": System("rgb (VDM)", "vdm_demo", pixels),
         "latent": System("latent (LDM)", "ldm_demo", (*grid, f"space.factor={block}")),
         "difference": System("difference (D-VDM)", "d_vdm_demo", pixels),
-        "codec": System("codec (ED-VDM)", "ed_vdm_demo", codec, PAPER, tables=everywhere),
-        "codec-cost0.3": System(
-            "codec, cost 0.3", "ed_vdm_demo", codec, Extraction(motion_cost=0.3), tables=within
-        ),
-        "codec-cost5": System("codec, cost 5", "ed_vdm_demo", codec, _REGULAR, tables=within),
-        "codec-closed": System(
-            "codec, cost 5, closed loop",
-            "ed_vdm_demo",
-            (*codec, "space.closed_loop=true"),
-            _REGULAR,
-            tables=within,
-        ),
-        "codec-either": System(
-            "codec, per block, cost 5",
-            "ed_vdm_demo",
-            codec,
-            Extraction("either", 5, 24),
-            tables=within,
-        ),
-        "codec-first": System(
-            "codec, first frame, cost 5 (ours)", "ed_vdm_demo", codec, _FIRST, tables=ours
-        ),
-        "codec-filter": System(
-            "codec, first frame, cost 5, filter (ours)",
-            "ed_vdm_demo",
-            (*codec, refiner),
-            _FIRST,
+        "codec": codec("codec (ED-VDM)", PAPER, tables=_EVERYWHERE),
+        "codec-cost0.3": codec("codec, cost 0.3", Extraction(motion_cost=0.3)),
+        "codec-cost5": codec("codec, cost 5", regular),
+        "codec-closed": codec("codec, cost 5, closed loop", regular, "space.closed_loop=true"),
+        "codec-either": codec("codec, per block, cost 5", Extraction("either", 5, 24)),
+        "codec-first": codec("codec, first frame, cost 5 (ours)", first, tables=_OURS),
+        "codec-filter": codec(
+            "codec, first frame, cost 5, filter (ours)", first, refiner, tables=_OURS,
             starts_from="codec-first",
-            tables=ours,
         ),
-    }
+    }  # fmt: skip
 
 
 def select(table: Mapping[str, System], names: Sequence[str]) -> dict[str, System]:
@@ -225,12 +211,12 @@ def overrides(
     autoencoder = {"optimiser": "adamw", "steps": options.autoencoder_steps, "batch": 16}
     refiner = {"steps": options.refiner_steps, "ema": 0.99}
     return (
-        _set("designed_for", size=clips.size, block=clips.block, frames=clips.frames),
-        _set("noise", schedule="cosine", prediction="v"),
-        _set("sampler", name="dpm++", steps=options.steps, guidance=1.0),
-        _set("autoencoder_training", **training | autoencoder),
-        _set("diffusion_training", **training),
-        _set("refiner_training", **training | refiner),
+        _part("designed_for", size=clips.size, block=clips.block, frames=clips.frames),
+        _part("noise", schedule="cosine", prediction="v"),
+        _part("sampler", name="dpm++", steps=options.steps, guidance=1.0),
+        _part("autoencoder_training", **training | autoencoder),
+        _part("diffusion_training", **training),
+        _part("refiner_training", **training | refiner),
         "refiner=null",
         "text.encoder=null",
         "label_dropout=0.1",
@@ -239,7 +225,7 @@ def overrides(
     )
 
 
-def _set(path: str, **values: Any) -> str:
+def _part(path: str, **values: Any) -> str:
     """Override of all fields of a part; those that are not named get their defaults."""
     return f"{path}={json.dumps(values)}"
 
@@ -340,25 +326,24 @@ def plan_runs(
         UserError: the budget is less than one step.
     """
     equal, runs = equal_steps(options, gflop[REFERENCE_SYSTEM]), list[Run]()
-    seeds = {"codec": options.codec_seeds, "equal_flops": options.seeds, "equal_steps": options.seeds}
+    spaces = options.seeds
+    seeds = {"equal_flops": spaces, "equal_steps": spaces, "codec": options.codec_seeds}
     for seed in range(max(seeds.values())):
         for name, system in table.items():
             steps = equal_steps(options, gflop[name])
             tables = [each for each in system.tables if seed < seeds[each]]
+            # Where both budgets are the same number of steps, one run serves for both.
             short = "equal_steps" in tables and steps != equal
-            long_tables = tuple(each for each in tables if each != "equal_steps" or not short)
-            if not tables:
-                continue
+            of_long = tuple(each for each in tables if each != "equal_steps" or not short)
             base = system.starts_from
             run = Run(
-                name, "flops", long_tables, system.recipe, settings[name], stores[name], seed, steps,
+                name, "flops", of_long, system.recipe, settings[name], stores[name], seed, steps,
                 after=f"{base}-flops-seed{seed}" if base else None, takes_denoiser=bool(base),
             )  # fmt: skip
-            runs.append(run)
+            runs += [run] if tables else []
             if short:
-                runs.append(
-                    replace(run, budget="steps", tables=("equal_steps",), steps=equal, after=run.name)
-                )
+                own: dict[str, Any] = {"budget": "steps", "tables": ("equal_steps",)}
+                runs.append(replace(run, **own, steps=equal, after=run.name))
     return sorted(runs, key=lambda run: (run.seed, gflop[run.system] > _QUICK_GFLOP))
 
 
