@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from shared.console import run_command
+from shared.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -154,48 +155,21 @@ def evaluate(
 ) -> None:
     """Score a run by a protocol on the test split; given again, it goes on where it was."""
     from train.commands import evaluate_run
-    from train.evaluate.evaluate import EvaluateOptions
-    from train.evaluate.metrics.classifier import JudgeOptions
-    from train.evaluate.protocols import protocol_named
 
-    options = EvaluateOptions(
-        protocol=protocol_named(protocol).with_fewer(count, samples),
-        seed=seed,
-        i3d=i3d,
-        judges=judges,
-        judge=JudgeOptions(seconds=seconds),
-    )
-    default = run / "evaluation" if protocol == "demo" else run / "evaluation" / protocol
-    evaluate_run(run, store, out or default, options, device)
+    evaluate_run(
+        run, store, out, device, protocol=protocol, count=count, samples=samples, seed=seed,
+        i3d=i3d, judges=judges, seconds=seconds,
+    )  # fmt: skip
 
 
-@app.command()
-def codes(
-    store: StorePath = DEFAULT_STORE,
-    out: Annotated[Path, typer.Option("--out", help="Where table and codes go.")] = Path("codes"),
-    codes: Annotated[
-        str,
-        typer.Option("--codes", help="Some of zero, dct, klt, block, kl, contextual, with commas."),
-    ] = "zero,dct,klt,contextual",
-    numbers: Annotated[
-        int, typer.Option("--numbers", min=1, help="Numbers in a latent, of every code.")
-    ] = 16,
-    split: Annotated[
-        str | None, typer.Option("--split", help="Split protocol. Default: the store's first.")
-    ] = None,
-    count: Annotated[int, typer.Option("--count", min=1, help="Test clips at most.")] = 100,
-    seconds: Annotated[
-        float, typer.Option("--seconds", min=1, help="Training of codes that learn by gradients.")
-    ] = 300,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
-    device: Device = "auto",
-) -> None:
-    """Compare residual codes of one latent size; given again, it goes on where it was."""
-    from train.commands import compare_residual_codes
-    from train.evaluate.codes import CodesOptions
+@app.command(
+    hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def codes() -> None:
+    """Say what replaces this former command."""
+    from train.evaluate.protocols import CODES_IS_GONE
 
-    options = CodesOptions(codes, numbers, split, count, seconds, seed)
-    compare_residual_codes(store, out, options, device)
+    raise UserError(CODES_IS_GONE)
 
 
 @app.command()
@@ -230,7 +204,7 @@ def cost(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Print what recipes cost, beside the paper's Table 4: parameters, operations, memory."""
+    """Print parameters, operations and memory of recipes, compared with the paper's Table 4."""
     from train.commands import show_costs
 
     show_costs(recipes, set_ or [], json, device)

@@ -35,12 +35,12 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass(frozen=True, config=STRICT)
 class ClipShape:
-    """What clips a recipe's choices were made for; `train cost` counts on such clips."""
+    """Shape of the clips that a recipe was designed for; `train cost` counts on such clips."""
 
     size: Annotated[int, Field(ge=1)] = 128
     """Height and width, pixels."""
     block: Annotated[int, Field(ge=1)] = 16
-    """Of the store; matters to the space `codec` only."""
+    """Block size of the store, pixels; matters to the space `codec` only."""
     frames: Annotated[int, Field(ge=2)] = 16
 
 
@@ -53,7 +53,7 @@ class Recipe:
     """A store may have others, as long as the denoiser's levels fit its grid."""
     space: one_of(SPACES) = CodecSpaceOptions()  # type: ignore[valid-type]
     autoencoder: one_of(AUTOENCODERS) = KlAutoencoderOptions()  # type: ignore[valid-type]
-    """Of residuals (codec) or of frames (latent); none for the other spaces."""
+    """Autoencoder of residuals (codec) or of frames (latent); none for the other spaces."""
     autoencoder_training: TrainingOptions = TrainingOptions()
     denoiser: one_of(DENOISERS) = UNet3DOptions()  # type: ignore[valid-type]
     text: TextOptions = TextOptions()
@@ -64,7 +64,7 @@ class Recipe:
     """The same of further conditions of the space, by name."""
     diffusion_training: TrainingOptions = TrainingOptions()
     refiner: RefinerOptions | None = None
-    """The refining network behind the decoder; an addition of ours."""
+    """The refining network after the decoder; an addition of ours."""
     refiner_training: TrainingOptions = TrainingOptions()
     sampler: SamplerOptions = SamplerOptions()
     guide: Recipe | None = None
@@ -85,7 +85,7 @@ class Recipe:
                 " space.kind=codec only"
             )
         if self.refiner is not None and not space.has_prediction:
-            raise ValueError("a refiner stands behind motion and residual: space.kind=codec only")
+            raise ValueError("a refiner follows motion compensation: space.kind=codec only")
         if self.sampler.steps > self.noise.steps:
             raise ValueError(
                 f"sampler.steps {self.sampler.steps}: must be at most {self.noise.steps}, the"
@@ -103,7 +103,7 @@ class Recipe:
         return {"label": self.label_dropout, **self.condition_dropout}
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it; `recipe_from_dict` is the inverse."""
+        """The recipe as JSON values; `recipe_from_dict` is the inverse."""
         content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return content
 

@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.training import PRECISIONS, figures_of, networks
 from tests.benchmarks.test_sampling import TINY
-from train.evaluate.cost import counted as count
-from train.evaluate.cost import denoising_case
+from train.evaluate.cost import count_pass as count
+from train.evaluate.cost import denoiser_pass as denoising_case
 from train.recipes import load_recipe
 
 CPU = torch.device("cpu")

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Evaluation: scores, comparisons and pages. Nothing below imports it."""

@@ -1,4 +1,4 @@
-"""What of a run is this project's own and not the papers': named wherever results are shown."""
+"""Deviations of a run from the papers: named wherever results are shown."""
 
 from __future__ import annotations
 
@@ -7,43 +7,39 @@ from typing import Any
 from shared.schema import CodecOptions
 
 
-def additions(recipe: dict[str, Any], store: CodecOptions) -> list[str]:
-    """Short clauses, one for each addition that a run uses.
+def deviations(recipe: dict[str, Any], store: CodecOptions) -> list[str]:
+    """List a run's deviations, a short clause each.
 
     Args:
         recipe: as `Recipe.to_dict` gives it.
-        store: the options of its store.
+        store: options of its store.
     """
-    space, autoencoder = recipe["space"], recipe["autoencoder"] or {}
+    space, kind = recipe["space"], (recipe["autoencoder"] or {}).get("kind")
     codec = space["kind"] == "codec"
     present = {
-        "every frame is predicted from the first one, not from the one before": codec
-        and store.reference == "first",
-        "each block is predicted from the frame before or from the first one": codec
-        and store.reference == "either",
-        "long vectors pay a cost, so that fields are regular": codec
-        and bool(store.motion_cost or store.zero_bias),
-        "vectors are in fractions of a pixel": codec and store.vector_unit > 1,
-        "differences are taken to the first frame, not to the one before": space["kind"]
-        == "difference"
-        and space["reference"] == "first",
-        "residuals are taken against the decoded frame before (closed loop)": codec
-        and space["closed_loop"]
-        and store.reference != "first",
-        "the autoencoder works block by block, from the optimal linear code": autoencoder.get(
-            "kind"
-        )
-        == "block",
-        "each residual's linear code follows from what the decoder knows already": autoencoder.get(
-            "kind"
-        )
-        == "contextual",
-        "residuals have a fixed linear code, not an autoencoder": autoencoder.get("kind")
-        in ("zero", "dct", "klt"),
-        "the autoencoder's decoder sees the prediction": codec and space["conditioned_decoder"],
-        "the label also chooses a learned map over frames and cells": bool(
-            recipe["denoiser"]["layout"]
+        "every frame is predicted from the first one, not from the one before": (
+            codec and store.reference == "first"
         ),
+        "each block is predicted from the frame before or from the first one": (
+            codec and store.reference == "either"
+        ),
+        "long vectors pay a cost, so that fields are regular": (
+            codec and (store.motion_cost or store.zero_bias)
+        ),
+        "vectors are in fractions of a pixel": codec and store.vector_unit > 1,
+        "differences are taken to the first frame, not to the one before": (
+            space["kind"] == "difference" and space["reference"] == "first"
+        ),
+        "residuals are taken against the decoded frame before (closed loop)": (
+            codec and space["closed_loop"] and store.reference != "first"
+        ),
+        "the autoencoder works block by block, from the optimal linear code": kind == "block",
+        "each residual's linear code follows from what the decoder knows already": (
+            kind == "contextual"
+        ),
+        "residuals have a fixed linear code, not an autoencoder": kind in ("zero", "dct", "klt"),
+        "the autoencoder's decoder sees the prediction": codec and space["conditioned_decoder"],
+        "the label also chooses a learned map over frames and cells": recipe["denoiser"]["layout"],
         "a network behind the decoder refines what was generated": recipe["refiner"] is not None,
     }
     return [clause for clause, used in present.items() if used]

@@ -1,7 +1,7 @@
-"""Score a run by a protocol: plan, make the clips part by part, measure them, write it all down.
+"""Evaluate a run by a protocol: plan, make the clips, compute their metrics, write a summary.
 
-The same run, protocol and seed give the same numbers; one that is stopped goes on at the part where
-it was. Numbers never stand without the protocol, the windows, seeds and hashes they came from.
+The same run, protocol and seed give the same numbers; an evaluation that is stopped goes on at the
+part where it was. Numbers are written with the protocol, windows, seeds and hashes they are from.
 """
 
 from __future__ import annotations
@@ -9,9 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import shlex
-import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -20,71 +17,203 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from shared.console import console
 from shared.errors import UserError
-from shared.report import html
+from shared.report.pages import write_page
 from shared.store.export import ClipReader
 from shared.store.paths import write_whole
-from train.data.clips import ClipBatch, Clips
-from train.evaluate.deviations import additions
+from train.data.clips import Clips, check_same_store, open_store
+from train.evaluate.clip_metrics import part_metrics, real_clip_metrics
+from train.evaluate.deviations import deviations
 from train.evaluate.make_clips import (
-    Part,
-    generating,
-    kept_clips,
+    TrainedRun,
+    load_run,
     make_parts,
     plan_parts,
-    restore,
-    restoring,
     run_identity,
-    save_clips,
+    shown_clips,
+    write_tensors,
 )
-from train.evaluate.measure import measure_parts, measure_real
-from train.evaluate.metrics.classifier import JudgeOptions, Judges, train_judges
+from train.evaluate.metrics.evaluation_networks import (
+    EvaluationNetworkOptions,
+    EvaluationNetworks,
+    train_evaluation_networks,
+)
 from train.evaluate.metrics.fvd import I3D, load_i3d
-from train.evaluate.metrics.score import Measures, Reference, summarise
-from train.evaluate.page import evaluation_page, score_table
-from train.evaluate.protocols import Candidates, Plan, Protocol, make_plan
+from train.evaluate.page import evaluation_page, markdown, score_rows, score_text
+from train.evaluate.protocols import (
+    Candidates,
+    Plan,
+    Protocol,
+    check_protocol_fits,
+    make_plan,
+    protocol_named,
+    split_name,
+)
 from train.evaluate.summary import (
-    Numbers,
-    best_of_numbers,
-    frame_numbers,
-    fvd_numbers,
-    headline,
+    best_of_summary,
+    frame_summary,
+    fvd_summary,
+    overview,
+    psnr_of_vectors_alone,
+    summarise,
     why_no_fvd,
 )
-from train.generate.generator import Generator
-from train.spaces import Space
+from train.run import RunFolder, own_command
 from train.trainer.monitor import processor
 
-# MERGED: Whether a store's clips are what a protocol is about, and which of them it may take.
+SCORES, TABLE, CLIPS, PAGE = "scores.json", "scores.md", "generated.safetensors", "index.html"
+
+_PACKAGES = ("torch", "torchmetrics", "numpy")
 
 
-def refuse_other_clips(protocol: Protocol, clips: Clips, split: str | None) -> None:
-    """Compare what a protocol is about with what there is.
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """How to evaluate.
+
+    Attributes:
+        protocol: which clips, how many, and what is computed.
+        seed: of windows, order and noise: clip k is generated from seed + k.
+        i3d: StyleGAN-V's TorchScript file; None: no FVD.
+        networks: folder of the evaluation networks; None: in the evaluation's folder.
+        network_options: how they are trained.
+    """
+
+    protocol: Protocol
+    seed: int = 0
+    i3d: Path | None = None
+    networks: Path | None = None
+    network_options: EvaluationNetworkOptions = field(default_factory=EvaluationNetworkOptions)
+
+
+def evaluate_run(
+    folder: Path,
+    store_path: str,
+    out: Path | None,
+    *,
+    protocol: str,
+    count: int | None,
+    samples: int | None,
+    seed: int,
+    i3d: Path | None,
+    judges: Path | None,
+    seconds: float | None,
+    device: torch.device,
+) -> None:
+    """Run the command `evaluate`, its options by name; print the scores.
+
+    Args:
+        folder: of the run.
+        store_path: store that it was trained on.
+        out: None takes RUN/evaluation, with a folder of each protocol other than `demo`.
+        protocol: name of it.
+        count, samples: fewer first frames, or samples of each, than the protocol's.
+        seed: of windows, order and noise.
+        i3d: file of I3D's weights.
+        judges: folder of the evaluation networks.
+        seconds: longest training of each.
+        device: for all networks.
 
     Raises:
-        UserError: clips have another number of frames, or the split keeps something else apart.
+        UserError: an option is wrong, the store is not the run's, or see `evaluate`.
     """
-    attributes = clips.store.attributes
-    frames = attributes.options.frames
-    if protocol.frames not in (None, frames):
-        raise UserError(
-            f"--protocol {protocol.name} is about clips of {protocol.frames} frames; the store's"
-            f" have {frames}: extract with --frames {protocol.frames}, or take --protocol demo"
-        )
-    name = split or next(iter(attributes.splits), "any")
-    by_subject = _by_subject(attributes.splits.get(name, {}))
-    if protocol.split != "any" and by_subject != (protocol.split == "subjects"):
-        wanted = "people nobody trained on" if protocol.split == "subjects" else "a random split"
-        raise UserError(
-            f"--protocol {protocol.name} is about {wanted}, and the run was trained with the split"
-            f" {name!r}; the store has {', '.join(attributes.splits)}: train with --set split=NAME"
-        )
+    chosen = protocol_named(protocol).with_fewer(count, samples)
+    options = EvaluateOptions(chosen, seed, i3d, judges, EvaluationNetworkOptions(seconds=seconds))
+    run = load_run(folder, device, reconstruct=chosen.reconstruct)
+    store = open_store(store_path)
+    check_same_store({"store": run.store.model_dump(mode="json")}, store, folder)
+    if out is None:
+        evaluations = RunFolder(folder).evaluation
+        out = evaluations if protocol == "demo" else evaluations / protocol
+    with RunFolder(folder).record_command():
+        scores = evaluate(run, store, folder, out, options)
+    for name, value, _ in score_rows(scores):
+        console.print(f"{name:70} {score_text(value)}", markup=False)
+    next_command = f" Next: python -m train report {folder} --store {store_path}"
+    console.print(
+        f"protocol {protocol}: wrote {SCORES}, {TABLE}, {PAGE} and the clips in {out}."
+        f"{next_command if run.generator else ''}",
+        markup=False,
+    )
 
 
-def candidates(clips: Clips) -> Candidates:
-    """What planning needs of a store's test clips."""
+def evaluate(
+    run: TrainedRun, store: ClipReader, folder: Path, out: Path, options: EvaluateOptions
+) -> dict[str, Any]:
+    """Evaluate; write scores.json, scores.md, index.html, generated.safetensors and parts in OUT.
+
+    Args:
+        run: whose clips are evaluated.
+        store: that it was trained on.
+        folder: of the run, to be recorded.
+        out: folder of the evaluation.
+        options: protocol, seed and evaluation networks.
+
+    Returns:
+        The content of scores.json.
+
+    Raises:
+        UserError: the store or its split is not what the protocol is about; there are too few clips
+            for a distance; the I3D file is not one; the disk is full.
+    """
+    protocol, device = options.protocol, run.device
+    clips = Clips(store, run.recipe.split)
+    check_protocol_fits(protocol, store.attributes, run.recipe.split)
+    plan = make_plan(protocol, _candidates(clips), options.seed)
+    i3d = _load_i3d(options, plan, device)
+    parts = plan_parts(out, plan, run_identity(run, clips, reconstruct=protocol.reconstruct))
+    reused = make_parts(parts, plan, run, clips, reconstruct=protocol.reconstruct)
+    networks = train_evaluation_networks(
+        clips, options.networks or out / "judges", device, options.network_options
+    )
+    real = real_clip_metrics(clips, networks, device, plan.windows, i3d)
+    metrics, repeated = part_metrics(parts, plan, clips, networks, i3d, device)
+    logits = metrics.get("gesture_logits")
+    read_as = None if logits is None else logits.argmax(axis=1)
+    shown = shown_clips(parts[0], plan, clips, read_as)
+
+    size = store.options.size
+    summary = summarise(metrics, plan.clip, clips, real)
+    of_repeated = summarise(repeated, plan.clip[: len(repeated["change"])], clips, real)
+    frame_clips = {name: values[: protocol.frame_clips] for name, values in metrics.items()}
+    if protocol.reconstruct:
+        vectors_alone = psnr_of_vectors_alone(clips, plan.clip[: protocol.frame_clips])
+        scores: dict[str, Any] = {"psnr_vectors_alone": vectors_alone}
+    else:
+        asked = clips.label[plan.clip]
+        scores = overview(summary, of_repeated, read_as, asked, shown, run.space, clips, device)
+        scores["seed"] = options.seed
+    scores |= {
+        "protocol": asdict(protocol),
+        "distances": fvd_summary(protocol, metrics, plan.clip, clips, real),
+        "frames": frame_summary(frame_clips, size),
+        "scores": asdict(summary),
+        "first_frame_repeated": asdict(of_repeated),
+    }
+    if protocol.samples > 1:
+        scores["best_of"] = best_of_summary(metrics, plan.clip)
+    made = _provenance(run, folder, clips, plan, networks, i3d, options.seed)
+    scores["made"] = made | {"parts_reused": reused}
+
+    # Scores last: where scores.json exists, everything does.
+    write_tensors(out / CLIPS, shown)
+    write_whole(out / TABLE, markdown(scores).encode())
+    write_page(out / PAGE, evaluation_page(scores, shown, store.attributes.labels))
+    write_whole(out / SCORES, json.dumps(scores, indent=1, ensure_ascii=False).encode())
+    return scores
+
+
+def read_scores(evaluation: Path) -> dict[str, dict[str, Any]]:
+    """Read every scores.json in and below a folder, by the folder relative to that one."""
+    return {
+        path.parent.relative_to(evaluation).as_posix(): json.loads(path.read_text())
+        for path in sorted(evaluation.rglob(SCORES))
+    }
+
+
+def _candidates(clips: Clips) -> Candidates:
+    """Test clips of a store, for planning."""
     store, test = clips.store, clips.test
     column = {name: store.column(name)[test] for name in ("video", "segment", "start_frame")}
     video = zip(column["video"].tolist(), column["segment"].tolist(), strict=True)
@@ -94,37 +223,38 @@ def candidates(clips: Clips) -> Candidates:
     )
 
 
-def _by_subject(split: Mapping[str, Any]) -> bool:
-    return split.get("kind") == "subjects" or split.get("by") == "subject"
+def _load_i3d(options: EvaluateOptions, plan: Plan, device: torch.device) -> I3D | None:
+    """Load I3D, and count the clips, before anything is generated."""
+    if options.i3d is None:
+        return None
+    if complaint := why_no_fvd(len(plan.clip), len(plan.windows)):
+        raise UserError(f"FVD: {complaint}; or leave out --i3d")
+    return load_i3d(options.i3d, device)
 
 
-# MERGED: What stands beside every score: where it comes from, so that anyone can get it again.
-
-
-_PACKAGES = ("torch", "torchmetrics", "scipy", "numpy")
-
-
-def provenance(
-    generator: Generator,
-    run: Path,
+def _provenance(
+    run: TrainedRun,
+    folder: Path,
     clips: Clips,
     plan: Plan,
-    judges: Judges,
+    networks: EvaluationNetworks,
     i3d: I3D | None,
     seed: int,
 ) -> dict[str, Any]:
-    """Windows, seeds, counts, split, stride, hashes, hardware, versions, command."""
-    store, recipe = clips.store.attributes, generator.recipe
-    options = store.options
+    """Windows, seeds, counts, split, stride, hashes, hardware, versions and command of scores."""
+    store, recipe = clips.store.attributes, run.recipe.to_dict()
+    options, split = store.options, split_name(store, run.recipe.split)
+    # A refiner counts where one was trained; checkpoints do not record its options.
+    refined = run.space.refiner is not None
     return {
-        "command": shlex.join(["python", "-m", "train", *sys.argv[1:]]),
+        "command": own_command(),
         "hardware": processor(),
-        "device": generator.device.type,
+        "device": run.device.type,
         "versions": {name: version(name) for name in _PACKAGES}
         | {"python": platform.python_version()},
         "data_set": store.dataset,
-        "split": recipe.split or next(iter(store.splits), "any"),
-        "split_rule": store.splits.get(recipe.split or next(iter(store.splits), "any"), {}),
+        "split": split,
+        "split_rule": store.splits.get(split, {}),
         "train_clips": len(clips.train),
         "test_clips": len(clips.test),
         "generated_clips": len(plan.clip),
@@ -139,149 +269,17 @@ def provenance(
         "size": options.size,
         "seed": seed,
         "seeds": [int(plan.seed[0]), int(plan.seed[-1])],
-        "sampler": recipe.to_dict()["sampler"],
-        "run": str(run),
-        "run_hash": run_identity(generator, clips, restored=False),
-        "judges_hash": judges.identity,
+        "sampler": recipe["sampler"] if run.generator else None,
+        "run": str(folder),
+        "run_hash": run_identity(run, clips, reconstruct=False),
+        "judges_hash": networks.identity,
         "i3d_sha256": None if i3d is None else i3d.sha256,
         "store_options": options.model_dump(mode="json"),
         "store_plan_hash": store.plan_hash,
-        "additions": additions(_whole(generator), options),
+        "additions": deviations(recipe | {"refiner": {} if refined else None}, options),
     }
-
-
-def _whole(generator: Generator) -> dict[str, Any]:
-    """The recipe as its checkpoints have it, with the refining network where there is one."""
-    refined = getattr(generator.space, "refiner", None) is not None
-    return generator.recipe.to_dict() | {"refiner": {} if refined else None}
 
 
 def _hash(values: NDArray[np.int64]) -> str:
-    """Of positions in the store, in their order."""
+    """Hash of positions in the store, in their order."""
     return hashlib.sha256(values.astype("<i8").tobytes()).hexdigest()[:16]
-
-
-# MERGED: What `train.evaluate.evaluate` is made of: clips on disk, numbers, tables, a page.
-
-
-SCORES, TABLE, CLIPS, PAGE = "scores.json", "scores.md", "generated.safetensors", "index.html"
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """How to score.
-
-    Attributes:
-        protocol: which clips, how many, and what is computed.
-        seed: of windows, order and noise: clip k is generated from seed + k.
-        i3d: StyleGAN-V's TorchScript file; None: no FVD.
-        judges: where the classifiers are kept; None: in the evaluation's folder.
-        judge: how they are trained.
-    """
-
-    protocol: Protocol
-    seed: int = 0
-    i3d: Path | None = None
-    judges: Path | None = None
-    judge: JudgeOptions = field(default_factory=JudgeOptions)
-
-
-def evaluate(
-    generator: Generator, store: ClipReader, run: Path, out: Path, options: EvaluateOptions
-) -> Numbers:
-    """Score, and write scores.json, scores.md, index.html, generated.safetensors and parts in OUT.
-
-    Returns:
-        What scores.json holds.
-
-    Raises:
-        UserError: the store or its split is not what the protocol is about; there are too few clips
-            for a distance; the I3D file is not one; the disk is full.
-    """
-    clips = Clips(store, generator.recipe.split)
-    refuse_other_clips(options.protocol, clips, generator.recipe.split)
-    plan = make_plan(options.protocol, candidates(clips), options.seed)
-    i3d = _i3d(options, plan, generator.device)
-    parts, reused = _make(generator, clips, plan, out, options.protocol)
-    folder = options.judges or out / "judges"
-    judges = train_judges(clips, folder, generator.device, options.judge)
-    reference = measure_real(clips, judges, plan, i3d, generator.device)
-    measures, floor = measure_parts(parts, plan, clips, judges, i3d, generator.device)
-    kept = kept_clips(parts[0], plan, clips, measures)
-    scores = _numbers(generator, clips, plan, measures, floor, reference, kept, options)
-    scores["made"] = provenance(generator, run, clips, plan, judges, i3d, options.seed)
-    scores["made"]["parts_reused"] = reused
-    _write(out, scores, kept, store.attributes.labels)
-    return scores
-
-
-def reconstruct(space: Space, batch: ClipBatch) -> Tensor:
-    """Clips encoded and decoded again, unrefined: uint8, shape (B, T, 3, H, W)."""
-    decoded = restore(space, batch)
-    return decoded.parts.get("unrefined", decoded.frames)
-
-
-def _i3d(options: EvaluateOptions, plan: Plan, device: torch.device) -> I3D | None:
-    """Loaded and tried before anything is generated."""
-    if options.i3d is None:
-        return None
-    if complaint := why_no_fvd(len(plan.clip), len(plan.windows)):
-        raise UserError(f"FVD: {complaint}; or leave out --i3d")
-    return load_i3d(options.i3d, device)
-
-
-def _make(
-    generator: Generator, clips: Clips, plan: Plan, out: Path, protocol: Protocol
-) -> tuple[list[Part], int]:
-    """The clips, in parts; how many parts were there before."""
-    identity = run_identity(generator, clips, restored=protocol.reconstruct)
-    parts = plan_parts(out, plan, identity)
-    produce = (
-        restoring(generator.space, clips, generator.device)
-        if protocol.reconstruct
-        else generating(generator, clips)
-    )
-    store = clips.store.options
-    return parts, make_parts(parts, plan, produce, store.frames * 3 * store.size**2)
-
-
-def _numbers(
-    generator: Generator,
-    clips: Clips,
-    plan: Plan,
-    measures: Measures,
-    floor_measures: Measures,
-    reference: Reference,
-    kept: dict[str, Tensor],
-    options: EvaluateOptions,
-) -> Numbers:
-    """What scores.json holds, but for where it comes from."""
-    protocol, size = options.protocol, clips.store.options.size
-    scores = summarise(measures, plan.clip, clips, reference)
-    still = plan.clip[: len(floor_measures["change"])]
-    floor = summarise(floor_measures, still, clips, reference)
-    counted = {name: values[: protocol.frame_clips] for name, values in measures.items()}
-    numbers: Numbers = {}
-    if not protocol.reconstruct:
-        asked = clips.label[plan.clip]
-        numbers |= asdict(
-            headline(scores, floor, measures, asked, kept, generator, clips, options.seed)
-        )
-    numbers |= {
-        "protocol": asdict(protocol),
-        "distances": fvd_numbers(protocol, measures, plan.clip, clips, reference),
-        "frames": frame_numbers(counted, size),
-        "scores": asdict(scores),
-        "first_frame_repeated": asdict(floor),
-    }
-    if protocol.samples > 1:
-        numbers["best_of"] = best_of_numbers(measures, plan.clip)
-    return numbers
-
-
-def _write(out: Path, scores: Numbers, kept: dict[str, Tensor], labels: tuple[str, ...]) -> None:
-    """Clips, table and page first: where there is a scores.json, there is everything."""
-    save_clips(kept, out / CLIPS)
-    write_whole(out / TABLE, score_table(scores).encode())
-    html.write_page(out / PAGE, evaluation_page(scores, kept, labels))
-    write_whole(out / SCORES, json.dumps(scores, indent=1, ensure_ascii=False).encode())

@@ -1,12 +1,15 @@
-"""The clips that a protocol scores, and by what a run's clips are known."""
+"""Make the clips of a protocol, part by part: a run that is killed loses the part it was making.
+
+`parts/part-00000.safetensors` ... hold uint8 frames as they were made, `clip` and `seed` of each;
+nothing is compressed again. A part is trusted only if its metadata name the same run, options and
+rows; any other is made anew.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,30 +21,118 @@ from torch import Tensor
 from shared.console import Progress, console
 from shared.errors import UserError
 from shared.report.html import byte_count
-from shared.store.paths import put_in_place
+from shared.schema import CodecOptions, StoreAttributes
+from shared.store.paths import write_whole
 from train.data.clips import ClipBatch, Clips
-from train.evaluate.metrics.score import Measures
+from train.data.motion_compensation import decode_clips
 from train.evaluate.protocols import Plan
-from train.generate.generator import Generator
+from train.generate.generator import Generator, load_generator
 from train.models.autoencoder import weights_hash
-from train.spaces import Decoded, Space
+from train.recipe import Recipe, recipe_from_dict
+from train.run import RunFolder
+from train.spaces import Decoded, Space, build_space
+from train.stages.autoencoder import load_autoencoder
 from train.stages.diffusion import SAVED_RECIPE_FIELDS
-
-# MERGED: Generated clips on disk, part by part: a run that is killed loses the part it was at, no more.
-#
-# `parts/part-00000.safetensors` ... hold uint8 frames as they were generated, `clip` and `seed` of
-# each; nothing is compressed again. A part is trusted only if its metadata name the same run, options
-# and rows; any other is made anew.
-
+from train.trainer.checkpoint import checkpoints, load_config
 
 PART_CLIPS = 32
 """Clips in a part, and so the most that a kill costs."""
 
-FOLDER = "parts"
+SHOWN_CLIPS = 24
+"""Clips that are kept for the page, the first of all."""
+
+_RECONSTRUCT_BATCH = 8
+_KEPT_PARTS = ("motion", "unrefined")
 _IDENTITY = "identity"
 
-Produce = Callable[[NDArray[np.int64], NDArray[np.int64], bool], dict[str, Tensor]]
-"""(clips, seeds, whether to keep what frames are made of) to tensors, `frames` among them."""
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What evaluation needs of a run.
+
+    Attributes:
+        store: attributes of the store it was trained on.
+        space: target space, with the autoencoder and the refiner where there are any.
+        recipe: choices that matter at sampling.
+        device: of the networks.
+        generator: None where no denoiser was trained: such a run can only reconstruct.
+    """
+
+    store: StoreAttributes
+    space: Space
+    recipe: Recipe
+    device: torch.device
+    generator: Generator | None
+
+
+def load_run(folder: Path, device: torch.device, *, reconstruct: bool = False) -> TrainedRun:
+    """Load a trained run.
+
+    Args:
+        folder: of the run.
+        device: for the networks.
+        reconstruct: accept a run of which only the stage `vae` was trained.
+
+    Raises:
+        UserError: a stage is missing, or the autoencoder is not the one that later stages saw.
+    """
+    run = RunFolder(folder)
+    if reconstruct and checkpoints(run.autoencoder) and not checkpoints(run.diffusion):
+        config = load_config(run.autoencoder, "run first: python -m train vae")
+        names = ("autoencoder", "space", "split", "seed")
+        recipe = recipe_from_dict({"name": "run", **{name: config[name] for name in names}})
+        store = StoreAttributes.model_validate(config["store"])
+        autoencoder = load_autoencoder(recipe.space, run, device)
+        # Without statistics: what encoding scales, decoding scales back.
+        space = build_space(recipe.space, store.options, autoencoder)
+        return TrainedRun(store, space, recipe, device, None)
+    generator = load_generator(folder, device)
+    return TrainedRun(generator.store, generator.space, generator.recipe, device, generator)
+
+
+def run_identity(run: TrainedRun, clips: Clips, *, reconstruct: bool) -> str:
+    """Hash all that shapes a clip except its start and its seed.
+
+    Weights, recipe and sampler, the store's clips and options, the kind of device, and whether
+    clips are reconstructed or generated. Not torch's version: bits may differ between versions.
+    """
+    store, recipe = clips.store.attributes, run.recipe.to_dict()
+    networks = {
+        "denoiser": run.generator.network if run.generator else None,
+        "autoencoder": run.space.autoencoder,
+        "refiner": run.space.refiner,
+    }
+    content = {
+        "weights": {name: weights_hash(n) for name, n in networks.items() if n is not None},
+        "recipe": {name: recipe[name] for name in SAVED_RECIPE_FIELDS},
+        "statistics": [run.space.statistics.mean, run.space.statistics.std],
+        "store": [store.plan_hash, store.options.model_dump(mode="json"), list(store.labels)],
+        "device": run.device.type,
+        "restored": reconstruct,
+    }
+    return _hash(content)
+
+
+def reconstruct(space: Space, batch: ClipBatch) -> Decoded:
+    """Encode stored clips and decode them again."""
+    return space.decode(space.encode(batch), vars(batch))
+
+
+def unrefined_frames(decoded: Decoded) -> Tensor:
+    """Frames before the refining network where there is one, uint8 (B, T, 3, H, W)."""
+    return decoded.parts.get("unrefined", decoded.frames)
+
+
+def decode_vectors_alone(batch: ClipBatch, store: CodecOptions) -> Tensor:
+    """Decode stored clips from exact vectors without residuals, uint8 (B, T, 3, H, W)."""
+    return decode_clips(
+        batch.first_frame,
+        batch.motion,
+        torch.zeros_like(batch.residual),
+        block=store.block,
+        reference=store.reference,
+        vector_unit=store.vector_unit,
+    )
 
 
 @dataclass(frozen=True)
@@ -52,8 +143,13 @@ class Part:
     path: Path
     identity: str
 
+    @property
+    def clips(self) -> int:
+        """Number of clips."""
+        return self.rows.stop - self.rows.start
+
     def is_made(self) -> bool:
-        """Whether the file is there and holds these very rows of this very run."""
+        """Whether the file exists and holds these rows of this run."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -62,71 +158,100 @@ class Part:
         except (FileNotFoundError, SafetensorError):
             return False
 
-    def frames(self) -> Tensor:
-        """uint8, shape (B, T, 3, H, W)."""
-        return self.tensors()["frames"]
-
     def tensors(self) -> dict[str, Tensor]:
-        """All that the file holds, by name."""
+        """Everything in the file, by name; `frames` are uint8, shape (B, T, 3, H, W)."""
         from safetensors.torch import load_file
 
         return load_file(self.path)
 
 
 def plan_parts(out: Path, plan: Plan, run_identity: str) -> list[Part]:
-    """The parts of a plan: their rows, files, and what they must be made by.
+    """Divide a plan into parts: rows, files, and the identity that a part must have.
 
     Args:
-        out: the evaluation's folder.
-        plan: what is generated.
-        run_identity: of all that shapes a clip besides its start and its seed.
+        out: folder of the evaluation.
+        plan: clips to make.
+        run_identity: see the function of that name.
     """
     parts = []
     for start in range(0, len(plan.clip), PART_CLIPS):
         rows = slice(start, min(start + PART_CLIPS, len(plan.clip)))
-        path = out / FOLDER / f"part-{start // PART_CLIPS:05d}.safetensors"
+        path = out / "parts" / f"part-{start // PART_CLIPS:05d}.safetensors"
         content = [run_identity, plan.clip[rows].tolist(), plan.seed[rows].tolist(), start == 0]
-        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-        parts.append(Part(rows, path, digest))
+        parts.append(Part(rows, path, _hash(content)))
     return parts
 
 
-def make_parts(parts: list[Part], plan: Plan, produce: Produce, clip_bytes: int) -> int:
-    """Make those that are missing or belong to something else.
+def make_parts(
+    parts: list[Part], plan: Plan, run: TrainedRun, clips: Clips, *, reconstruct: bool
+) -> int:
+    """Make the parts that are missing or belong to another run.
 
     Args:
         parts: of the plan.
-        plan: what is generated.
-        produce: makes the clips of one part; of the first one with all that is worth showing.
-        clip_bytes: of one clip.
+        plan: clips to make.
+        run: generates them.
+        clips: of the store.
+        reconstruct: encode and decode stored clips instead.
 
     Returns:
-        How many parts were there already.
+        Number of parts that were there already.
 
     Raises:
         UserError: the disk has no room for them.
     """
     wanted = [part for part in parts if not part.is_made()]
-    others = sum(part.path.exists() for part in wanted)
-    if others:
+    if others := sum(part.path.exists() for part in wanted):
         console.print(f"{others} parts are of another run or other options; they are made anew")
     folder = parts[0].path.parent
     folder.mkdir(parents=True, exist_ok=True)
     for torn in folder.glob(".part-*"):
         torn.unlink()
-    _require_room(folder, sum(_count(part) for part in wanted) * clip_bytes)
-    done = sum(_count(part) for part in parts) - sum(_count(part) for part in wanted)
+    store = clips.store.options
+    missing = sum(part.clips for part in wanted)
+    _require_room(folder, missing * store.frames * 3 * store.size**2)
+    done = len(plan.clip) - missing
     with Progress().bar("clips", len(plan.clip), "clips", done=done) as bar:
         for part in wanted:
-            first = part.rows.start == 0
-            tensors = produce(plan.clip[part.rows], plan.seed[part.rows], first)
-            _write(part, tensors, plan)
-            bar(_count(part))
+            indices, seeds = plan.clip[part.rows], plan.seed[part.rows]
+            if reconstruct:
+                decoded = _reconstruct(run, clips, indices)
+            else:
+                decoded = _generate(run, clips, indices, seeds)
+            tensors = {"frames": decoded.frames}
+            if part is parts[0]:
+                tensors["unrefined"] = unrefined_frames(decoded)
+                if "motion" in decoded.parts:
+                    tensors["motion"] = decoded.parts["motion"]
+            tensors |= {"clip": torch.from_numpy(indices), "seed": torch.from_numpy(seeds)}
+            write_tensors(part.path, tensors, {_IDENTITY: part.identity})
+            bar(part.clips)
     return len(parts) - len(wanted)
 
 
-def _count(part: Part) -> int:
-    return part.rows.stop - part.rows.start
+def _generate(
+    run: TrainedRun, clips: Clips, indices: NDArray[np.int64], seeds: NDArray[np.int64]
+) -> Decoded:
+    """Generate clips from the first frames and labels of stored ones."""
+    assert run.generator is not None
+    labels = [None if label < 0 else int(label) for label in clips.label[indices]]
+    return run.generator(clips.read("first_frame", indices), labels, seeds.tolist())
+
+
+def _reconstruct(run: TrainedRun, clips: Clips, indices: NDArray[np.int64]) -> Decoded:
+    """Reconstruct stored clips batch by batch; frames and parts on the CPU."""
+    batches = [
+        reconstruct(run.space, clips.batch(rows, run.device))
+        for rows in np.array_split(indices, -(-len(indices) // _RECONSTRUCT_BATCH))
+    ]
+    return Decoded(
+        torch.cat([batch.frames.cpu() for batch in batches]),
+        {
+            name: torch.cat([batch.parts[name].cpu() for batch in batches])
+            for name in _KEPT_PARTS
+            if name in batches[0].parts
+        },
+    )
 
 
 def _require_room(folder: Path, needed: int) -> None:
@@ -138,120 +263,40 @@ def _require_room(folder: Path, needed: int) -> None:
         )
 
 
-def _write(part: Part, tensors: dict[str, Tensor], plan: Plan) -> None:
-    """Aside, to the disk, then to its name: what has a name is whole."""
-    from safetensors.torch import save_file
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file, whole or not at all."""
+    from safetensors.torch import save
 
-    kept = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
-    kept["clip"] = torch.from_numpy(plan.clip[part.rows].copy())
-    kept["seed"] = torch.from_numpy(plan.seed[part.rows].copy())
-    scratch = part.path.with_name(f".{part.path.name}.{os.getpid()}")
-    save_file(kept, scratch, metadata={_IDENTITY: part.identity})
-    put_in_place(scratch, part.path)
-
-
-# MERGED: The clips of an evaluation that are kept to be looked at.
+    # Clones, because a file may not name the same memory twice.
+    whole = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_whole(path, save(whole, metadata))
 
 
-SHOWN = 24
-"""The first of all."""
+def shown_clips(
+    first: Part, plan: Plan, clips: Clips, read_as: NDArray[np.int64] | None
+) -> dict[str, Tensor]:
+    """Gather the first clips and their real ones for the page.
 
+    Args:
+        first: part of the plan.
+        plan: of the clips.
+        clips: of the store.
+        read_as: label that the classifier reads in each clip, shape (N,), or more of them.
 
-def kept_clips(first: Part, plan: Plan, clips: Clips, measures: Measures) -> dict[str, Tensor]:
-    """The first clips with their real ones, for `save_clips`: lossless, to be looked at.
-
-    By name: frames, real, unrefined (before the refining network), motion where vectors were
-    generated, clip, seed, label, and read_as: the label that the classifier reads.
+    Returns:
+        By name: frames, real, unrefined (before the refining network), motion where vectors were
+        decoded, clip, seed, label, read_as.
     """
-    shown = {name: tensor[:SHOWN] for name, tensor in first.tensors().items()}
-    start: NDArray[np.int64] = plan.clip[first.rows][:SHOWN]
+    shown = {name: tensor[:SHOWN_CLIPS] for name, tensor in first.tensors().items()}
+    start: NDArray[np.int64] = plan.clip[first.rows][:SHOWN_CLIPS]
     shown["real"] = clips.frames(clips.batch(start, torch.device("cpu")))
     shown["label"] = torch.from_numpy(clips.label[start])
-    if "gesture_logits" in measures:
-        read = measures["gesture_logits"][: len(start)].argmax(axis=1)
-        shown["read_as"] = torch.from_numpy(read)
+    if read_as is not None:
+        shown["read_as"] = torch.from_numpy(read_as[: len(start)])
     return shown
 
 
-def save_clips(kept: dict[str, Tensor], path: Path) -> None:
-    """As safetensors, whole or not at all."""
-    from safetensors.torch import save_file
-
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    # Clones, because a file may not name the same memory twice.
-    save_file({name: t.contiguous().clone() for name, t in kept.items()}, scratch)
-    put_in_place(scratch, path)
-
-
-_AT_ONCE = 8
-_SHOWN = ("motion",)
-"""Parts of a decoded clip that are worth keeping where all is kept."""
-
-
-def generating(generator: Generator, clips: Clips) -> Produce:
-    """Clips from first frames and labels of stored ones."""
-
-    def produce(
-        indices: NDArray[np.int64], seeds: NDArray[np.int64], keep_all: bool
-    ) -> dict[str, Tensor]:
-        first_frame = clips.read("first_frame", indices)
-        asked = [None if label < 0 else int(label) for label in clips.label[indices]]
-        return _kept(generator(first_frame, asked, seeds.tolist()), keep_all)
-
-    return produce
-
-
-def restoring(space: Space, clips: Clips, device: torch.device) -> Produce:
-    """Stored clips encoded and decoded again, with all that the run has behind its decoder."""
-
-    def produce(
-        indices: NDArray[np.int64], seeds: NDArray[np.int64], keep_all: bool
-    ) -> dict[str, Tensor]:
-        pieces = [
-            _kept(restore(space, clips.batch(piece, device)), keep_all)
-            for piece in np.array_split(indices, -(-len(indices) // _AT_ONCE))
-        ]
-        return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
-
-    return produce
-
-
-def restore(space: Space, batch: ClipBatch) -> Decoded:
-    """Clips encoded and decoded again."""
-    return space.decode(space.encode(batch), vars(batch))
-
-
-def _kept(decoded: Decoded, keep_all: bool) -> dict[str, Tensor]:
-    kept = {"frames": decoded.frames.cpu()}
-    if keep_all:
-        kept["unrefined"] = decoded.parts.get("unrefined", decoded.frames).cpu()
-        kept |= {name: decoded.parts[name].cpu() for name in _SHOWN if name in decoded.parts}
-    return kept
-
-
-def run_identity(generator: Generator, clips: Clips, *, restored: bool) -> str:
-    """A hash of all that shapes a clip besides its start and seed.
-
-    Weights, recipe and sampler, the store's clips and options, the kind of device, and whether
-    clips are restored or generated. Not torch's version: bits may differ between versions.
-    """
-    store = clips.store.attributes
-    recipe = generator.recipe.to_dict()
-    content = {
-        "weights": _weights(generator),
-        "recipe": {name: recipe[name] for name in SAVED_RECIPE_FIELDS},
-        "statistics": [generator.space.statistics.mean, generator.space.statistics.std],
-        "store": [store.plan_hash, store.options.model_dump(mode="json"), list(store.labels)],
-        "device": generator.device.type,
-        "restored": restored,
-    }
+def _hash(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _weights(generator: Generator) -> dict[str, str]:
-    networks = {
-        "denoiser": generator.network,
-        "autoencoder": generator.space.autoencoder,
-        "refiner": getattr(generator.space, "refiner", None),
-    }
-    return {name: weights_hash(n) for name, n in networks.items() if n is not None}

@@ -1,4 +1,4 @@
-"""The page of an evaluation: scores, and real | generated | difference side by side."""
+"""Tables of an evaluation, as Markdown and as a page with real | generated | difference."""
 
 from __future__ import annotations
 
@@ -8,14 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.report import html
-from shared.report.html import Html
+from shared.report.pages import render, table
 from shared.report.pictures import Film, animation, grey_residual
-
-# MERGED: scores.md: every number with its protocol, for people.
-
-
-Rows = list[tuple[str, Any]]
 
 MEANINGS = {
     "psnr": "PSNR, dB: mean over frames and clips",
@@ -38,190 +32,164 @@ MEANINGS = {
     "flicker_real": "… of real test clips",
     "motion_ratio": "change between frames, generated over real",
 }
-"""Of the numbers of `train.evaluate.metrics.score.ClipScores` and of frames, in the order shown."""
+"""Names of the figures of summaries, in the order shown."""
 
-_FRAMES = tuple(name for name in MEANINGS if name.startswith(("psnr", "ssim", "lpips")))
+_FRAME_WISE = tuple(name for name in MEANINGS if name.startswith(("psnr", "ssim", "lpips")))
 
-_MADE = ("command", "hardware", "device", "data_set", "split", "split_rule", "train_clips",
-         "test_clips", "generated_clips", "first_frames", "real_windows",
-         "real_windows_from_videos", "frames", "frame_stride", "frame_choice", "size", "seeds",
-         "sampler", "run_hash", "judges_hash", "i3d_sha256", "real_windows_hash", "starts_hash",
-         "store_plan_hash", "versions", "additions")  # fmt: skip
+_FACTS = ("command", "hardware", "device", "data_set", "split", "split_rule", "train_clips",
+          "test_clips", "generated_clips", "first_frames", "real_windows",
+          "real_windows_from_videos", "frames", "frame_stride", "frame_choice", "size", "seeds",
+          "sampler", "run_hash", "judges_hash", "i3d_sha256", "real_windows_hash", "starts_hash",
+          "store_plan_hash", "versions", "additions")  # fmt: skip
+"""Entries of `made` in scores.json that tables show."""
+
+_HEADINGS = ("what", "score", "first frame repeated")
+
+FPS = 8
+_GAP_PX = 2
+_MAX_FILM_BYTES = 13_000_000
+"""Size of all animations before they are written into the page, which adds a third."""
+
+ScoreRow = tuple[str, Any, Any]
 
 
-def score_rows(scores: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(what, score, the same of the first frame repeated or None) of every number."""
-    floor = scores["first_frame_repeated"]
-    rows: list[tuple[str, Any, Any]] = [(n, v, None) for n, v in _joined(scores["distances"])]
-    frames = scores["frames"]
-    rows += [(MEANINGS[n], frames[n], floor.get(n)) for n in _FRAMES]
+def score_rows(scores: dict[str, Any]) -> list[ScoreRow]:
+    """List every figure: (name, value, the same of the first frame repeated or None).
+
+    Args:
+        scores: content of scores.json.
+    """
+    floor, frames, summary = (scores[k] for k in ("first_frame_repeated", "frames", "scores"))
+    rows = _distance_rows(scores["distances"])
+    rows += [(MEANINGS[name], frames[name], floor.get(name)) for name in _FRAME_WISE]
+    if "psnr_vectors_alone" in scores and scores["protocol"]["reconstruct"]:
+        for metric in ("psnr", "ssim"):
+            last, of_floor = (side[f"{metric}_by_frame"][-1:] for side in (summary, floor))
+            if last:
+                rows.append((f"{metric.upper()} of the last frame", last[0], of_floor[0]))
+        rows.append(("PSNR, dB: of exact vectors alone", scores["psnr_vectors_alone"], None))
     rows += [
-        (meaning, scores["scores"][name], None if "_real" in name else floor[name])
+        (meaning, summary[name], None if "_real" in name else floor[name])
         for name, meaning in MEANINGS.items()
-        if name not in _FRAMES
+        if name not in _FRAME_WISE
     ]
-    for measure, found in scores.get("best_of", {}).items():
+    for metric, found in scores.get("best_of", {}).items():
         rows += [
-            (f"{measure}, {kind.replace('_', ' ')}, of {found['samples']} samples", value, None)
+            (f"{metric}, {kind.replace('_', ' ')}, of {found['samples']} samples", value, None)
             for kind, value in found.items()
             if kind != "samples"
         ]
     return rows
 
 
-def fact_rows(scores: dict[str, Any]) -> Rows:
-    """Protocol and provenance, line by line."""
+def _distance_rows(distances: dict[str, Any]) -> list[ScoreRow]:
+    """FVD and its variants; means over groups with their deviation."""
+    rows: list[ScoreRow] = []
+    for name, value in distances.items():
+        if name.endswith(("_spread", "_groups")):
+            continue
+        deviation = distances.get(f"{name}_spread")
+        if deviation is not None:
+            groups = distances[f"{name}_groups"]
+            value = f"{score_text(value)} ± {score_text(deviation)} over {groups}"
+        rows.append((name, value, None))
+    return rows
+
+
+def fact_rows(scores: dict[str, Any]) -> list[tuple[str, str]]:
+    """List protocol and provenance: (name, value)."""
     protocol, made = scores["protocol"], scores["made"]
     count = f"{protocol['count']:,} × {protocol['samples']}"
     shrunk = "; FEWER than the protocol's, by --count" if protocol["shrunk"] else ""
-    verb = "restored" if protocol["reconstruct"] else "generated"
-    rows: Rows = [
+    rows = [
         ("protocol", protocol["name"]),
         ("follows", protocol["follows"]),
-        (f"clips {verb}", f"{count} asked for{shrunk}; {made['generated_clips']:,} made"),
+        (
+            f"clips {_verb(protocol)}",
+            f"{count} asked for{shrunk}; {made['generated_clips']:,} made",
+        ),
     ]
     if protocol["frame_clips"]:
         rows.append(("PSNR, SSIM, LPIPS", f"of the first {scores['frames']['clips']} clips"))
     rows.append(("first frame repeated", f"of the first {scores['first_frame_repeated']['clips']}"))
-    return rows + [(name.replace("_", " "), _plain(made[name])) for name in _MADE]
+    return rows + [(name.replace("_", " "), _fact_text(made[name])) for name in _FACTS]
 
 
-def score_table(scores: dict[str, Any]) -> str:
-    """Markdown: the numbers, then what they are."""
-    name = scores["protocol"]["name"]
-    lines = [
-        f"# Scores by the protocol `{name}`",
-        "",
-        "| what | score | first frame repeated |",
-        "| --- | --- | --- |",
-        *(
-            f"| {what} | {shown(value)} | {shown(floor)} |"
-            for what, value, floor in score_rows(scores)
-        ),
-        "",
-        "Without `given`: frames 1 and later alone, the given first frame not counted.",
-        "",
-        "| how | |",
-        "| --- | --- |",
-        *(f"| {what} | {str(value).replace('|', '/')} |" for what, value in fact_rows(scores)),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def shown(value: Any) -> str:
-    """A score as it stands in a table."""
+def score_text(value: Any) -> str:
+    """Format a figure for tables."""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 10 else f"{value:.2f}"
     return "" if value is None else str(value)
 
 
-def _joined(distances: dict[str, Any]) -> Rows:
-    """Means with their spread."""
-    rows: Rows = []
-    for name, value in distances.items():
-        if name.endswith(("_spread", "_groups")):
-            continue
-        spread = distances.get(f"{name}_spread")
-        if spread is not None:
-            value = f"{shown(value)} ± {shown(spread)} over {distances[f'{name}_groups']}"
-        rows.append((name, value))
-    return rows
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    return str(value)
-
-
-_FPS = 8
-_GAP_PX = 2
-_MOST_BYTES = 13_000_000
-"""Of all animations before they are written into the page, which adds a third."""
+def markdown(scores: dict[str, Any]) -> str:
+    """Write scores.md: figures, then protocol and provenance."""
+    figures = [(name, score_text(a), score_text(b)) for name, a, b in score_rows(scores)]
+    return "\n\n".join(
+        [
+            f"# Scores by the protocol `{scores['protocol']['name']}`",
+            table(figures, _HEADINGS, kind="markdown"),
+            "Without `given`: frames 1 and later alone, the given first frame not counted.",
+            table(fact_rows(scores), ("how", ""), kind="markdown"),
+            "",
+        ]
+    ).removesuffix("\n")
 
 
 def evaluation_page(
-    scores: dict[str, Any], kept: dict[str, Tensor], labels: tuple[str, ...]
+    scores: dict[str, Any], shown: dict[str, Tensor], labels: tuple[str, ...]
 ) -> str:
-    """One self-contained file.
+    """Render the page of an evaluation, one self-contained file.
 
     Args:
-        scores: what scores.json holds.
-        kept: what generated.safetensors holds.
+        scores: content of scores.json.
+        shown: content of generated.safetensors.
         labels: texts of the store.
     """
-    cards = _cards(kept, labels)
-    protocol, made = scores["protocol"], scores["made"]
-    verb = "restored" if protocol["reconstruct"] else "generated"
-    fewer = " Fewer clips than the protocol's, by --count." if protocol["shrunk"] else ""
-    return html.page(
-        f"Scores: {protocol['name']}",
-        html.section("Scores", *scores_shown(scores)),
-        html.section(
-            f"Real | {verb} | difference",
-            html.paragraph(
-                f"The first {len(cards)} of {made['generated_clips']:,} clips. Difference around"
-                f" grey: {verb} minus real, in grey levels.",
-                soft=True,
-            ),
-            html.cards(cards, least_rem=17),
-        ),
-        html.section("How", html.facts(fact_rows(scores))),
-        html.commands([(made["command"], None)]),
-        lead=f"Follows {protocol['follows']}.{fewer}",
+    return render(
+        "train/evaluate/evaluation.html",
+        protocol=scores["protocol"],
+        made=scores["made"],
+        verb=_verb(scores["protocol"]),
+        rows=[(name, score_text(a), score_text(b)) for name, a, b in score_rows(scores)],
+        clips=_page_clips({name: tensor.numpy() for name, tensor in shown.items()}, labels),
+        facts=fact_rows(scores),
     )
 
 
-def scores_shown(scores: dict[str, Any]) -> list[Html]:
-    """Numbers as a table, and below it why others are missing."""
-    rows = score_rows(scores)
-    numbers = [row for row in rows if not _missing(row[1])]
-    reasons = [(what, str(value)) for what, value, _ in rows if _missing(value)]
-    table = html.table(
-        [(what, shown(value), shown(floor)) for what, value, floor in numbers],
-        head=("what", "score", "first frame repeated"),
-        caption="Frames 1 and later alone, but where the given frame is said to be counted.",
-    )
-    return [table, html.fold("Not computed, and why", html.facts(reasons))] if reasons else [table]
-
-
-def _missing(value: object) -> bool:
-    return isinstance(value, str) and value.startswith("not computed")
-
-
-def _cards(kept: dict[str, Tensor], labels: tuple[str, ...]) -> list[Html]:
-    """As many as a page has room for."""
-    arrays = {name: tensor.numpy() for name, tensor in kept.items()}
-    cards: list[Html] = []
-    room = _MOST_BYTES
+def _page_clips(arrays: dict[str, NDArray[Any]], labels: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Animations with the label asked for and the classifier's verdict, while there is room."""
+    clips: list[dict[str, Any]] = []
+    room = _MAX_FILM_BYTES
     for k, (real, generated) in enumerate(zip(arrays["real"], arrays["frames"], strict=True)):
-        moving = animation(_side_by_side(real, generated), fps=_FPS)
-        room -= len(moving)
-        if room < 0 and cards:
+        film = animation(_side_by_side(real, generated), fps=FPS)
+        room -= len(film)
+        if room < 0 and clips:
             break
-        words = _caption(k, arrays, labels)
-        alt = "real, generated and difference"
-        cards.append(html.join(html.image(moving, alt, enlarge=True), html.paragraph(words)))
-    return cards
+        label, read = (int(arrays[n][k]) if n in arrays else None for n in ("label", "read_as"))
+        clip = {"film": film, "name": f"clip {arrays['clip'][k]}", "verdict": None, "good": False}
+        if label is not None and label >= 0:
+            clip["name"] = labels[label]
+            if read is not None:
+                clip["good"] = read == label
+                clip["verdict"] = "✓" if read == label else f"read as {labels[read]}"
+        clips.append(clip)
+    return clips
 
 
 def _side_by_side(real: Film, generated: Film) -> Film:
     difference = grey_residual(generated.astype(np.int16) - real.astype(np.int16))
     gap = np.full((*real.shape[:-1], _GAP_PX), 255, np.uint8)
-    return np.concatenate([real, gap, generated, gap, difference], axis=-1)
+    return np.concatenate([real, gap, generated, gap, difference], axis=-1)  # (T, 3, H, 3W + gaps)
 
 
-def _caption(k: int, arrays: dict[str, NDArray[Any]], labels: tuple[str, ...]) -> Html:
-    label = int(arrays["label"][k])
-    if label < 0:
-        return html.text(f"clip {int(arrays['clip'][k])}")
-    words = html.bold(labels[label])
-    if "read_as" not in arrays:
-        return words
-    read = int(arrays["read_as"][k])
-    good = read == label
-    told = "✓" if good else f"read as {labels[read]}"
-    return html.join(words, " ", html.verdict(told, good=good))
+def _verb(protocol: dict[str, Any]) -> str:
+    return "restored" if protocol["reconstruct"] else "generated"
+
+
+def _fact_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_fact_text(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)

@@ -1,4 +1,7 @@
-"""From what was measured of each clip to the numbers of a protocol."""
+"""Summaries of clip metrics: means over clips, accuracies and distances.
+
+A string in place of a number says why it is not computed, and what to do about it.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from train.data.clips import Clips
-from train.data.motion_compensation import decode_clips
-from train.evaluate.make_clips import restore
-from train.evaluate.metrics.best_of import best_of
-from train.evaluate.metrics.frames import psnr, why_no_lpips
+from train.evaluate.clip_metrics import (
+    I3D_LOGITS,
+    ClipMetrics,
+    RealClips,
+    clip_metrics,
+    concatenate,
+    real_batches,
+)
+from train.evaluate.make_clips import decode_vectors_alone, reconstruct, unrefined_frames
+from train.evaluate.metrics.evaluation_networks import EvaluationNetworks
+from train.evaluate.metrics.frames import SSIM_WINDOW, decibels, psnr, why_no_lpips
 from train.evaluate.metrics.fvd import (
     LOGITS,
     SOURCE,
@@ -23,186 +33,380 @@ from train.evaluate.metrics.fvd import (
     why_too_few,
     why_too_few_in_groups,
 )
-from train.evaluate.metrics.score import (
-    ClipScores,
-    Measures,
-    Reference,
-    Score,
-    decibels_by_frame,
-    decibels_over_clip,
-    not_computed,
-    why_no_ssim,
-)
 from train.evaluate.protocols import Protocol
-from train.generate.generator import Generator
+from train.spaces import Space
 
-# MERGED: The few numbers that the demo's page and README show.
+Figure = float | str
+"""A number, or "not computed: ..." with the reason and the remedy."""
 
+NO_I3D = f"not computed: FVD needs I3D's weights: --i3d FILE, StyleGAN-V's from {SOURCE}"
 
-_RECONSTRUCTED = 48
+_OVERVIEW_CLIPS = 48
+"""Real test clips that are reconstructed for the overview, at most."""
+
+_VECTORS_BATCH = 8
 
 
 @dataclass(frozen=True)
-class Headline:
-    """What was measured; every PSNR in dB over frames 1...T-1, averaged over frames and clips."""
+class Summary:
+    """Means over clips, and where a name ends in `real` the same of the real test clips.
+
+    PSNR in dB and SSIM are of frames 1...T-1: the given first frame does not count.
+    """
 
     clips: int
-    """Generated clips."""
-    read_as_asked: int | None
-    """How many of them the classifier reads as the label they were asked for."""
-    classifier_accuracy_real: float | None
-    """The same classifier's accuracy on real test clips."""
-    psnr_generated: Score
-    """Generated against the real clip of the same subject and label."""
-    psnr_unrefined: float
-    """The same before the refining network, of the clips that are shown."""
-    psnr_first_frame: Score
-    """The first frame repeated against the real clip."""
+    psnr: Figure
+    """Mean over frames and clips."""
+    psnr_over_clip: Figure
+    """Of each clip's pooled squared error; mean over clips."""
+    psnr_by_frame: list[float]
+    ssim: Figure
+    ssim_by_frame: list[float]
+    lpips: Figure
+    lpips_by_frame: list[float]
+    gesture_accuracy: Figure
+    """Fraction of clips that the classifier reads as the label asked for."""
+    gesture_accuracy_real: Figure
+    subject_accuracy: Figure
+    """Fraction of clips that are matched to the person they started from, see `Gallery`."""
+    subject_accuracy_real: Figure
+    subject_accuracy_chance: Figure
+    frechet_gesture_features: Figure
+    """Fréchet distance to all real test clips in the classifier's features: of our own, not FVD."""
+    frechet_subject_features: Figure
+    """The same in the subject encoder's features."""
+    warping_error: Figure
+    """Grey levels, see `train.evaluate.metrics.consistency`."""
+    warping_error_real: Figure
+    flicker: Figure
+    """Grey levels, see `train.evaluate.metrics.consistency`."""
+    flicker_real: Figure
     motion_ratio: float
-    """Mean absolute change between frames, generated over real."""
-    psnr_reconstruction: float
-    """Real test clips encoded and decoded again: what the space and its autoencoder lose."""
-    psnr_vectors_alone: float
-    """Real test clips from exact vectors without residual."""
-    psnr_reconstruction_first_frame: float
-    """The first frame repeated, on the clips of the two figures above."""
-    seed: int
+    """Mean absolute change between frames, over that of the real clips they started from."""
 
 
-def headline(
-    scores: ClipScores,
-    floor: ClipScores,
-    measures: Measures,
-    asked: np.ndarray,
-    shown: dict[str, Tensor],
-    generator: Generator,
+def summarise(
+    metrics: ClipMetrics, indices: NDArray[np.int64], clips: Clips, real: RealClips
+) -> Summary:
+    """Average the metrics of clips that started from the real clips at `indices`, shape (N,)."""
+    size = clips.store.options.size
+    by_frame = _psnr_by_frame(metrics)
+    subject = clips.store.column("subject").astype(np.int64)
+    accuracies = _subject_accuracies(metrics, indices, subject, real)
+    return Summary(
+        clips=len(indices),
+        psnr=float(by_frame[:, 1:].mean()),
+        psnr_over_clip=float(_psnr_over_clip(metrics)[0].mean()),
+        psnr_by_frame=by_frame[:, 1:].mean(axis=0).tolist(),
+        ssim=_mean_over_frames("ssim", metrics, _why_no_ssim(size)),
+        ssim_by_frame=_mean_by_frame("ssim", metrics),
+        lpips=_mean_over_frames("lpips", metrics, why_no_lpips(size)),
+        lpips_by_frame=_mean_by_frame("lpips", metrics),
+        gesture_accuracy=_gesture_accuracy(metrics, clips.label[indices]),
+        gesture_accuracy_real=_gesture_accuracy(real.metrics, real.label),
+        subject_accuracy=accuracies[0],
+        subject_accuracy_real=accuracies[1],
+        subject_accuracy_chance=accuracies[2],
+        frechet_gesture_features=_frechet("gesture_features", metrics, real.metrics),
+        frechet_subject_features=_frechet("subject_features", metrics, real.metrics),
+        warping_error=float(metrics["warping_error"].mean()),
+        warping_error_real=float(real.metrics["warping_error"].mean()),
+        flicker=_mean_of_known(metrics["flicker"]),
+        flicker_real=_mean_of_known(real.metrics["flicker"]),
+        motion_ratio=float(metrics["change"].mean() / max(1e-9, metrics["real_change"].mean())),
+    )
+
+
+def summarise_clips(
+    frames: Tensor,
+    indices: NDArray[np.int64],
     clips: Clips,
-    seed: int,
-) -> Headline:
-    """Gather them; `asked`: labels of the generated clips; `shown`: see `train.evaluate.evaluate`."""
-    read = measures["gesture_logits"].argmax(axis=1) if "gesture_logits" in measures else None
-    return Headline(
-        clips=scores.clips,
-        read_as_asked=None if read is None else int((read == asked).sum()),
-        classifier_accuracy_real=_number(scores.gesture_accuracy_real),
-        psnr_generated=scores.psnr,
-        psnr_unrefined=_mean_psnr(shown["unrefined"], shown["real"]),
-        psnr_first_frame=floor.psnr,
-        motion_ratio=scores.motion_ratio,
-        seed=seed,
-        **_reconstruction(generator, clips),
+    networks: EvaluationNetworks,
+    real: RealClips,
+    device: torch.device,
+) -> Summary:
+    """Compute and average the metrics of clips in memory.
+
+    Args:
+        frames: uint8, shape (N, T, 3, H, W), frame 0 being the given one.
+        indices: position in the store of the test clip that each started from, shape (N,).
+        clips: of the store.
+        networks: on `device`.
+        real: metrics of the real test clips.
+        device: to compute on.
+    """
+    batches = [
+        clip_metrics(frames[rows], truth, networks, device)
+        for rows, truth in real_batches(clips, indices)
+    ]
+    return summarise(concatenate(batches), indices, clips, real)
+
+
+def frame_summary(metrics: ClipMetrics, size: int) -> dict[str, Any]:
+    """Average PSNR, SSIM and LPIPS of clips, without and with the given frame 0.
+
+    PSNR with the given frame is of the pooled error alone: that of an equal frame is infinite.
+    """
+    without, with_given = _psnr_over_clip(metrics)
+    summary: dict[str, Any] = {
+        "clips": len(without),
+        "psnr": float(_psnr_by_frame(metrics)[:, 1:].mean()),
+        "psnr_over_clip": float(without.mean()),
+        "psnr_over_clip_with_given": float(with_given.mean()),
+    }
+    for name, missing in (("ssim", _why_no_ssim(size)), ("lpips", why_no_lpips(size))):
+        summary[name] = _mean_over_frames(name, metrics, missing)
+        summary[f"{name}_with_given"] = _mean_over_frames(name, metrics, missing, first=0)
+    return summary
+
+
+def fvd_summary(
+    protocol: Protocol,
+    metrics: ClipMetrics,
+    start: NDArray[np.int64],
+    clips: Clips,
+    real: RealClips,
+) -> dict[str, Figure]:
+    """Compute FVD and its variants, by name; of I3D's logits alone.
+
+    Args:
+        protocol: whether clips are reconstructions, and whether distances within groups are asked.
+        metrics: of the clips.
+        start: real clip that each started from, shape (N,).
+        clips: of the store.
+        real: metrics of the real windows.
+    """
+    name = "R-FVD" if protocol.reconstruct else "FVD"
+    if I3D_LOGITS not in metrics:
+        return {name: NO_I3D}
+    generated, of_real = metrics[I3D_LOGITS], real.metrics[I3D_LOGITS]
+    summary: dict[str, Figure] = {name: frechet(generated, of_real)}
+    if not protocol.grouped:
+        return summary
+    subject = clips.store.column("subject").astype(np.int64)
+    for grouped, kind, own, others in (
+        ("cFVD", "class", clips.label[start], real.label),
+        ("sFVD", "subject", subject[start], real.subject),
+    ):
+        if complaint := why_too_few_in_groups(kind, own, others, of_real.shape[1]):
+            summary[grouped] = _not_computed(complaint)
+            continue
+        found = grouped_frechet(generated, own, of_real, others)
+        summary[grouped] = found.mean
+        summary |= {f"{grouped}_spread": found.deviation, f"{grouped}_groups": found.groups}
+    return summary
+
+
+def why_no_fvd(generated: int, windows: int) -> str | None:
+    """Complaint about the number of generated clips or real windows; None where they suffice."""
+    return why_too_few("generated", generated, LOGITS) or why_too_few("real", windows, LOGITS)
+
+
+def best_of_summary(metrics: ClipMetrics, start: NDArray[np.int64]) -> dict[str, Any]:
+    """Average and best sample of each first frame, by each frame-wise metric.
+
+    Stochastic video prediction reports the best of N samples a trajectory (Denton and Fergus 2018),
+    other work the average; some count the given frame, some do not. All four are computed.
+    """
+    without, with_given = _psnr_over_clip(metrics)
+    summary = {"psnr_over_clip": asdict(best_of(without, with_given, start))}
+    for name in ("ssim", "lpips"):
+        if name in metrics:
+            values = metrics[name].astype(np.float64)
+            pair = values[:, 1:].mean(axis=1), values.mean(axis=1)
+            summary[name] = asdict(best_of(*pair, start, lower_is_better=name == "lpips"))
+    return summary
+
+
+@dataclass(frozen=True)
+class BestOf:
+    """A metric over samples of the same first frames, means over trajectories.
+
+    Attributes:
+        samples: N, of every trajectory.
+        average: over all samples.
+        best: of the best sample of each trajectory, by this very metric.
+        average_with_given, best_with_given: the same with the given frame counted.
+    """
+
+    samples: int
+    average: float
+    best: float
+    average_with_given: float
+    best_with_given: float
+
+
+def best_of(
+    without: NDArray[np.floating],
+    with_given: NDArray[np.floating],
+    clip: NDArray[np.int64],
+    *,
+    lower_is_better: bool = False,
+) -> BestOf:
+    """Group samples by the clip they started from.
+
+    Args:
+        without: a number for each sample, over frames 1...T-1, shape (N,).
+        with_given: the same over frames 0...T-1.
+        clip: clip that each started from, shape (N,); the same number of samples of each.
+        lower_is_better: as for LPIPS.
+
+    Raises:
+        ValueError: some clip has more samples than others.
+    """
+    order = np.argsort(clip, kind="stable")
+    _, counts = np.unique(clip, return_counts=True)
+    if len(set(counts.tolist())) != 1:
+        raise ValueError(
+            f"{counts.min()} to {counts.max()} samples a clip; best of N needs equal N"
+        )
+    samples = int(counts[0])
+    rows = [values[order].reshape(-1, samples) for values in (without, with_given)]
+    best = [(row.min if lower_is_better else row.max)(axis=1).mean() for row in rows]
+    return BestOf(
+        samples, float(rows[0].mean()), float(best[0]), float(rows[1].mean()), float(best[1])
     )
 
 
-def _reconstruction(generator: Generator, clips: Clips) -> dict[str, float]:
-    store = generator.space.store
-    chosen = clips.test[:: max(1, len(clips.test) // _RECONSTRUCTED)][:_RECONSTRUCTED]
-    batch = clips.batch(chosen, generator.device)
+def overview(
+    summary: Summary,
+    repeated: Summary,
+    read_as: NDArray[np.int64] | None,
+    asked: NDArray[np.int64],
+    shown: dict[str, Tensor],
+    space: Space,
+    clips: Clips,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Gather the few figures that pages show first; PSNR in dB over frames 1...T-1.
+
+    Args:
+        summary: of the generated clips.
+        repeated: of their first frame repeated.
+        read_as: labels that the classifier reads in generated clips, shape (N,).
+        asked: labels that they were generated for, shape (N,).
+        shown: clips that are kept, see `train.evaluate.make_clips.shown_clips`.
+        space: target space of the run.
+        clips: of the store.
+        device: of the networks.
+    """
+    chosen = clips.test[:: max(1, len(clips.test) // _OVERVIEW_CLIPS)][:_OVERVIEW_CLIPS]
+    batch = clips.batch(chosen, device)
     real = clips.frames(batch)
-    decoded = restore(generator.space, batch)
-    alone = decode_clips(
-        batch.first_frame,
-        batch.motion,
-        torch.zeros_like(batch.residual),
-        block=store.block,
-        reference=store.reference,
-        vector_unit=store.vector_unit,
-    )
+    accuracy = summary.gesture_accuracy_real
     return {
-        "psnr_reconstruction": _mean_psnr(decoded.parts.get("unrefined", decoded.frames), real),
-        "psnr_vectors_alone": _mean_psnr(alone, real),
+        "clips": summary.clips,
+        "read_as_asked": None if read_as is None else int((read_as == asked).sum()),
+        "classifier_accuracy_real": None if isinstance(accuracy, str) else accuracy,
+        "psnr_generated": summary.psnr,
+        # Before the refining network, of the clips that are shown.
+        "psnr_unrefined": _mean_psnr(shown["unrefined"], shown["real"]),
+        "psnr_first_frame": repeated.psnr,
+        "motion_ratio": summary.motion_ratio,
+        # What the target space and its autoencoder lose of real test clips; then its floors.
+        "psnr_reconstruction": _mean_psnr(unrefined_frames(reconstruct(space, batch)), real),
+        "psnr_vectors_alone": _mean_psnr(decode_vectors_alone(batch, space.store), real),
         "psnr_reconstruction_first_frame": _mean_psnr(real[:, :1].expand_as(real), real),
     }
+
+
+def psnr_of_vectors_alone(clips: Clips, indices: NDArray[np.int64]) -> float:
+    """Mean PSNR, dB, of real clips decoded from exact vectors without residuals."""
+    total = 0.0
+    for start in range(0, len(indices), _VECTORS_BATCH):
+        batch = clips.batch(indices[start : start + _VECTORS_BATCH], torch.device("cpu"))
+        decoded = decode_vectors_alone(batch, clips.store.options)
+        total += len(decoded) * _mean_psnr(decoded, clips.frames(batch))
+    return total / len(indices)
 
 
 def _mean_psnr(frames: Tensor, truth: Tensor) -> float:
     return float(psnr(frames[:, 1:], truth[:, 1:]).mean())
 
 
-def _number(score: Score) -> float | None:
-    return None if isinstance(score, str) else score
+def _psnr_by_frame(metrics: ClipMetrics) -> NDArray[np.float64]:
+    """PSNR of every frame, dB, shape (N, T); frame 0 is the given one, 100."""
+    return decibels(torch.from_numpy(metrics["squared_error"])).numpy()
 
 
-Numbers = dict[str, Any]
-"""By name; a string in a number's place says why it is not computed."""
-
-I3D_FEATURES = "i3d_logits"
-NO_I3D = not_computed(f"FVD needs I3D's weights: --i3d FILE, StyleGAN-V's from {SOURCE}")
-
-
-def frame_numbers(measures: Measures, size: int) -> Numbers:
-    """PSNR, SSIM and LPIPS of all clips, without and with the given frame 0.
-
-    PSNR with the given frame is of the pooled error alone: that of an equal frame is infinite.
-    """
-    without, with_given = decibels_over_clip(measures)
-    numbers: Numbers = {
-        "clips": len(without),
-        "psnr": float(decibels_by_frame(measures)[:, 1:].mean()),
-        "psnr_over_clip": float(without.mean()),
-        "psnr_over_clip_with_given": float(with_given.mean()),
-    }
-    for name, missing in (("ssim", why_no_ssim(size)), ("lpips", why_no_lpips(size))):
-        for end, frames in (("", np.s_[:, 1:]), ("_with_given", np.s_[:, :])):
-            numbers[name + end] = (
-                not_computed(missing)
-                if missing
-                else float(measures[name][frames].mean(dtype=np.float64))
-            )
-    return numbers
+def _psnr_over_clip(metrics: ClipMetrics) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """PSNR of each clip's pooled squared error, dB, without and with the given frame; (N,) each."""
+    error = torch.from_numpy(metrics["squared_error"])  # (N, T)
+    return decibels(error[:, 1:].mean(dim=1)).numpy(), decibels(error.mean(dim=1)).numpy()
 
 
-def fvd_numbers(
-    protocol: Protocol, measures: Measures, start: NDArray[np.int64], clips: Clips, real: Reference
-) -> dict[str, Score]:
-    """FVD and its variants, by their names; only ever of I3D's logits."""
-    name = "R-FVD" if protocol.reconstruct else "FVD"
-    if I3D_FEATURES not in measures:
-        return {name: NO_I3D}
-    generated, of_real = measures[I3D_FEATURES], real.measures[I3D_FEATURES]
-    numbers: dict[str, Score] = {name: frechet(generated, of_real)}
-    if protocol.grouped:
-        subject = clips.store.column("subject").astype(np.int64)
-        numbers |= _grouped("cFVD", "class", generated, clips.label[start], of_real, real.label)
-        numbers |= _grouped("sFVD", "subject", generated, subject[start], of_real, real.subject)
-    return numbers
+def _mean_over_frames(
+    name: str, metrics: ClipMetrics, missing: str | None, first: int = 1
+) -> Figure:
+    """Mean over clips and frames from `first` on."""
+    if missing is not None:
+        return _not_computed(missing)
+    return float(metrics[name][:, first:].mean(dtype=np.float64))
 
 
-def why_no_fvd(made: int, windows: int) -> str | None:
-    """What is wrong with FVD of so few clips, before any is made."""
-    for what, count in (("generated", made), ("real", windows)):
-        if complaint := why_too_few(what, count, LOGITS):
-            return complaint
-    return None
+def _mean_by_frame(name: str, metrics: ClipMetrics) -> list[float]:
+    """Mean over clips of frames 1...T-1; empty where it was not computed."""
+    if name not in metrics:
+        return []
+    return metrics[name][:, 1:].mean(axis=0, dtype=np.float64).tolist()
 
 
-def _grouped(
-    name: str,
-    what: str,
-    generated: NDArray[np.floating],
-    generated_group: NDArray[np.int64],
-    real: NDArray[np.floating],
-    real_group: NDArray[np.int64],
-) -> dict[str, Score]:
-    if complaint := why_too_few_in_groups(what, generated_group, real_group, real.shape[1]):
-        return {name: not_computed(complaint)}
-    found = grouped_frechet(generated, generated_group, real, real_group)
-    return {name: found.mean, f"{name}_spread": found.spread, f"{name}_groups": found.groups}
+def _gesture_accuracy(metrics: ClipMetrics, label: NDArray[np.int64]) -> Figure:
+    """Fraction of the labelled clips that the classifier reads as their label."""
+    labelled = label >= 0
+    if "gesture_logits" not in metrics or not labelled.any():
+        return _not_computed("the clips have no labels to be read")
+    read = metrics["gesture_logits"].argmax(axis=1)
+    return float((read == label)[labelled].mean())
 
 
-def best_of_numbers(measures: Measures, start: NDArray[np.int64]) -> Numbers:
-    """Average and best of the samples of each first frame, by each measure."""
-    without, with_given = decibels_over_clip(measures)
-    numbers: Numbers = {"psnr_over_clip": asdict(best_of(without, with_given, start))}
-    for name in ("ssim", "lpips"):
-        if name in measures:
-            values = measures[name].astype(np.float64)
-            numbers[name] = asdict(
-                best_of(
-                    values[:, 1:].mean(axis=1),
-                    values.mean(axis=1),
-                    start,
-                    lower_is_better=name == "lpips",
-                )
-            )
-    return numbers
+def _subject_accuracies(
+    metrics: ClipMetrics, indices: NDArray[np.int64], subject: NDArray[np.int64], real: RealClips
+) -> tuple[Figure, Figure, Figure]:
+    """Subject accuracy of the clips, of the real test clips, and by chance."""
+    if "subject_features" not in metrics:
+        missing = _not_computed("fewer than two subjects are known in training or in test clips")
+        return missing, missing, missing
+    gallery = real.gallery
+    matched = gallery.match(metrics["subject_features"], indices)
+    matched_real = gallery.match(gallery.features, gallery.clip)
+    return (
+        _matched_fraction(matched, subject[indices]),
+        _matched_fraction(matched_real, gallery.subject),
+        1 / len(gallery.subjects),
+    )
+
+
+def _matched_fraction(matched: NDArray[np.int64], subject: NDArray[np.int64]) -> Figure:
+    known = (matched >= 0) & (subject >= 0)
+    if not known.any():
+        return _not_computed(
+            "no test subject has a second clip to be matched with: take more clips"
+        )
+    return float((matched == subject)[known].mean())
+
+
+def _frechet(name: str, generated: ClipMetrics, real: ClipMetrics) -> Figure:
+    if name not in generated:
+        return _not_computed("there is no such network for this store: see the accuracies")
+    sides = {"generated": generated[name], "real": real[name]}
+    for side, features in sides.items():
+        if complaint := why_too_few(side, *features.shape):
+            return _not_computed(complaint)
+    return frechet(*sides.values())
+
+
+def _mean_of_known(values: NDArray[np.floating]) -> Figure:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else _not_computed("no pixel of the clips is still")
+
+
+def _why_no_ssim(size: int) -> str | None:
+    """Reason why frames of `size` pixels have no SSIM; None where they have."""
+    if size >= SSIM_WINDOW:
+        return None
+    return f"frames of {size} pixels; SSIM's window has {SSIM_WINDOW}"
+
+
+def _not_computed(reason: str) -> str:
+    return f"not computed: {reason}"

@@ -1,4 +1,4 @@
-"""A trained run as a video generator: first frame, label and seed to a clip, or to a longer video."""
+"""A trained run as a generator: from first frame, label and seed to a clip or a longer video."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import ValidationError
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from shared.errors import UserError
 from shared.schema import StoreAttributes
-from shared.store.export import ClipReader
 from train.data.batches import generator_for
 from train.data.clips import check_same_store, open_store
 from train.diffusion.objective import Denoise, guided, thresholded
@@ -28,9 +27,11 @@ from train.run import RunFolder
 from train.spaces import Decoded, Space
 from train.stages.diffusion import SAVED_IF_SET, SAVED_RECIPE_FIELDS
 from train.stages.encode import load_space
-from train.trainer.checkpoint import load_config
-from train.trainer.loop import trained
+from train.trainer.checkpoint import load_config, load_trained
 from train.trainer.monitor import autocast
+
+if TYPE_CHECKING:  # zarr is slow to import, and sampling needs none
+    from shared.store.export import ClipReader
 
 BATCH = 8
 """Clips generated together; no clip depends on the others."""
@@ -40,7 +41,7 @@ _GUIDE = 1  # of the guide's noise, which is none of the clip's
 
 @dataclass(frozen=True)
 class Generator:
-    """Everything a run learned.
+    """A trained run: space, networks and choices.
 
     Attributes:
         store: attributes of the store it was trained on.
@@ -240,7 +241,7 @@ def load_generator(path: Path, device: torch.device) -> Generator:
     # The checkpoint's weights bring the embeddings along.
     texts = None if identity is None else torch.zeros(len(store.labels), identity.width)
     network = build_denoiser(recipe.denoiser, space.denoiser_input, len(store.labels), texts)
-    trained(run.diffusion, network).to(device)
+    load_trained(run.diffusion, network).to(device)
     guided_by = (run.guide.diffusion / "config.json").exists()
     guide = load_generator(run.guide.root, device) if guided_by else None
     return Generator(store, space, network, recipe, identity, device, guide)
@@ -263,7 +264,7 @@ def _load_refiner(run: RunFolder, device: torch.device) -> Refiner | None:
     if not (run.refiner / "config.json").exists():
         return None
     refiner = Refiner(RefinerOptions(**load_config(run.refiner, "")["refiner"]))
-    trained(run.refiner, refiner)
+    load_trained(run.refiner, refiner)
     return refiner.to(device)
 
 

@@ -38,7 +38,7 @@ class Autoencoder(nn.Module, ABC):
 
     @property
     def learns(self) -> bool:
-        """Whether gradients have anything to train after `fit_initial`."""
+        """True if it has weights that gradients train after `fit_initial`."""
         return any(True for _ in self.parameters())
 
     @abstractmethod

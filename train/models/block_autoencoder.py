@@ -32,7 +32,7 @@ def from_blocks(blocks: Tensor, count: int, rows: int, block: int) -> Tensor:
 
 
 def active(blocks: Tensor) -> Tensor:
-    """Rows with any value other than zero; one zero row where there is none."""
+    """Rows with any value other than zero; one zero row if all are zero."""
     rows = blocks[blocks.abs().amax(dim=1) > 0]
     return rows if len(rows) else blocks[:1]
 

@@ -1,11 +1,11 @@
-"""A Karhunen-Loeve transform that depends on what the decoder knows already. Ours.
+"""A Karhunen-Loeve transform that depends on pictures the decoder has already. Ours.
 
-What a prediction lacks lies where its edges are (a small displacement changes a picture by its
-gradient), where the first frame or a neighbour's vector shows something else, or anywhere. So the
-residual of a block is modelled as r = A' a: the rows of A are fixed pictures and, times smooth
-waves, pictures of the context; a ~ N(0, C), with one C for all blocks, fitted by EM. Given the
-context, the residual's covariance is A' C A, and its K leading eigenvectors are the best linear
-code there is for such a block. Encoder and decoder both find them; no side information is sent.
+Residuals lie at the prediction's edges (a small displacement changes a picture by its gradient),
+where the first frame or a neighbour's vector shows something else, or anywhere. The residual of a
+block is therefore modelled as r = A' a: the rows of A are fixed pictures and, times smooth waves,
+pictures of the context; a ~ N(0, C), with one C for all blocks, fitted by EM. Given the context,
+the residual's covariance is A' C A, and its K leading eigenvectors are the best linear code of such
+a block. Encoder and decoder both compute them; no side information is sent.
 
 Learned codecs condition both halves on the prediction likewise (Li et al. 2021, Deep Contextual
 Video Compression), by networks trained for days; here a few hundred frames and seconds suffice.
@@ -30,13 +30,13 @@ from train.models.block_autoencoder import active, from_blocks, principal, to_bl
 from train.models.linear_codes import dct_matrix
 from train.options import STRICT
 
-_AT_ONCE = 16
-"""Frames whose bases are held at once, and kept from encoding to decoding: 3 MB each at 128x128.
-The pictures that they are made of take five times that, so on CPUs they are made one by one, which
-is twice as fast: the allocator gives memory of that size back, and gets it anew, at each use."""
+_FRAMES_PER_BATCH = 16
+"""Frames whose bases are held together, and kept from encoding to decoding: 3 MB each at 128x128.
+The pictures they are computed from take five times that. On CPUs they are computed singly, which is
+twice as fast: the allocator returns memory of that size and requests it anew at each use."""
 
 _FAINT = 1 / 255
-"""Blocks whose mean absolute residual is below one grey level say little of C."""
+"""Mean absolute residual below which a block is left out of the fit of C: one grey level."""
 
 _SEED = 0
 
@@ -48,16 +48,16 @@ class ContextualOptions:
     kind: Literal["contextual"] = "contextual"
     latent_channels: Annotated[int, Field(ge=1)] = 16
     fixed: Annotated[int, Field(ge=1)] = 32
-    """Fixed pictures: leading eigenvectors of all residual blocks."""
+    """Number of fixed pictures: leading eigenvectors of all residual blocks."""
     wave_order: Annotated[int, Field(ge=1)] = 3
     """Waves are DCT functions whose frequencies add up to less than this."""
     noise: Annotated[float, Field(gt=0)] = 2.0
-    """Deviation of what the model leaves unexplained, grey levels."""
+    """Deviation of the unexplained part of a residual, grey levels."""
     em_rounds: Annotated[int, Field(ge=1)] = 5
     blocks: Annotated[int, Field(ge=1)] = 4000
-    """Training blocks that C is fitted to, at most."""
+    """Most training blocks that C is fitted to."""
     clips: Annotated[int, Field(ge=1)] = 48
-    """Training clips that they come from, at most."""
+    """Most training clips that they come from."""
 
 
 NEIGHBOURS = {"above": (-1, 0), "below": (1, 0), "left": (0, -1), "right": (0, 1)}
@@ -79,7 +79,7 @@ def context_names(reference: Reference) -> tuple[str, ...]:
 
 
 class ContextualAutoencoder(Autoencoder):
-    """See the module's text.
+    """Code each block in a basis that depends on its context (see above).
 
     Args:
         options: sizes of the model.
@@ -119,7 +119,7 @@ class ContextualAutoencoder(Autoencoder):
         assert context is not None, "a contextual code needs its context"
         rows = picture.shape[-2] // self.block
         coded = []
-        for some, seen in _pieces(picture, context):
+        for some, seen in _batches(picture, context):
             blocks = to_blocks(some.float(), self.block)
             latents = (self.basis(seen) @ blocks[..., None])[..., 0]
             coded.append(rearrange(latents, "(n h w) k -> n k h w", n=len(some), h=rows))
@@ -129,7 +129,7 @@ class ContextualAutoencoder(Autoencoder):
         """Blocks from coordinates in the basis of their context."""
         assert context is not None, "a contextual code needs its context"
         decoded = []
-        for some, seen in _pieces(latent, context):
+        for some, seen in _batches(latent, context):
             rows = rearrange(some.float(), "n k h w -> (n h w) k 1")
             blocks = (self.basis(seen).mT @ rows)[..., 0]
             decoded.append(from_blocks(blocks, len(some), some.shape[-2], self.block))
@@ -198,7 +198,7 @@ class ContextualAutoencoder(Autoencoder):
         return torch.cat(grams), torch.cat(projections)
 
     def _draw(self, picture: Tensor) -> Tensor:
-        """Which blocks to learn from: bool, shape (N, h * w)."""
+        """Mask of the blocks to learn from: bool, shape (N, h * w)."""
         size = to_blocks(picture, self.block).abs().mean(1)
         candidates = (size > min(_FAINT, float(size.max()) / 2)).nonzero()[:, 0]
         order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(_SEED))
@@ -207,11 +207,11 @@ class ContextualAutoencoder(Autoencoder):
         return chosen.view(len(picture), -1)
 
 
-def _pieces(codes: Tensor, context: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Some frames at once; few of them as they are, so that their basis is known again."""
-    if len(codes) <= _AT_ONCE:
+def _batches(codes: Tensor, context: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Batches of frames; few frames stay one batch, so that the cached basis serves again."""
+    if len(codes) <= _FRAMES_PER_BATCH:
         return [(codes, context)]
-    return list(zip(codes.split(_AT_ONCE), context.split(_AT_ONCE), strict=True))
+    return list(zip(codes.split(_FRAMES_PER_BATCH), context.split(_FRAMES_PER_BATCH), strict=True))
 
 
 def smooth_waves(block: int, order: int) -> Tensor:

@@ -108,7 +108,7 @@ class Space(ABC):
         cell: pixels that a cell of x_0's grid covers, in each direction.
         autoencoder: the trained autoencoder, if any.
         statistics: of the training split; encoding scales by them, decoding undoes it.
-        refiner: a network behind the decoder, where one was trained.
+        refiner: a network after the decoder, if one was trained.
     """
 
     options_type: ClassVar[type]
@@ -219,11 +219,11 @@ class Space(ABC):
         return self.store.frames - 1
 
     def continue_from(self, decoded: Decoded, known: Known) -> dict[str, Tensor]:
-        """What is known of the next clip of a longer video; here its first frame, the last one."""
+        """Known arrays of a longer video's next clip; here the last frame becomes the first."""
         return {**known, "first_frame": decoded.frames[:, -1]}
 
     def known_from_guide(self, decoded: Decoded) -> dict[str, Tensor]:
-        """What a sample of the recipe's guide makes known; here its parts."""
+        """Arrays that a sample of the recipe's guide makes known; here its parts."""
         return decoded.parts
 
     # Training of the autoencoder.
@@ -257,14 +257,14 @@ class Space(ABC):
         return changed
 
     def with_refiner(self, refiner: nn.Module | None) -> Self:
-        """The same space with a refining network behind its decoder."""
+        """The same space with a refining network after its decoder."""
         changed = copy(self)
         changed.refiner = refiner
         return changed
 
 
 class CompressedSpace(Space):
-    """A space of pictures behind an autoencoder, whose latents are cached as `latent`.
+    """A space of pictures compressed by an autoencoder, whose latents are cached as `latent`.
 
     Attributes:
         autoencoder: one latent vector a cell.

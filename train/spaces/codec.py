@@ -93,9 +93,10 @@ class CodecSpaceOptions:
 
 
 class CodecSpace(CompressedSpace):
-    """Vectors and residual latents; a refining network stands in the loop where there is one.
+    """Vectors and residual latents.
 
-    That is where frames are predicted from the one before; else it follows the decoder.
+    A refining network, if any, stands in the loop where frames are predicted from the one before;
+    else it follows the decoder.
     """
 
     options_type = CodecSpaceOptions
@@ -222,7 +223,7 @@ class CodecSpace(CompressedSpace):
         return motion.to(torch.int8), latents
 
     def _largest(self, device: torch.device) -> Tensor:
-        """Of each channel of the motion, shape (2 or 3, 1, 1): the index is at most 1."""
+        """Largest value of each motion channel, shape (2 or 3, 1, 1); 1 for the index."""
         limit = self.store.vector_limit
         of_all = [limit, limit, 1][: motion_channels(self.store.reference)]
         return torch.tensor(of_all, device=device)[:, None, None]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from shared.console import Progress, console
 from shared.schema import LARGE, CodecOptions
 from shared.store.export import ClipReader
-from train.data.batches import BatchSlice, Prefetch
+from train.data.batches import BatchSlice
 from train.data.clips import ClipBatch, Clips
 from train.models import build_autoencoder
 from train.models.autoencoder import Autoencoder
@@ -24,10 +24,11 @@ from train.trainer.checkpoint import (
     check_same_config,
     checkpoints,
     load_config,
+    load_trained,
     save_checkpoint,
     save_config,
 )
-from train.trainer.loop import Stage, fit, trained
+from train.trainer.loop import Stage, fit
 
 _CLIPS_PER_BATCH = 4  # when the initial weights are fitted
 
@@ -51,22 +52,27 @@ def train_autoencoder(
     _fit_initial(space, clips)
     network.to(device)
 
-    prefetch = Prefetch(
-        partial(clips.tensors, LARGE),
-        lambda part: part.indices(clips.train, recipe.seed),
-        device,
-    )
-
-    def load(part: BatchSlice) -> Any:
-        batch = ClipBatch(**prefetch(part))
-        return space.examples(batch, part.generators(recipe.seed, device, purpose=1))
+    def prepare(tensors: dict[str, Tensor], part: BatchSlice) -> Any:
+        generators = part.generators(recipe.seed, device, purpose=1)
+        return space.examples(ClipBatch(**tensors), generators)
 
     def loss(network: Autoencoder, examples: Any, part: BatchSlice) -> dict[str, Tensor]:
         return space.loss(network, examples, part, part.generators(recipe.seed, device))
 
-    options = recipe.autoencoder_training
-    with prefetch:
-        fit(Stage("autoencoder", run.autoencoder, network, load, loss, config, options, device))
+    stage = Stage(
+        title="autoencoder",
+        folder=run.autoencoder,
+        network=network,
+        clips=clips.train,
+        seed=recipe.seed,
+        read=partial(clips.tensors, LARGE),
+        prepare=prepare,
+        loss=loss,
+        config=config,
+        options=recipe.autoencoder_training,
+        device=device,
+    )
+    fit(stage)
 
 
 def load_autoencoder(options: Any, run: RunFolder, device: torch.device) -> Autoencoder:
@@ -78,7 +84,7 @@ def load_autoencoder(options: Any, run: RunFolder, device: torch.device) -> Auto
     config = load_config(run.autoencoder, "run first: python -m train vae")
     store = CodecOptions.model_validate(config["store"]["options"])
     network = _build(read_autoencoder_options(config["autoencoder"]), options, store)
-    trained(run.autoencoder, network)
+    load_trained(run.autoencoder, network)
     return network.to(device)
 
 

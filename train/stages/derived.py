@@ -172,7 +172,7 @@ class _Cache:
             )
 
     def _is_whole(self, shard: int) -> bool:
-        """Whether a shard was finished and still has its bytes."""
+        """True if a shard was finished and still has its bytes."""
         found = read_existing(self.path, [_marker(shard)])
         if not found:
             return False

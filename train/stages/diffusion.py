@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from shared.report.pictures import contact_sheet
 from shared.store.export import ClipReader
-from train.data.batches import BatchSlice, Prefetch, generator_for
+from train.data.batches import BatchSlice, generator_for
 from train.diffusion.objective import diffusion_loss, guided
 from train.diffusion.samplers import sample
 from train.models import build_denoiser
@@ -47,14 +47,7 @@ def train_diffusion(
     labels = len(store.attributes.labels)
     network = build_denoiser(recipe.denoiser, space.denoiser_input, labels, texts).to(device)
 
-    prefetch = Prefetch(
-        encoded.read,
-        lambda part: part.indices(encoded.clips.train, recipe.seed),
-        device,
-    )
-
-    def load(part: BatchSlice) -> tuple[Tensor, dict[str, Tensor]]:
-        known = prefetch(part)
+    def prepare(known: dict[str, Tensor], part: BatchSlice) -> tuple[Tensor, dict[str, Tensor]]:
         return space.target(known), space.conditions(known)
 
     def loss(
@@ -76,18 +69,20 @@ def train_diffusion(
         save_preview(run.diffusion, shown)
 
     stage = Stage(
-        "diffusion",
-        run.diffusion,
-        network,
-        load,
-        loss,
-        diffusion_config(recipe, store, encoded, identity),
-        recipe.diffusion_training,
-        device,
-        preview,
+        title="diffusion",
+        folder=run.diffusion,
+        network=network,
+        clips=encoded.clips.train,
+        seed=recipe.seed,
+        read=encoded.read,
+        prepare=prepare,
+        loss=loss,
+        config=diffusion_config(recipe, store, encoded, identity),
+        options=recipe.diffusion_training,
+        device=device,
+        preview=preview,
     )
-    with prefetch:
-        fit(stage)
+    fit(stage)
 
 
 def diffusion_config(
@@ -107,7 +102,7 @@ def diffusion_config(
 def preview_clips(
     recipe: Recipe, encoded: EncodedClips, network: Any, device: torch.device, step: int
 ) -> Preview:
-    """A few test clips, and clips generated from their first frames with seeds fixed for all steps."""
+    """Test clips, and clips generated from their first frames with the same seeds at each step."""
     test, space = encoded.clips.test, encoded.space
     indices = test[np.linspace(0, len(test) - 1, _PREVIEW_CLIPS).astype(int)]
     batch = encoded.clips.batch(indices, device)

@@ -70,7 +70,7 @@ def encode_store(recipe: Recipe, store: ClipReader, run: RunFolder, device: torc
 def load_encoded(
     recipe: Recipe, store: ClipReader, run: RunFolder, device: torch.device
 ) -> EncodedClips:
-    """Everything the diffusion and refining stages train on, as the `encode` stage left it.
+    """Load what the diffusion and refining stages train on, as the stage `encode` left it.
 
     Raises:
         UserError: a stage is missing, was trained again or otherwise since, or on another store.

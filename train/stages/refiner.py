@@ -1,4 +1,4 @@
-"""Last part of stage `diffusion`: train the network behind the decoder on the denoiser's errors.
+"""Last part of stage `diffusion`: train the refining network on the denoiser's errors.
 
 Real clips are noised, denoised in a few steps and decoded: imperfect, yet aligned with the truth.
 Where frames are predicted from the first one, a window of them is refined in parallel. Where they
@@ -19,7 +19,7 @@ from torch import Tensor
 from shared.console import Progress
 from shared.schema import LARGE
 from shared.store.export import ClipReader
-from train.data.batches import BatchSlice, Prefetch, batch_at, generator_for
+from train.data.batches import BatchSlice, batch_at, generator_for
 from train.data.clips import ClipBatch, normalise_frame, on_device, stored_frames
 from train.diffusion.objective import guided, renoise_and_denoise
 from train.models import build_denoiser
@@ -31,7 +31,8 @@ from train.run import RunFolder
 from train.spaces.codec import CodecSpace, add_residual
 from train.stages.encode import EncodedClips, load_encoded
 from train.stages.texts import load_texts
-from train.trainer.loop import Stage, fit, trained
+from train.trainer.checkpoint import load_trained
+from train.trainer.loop import Stage, fit
 from train.trainer.monitor import autocast
 
 _WINDOW = 6
@@ -51,39 +52,39 @@ def train_refiner(recipe: Recipe, store: ClipReader, run: RunFolder, device: tor
     encoded = load_encoded(recipe, store, run, device)
     labels, texts = len(store.attributes.labels), load_texts(recipe, run)[0]
     denoiser = build_denoiser(recipe.denoiser, encoded.space.denoiser_input, labels, texts)
-    trained(run.diffusion, denoiser).to(device)
+    load_trained(run.diffusion, denoiser).to(device)
     pool, imperfect = _imperfect_pool(recipe, recipe.refiner.times, encoded, denoiser, device)
     torch.manual_seed(recipe.seed)
     refiner = Refiner(recipe.refiner).to(device)
 
-    def rows(part: BatchSlice) -> NDArray[np.int64]:
-        return part.indices(np.arange(len(pool)), recipe.seed)
+    def read(indices: NDArray[np.int64], *, pinned: bool) -> dict[str, Tensor]:
+        x0 = imperfect[torch.from_numpy(indices)]
+        return {**encoded.clips.tensors(LARGE, pool[indices], pinned=pinned), "x0": x0}
 
-    prefetch = Prefetch(
-        lambda picked, pinned: encoded.clips.tensors(LARGE, pool[picked], pinned=pinned),
-        rows,
-        device,
-    )
-
-    def load(part: BatchSlice) -> tuple[ClipBatch, Tensor]:
-        x0 = imperfect[torch.from_numpy(rows(part))].to(device)
-        return ClipBatch(**prefetch(part)), x0
-
-    def loss(
-        refiner: Refiner, loaded: tuple[ClipBatch, Tensor], part: BatchSlice
-    ) -> dict[str, Tensor]:
-        # One window for the whole step, so that it is the same however its clips are shared out.
+    def loss(refiner: Refiner, tensors: dict[str, Tensor], part: BatchSlice) -> dict[str, Tensor]:
+        x0 = tensors.pop("x0")
+        # One window for the whole step, so that it is the same however its clips are split.
         generator = generator_for(recipe.seed, part.step)
-        return _refining_loss(refiner, encoded, *loaded, generator)
+        return _refining_loss(refiner, encoded, ClipBatch(**tensors), x0, generator)
 
     config = {
         "refiner": recipe.to_dict()["refiner"],
         "store": store.attributes.model_dump(mode="json"),
         "seed": recipe.seed,
     }
-    options = recipe.refiner_training
-    with prefetch:
-        fit(Stage("refiner", run.refiner, refiner, load, loss, config, options, device))
+    stage = Stage(
+        title="refiner",
+        folder=run.refiner,
+        network=refiner,
+        clips=np.arange(len(pool)),
+        seed=recipe.seed,
+        read=read,
+        loss=loss,
+        config=config,
+        options=recipe.refiner_training,
+        device=device,
+    )
+    fit(stage)
 
 
 @torch.no_grad()
@@ -94,7 +95,7 @@ def _imperfect_pool(
     denoiser: Denoiser,
     device: torch.device,
 ) -> tuple[NDArray[np.int64], Tensor]:
-    """Some training clips, and their x_0 with the denoiser's errors, shape (N, C, T-1, h, w).
+    """Positions of training clips, and their x_0 with the denoiser's errors, (N, C, T-1, h, w).
 
     Computed once: a training step then costs no run of the denoiser.
     """

@@ -19,7 +19,7 @@ from train.stages.diffusion import train_diffusion
 from train.stages.encode import encode_store
 from train.stages.refiner import train_refiner
 from train.stages.texts import encode_texts
-from train.trainer.distributed import World, choose_device, joined, own_device
+from train.trainer.distributed import World, choose_device, own_device, process_group
 from train.trainer.signals import stoppable
 
 Step = Callable[[Recipe, ClipReader, RunFolder, torch.device], None]
@@ -49,7 +49,7 @@ def run_stage(
     recipe, store = load_recipe(recipe_name, overrides), open_store(store_path)
     run, chosen = RunFolder(out), own_device(choose_device(device))
     out.mkdir(parents=True, exist_ok=True)
-    with joined(chosen) as world, stoppable():
+    with process_group(chosen) as world, stoppable():
         with run.record_command() if world.is_main else nullcontext():
             train_stage(stage, recipe, store, run, chosen, world)
         if world.is_main:

@@ -15,39 +15,46 @@ from torch.utils.flop_counter import FlopCounterMode
 from train.evaluate.cost import (
     PAPER,
     Cost,
-    DenoiserInput,
+    DenoiserPass,
     cost_data,
     cost_table,
-    counted,
+    count_pass,
     recipe_cost,
     saved_bytes,
 )
+from train.models.denoiser import DenoiserInput
 from train.models.unet3d import UNet3D, UNet3DOptions
 from train.recipes import load_recipe
 
-# MERGED: What a pass costs, against formulas and real passes.
-
-
 OPTIONS = UNet3DOptions(dim=16, mults=(1, 2), blocks=1, heads=2, head_dim=8, context=8, label_dim=8)
-CASE = DenoiserInput(OPTIONS, (5, 3, 4, 4), 4, texts=False)
+
+
+def denoiser_pass(grid: tuple[int, int, int], cell: int) -> DenoiserPass:
+    side = grid[-1] * cell
+    conditions = (("label", ()), ("first_frame", (3, side, side)))
+    return DenoiserPass(OPTIONS, DenoiserInput((5, *grid), cell, conditions), texts=False)
+
+
+PASS = denoiser_pass((3, 4, 4), 4)
 
 
 def test_shapes_alone_count_what_a_real_pass_does() -> None:
-    network = UNet3D(OPTIONS, 5, 4, 24, (3, 4, 4))
+    network = UNet3D(OPTIONS, PASS.shapes, 24, None)
     with FlopCounterMode(display=False) as counter:
-        network(*CASE.inputs()).square().mean().backward()
-    found = counted(CASE)
+        network(*PASS.shapes.zeros()).square().mean().backward()
+    found = count_pass(PASS)
     assert found.gflop == pytest.approx(counter.get_total_flops() / 1e9, rel=1e-6)
-    whole = found.unet_parameters + found.first_frame_parameters
-    assert whole == sum(parameter.numel() for parameter in network.parameters())
+    assert found.parameters == sum(parameter.numel() for parameter in network.parameters())
+    first_frame = sum(parameter.numel() for parameter in network.first_frame.parameters())
+    assert found.of_which == {"first_frame": first_frame}
 
 
 def test_fused_attention_counts_as_if_it_were_written_out() -> None:
-    grid = DenoiserInput(OPTIONS, (5, 2, 32, 32), 1, texts=False)
-    network = UNet3D(OPTIONS, 5, 1, 24, (2, 32, 32))
+    grid = denoiser_pass((2, 32, 32), 1)
+    network = UNet3D(OPTIONS, grid.shapes, 24, None)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        network(*grid.inputs()).square().mean().backward()
-    assert counted(grid).gflop == pytest.approx(counter.get_total_flops() / 1e9, rel=1e-6)
+        network(*grid.shapes.zeros()).square().mean().backward()
+    assert count_pass(grid).gflop == pytest.approx(counter.get_total_flops() / 1e9, rel=1e-6)
 
 
 def test_saved_bytes_are_each_storage_once_without_weights() -> None:
@@ -60,8 +67,8 @@ def test_saved_bytes_are_each_storage_once_without_weights() -> None:
 
 
 def test_checkpointing_trades_operations_for_memory() -> None:
-    less = counted(replace(CASE, options=replace(OPTIONS, gradient_checkpointing=True)))
-    whole = counted(CASE)
+    less = count_pass(replace(PASS, options=replace(OPTIONS, gradient_checkpointing=True)))
+    whole = count_pass(PASS)
     assert less.activation_bytes < whole.activation_bytes
     assert 1.2 * whole.gflop < less.gflop < 1.4 * whole.gflop
 

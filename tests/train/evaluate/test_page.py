@@ -13,15 +13,13 @@ import torch
 from PIL import Image
 
 from train.evaluate import page as page_module
-from train.evaluate.page import MEANINGS, evaluation_page
+from train.evaluate.page import _FACTS, MEANINGS, evaluation_page
 
 LABELS = ("Go <left>", "Halt")
 
 
 def scores(**protocol: Any) -> dict[str, Any]:
     numbers = dict.fromkeys(MEANINGS, 0.5) | {"clips": 3, "lpips": "not computed: no torchvision"}
-    from train.evaluate.page import _MADE
-
     return {
         "protocol": {
             "name": "dvdm", "follows": "somebody", "count": 3, "samples": 1, "shrunk": False,
@@ -31,11 +29,11 @@ def scores(**protocol: Any) -> dict[str, Any]:
         "frames": numbers,
         "scores": numbers,
         "first_frame_repeated": numbers,
-        "made": dict.fromkeys(_MADE, "x") | {"generated_clips": 3, "command": "python -m train"},
+        "made": dict.fromkeys(_FACTS, "x") | {"generated_clips": 3, "command": "python -m train"},
     }  # fmt: skip
 
 
-def kept(count: int = 3) -> dict[str, torch.Tensor]:
+def shown_clips(count: int = 3) -> dict[str, torch.Tensor]:
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (2, count, 4, 3, 16, 16), np.uint8)
     return {
@@ -53,7 +51,7 @@ def pictures(text: str) -> list[Image.Image]:
 
 
 def test_real_generated_and_difference_side_by_side() -> None:
-    clips = kept()
+    clips = shown_clips()
     text = evaluation_page(scores(), clips, LABELS)
     shown = pictures(text)
     assert len(shown) == 3
@@ -67,7 +65,7 @@ def test_real_generated_and_difference_side_by_side() -> None:
 
 
 def test_verdicts_numbers_and_reasons() -> None:
-    text = evaluation_page(scores(), kept(), LABELS)
+    text = evaluation_page(scores(), shown_clips(), LABELS)
     assert "Go &lt;left&gt;" in text
     assert "✓" in text
     assert "read as Go &lt;left&gt;" in text
@@ -76,11 +74,11 @@ def test_verdicts_numbers_and_reasons() -> None:
     assert "not computed: no I3D" in text
     assert "<script" not in text
     assert "Fewer clips" not in text
-    assert "Fewer clips" in evaluation_page(scores(shrunk=True), kept(), LABELS)
+    assert "Fewer clips" in evaluation_page(scores(shrunk=True), shown_clips(), LABELS)
 
 
 def test_it_shows_no_more_clips_than_a_page_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_module, "_MOST_BYTES", 5_000)
-    text = evaluation_page(scores(), kept(), LABELS)
+    monkeypatch.setattr(page_module, "_MAX_FILM_BYTES", 5_000)
+    text = evaluation_page(scores(), shown_clips(), LABELS)
     assert 1 <= len(pictures(text)) < 3
     assert f"The first {len(pictures(text))} of 3 clips" in text

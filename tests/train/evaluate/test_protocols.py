@@ -1,237 +1,144 @@
-"""`train evaluate` by the published protocols, on a tiny run of 16-frame clips."""
+"""Plans of protocols: which windows, which first frames, which seeds."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections import Counter
 
 import numpy as np
 import pytest
-import torch
-from safetensors.numpy import load_file, save_file
+from hypothesis import given
+from hypothesis import strategies as st
 
-from shared.schema import CodecOptions
-from shared.store.store import Store
-from tests.train.conftest import NO_REFINER, call_train, train_stages
-from tests.train.evaluate.metrics.tiny_i3d import TinyI3D, save_script
-from tests.train.stores import make_store
-from train.data.clips import Clips
-from train.evaluate.make_clips import PART_CLIPS, plan_parts
-from train.evaluate.measure import measure_parts, measure_real
-from train.evaluate.metrics.classifier import Judges
-from train.evaluate.metrics.fvd import load_i3d
-from train.evaluate.protocols import Plan
-from train.evaluate.summary import I3D_FEATURES
-
-Cli = Callable[..., tuple[int, str, str]]
-
-CLIPS = PART_CLIPS + 8
-"""A whole part and a piece of one."""
-
-OPTIONS = CodecOptions(size=16, frames=16, block=4, search_range=3, reference="previous")
-FAST = ("--seconds", 1, "--device", "cpu")
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def store16(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """5 subjects x 4 labels; every fifth video is for the test by the protocol `videos`."""
-    return make_store(
-        tmp_path_factory.mktemp("stores") / "sixteen", options=OPTIONS, subjects=tuple("abcde")
-    )
-
-
-@pytest.fixture(scope="module")
-def run16(store16: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("runs") / "run"
-    changes = NO_REFINER | {"split": "videos", "denoiser.layout": "0"}
-    assert train_stages(store16.path, run, changes) == [0, 0, 0]
-    return run
-
-
-def command(run: Path, store: Store, out: Path, *options: object) -> tuple[object, ...]:
-    return ("evaluate", "--run", run, "--store", store.path, "--out", out, *options)
-
-
-@pytest.fixture(scope="module")
-def whole(run16: Path, store16: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An undisturbed evaluation."""
-    out = tmp_path_factory.mktemp("evaluations") / "whole"
-    options = ("--protocol", "dvdm", "--count", CLIPS, *FAST)
-    assert call_train(*command(run16, store16, out, *options)) == 0
-    return out
-
-
-def scores_in(out: Path) -> dict[str, Any]:
-    return json.loads((out / "scores.json").read_text())
-
-
-def repeatable(out: Path) -> dict[str, Any]:
-    """All that must be the same wherever and whenever it is computed."""
-    scores = scores_in(out)
-    for name in ("command", "parts_reused"):
-        del scores["made"][name]
-    return scores
-
-
-def test_a_second_run_gives_the_same_numbers(
-    whole: Path, run16: Path, store16: Store, tmp_path: Path
-) -> None:
-    """Elsewhere, with a part of another run in the way, a torn one, and one that may be trusted."""
-    first, second = (f"part-{k:05d}.safetensors" for k in range(2))
-    parts = tmp_path / "again" / "parts"
-    parts.mkdir(parents=True)
-    foreign = load_file(whole / "parts" / first)
-    foreign["frames"] = 255 - foreign["frames"]
-    save_file(foreign, parts / first, metadata={"identity": "another run"})
-    shutil.copy(whole / "parts" / second, parts)
-    (parts / f".{second}.123").write_bytes(b"torn")
-    options = ("--protocol", "dvdm", "--count", CLIPS, "--judges", whole / "judges", *FAST)
-    assert call_train(*command(run16, store16, parts.parent, *options)) == 0
-    assert scores_in(parts.parent)["made"]["parts_reused"] == 1
-    assert repeatable(parts.parent) == repeatable(whole)
-    pair = [load_file(folder / "parts" / first) for folder in (parts.parent, whole)]
-    assert all((pair[0][name] == pair[1][name]).all() for name in pair[1])
-    assert sorted(path.name for path in parts.iterdir()) == [first, second]
-
-
-def test_a_score_stands_with_what_it_came_from(whole: Path, store16: Store) -> None:
-    scores = scores_in(whole)
-    protocol, made = scores["protocol"], scores["made"]
-    assert (protocol["name"], protocol["count"], protocol["shrunk"]) == ("dvdm", CLIPS, True)
-    test = Clips(store16, "videos").test
-    assert made["split"] == "videos"
-    assert made["real_windows"] == made["real_windows_from_videos"] == len(test)
-    assert made["first_frames"] == len(test)
-    assert made["generated_clips"] == scores["clips"] == CLIPS
-    assert made["seeds"] == [0, CLIPS - 1]
-    assert (made["frames"], made["frame_stride"], made["i3d_sha256"]) == (16, 1, None)
-    assert scores["distances"]["FVD"].startswith("not computed: FVD needs I3D's weights")
-    table = (whole / "scores.md").read_text()
-    assert "FEWER than the protocol's, by --count" in table
-    for name in ("FVD", "PSNR", "subject accuracy", "hardware", "judges hash", "sampler"):
-        assert name in table
-    assert "\n\n\n" not in table
-
-
-def test_parts_hold_what_was_generated(whole: Path, store16: Store) -> None:
-    parts = [load_file(path) for path in sorted((whole / "parts").iterdir())]
-    assert [len(part["frames"]) for part in parts] == [PART_CLIPS, CLIPS - PART_CLIPS]
-    start = np.concatenate([part["clip"] for part in parts])
-    assert np.concatenate([part["seed"] for part in parts]).tolist() == list(range(CLIPS))
-    assert sorted(set(start.tolist())) == Clips(store16, "videos").test.tolist()
-    for part in parts:
-        for clip, index in zip(part["frames"], part["clip"], strict=True):
-            assert (clip[0] == store16.clip("first_frame", index)).all()
-    shown = load_file(whole / "generated.safetensors")
-    assert (shown["frames"] == parts[0]["frames"][:24]).all()
-    real = Clips(store16, "videos")
-    truth = real.frames(real.batch(shown["clip"], CPU)).numpy()
-    assert (shown["real"] == truth).all()
-
-
-def test_restored_clips_are_nearer_than_generated_ones(
-    run16: Path, store16: Store, whole: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    options = ("--protocol", "reconstruction", "--judges", whole / "judges", *FAST)
-    assert call_train(*command(run16, store16, out, *options)) == 0
-    scores = scores_in(out)
-    assert list(scores["distances"]) == ["R-FVD"]
-    assert scores["frames"]["clips"] == len(Clips(store16, "videos").test)
-    assert scores["frames"]["psnr"] > scores_in(whole)["frames"]["psnr"]
-    frames = scores["frames"]
-    assert frames["psnr_over_clip_with_given"] == pytest.approx(
-        frames["psnr_over_clip"] + 10 * np.log10(16 / 15), abs=1e-6
-    )
-
-
-def test_samples_of_one_first_frame(
-    run16: Path, store16: Store, whole: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    options = ("--protocol", "bair", "--count", 2, "--samples", 3, "--judges", whole / "judges")
-    assert call_train(*command(run16, store16, out, *options, *FAST)) == 0
-    best = scores_in(out)["best_of"]["psnr_over_clip"]
-    assert best["samples"] == 3
-    assert best["best"] > best["average"]
-    assert best["average"] == pytest.approx(scores_in(out)["scores"]["psnr_over_clip"])
-    assert "of 3 samples" in (out / "scores.md").read_text()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--protocol", "lfdm"), "about clips of 40 frames; the store's have 16"),
-        (("--protocol", "fvd"), "choose from dvdm, lfdm"),
-        (("--protocol", "dvdm", "--i3d", "no.pt"), "real: 4 clips for 400 features"),
-    ],
+from shared.errors import UserError
+from train.evaluate.protocols import (
+    PROTOCOLS,
+    Candidates,
+    Protocol,
+    choose_clips,
+    draw_windows,
+    make_plan,
+    protocol_named,
 )
-def test_what_a_protocol_is_not_about_is_refused(
-    cli: Cli, run16: Path, store16: Store, tmp_path: Path, options: tuple[str, ...], message: str
-) -> None:
-    code, _, err = cli(*command(run16, store16, tmp_path / "out", *options))
-    assert code == 2
-    assert message in " ".join(err.split())
-    assert not (tmp_path / "out" / "parts").exists()
 
 
-def test_the_wrong_split_is_refused(cli: Cli, store16: Store, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    changes = NO_REFINER | {"split": "subjects", "denoiser.layout": "0"}
-    assert train_stages(store16.path, run, changes) == [0, 0, 0]
-    code, _, err = cli(*command(run, store16, tmp_path / "out", "--protocol", "dvdm"))
-    assert code == 2
-    assert "is about a random split" in err
-    assert "--set split=NAME" in err
-
-
-def test_i3d_sees_every_clip_once_and_in_order(whole: Path, store16: Store, tmp_path: Path) -> None:
-    i3d = load_i3d(save_script(TinyI3D(), tmp_path), CPU)
-    clips = Clips(store16, "videos")
-    parts = [load_file(path) for path in sorted((whole / "parts").iterdir())]
-    rows = {
-        name: np.concatenate([part[name] for part in parts])
-        for name in parts[0].keys() & parts[1].keys()
-    }
-    plan = Plan(clips.test, len(clips.test), rows["clip"], rows["seed"])
-    measures, floor = measure_parts(
-        plan_parts(whole, plan, ""), plan, clips, Judges(None, None), i3d, CPU
+def windows_of(*counts: int) -> Candidates:
+    """Videos with these numbers of windows, later ones first; two labels, three subjects."""
+    rows = [(v, k) for v, count in enumerate(counts) for k in reversed(range(count))]
+    video = np.array([v for v, _ in rows])
+    return Candidates(
+        clip=100 + np.arange(len(rows)),
+        video=tuple((f"v{v}", 0) for v, _ in rows),
+        start=np.array([k for _, k in rows]),
+        label=video % 2,
+        subject=video % 3,
     )
-    expected = i3d(torch.from_numpy(rows["frames"]))
-    assert measures[I3D_FEATURES] == pytest.approx(expected, abs=1e-3)
-    assert len(floor["change"]) == CLIPS
-    assert not floor["change"].any()
-    reference = measure_real(clips, Judges(None, None), plan, i3d, CPU)
-    real = clips.frames(clips.batch(clips.test, CPU))
-    assert reference.measures[I3D_FEATURES] == pytest.approx(i3d(real), abs=1e-3)
 
 
-@pytest.mark.slow
-def test_a_killed_evaluation_goes_on_to_the_same_numbers(
-    run16: Path, store16: Store, whole: Path, tmp_path: Path
+def protocol(**changes: object) -> Protocol:
+    return Protocol(**{"name": "p", "follows": "f", "count": 4, "real": 4} | changes)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=8), st.integers(1, 30), st.integers(0, 99))
+def test_every_video_gives_a_window_before_any_gives_another(
+    counts: list[int], wanted: int, seed: int
 ) -> None:
-    """SIGKILL while the second part is made; the first one is kept."""
-    out = tmp_path / "cut"
-    options = ("--protocol", "dvdm", "--count", CLIPS, "--judges", whole / "judges", *FAST)
-    line = [sys.executable, "-m", "train", *map(str, command(run16, store16, out, *options))]
-    process = subprocess.Popen(line, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    first = out / "parts" / "part-00000.safetensors"
-    while not first.exists():
-        assert process.poll() is None
-        time.sleep(0.002)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    assert not (out / "scores.json").exists()
-    kept = first.stat().st_mtime_ns
-    assert subprocess.run(line, stderr=subprocess.DEVNULL, check=False).returncode == 0
-    assert first.stat().st_mtime_ns == kept
-    assert scores_in(out)["made"]["parts_reused"] == 1
-    assert repeatable(out) == repeatable(whole)
+    test = windows_of(*counts)
+    rows = draw_windows(test, wanted, seed).tolist()
+    assert len(rows) == len(set(rows)) == min(wanted, sum(counts))
+    taken = Counter(test.video[row] for row in rows)
+    rounds = max(taken.values())
+    for video, count in enumerate(counts):
+        assert taken[(f"v{video}", 0)] >= min(count, rounds - 1)
+
+
+def test_windows_and_seeds_depend_on_the_seed_alone() -> None:
+    test = windows_of(5, 5, 5, 5, 5, 5)
+    first, again, other = (make_plan(protocol(), test, seed) for seed in (3, 3, 4))
+    for name in ("windows", "clip", "seed"):
+        assert (getattr(first, name) == getattr(again, name)).all()
+    assert (first.windows != other.windows).any()
+    assert first.seed.tolist() == [3, 4, 5, 6]
+    starts = {
+        int(test.start[k - 100]) for s in range(40) for k in make_plan(protocol(), test, s).windows
+    }
+    assert starts == set(range(5))
+
+
+def test_generated_clips_start_from_the_real_windows_in_turn() -> None:
+    plan = make_plan(protocol(count=7, real=20), windows_of(1, 1, 1), 0)
+    assert len(plan.windows) == plan.videos == 3
+    assert plan.clip.tolist() == np.resize(plan.windows, 7).tolist()
+    assert len(set(plan.seed.tolist())) == 7
+
+
+def test_reconstructed_clips_are_the_windows_and_none_is_taken_twice() -> None:
+    plan = make_plan(protocol(count=7, real=20, reconstruct=True), windows_of(2, 2), 0)
+    assert plan.clip.tolist() == plan.windows.tolist()
+    assert plan.videos == 2
+
+
+def test_samples_start_from_the_first_window_of_every_video() -> None:
+    test = windows_of(3, 2, 4)
+    plan = make_plan(protocol(count=2, samples=3, start="first"), test, 0)
+    assert len(plan.clip) == 6
+    assert plan.clip.tolist() == plan.clip[:2].tolist() * 3
+    assert (test.start[plan.clip - 100] == 0).all()
+    assert len(set(plan.seed.tolist())) == 6
+
+
+def test_labels_take_turns_among_subjects() -> None:
+    test = windows_of(1, 1, 1, 1, 1, 1)
+    plan = make_plan(protocol(start="labels", count=48), test, 0)
+    assert test.label[plan.clip - 100].tolist() == [0, 1]
+    assert test.subject[plan.clip - 100].tolist() == [0, 1]
+    bare = Candidates(test.clip, test.video, test.start, test.label * 0 - 1, test.subject)
+    assert make_plan(protocol(start="labels", count=4), bare, 0).clip.tolist() == [
+        100, 101, 102, 103,
+    ]  # fmt: skip
+
+
+@given(st.data())
+def test_chosen_clips_are_of_every_label_and_of_different_people(data: st.DataObject) -> None:
+    labels, people, each = (data.draw(st.integers(1, 4)) for _ in range(3))
+    label = np.tile(np.repeat(np.arange(labels), each), people)
+    subject = np.repeat(np.arange(people), labels * each)
+    test = np.flatnonzero(subject < max(1, people - 1))
+    per_label = data.draw(st.integers(1, each * max(1, people - 1)))
+    chosen = choose_clips(label, subject, test, per_label, alternate=True)
+    assert len(set(chosen.tolist())) == len(chosen) == labels * per_label
+    assert set(chosen.tolist()) <= set(test.tolist())
+    for one in range(labels):
+        own = subject[chosen[label[chosen] == one]]
+        assert len(set(own.tolist())) == min(per_label, max(1, people - 1))
+
+
+def test_a_label_with_too_few_clips_is_named() -> None:
+    label, subject = np.array([0, 0, 1]), np.zeros(3, np.int64)
+    with pytest.raises(UserError, match="label 1 has 1 clips to choose from; 2 of each"):
+        choose_clips(label, subject, np.arange(3), 2)
+    assert not len(choose_clips(np.full(3, -1), subject, np.arange(3), 2))
+
+
+def test_a_smaller_protocol_says_so() -> None:
+    bair = protocol_named("bair")
+    assert bair.videos == 25_600
+    assert bair.with_fewer(None) == bair
+    assert bair.with_fewer(500, 100) == bair
+    few = bair.with_fewer(8, 2)
+    assert (few.videos, few.shrunk) == (16, True)
+    assert bair.with_fewer(None, 5).videos == 256 * 5
+
+
+def test_protocols_are_what_their_papers_say() -> None:
+    """Counts, frames and splits; a change here is a change of what a published name means."""
+    assert {
+        p.name: (p.count, p.samples, p.real, p.frames, p.split) for p in PROTOCOLS.values()
+    } == {
+        "dvdm": (2048, 1, 2048, 16, "random"),
+        "lfdm": (10_000, 1, 10_000, 40, "subjects"),
+        "bair": (256, 100, 2048, 16, "any"),
+        "reconstruction": (2048, 1, 2048, 16, "any"),
+        "demo": (48, 1, None, None, "any"),
+    }
+    with pytest.raises(UserError, match="choose from dvdm, lfdm, bair, reconstruction, demo"):
+        protocol_named("fvd")

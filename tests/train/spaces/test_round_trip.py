@@ -48,7 +48,8 @@ def fitted(
 ) -> CompressedSpace:
     bare, batch = build_space(options, store, autoencoder(kind, store)), stored(store, CLIPS)[0]
     assert isinstance(bare, CompressedSpace)
-    bare.autoencoder.fit_initial(*bare.pictures(batch))
+    if bare.autoencoder.initial_fits:
+        bare.autoencoder.fit_initial(*bare.pictures(batch))
     return bare.with_statistics(Statistics.of([bare.encode(batch)]))
 
 

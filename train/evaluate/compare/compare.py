@@ -198,9 +198,9 @@ def prepare(
             bar()
     gflop = {name: cost.training for name, cost in costs.items()}
     runs = plan_runs(table, settings, sources, gflop, options)
-    columns = (opened[frames].column(name).astype(np.int64) for name in ("label", "subject"))
+    label, subject = (opened[frames].column(n).astype(np.int64) for n in ("label", "subject"))
     _, test = split_clips(opened[frames], split)
-    chosen = choose_clips(*columns, test, options.clips_a_label)
+    chosen = choose_clips(label, subject, test, options.clips_a_label)
     setup = Setup(out, frames, split, tuple(chosen.tolist()), options.judge_steps, device)
     return Comparison(options, store, setup, table, costs, runs, left_out)
 

@@ -104,8 +104,8 @@ def all_tables(comparison: Comparison) -> list[Table]:
 
 def table_text(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Headings and cells of a table, without the columns that no row has a figure for."""
-    names = dict.fromkeys(name for row in rows for name in row.figures)
-    names = [name for name in names if any(row.figures.get(name) for row in rows)]
+    every = dict.fromkeys(name for row in rows for name in row.figures)
+    names = [name for name in every if any(row.figures.get(name) for row in rows)]
     cells = [
         [
             row.title,

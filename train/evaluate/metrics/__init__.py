@@ -1,1 +1,1 @@
-"""Numbers about generated clips."""
+"""Metrics of clips and of their distributions."""

@@ -1,10 +1,10 @@
-"""Does a clip hold together from frame to frame? Figures of our own, in grey levels.
+"""Temporal consistency of clips: metrics of our own, in grey levels.
 
-Warping error: what block motion compensation from the frame before leaves over. The vectors are
-searched on the judged clip itself, at whole pixels and in the same way for every clip: spaces
-without vectors are judged like those with, and a clip that moves otherwise than the real one is not
-blamed for it. It is no optical-flow warping error (Lai et al. 2018), and a clip without motion has
-none of it: read it beside the real clips' own.
+Warping error: mean error of block motion compensation from the frame before. The vectors are
+searched on the clip itself, at whole pixels and in the same way for every clip: spaces without
+vectors are treated like those with, and a clip that moves differently from the real one is not
+penalised. It is no optical-flow warping error (Lai et al. 2018), and a clip without motion has
+none of it: compare it with that of the real clips.
 
 Flicker: change from frame to frame where the real clip of the same first frame is still.
 """
@@ -18,10 +18,10 @@ from torch import Tensor
 from train.data.motion_compensation import predict
 
 BLOCK, RANGE_PX = 8, 8
-"""Of the search, pixels."""
+"""Block and range of the search, pixels."""
 
 STILL_LEVELS, BLUR_PX, MARGIN_PX = 4.0, 5, 5
-"""Still: blurred luma, there and near, is never more than so many grey levels from frame 0."""
+"""A pixel is still where blurred luma, there and near, stays this close to frame 0, grey levels."""
 
 _LUMA = (77 / 256, 150 / 256, 29 / 256)
 
@@ -38,16 +38,16 @@ def warping_error(frames: Tensor) -> Tensor:
     before, now = frames[:, :-1].flatten(0, 1), frames[:, 1:].flatten(0, 1)
     vectors = search_blocks(luma(now), luma(before))
     warped = predict(before, vectors, block=BLOCK, vector_unit=1)
-    error = (now.float() - warped.float()).abs().mean(dim=(1, 2, 3))
+    error = (now.float() - warped.float()).abs().mean(dim=(1, 2, 3))  # (B T-1,)
     return error.view(len(frames), -1).mean(dim=1)
 
 
 def search_blocks(now: Tensor, before: Tensor) -> Tensor:
-    """Vectors of least absolute luma difference, by trying all; ties go to the shortest.
+    """Search vectors of least absolute luma difference exhaustively; ties go to the shortest.
 
     Args:
         now: float luma, shape (N, H, W), to be predicted.
-        before: likewise, to be predicted from; its edge goes on outside.
+        before: likewise, to be predicted from; continued outside by its edge pixels.
 
     Returns:
         int64 (x, y), shape (N, 2, ceil(H/8), ceil(W/8)).
@@ -82,7 +82,11 @@ def flicker(frames: Tensor, still: Tensor) -> Tensor:
 
 
 def still_pixels(real: Tensor) -> Tensor:
-    """Where nothing moves in a real clip, nor next to it: bool, (B, H, W), of (B, T, 3, H, W)."""
+    """Mask of pixels that stand still, and so does what is near: bool (B, H, W).
+
+    Args:
+        real: uint8, shape (B, T, 3, H, W).
+    """
     grey = luma(real)
     smooth = F.avg_pool2d(grey, BLUR_PX, stride=1, padding=BLUR_PX // 2, count_include_pad=False)
     moved = ((smooth[:, 1:] - smooth[:, :1]).abs() > STILL_LEVELS).any(dim=1)
@@ -91,7 +95,7 @@ def still_pixels(real: Tensor) -> Tensor:
 
 
 def change(frames: Tensor) -> Tensor:
-    """Mean absolute change from frame to frame, grey levels: (B,) of (B, T, 3, H, W)."""
+    """Mean absolute change from frame to frame, grey levels, shape (B,), of (B, T, 3, H, W)."""
     return (frames[:, 1:].float() - frames[:, :-1].float()).abs().mean(dim=(1, 2, 3, 4))
 
 
@@ -103,12 +107,13 @@ def luma(frames: Tensor) -> Tensor:
 
 def _candidates() -> list[tuple[int, int]]:
     """All vectors (y, x) in range, the shortest first."""
-    reach = range(-RANGE_PX, RANGE_PX + 1)
-    return sorted(((y, x) for y in reach for x in reach), key=lambda v: (v[0] ** 2 + v[1] ** 2, v))
+    offsets = range(-RANGE_PX, RANGE_PX + 1)
+    vectors = ((y, x) for y in offsets for x in offsets)
+    return sorted(vectors, key=lambda v: (v[0] ** 2 + v[1] ** 2, v))
 
 
 def _block_sums(error: Tensor) -> Tensor:
-    """Sums over blocks, those over the edge cut: (N, h, w) of (N, H, W)."""
+    """Sums over blocks, those across the edge cut: (N, h, w) of (N, H, W)."""
     height, width = error.shape[-2:]
-    cut = F.pad(error, (0, -width % BLOCK, 0, -height % BLOCK))
-    return F.avg_pool2d(cut, BLOCK) * BLOCK**2
+    padded = F.pad(error, (0, -width % BLOCK, 0, -height % BLOCK))
+    return F.avg_pool2d(padded, BLOCK) * BLOCK**2

@@ -1,6 +1,8 @@
-"""Frame-wise measures: PSNR, SSIM, and LPIPS where its package and weights are there.
+"""Frame-wise metrics: PSNR, SSIM, and LPIPS where its package and weights are installed.
 
-Over a clip: PSNR of the clip's pooled squared error; for the others the mean over its frames.
+Over a clip, PSNR is that of the clip's pooled squared error; the others are means over its frames.
+LPIPS (Zhang et al. 2018) takes its linear heads from torchmetrics and its backbone, torchvision's
+AlexNet, from torch's cache; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -11,72 +13,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-# MERGED: LPIPS (Zhang et al. 2018), where torchvision and AlexNet's weights are there; never downloaded.
-#
-# The linear heads come with torchmetrics; the backbone is torchvision's AlexNet, from torch's cache.
-
-
-BACKBONE = "alexnet-owt-7be5be79.pth"
-"""torchvision's file of AlexNet's weights, of ImageNet."""
-
-SMALLEST_PX = 32
-"""Below this AlexNet's last layers have nothing to look at."""
-
-_FRAMES_AT_ONCE = 32
-
-
-def why_no_lpips(size: int) -> str | None:
-    """What is missing for LPIPS of frames of so many pixels; None where nothing is."""
-    weights = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONE
-    if size < SMALLEST_PX:
-        return f"frames of {size} pixels; LPIPS (AlexNet) needs {SMALLEST_PX} or more"
-    if find_spec("torchvision") is None:
-        return "LPIPS needs torchvision: pip install torchvision"
-    if not weights.exists():
-        return (
-            f"LPIPS needs AlexNet's weights in {weights}; torchvision fetches them with"
-            " python -c \"import torchvision; torchvision.models.alexnet(weights='DEFAULT')\""
-        )
-    return None
-
-
-def load_lpips(device: torch.device) -> nn.Module:
-    """The network; only where `why_no_lpips` gives None."""
-    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-
-    return LearnedPerceptualImagePatchSimilarity(net_type="alex").to(device)
-
-
-@torch.no_grad()
-def lpips(network: nn.Module, frames: Tensor, truth: Tensor, device: torch.device) -> Tensor:
-    """LPIPS of each frame.
-
-    Args:
-        network: from `load_lpips`.
-        frames: uint8, shape (..., 3, H, W).
-        truth: likewise.
-        device: where the network is.
-
-    Returns:
-        float32, shape (...), on the CPU.
-    """
-    pairs = (x.flatten(0, -4).split(_FRAMES_AT_ONCE) for x in (frames, truth))
-    network = getattr(network, "net", network)  # without torchmetrics' running mean
-    values = [
-        network(piece.to(device) / 255, other.to(device) / 255, normalize=True).reshape(-1)
-        for piece, other in zip(*pairs, strict=True)
-    ]
-    return torch.cat(values).cpu().view(frames.shape[:-3])
-
-
 SSIM_WINDOW = 11
 """Side of SSIM's Gaussian window, pixels (Wang et al. 2004: deviation 1.5)."""
 
 PEAK = 255.0
 EQUAL_DB = 100.0
-"""PSNR of equal frames, and the largest that is told apart."""
+"""PSNR of equal frames, and the largest value given."""
 
-_FRAMES_FRAMES_AT_ONCE = 64
+BACKBONE = "alexnet-owt-7be5be79.pth"
+"""File of torchvision's AlexNet, trained on ImageNet."""
+
+LPIPS_MIN_PX = 32
+"""Side of the smallest frames that leave AlexNet's last layers anything to see."""
+
+_SSIM_BATCH, _LPIPS_BATCH = 64, 32
+"""Frames in a batch."""
 
 
 def squared_error(frames: Tensor, truth: Tensor) -> Tensor:
@@ -93,7 +44,7 @@ def squared_error(frames: Tensor, truth: Tensor) -> Tensor:
 
 
 def decibels(error: Tensor) -> Tensor:
-    """PSNR, dB, of mean squared errors on a scale of 0 to 255; equal frames give 100."""
+    """PSNR, dB, of mean squared errors on a scale of 0 to 255; 100 without error."""
     return 10 * torch.log10(PEAK**2 / error.clamp_min(PEAK**2 * 10 ** (-EQUAL_DB / 10)))
 
 
@@ -130,13 +81,57 @@ def ssim(frames: Tensor, truth: Tensor) -> Tensor:
             f"frames are {frames.shape[-2]}x{frames.shape[-1]}; SSIM's window is"
             f" {SSIM_WINDOW}x{SSIM_WINDOW}"
         )
-    pairs = (x.flatten(0, -4).float().split(_FRAMES_FRAMES_AT_ONCE) for x in (frames, truth))
+    pairs = (x.flatten(0, -4).float().split(_SSIM_BATCH) for x in (frames, truth))
     values = [
         structural_similarity_index_measure(
-            piece, other, reduction="none", data_range=PEAK, kernel_size=SSIM_WINDOW
+            batch, other, reduction="none", data_range=PEAK, kernel_size=SSIM_WINDOW
         )
-        for piece, other in zip(*pairs, strict=True)
+        for batch, other in zip(*pairs, strict=True)
     ]
     return torch.cat([torch.as_tensor(value).reshape(-1) for value in values]).view(
         frames.shape[:-3]
     )
+
+
+def why_no_lpips(size: int) -> str | None:
+    """Reason why LPIPS of frames of `size` pixels is not available; None where it is."""
+    weights = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONE
+    if size < LPIPS_MIN_PX:
+        return f"frames of {size} pixels; LPIPS (AlexNet) needs {LPIPS_MIN_PX} or more"
+    if find_spec("torchvision") is None:
+        return "LPIPS needs torchvision: pip install torchvision"
+    if not weights.exists():
+        return (
+            f"LPIPS needs AlexNet's weights in {weights}; torchvision fetches them with"
+            " python -c \"import torchvision; torchvision.models.alexnet(weights='DEFAULT')\""
+        )
+    return None
+
+
+def load_lpips(device: torch.device) -> nn.Module:
+    """Load the network of LPIPS; only where `why_no_lpips` gives None."""
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    return LearnedPerceptualImagePatchSimilarity(net_type="alex").to(device)
+
+
+@torch.no_grad()
+def lpips(network: nn.Module, frames: Tensor, truth: Tensor, device: torch.device) -> Tensor:
+    """LPIPS of each frame.
+
+    Args:
+        network: from `load_lpips`.
+        frames: uint8, shape (..., 3, H, W).
+        truth: likewise.
+        device: of the network.
+
+    Returns:
+        float32, shape (...), on the CPU.
+    """
+    pairs = (x.flatten(0, -4).split(_LPIPS_BATCH) for x in (frames, truth))
+    network = getattr(network, "net", network)  # without torchmetrics' running mean
+    values = [
+        network(batch.to(device) / 255, other.to(device) / 255, normalize=True).reshape(-1)
+        for batch, other in zip(*pairs, strict=True)
+    ]
+    return torch.cat(values).cpu().view(frames.shape[:-3])

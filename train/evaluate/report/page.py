@@ -20,7 +20,7 @@ from shared.report.pictures import png
 from shared.schema import StoreAttributes
 from shared.store.export import ClipReader
 from train.data.clips import Clips
-from train.evaluate.deviations import additions
+from train.evaluate.deviations import deviations as additions
 from train.evaluate.report.pictures import (
     Generated,
     codec_sheets,

@@ -26,7 +26,7 @@ from shared.report.pictures import (
 )
 from shared.schema import CodecOptions
 from train.data.clips import ClipBatch, Clips, on_device
-from train.evaluate.evaluate import reconstruct
+from train.evaluate.make_clips import reconstruct, unrefined_frames
 from train.evaluate.report.scores import Shown
 from train.generate.generator import Generator
 
@@ -179,7 +179,7 @@ def codec_sheets(generator: Generator, clips: Clips) -> tuple[bytes, bytes]:
     rest = enlarge(grey_residual(one.residual[0].numpy()), factor)[picked]
     vectors = _with_arrows(real, one.motion[0].numpy(), store)
     moved = ClipBatch(**on_device(vars(one), generator.device))
-    restored = reconstruct(generator.space, moved)[0].cpu().numpy()
+    restored = unrefined_frames(reconstruct(generator.space, moved))[0].cpu().numpy()
     compared = [enlarge(film[1:], factor)[picked] for film in (real, restored)]
     return _sheet([vectors, rest]), _sheet(compared)
 

@@ -17,8 +17,9 @@ from shared.report import html
 from shared.report.charts import Curve, curves
 from shared.report.html import Cell, Html
 from shared.schema import CodecOptions
-from train.evaluate.cost import GIGA, costed
-from train.evaluate.page import fact_rows, scores_shown
+from train.evaluate.cost import GIGA
+from train.evaluate.cost import run_cost as costed
+from train.evaluate.page import fact_rows, score_rows, score_text
 from train.recipe import Recipe
 from train.stages.previews import Preview, read_latest
 
@@ -28,10 +29,9 @@ from train.stages.previews import Preview, read_latest
 def cost_table(recipe: Recipe, store: CodecOptions) -> Html:
     """Parameters, operations and memory, by the convention of `train.evaluate.cost`."""
     case, denoiser, coder = costed(recipe, torch.device("cpu"), store)
-    parameters = denoiser.unet_parameters + denoiser.first_frame_parameters
     rows: list[tuple[str, html.Cell]] = [
         ("what is generated, x₀: channels, time, height, width", " × ".join(map(str, case.target))),
-        ("parameters of the denoiser, million", parameters / 1e6),
+        ("parameters of the denoiser, million", denoiser.parameters / 1e6),
         ("GFLOP of a training pass of one clip, forward and backward", denoiser.gflop),
         ("GFLOP of one sampling step, without guidance", denoiser.forward_gflop),
         ("memory to train on one clip, GB, counted", denoiser.training_bytes / GIGA),
@@ -160,7 +160,10 @@ def scores_section(scores: dict[str, Any]) -> Html:
             f"Protocol {protocol['name']}, after {protocol['follows']}.{fewer}", soft=True
         ),
         score_tables(short),
-        *scores_shown(scores),
+        html.table(
+            [(name, score_text(a), score_text(b)) for name, a, b in score_rows(scores)],
+            head=("what", "score", "first frame repeated"),
+        ),
         html.cards(_by_frame(scores), least_rem=20),
         html.fold("How: protocol, clips, hashes, hardware", html.facts(fact_rows(scores))),
     )

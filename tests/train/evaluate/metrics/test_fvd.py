@@ -1,4 +1,4 @@
-"""The loader, with small TorchScript files of I3D's signature and of wrong ones."""
+"""The Fréchet distance against closed forms and scipy; the loader of I3D, with small files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.linalg import sqrtm
 from torch import Tensor, nn
 
 from shared.errors import UserError
 from tests.train.evaluate.metrics.tiny_i3d import TinyI3D, save_script
-from train.evaluate.metrics.best_of import best_of
 from train.evaluate.metrics.fvd import (
     LOGITS,
     Gaussian,
@@ -27,9 +27,6 @@ from train.evaluate.metrics.fvd import (
     samples_needed,
     why_too_few_in_groups,
 )
-
-# MERGED: The Fréchet distance against closed forms, and against the eigenvalues of the product.
-
 
 MANY = 10_000
 """Samples, as far as the guard is concerned."""
@@ -44,12 +41,10 @@ def random_covariance(rng: np.random.Generator, dimensions: int, rank: int) -> N
     return factor @ factor.T / rank
 
 
-def by_eigenvalues(one: Gaussian, other: Gaussian) -> float:
-    """tr (C₁ C₂)^½ is the sum of the roots of the eigenvalues of C₁ C₂, which are not negative."""
-    values = np.linalg.eigvals(one.covariance @ other.covariance)
-    root = np.sqrt(values.astype(complex)).sum().real
+def by_sqrtm(one: Gaussian, other: Gaussian) -> float:
+    root = sqrtm(one.covariance @ other.covariance)
     apart = ((one.mean - other.mean) ** 2).sum()
-    return float(apart + np.trace(one.covariance + other.covariance) - 2 * root)
+    return float(apart + np.trace(one.covariance + other.covariance) - 2 * np.trace(root).real)
 
 
 def test_shifted_means_alone() -> None:
@@ -79,27 +74,40 @@ def test_one_dimension() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 12), st.integers(0, 2**32 - 1))
-def test_it_agrees_with_the_eigenvalues_of_the_product(dimensions: int, seed: int) -> None:
+def test_it_agrees_with_the_root_of_the_product(dimensions: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     sides = [
-        gaussian(rng.normal(size=dimensions), random_covariance(rng, dimensions, 2 * dimensions))
+        gaussian(rng.normal(size=dimensions), random_covariance(rng, dimensions, 3 * dimensions))
         for _ in range(2)
     ]
     found = frechet_distance(*sides)
-    assert found == pytest.approx(by_eigenvalues(*sides), rel=1e-4, abs=1e-6)
-    assert found == pytest.approx(frechet_distance(*sides[::-1]), rel=1e-4, abs=1e-6)
+    assert found == pytest.approx(by_sqrtm(*sides), rel=1e-9)
+    assert found == pytest.approx(frechet_distance(*sides[::-1]), rel=1e-9)
 
 
-@pytest.mark.parametrize("rank", [0, 1, 3])
-def test_constant_features_are_no_trouble(rank: int) -> None:
-    """Singular covariances, such as those of clips that do not move."""
-    rng = np.random.default_rng(rank)
-    flat = gaussian(np.zeros(5), random_covariance(rng, 5, max(1, rank)) * (rank > 0))
-    full = gaussian(np.zeros(5), random_covariance(rng, 5, 10))
-    found = frechet_distance(flat, full)
-    assert found == pytest.approx(by_eigenvalues(flat, full), rel=1e-3)
-    if not rank:
-        assert found == pytest.approx(np.trace(full.covariance), rel=1e-6)
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 12), st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_covariances_of_any_rank_keep_their_distance(size: int, rank: int, seed: int) -> None:
+    """Such as those of clips that do not move: on the common axes as in as many dimensions."""
+    rng = np.random.default_rng(seed)
+    rank = min(rank, size)
+    turn, _ = np.linalg.qr(rng.normal(size=(size, size)))
+    small = [random_covariance(rng, rank, 3 * size) for _ in range(2)]
+    flat, other = (turn[:, :rank] @ covariance @ turn[:, :rank].T for covariance in small)
+    zero, axis = np.zeros(size), turn[:, -1]
+    expected = by_sqrtm(*(gaussian(np.zeros(rank), covariance) for covariance in small))
+    found = frechet_distance(gaussian(zero, flat), gaussian(zero, other))
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    # One more axis on one side alone adds its variance.
+    if rank < size:
+        taller = gaussian(zero, other + 4 * np.outer(axis, axis))
+        assert frechet_distance(gaussian(zero, flat), taller) == pytest.approx(expected + 4)
+
+
+def test_constant_features_leave_the_other_sides_variance() -> None:
+    still = gaussian(np.zeros(5), np.zeros((5, 5)))
+    full = gaussian(np.zeros(5), random_covariance(np.random.default_rng(0), 5, 10))
+    assert frechet_distance(still, full) == pytest.approx(np.trace(full.covariance), rel=1e-9)
 
 
 def test_covariance_is_over_n() -> None:
@@ -191,7 +199,7 @@ def test_within_groups_it_is_mean_and_deviation_of_the_groups_distances() -> Non
     generated = np.concatenate([shifted(50, 3), shifted(50, -1)])
     found = grouped_frechet(generated, np.repeat([7, 0], 50), real, real_group)
     assert found.mean == pytest.approx(5, abs=1e-4)
-    assert found.spread == pytest.approx(4, abs=1e-4)
+    assert found.deviation == pytest.approx(4, abs=1e-4)
     assert found.groups == 2
     assert frechet(generated, real[:100]) < 4
 
@@ -212,15 +220,3 @@ def test_the_smallest_group_decides() -> None:
     with pytest.raises(UserError, match="3 clips for 3 features"):
         grouped_frechet(shifted(13, 0), group, shifted(13, 0), group)
     assert "no subject" in str(why_too_few_in_groups("subject", group, np.full(4, -1), 2))
-
-
-def test_average_and_best_of_samples() -> None:
-    """Two clips of three samples each, in any order."""
-    clip = np.array([4, 9, 9, 4, 4, 9])
-    values = np.array([1.0, 10, 20, 2, 3, 60])
-    found = best_of(values, values + 1, clip)
-    assert (found.samples, found.average, found.best) == (3, 16, 31.5)
-    assert (found.average_with_given, found.best_with_given) == (17, 32.5)
-    assert best_of(values, values, clip, lower_is_better=True).best == 5.5
-    with pytest.raises(ValueError, match="2 to 3 samples"):
-        best_of(values[:5], values[:5], clip[:5])
