@@ -218,7 +218,7 @@ def compare(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Folder of such stores. Default without --store: compare/stores."),
+        typer.Option("--data", help="Folder of such stores; compare/stores without --store."),
     ] = None,
     systems: Annotated[
         str | None, typer.Option("--systems", help="Names, with commas between them. Default: all.")

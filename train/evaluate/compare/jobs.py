@@ -18,8 +18,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
-from multiprocessing.synchronize import Event
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -124,38 +124,40 @@ def _raise_fault(future: Future[None], job: Job) -> None:
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes of one thread each, which end with this block or with this process."""
     context, before = get_context("spawn"), os.environ.get("OMP_NUM_THREADS")
-    stop = context.Event()
+    # Processes see the end of the pipe when it is closed, and when this process is gone.
+    reader, stop = context.Pipe(duplex=False)
     # Libraries read it when they are loaded, so a process must be born with it.
     os.environ["OMP_NUM_THREADS"] = "1"
-    pool = ProcessPoolExecutor(workers, context, _begin, (os.getpid(), stop))
+    pool = ProcessPoolExecutor(workers, context, _begin, (reader,))
     try:
         yield pool
     except BaseException:
-        stop.set()
+        stop.close()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-        os.environ.pop("OMP_NUM_THREADS")
+        del os.environ["OMP_NUM_THREADS"]
         if before is not None:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def _begin(parent: int, stop: Event) -> None:
+def _begin(stop: Connection) -> None:
     """Prepare a process: quiet, one thread, and stopped by its parent alone."""
     # A terminal's interrupt reaches all processes; the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch, args=(parent, stop), daemon=True).start()
+    threading.Thread(target=_watch, args=(stop,), daemon=True).start()
     torch.set_num_threads(1)
     hush()
 
 
-def _watch(parent: int, stop: Event) -> None:
+def _watch(stop: Connection) -> None:
     """Stop the job at work once the parent says so or is gone; end with a parent that is gone."""
-    while os.getppid() == parent and not stop.wait(1):
-        pass
+    stop.poll(None)
     if _at_work():
         os.kill(os.getpid(), signal.SIGTERM)
-    while os.getppid() == parent or _at_work():
+    parent = parent_process()
+    # The pool ends a process between two jobs; a second signal would keep others from saving.
+    while _at_work() or (parent is not None and os.getppid() == parent.pid):
         time.sleep(0.1)
     os._exit(EXIT_BY_SIGNAL + signal.SIGTERM)
 
