@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,16 @@ from numpy.typing import NDArray
 
 from shared.console import Progress, console
 from shared.errors import UserError
-from shared.schema import StoreAttributes
 from shared.store.export import ClipReader
 from shared.store.layout import ATTRIBUTE, METADATA
 from train.data.clips import open_store, split_clips
-from train.evaluate.compare.jobs import Job, RunJob, Setup, run_jobs, train_run
+from train.evaluate.compare.jobs import Comparison, Job, RunJob, Setup, run_jobs, train_run
 from train.evaluate.compare.page import write_output
 from train.evaluate.compare.results import score_bounds, score_run, unscored
 from train.evaluate.compare.systems import (
     PAPER,
     REFERENCE_SYSTEM,
     CompareOptions,
-    Run,
-    System,
-    SystemCost,
     overrides,
     plan_runs,
     read_options,
@@ -40,34 +36,6 @@ from train.run import own_command
 from train.trainer.checkpoint import check_same_config
 from train.trainer.distributed import choose_device
 from train.trainer.signals import stoppable
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Everything a comparison consists of, before anything is trained.
-
-    Attributes:
-        options: sizes, budgets, seeds.
-        store: attributes of the store whose frames are the real clips.
-        setup: what all runs have in common.
-        systems: rows, by name.
-        costs: of each.
-        runs: in the order they are begun.
-        left_out: what is missing, and why.
-    """
-
-    options: CompareOptions
-    store: StoreAttributes
-    setup: Setup
-    systems: dict[str, System]
-    costs: dict[str, SystemCost]
-    runs: list[Run]
-    left_out: dict[str, str]
-
-    @property
-    def jobs(self) -> list[RunJob]:
-        """The runs in their setup."""
-        return [RunJob(self.setup, run) for run in self.runs]
 
 
 def compare(
@@ -218,8 +186,8 @@ def _open(paths: Sequence[str]) -> dict[str, ClipReader]:
     for path, store in opened.items():
         columns = ("video", "start_frame", "label", "subject", "split")
         shapes = {(s.attributes.options.size, s.attributes.options.frames) for s in (base, store)}
-        same = len(shapes) == 1 and len(base) == len(store)
-        if not same or any((base.column(n) != store.column(n)).any() for n in columns):
+        same = all(np.array_equal(base.column(name), store.column(name)) for name in columns)
+        if not same or len(shapes) > 1:
             raise UserError(
                 f"{path} has other clips than {paths[0]}; make it from that one with"
                 " python -m preprocess reblock, or compare them one at a time"

@@ -30,10 +30,11 @@ from torch import Tensor
 
 from shared.console import EXIT_BY_SIGNAL, Progress, hush
 from shared.errors import UserError
+from shared.schema import StoreAttributes
 from shared.store.lock import hold
 from shared.store.paths import write_whole
 from train.data.clips import Clips, open_store
-from train.evaluate.compare.systems import Run
+from train.evaluate.compare.systems import CompareOptions, Run, System, SystemCost
 from train.evaluate.make_clips import load_run, make_parts, plan_parts, run_identity
 from train.evaluate.protocols import Plan
 from train.recipe import Recipe
@@ -230,6 +231,34 @@ class RunJob:
         store = open_store(self.run.store).attributes.model_dump(mode="json")
         recipe = self.run.load_recipe().to_dict()
         return {"recipe": recipe, "store": store, "chosen": list(self.setup.chosen)}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything a comparison consists of, before anything is trained.
+
+    Attributes:
+        options: sizes, budgets, seeds.
+        store: attributes of the store whose frames are the real clips.
+        setup: what all runs have in common.
+        systems: rows, by name.
+        costs: of each.
+        runs: in the order they are begun.
+        left_out: what is missing, and why.
+    """
+
+    options: CompareOptions
+    store: StoreAttributes
+    setup: Setup
+    systems: dict[str, System]
+    costs: dict[str, SystemCost]
+    runs: list[Run]
+    left_out: dict[str, str]
+
+    @property
+    def jobs(self) -> list[RunJob]:
+        """The runs in their setup."""
+        return [RunJob(self.setup, run) for run in self.runs]
 
 
 def train_run(job: RunJob) -> None:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from shared.report.pages import render, table, write_page
 from shared.report.pictures import Film, Picture, animation, contact_sheet, evenly, png
 from shared.store.paths import write_whole
 from train.data.clips import Clips, open_store
-from train.evaluate.compare.jobs import generated_clips
+from train.evaluate.compare.jobs import Comparison, generated_clips
 from train.evaluate.compare.results import (
     MeanStd,
     Row,
@@ -28,9 +27,6 @@ from train.evaluate.compare.results import (
 )
 from train.evaluate.compare.systems import TableName
 from train.trainer.monitor import processor
-
-if TYPE_CHECKING:
-    from train.evaluate.compare.compare import Comparison
 
 Films = list[tuple[str, Film]]
 """Clips of one first frame by title: the real one, then one of each system."""
