@@ -73,13 +73,17 @@ def run(
         int | None,
         typer.Option(min=1, help="Use so many videos only, spread evenly over the data set."),
     ] = None,
+    print_store: Annotated[
+        bool, typer.Option("--print-store", help="Print the store's path, and make nothing.")
+    ] = False,
 ) -> None:
     """Make a store from a data set's videos, or finish one that was interrupted.
 
     The same command again does only what is missing. Files that cannot be used are listed with
     the reason, here and in rejected.jsonl in the store.
     """
-    from preprocess.options import parse_crop
+    from preprocess.options import default_store, parse_crop
+    from shared.manifest import load_manifest
 
     given = {
         "size": size,
@@ -100,7 +104,10 @@ def run(
         "motion_cost": motion_cost,
         "cost_from": cost_from,
     }
-    _run(dataset, root, out, given, _machines(workers, scheduler), limit)
+    if print_store:
+        typer.echo(out or default_store(load_manifest(dataset), given, limit))
+    else:
+        _run(dataset, root, out, given, _machines(workers, scheduler), limit)
 
 
 @app.command()
