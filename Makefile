@@ -169,7 +169,7 @@ format: setup  ## format the source with ruff
 
 docs: setup  ## build the documentation, site/index.html
 	@$(PY) docs/command_line.py
-	@$(PY) -m mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
 
 clean:  ## remove what all of these made, but data and .venv
 	rm -rf demo demo-tiny stores runs samples compare codes site
