@@ -11,8 +11,8 @@ PAGE = Path(__file__).with_name("command_line.md")
 WIDTH = 96
 INTRODUCTION = """# Command line
 
-Exit codes: 0 done, 2 the user's mistake (one message, no traceback), 130 interrupted, 143 terminated,
-1 anything else. An interrupted command, given again, continues where it was.
+Exit codes: 0 done, 2 the user's mistake (one message, no traceback), 130 interrupted, 143
+terminated, 1 anything else. An interrupted command, given again, continues where it was.
 
 `make docs` writes this page from the output of `--help`.
 """

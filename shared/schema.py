@@ -70,7 +70,7 @@ class CodecOptions(BaseModel):
     """SAD per block pixel that a vector other than zero must save."""
     motion_cost: float = Field(0.3, ge=0, le=255)
     """SAD per block pixel added for each pixel between a vector and the expected one; 0.3 takes
-    away the vectors that follow noise and costs nothing else: docs/experiments/07-vector-cost-and-reference.md."""
+    away the vectors that follow noise and costs nothing else: docs/experiments, 7."""
     cost_from: CostFrom = "zero"
     """What the expected vector is, see `shared.conventions.COSTS_FROM`."""
 

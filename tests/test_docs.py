@@ -21,12 +21,12 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MANUAL = [page for page in PAGES if page.parent.name != "experiments" and page != PAGE]
 """Pages about the present; experiments may name options of their time outside of code blocks."""
 
-FENCED = re.compile(r"^```(.*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 FOREIGN = {"dask", "export", "pip"}
 """Programs of others, which are not checked."""
-FOREIGN_OPTIONS = {"--logdir"}
+FOREIGN_OPTIONS = {"--help", "--logdir"}
 
 
 def prose(page: Path) -> str:
@@ -95,7 +95,7 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 def test_source_files_that_pages_name_exist(page: Path) -> None:
     folders = "train|preprocess|shared|tests|benchmarks|docs|data_manifests"
     for code in CODE.findall(prose(page)):
-        if re.fullmatch(rf"({folders})/[\w./-]*\w", code):
+        if re.fullmatch(rf"({folders})/[a-z0-9_./-]*\w", code):
             assert (ROOT / code).exists(), code
 
 
