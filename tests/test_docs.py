@@ -22,7 +22,7 @@ MANUAL = [page for page in PAGES if page.parent.name != "experiments" and page !
 """Pages about the present; experiments may name options of their time outside of code blocks."""
 
 FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")
 CODE = re.compile(r"`([^`\n]+)`")
 FOREIGN = {"dask", "export", "pip"}
 """Programs of others, which are not checked."""
@@ -47,7 +47,7 @@ def block_commands(page: Path) -> list[str]:
         line.partition("  #")[0].strip()
         for language, block in FENCED.findall(page.read_text())
         if language != "text"
-        for line in block.splitlines()
+        for line in block.replace("\\\n", " ").splitlines()
     ]
     programs = ("make", "python", *FOREIGN)
     return [line for line in lines if re.sub(r"^([A-Z_]+=\S+ )+", "", line).startswith(programs)]
@@ -82,7 +82,7 @@ def test_readme_ends_within_150_lines() -> None:
 
 @pytest.mark.parametrize("page", [pytest.param(p, id=str(p.relative_to(ROOT))) for p in PAGES])
 def test_links_lead_to_files_and_headings(page: Path) -> None:
-    for link in LINK.findall(prose(page)):
+    for link in map("".join, LINK.findall(prose(page))):
         if link.startswith(("http://", "https://")):
             continue
         path, _, anchor = link.partition("#")
