@@ -34,6 +34,7 @@ class Make:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.environment: dict[str, str] = {}
         self.log = folder / "log"
         self.python = folder / "python"
         self.python.write_text(FAKE.format(python=sys.executable, log=str(self.log)))
@@ -41,12 +42,11 @@ class Make:
         (folder / ".ready").touch()
 
     def run(self, target: str, **values: str) -> subprocess.CompletedProcess[str]:
-        variables = [f"{name}={value}" for name, value in values.items()]
-        clean = ("MAKE", "MFLAGS", *values)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(clean)}
-        environment["PYTHONPATH"] = str(ROOT)
-        command = ["make", "-f", str(ROOT / "Makefile"), target, *variables]
+        command = ["make", "-f", str(ROOT / "Makefile"), target]
+        command += [f"{name}={value}" for name, value in values.items()]
         command += [f"PY={self.python}", f"VENV={self.folder}", f"MAKEFILE_LIST={ROOT}/Makefile"]
+        # Not all of the environment: under `make test` it holds the variables of that make.
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.environment}
         return subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
         )
@@ -88,10 +88,8 @@ def test_texts_and_paths_reach_the_commands_as_they_are(make: Make, value: str) 
     assert not (make.folder / "made").exists()
 
 
-def test_values_of_the_environment_are_data_too(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TEXT", HOSTILE[1])
+def test_values_of_the_environment_are_data_too(make: Make) -> None:
+    make.environment["TEXT"] = HOSTILE[1]
     [call] = make.calls("sample")
     assert call[call.index("--text") + 1] == HOSTILE[1]
 
@@ -175,6 +173,7 @@ def test_without_a_choice_the_demo_serves_until_a_run_is_there(make: Make) -> No
     assert call[call.index("--run") + 1] == "runs/gestures-ed_vdm_demo"
 
 
+@pytest.mark.slow
 def test_a_missing_run_is_an_error(make: Make) -> None:
     make.python = Path(sys.executable)
     done = make.run("sample", RUN="runs/no run", TEXT="x", IMAGE="x.png")
