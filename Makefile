@@ -1,4 +1,4 @@
-# dvdm: `make` lists what one can do. Everything runs in .venv, which is made when first needed.
+# dvdm: `make` lists the targets. Everything runs in .venv, which the first of them makes.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -9,86 +9,57 @@ PY := $(VENV)/bin/python
 # uv reads its own variable for local wheels; let it see what pip would.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_LINK_MODE ?= copy
-# Threads that wait for others sleep: where something else runs too, spinning halves the speed.
+# Waiting threads sleep: spinning halves the speed on a machine that also does other work.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-# What to extract. Only options that are given are passed on, and name the store.
+# The variables that a user sets. Their values are data: they reach the recipes through the
+# environment, as "$$TEXT", and are never expanded by make nor read as shell text.
+VALUES := DATASET ROOT SIZE FRAMES STRIDE CLIPS HOP CLIP_SEED FPS FIT CROP LIMIT \
+  BLOCK SEARCH_RANGE VECTOR_UNIT REFERENCE METHOD MOTION_COST WORKERS SCHEDULER STORE NEW \
+  RECIPE RUN SET PROCESSES IMAGE TEXT SEED OUT COUNT VIDEO_FRAMES SAMPLER STEPS GUIDANCE
+# Not empty where the user chose a run, and `make sample` must not take another one.
+CHOSEN := $(filter-out undefined,$(foreach name,RUN DATASET RECIPE,$(origin $(name))))
 DATASET ?= gestures
-ROOT ?=
-SIZE ?=
-FRAMES ?=
-STRIDE ?=
-CLIPS ?=
-HOP ?=
-CLIP_SEED ?=
-FPS ?=
-FIT ?=
-CROP ?=
-BLOCK ?=
-SEARCH_RANGE ?=
-VECTOR_UNIT ?=
-REFERENCE ?=
-METHOD ?=
-ZERO_BIAS ?=
-MOTION_COST ?=
-COST_FROM ?=
-WORKERS ?=
-SCHEDULER ?=
-LIMIT ?=
-# As the command line names it; a comma cannot be written among a function's arguments.
-COMMA := ,
-CROP_NAME = $(subst :,x,$(subst $(COMMA),x,$(CROP)))
-STORE ?= stores/$(DATASET)$(if $(SIZE),-size$(SIZE))$(if $(FRAMES),-frames$(FRAMES))$(if $(STRIDE),-stride$(STRIDE))$(if $(CLIPS),-clips$(CLIPS))$(if $(HOP),-hop$(HOP))$(if $(CLIP_SEED),-seed$(CLIP_SEED))$(if $(FPS),-fps$(FPS))$(if $(FIT),-fit$(FIT))$(if $(CROP),-crop$(CROP_NAME))$(if $(BLOCK),-block$(BLOCK))$(if $(SEARCH_RANGE),-range$(SEARCH_RANGE))$(if $(VECTOR_UNIT),-unit$(VECTOR_UNIT))$(if $(REFERENCE),-reference$(REFERENCE))$(if $(METHOD),-method$(METHOD))$(if $(ZERO_BIAS),-zerobias$(ZERO_BIAS))$(if $(MOTION_COST),-motioncost$(MOTION_COST))$(if $(COST_FROM),-costfrom$(COST_FROM))$(if $(LIMIT),-limit$(LIMIT))
-OPTIONS = $(if $(ROOT),--root "$(ROOT)") $(if $(SIZE),--size $(SIZE)) $(if $(FRAMES),--frames $(FRAMES)) \
-  $(if $(STRIDE),--stride $(STRIDE)) $(if $(CLIPS),--clips $(CLIPS)) $(if $(HOP),--hop $(HOP)) \
-  $(if $(CLIP_SEED),--seed $(CLIP_SEED)) $(if $(FPS),--fps $(FPS)) $(if $(FIT),--fit $(FIT)) \
-  $(if $(CROP),--crop $(CROP)) $(SEARCH) $(WHERE) $(if $(LIMIT),--limit $(LIMIT))
-SEARCH = $(if $(BLOCK),--block $(BLOCK)) \
-  $(if $(SEARCH_RANGE),--search-range $(SEARCH_RANGE)) \
-  $(if $(VECTOR_UNIT),--vector-unit $(VECTOR_UNIT)) $(if $(REFERENCE),--reference $(REFERENCE)) \
-  $(if $(METHOD),--method $(METHOD)) $(if $(ZERO_BIAS),--zero-bias $(ZERO_BIAS)) \
-  $(if $(MOTION_COST),--motion-cost $(MOTION_COST)) $(if $(COST_FROM),--cost-from $(COST_FROM))
-WHERE = $(if $(WORKERS),--workers $(WORKERS)) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
-# What reblock and export make; beside STORE where not given.
-NEW ?=
-
-# What to train: the demo recipe or any other in train/recipes; further fields through SET.
 RECIPE ?= ed_vdm_demo
-RUN ?= runs/$(DATASET)-$(RECIPE)
-SET ?=
-# On several GPUs, or processes: PROCESSES=8.
-PROCESSES ?=
-TRAINER = $(if $(PROCESSES),$(VENV)/bin/torchrun --standalone --nproc-per-node $(PROCESSES),$(PY)) -m train
-TRAIN = --recipe $(RECIPE) --store "$(STORE)" --out "$(RUN)" $(foreach field,$(SET),--set $(field))
-
-# What to sample from: your own run where there is one, else the demo's.
-SAMPLE_RUN = $(if $(wildcard $(RUN)/diffusion/config.json),$(RUN),demo/run)
 IMAGE ?= demo/first_frame.png
 TEXT ?= Spread Wings
 SEED ?= 0
 OUT ?= samples/sample.mp4
-COUNT ?=
-CODES_OUT ?= codes
-VIDEO_FRAMES ?=
-SAMPLER ?=
-STEPS ?=
-GUIDANCE ?=
-SAMPLE = $(if $(COUNT),--count $(COUNT)) $(if $(VIDEO_FRAMES),--frames $(VIDEO_FRAMES)) \
-  $(if $(SAMPLER),--sampler $(SAMPLER)) $(if $(STEPS),--steps $(STEPS)) $(if $(GUIDANCE),--guidance $(GUIDANCE))
+$(foreach name,$(VALUES),$(eval override $(name) := $$(value $(name))))
+export $(VALUES)
+$(foreach name,ZERO_BIAS COST_FROM,$(if $(value $(name)),$(error $(name) is gone; MOTION_COST \
+  keeps motion regular, and stores made with $(name) stay readable)))
 
-.PHONY: help setup demo demo-tiny datasets download preprocess reblock export train cost codes compare sample test test-slow test-browser bench lint format clean
+# An option with the value of a variable, where that is not empty: $(call flag,ROOT,root).
+flag = $${$1:+--$2 "$$$1"}
+CLIP_FLAGS = $(call flag,ROOT,root) $(call flag,SIZE,size) $(call flag,FRAMES,frames) \
+  $(call flag,STRIDE,stride) $(call flag,CLIPS,clips) $(call flag,HOP,hop) \
+  $(call flag,CLIP_SEED,seed) $(call flag,FPS,fps) $(call flag,FIT,fit) $(call flag,CROP,crop) \
+  $(call flag,LIMIT,limit)
+SEARCH_FLAGS = $(call flag,BLOCK,block) $(call flag,SEARCH_RANGE,search-range) \
+  $(call flag,VECTOR_UNIT,vector-unit) $(call flag,REFERENCE,reference) \
+  $(call flag,METHOD,method) $(call flag,MOTION_COST,motion-cost)
+WORKER_FLAGS = $(call flag,WORKERS,workers) $(call flag,SCHEDULER,scheduler)
+SAMPLE_FLAGS = $(call flag,COUNT,count) $(call flag,VIDEO_FRAMES,frames) \
+  $(call flag,SAMPLER,sampler) $(call flag,STEPS,steps) $(call flag,GUIDANCE,guidance)
 
-help:  ## this list
+# Shell text of recipes: `preprocess` itself names a store after its options.
+EXTRACTION = $(PY) -m preprocess run "$$DATASET" $(CLIP_FLAGS) $(SEARCH_FLAGS) $(call flag,STORE,out)
+FIND_STORE = store="$${STORE:-$$($(EXTRACTION) --print-store)}"
+FIND_SOURCE = store="$${STORE:-$$($(PY) -m preprocess run "$$DATASET" $(CLIP_FLAGS) --print-store)}"
+FIND_RUN = run="$${RUN:-runs/$$DATASET-$$RECIPE}"
+TRAINER = $(if $(PROCESSES),$(VENV)/bin/torchrun --standalone --nproc-per-node "$$PROCESSES",$(PY)) -m train
+
+.PHONY: help setup demo demo-tiny datasets download preprocess reblock export train cost codes \
+  compare sample report test test-slow test-browser bench lint format docs clean
+
+help:
 	@echo "dvdm: a picture and a text in, generated motion, a video out"
 	@echo
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
-	@echo
-	@echo "Variables: DATASET ROOT SIZE FRAMES STRIDE CLIPS HOP CLIP_SEED FPS FIT CROP BLOCK SEARCH_RANGE"
-	@echo "           VECTOR_UNIT REFERENCE METHOD ZERO_BIAS MOTION_COST COST_FROM"
-	@echo "           WORKERS SCHEDULER LIMIT STORE NEW | RECIPE RUN SET PROCESSES"
-	@echo "           IMAGE TEXT SEED OUT COUNT VIDEO_FRAMES SAMPLER STEPS GUIDANCE"
+	@echo "Commands' options are variables, BLOCK=8 for --block 8: docs/command_line.md"
 
-setup: $(VENV)/.ready  ## make .venv with everything (done by the others when needed)
+setup: $(VENV)/.ready  ## make .venv with everything (the others do it when needed)
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -99,10 +70,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: setup  ## render, preprocess, train, generate, show: about ten minutes on two cores
+demo: setup  ## render, preprocess, train, generate, show: ten minutes on two cores
 	@$(MAKE) --no-print-directory _demo DEMO=demo SUBJECTS=32 DEMO_RECIPE=ed_vdm_demo CLASSIFIER=35
 
-demo-tiny: setup  ## the same path at its smallest, under two minutes; the result is no good
+demo-tiny: setup  ## the same at its smallest, two minutes, to see that all works
 	@$(MAKE) --no-print-directory _demo DEMO=demo-tiny SUBJECTS=3 DEMO_RECIPE=ed_vdm_tiny CLASSIFIER=3
 
 RENDER = -m preprocess render --root $(DEMO)/data --subjects $(SUBJECTS) --size 64 --outfits 4
@@ -110,7 +81,7 @@ EXTRACT = -m preprocess run gestures --root $(DEMO)/data --out $(DEMO)/store --s
   --search-range 24 --reference first --motion-cost 5
 DEMO_TRAIN = --recipe $(DEMO_RECIPE) --store $(DEMO)/store --out $(DEMO)/run
 
-# A finished stage is not done again, so an interrupted demo goes on where it was.
+# Finished stages are not repeated, so that an interrupted demo continues.
 .PHONY: _demo
 _demo:
 	$(PY) $(RENDER)
@@ -121,30 +92,33 @@ _demo:
 	$(PY) -m train evaluate --run $(DEMO)/run --store $(DEMO)/store --seconds $(CLASSIFIER)
 	$(PY) -m train report $(DEMO)/run --store $(DEMO)/store --out $(DEMO) \
 	  --before "python $(RENDER)" --before "python $(EXTRACT)"
-	@echo "Try:  make sample IMAGE=$(DEMO)/first_frame.png TEXT=\"Turn Left\" RUN=$(DEMO)/run"
+	@echo 'Try:  make sample IMAGE=$(DEMO)/first_frame.png TEXT="Turn Left" RUN=$(DEMO)/run'
 
-datasets: setup  ## list the data sets, and which of them are here
+datasets: setup  ## list the data sets and whether they are here
 	@$(PY) -m preprocess datasets
 
-download: setup  ## fetch a data set: DATASET=... [ROOT=...]
-	@$(PY) -m preprocess download $(DATASET) $(if $(ROOT),--root "$(ROOT)")
+download: setup  ## fetch a data set: DATASET=mhad [ROOT=folder]
+	@$(PY) -m preprocess download "$$DATASET" $(call flag,ROOT,root)
 
-preprocess: setup  ## videos to a store: DATASET=... [ROOT=... BLOCK=... ...], listed by make datasets
-	@$(PY) -m preprocess run $(DATASET) --out "$(STORE)" $(OPTIONS)
+preprocess: setup  ## make a store of videos: DATASET=natops [ROOT=folder BLOCK=8]
+	@$(EXTRACTION) $(WORKER_FLAGS)
 
-reblock: setup  ## a store with other search options, without videos: STORE=... BLOCK=8 [NEW=...]
-	@$(PY) -m preprocess reblock "$(STORE)" $(if $(NEW),--out "$(NEW)") $(SEARCH) $(WHERE)
+reblock: setup  ## search motion anew, from a store: STORE=... BLOCK=8 [NEW=...]
+	@$(FIND_SOURCE); $(PY) -m preprocess reblock "$$store" $(call flag,NEW,out) $(SEARCH_FLAGS) $(WORKER_FLAGS)
 
-export: setup  ## a store as WebDataset tar shards: STORE=... [NEW=...]
-	@$(PY) -m preprocess export "$(STORE)" --out "$(or $(NEW),$(STORE)-webdataset)" $(WHERE)
+export: setup  ## write a store as WebDataset tar shards: STORE=... [NEW=...]
+	@$(FIND_STORE); \
+	$(PY) -m preprocess export "$$store" --out "$${NEW:-$$store-webdataset}" $(WORKER_FLAGS)
 
-train: setup  ## a recipe on a store, all stages: DATASET=... RECIPE=... [SET="path.to.field=value ..."]
-	@test -f "$(STORE)/zarr.json" || $(MAKE) --no-print-directory preprocess
-	@$(TRAINER) vae $(TRAIN)
-	@$(TRAINER) encode $(TRAIN)
-	@$(TRAINER) diffusion $(TRAIN)
+train: setup  ## train a recipe: DATASET=natops RECIPE=ed_vdm_64 [SET=seed=1]
+	@$(FIND_STORE); $(FIND_RUN); \
+	read -ra fields <<< "$$SET"; \
+	[ -f "$$store/zarr.json" ] || $(EXTRACTION) $(WORKER_FLAGS); \
+	for stage in vae encode diffusion; do \
+	  $(TRAINER) "$$stage" --recipe "$$RECIPE" --store "$$store" --out "$$run" "$${fields[@]/#/--set=}"; \
+	done
 
-cost: setup  ## parameters, GFLOP and memory of the paper's systems, beside its Table 4
+cost: setup  ## parameters, GFLOP and memory of the paper's systems
 	@$(PY) -m train cost
 
 # The comparison's stores but the first, which all are made from: reference:cost:range.
@@ -160,32 +134,42 @@ compare: setup  ## the target spaces side by side, an hour or more; COMPARE_SET=
 	    --motion-cost $$cost --search-range $$range --out $(COMPARE)/stores/$$reference-cost$$cost; done
 	@$(PY) -m train compare --data $(COMPARE)/stores --out $(COMPARE) $(COMPARE_SET)
 
-sample: setup  ## a video from IMAGE=... and TEXT="..." [SEED=0 OUT=samples/sample.mp4 COUNT=4 ...]
-	@$(PY) -m train sample --run "$(SAMPLE_RUN)" --image "$(IMAGE)" --text "$(TEXT)" --seed $(SEED) --out "$(OUT)" $(SAMPLE)
+sample: setup  ## generate a video: IMAGE=photo.jpg TEXT="Turn Left" [RUN=... COUNT=4]
+	@$(FIND_RUN); \
+	$(if $(CHOSEN),,[ -e "$$run/diffusion/config.json" ] || { run=demo/run; echo "Run: $$run"; };) \
+	$(PY) -m train sample --run "$$run" --image "$$IMAGE" --text "$$TEXT" --seed "$$SEED" \
+	  --out "$$OUT" $(SAMPLE_FLAGS)
 
-codes: setup  ## residual codes of one latent size compared, on STORE=... [CODES_OUT=codes]
-	@$(PY) -m train codes --store "$(STORE)" --out "$(CODES_OUT)"
+report: setup  ## write a run's page: RUN=... STORE=..., or DATASET=... RECIPE=...
+	@$(FIND_STORE); $(FIND_RUN); $(PY) -m train report "$$run" --store "$$store"
 
-test: setup  ## all tests but the slow ones, under eight minutes on two cores
+codes:
+	@echo "codes is gone; use: python -m train evaluate --protocol reconstruction" >&2; exit 2
+
+test: setup  ## all tests but the slow ones
 	@$(PY) -m pytest -n 2 -m "not slow and not browser"
 
 test-slow: setup  ## the slow tests
 	@$(PY) -m pytest -m "slow and not browser"
 
-test-browser: setup  ## report pages in headless Chromium, where it is installed; DVDM_SCREENSHOTS=folder
+test-browser: setup  ## report pages in headless Chromium, if installed
 	@$(PY) -m pytest -m browser -rs
 
-bench: setup  ## figures against FFmpeg and others, minutes; DVDM_TEST_CLIPS=folder of real clips
+bench: setup  ## measure speed against FFmpeg and others, some minutes
 	@$(PY) -m benchmarks --out bench.json
 
-lint: setup  ## ruff and mypy
+lint: setup  ## check the source: ruff and mypy
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
-format: setup  ## let ruff put the source in order
+format: setup  ## format the source with ruff
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
-clean:  ## remove what demo, training and extraction made; keeps data and .venv
-	rm -rf demo demo-tiny stores runs samples compare codes
+docs: setup  ## build the documentation, site/index.html
+	@$(PY) docs/command_line.py
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
+
+clean:  ## remove what all of these made, but data and .venv
+	rm -rf demo demo-tiny stores runs samples compare codes site

@@ -66,6 +66,9 @@ def run(
         int | None,
         typer.Option(min=1, help="Use only this many videos, evenly spaced over the data set."),
     ] = None,
+    print_store: Annotated[
+        bool, typer.Option("--print-store", help="Print the store's path, and make nothing.")
+    ] = False,
 ) -> None:
     """Make a store from a data set's videos, or finish one that was interrupted.
 
@@ -78,6 +81,9 @@ def run(
     executor = _executor(workers, scheduler)
     given["crop"] = parse_crop(given["crop"])
     manifest = load_manifest(dataset)
+    if print_store:
+        typer.echo(out or default_store(manifest, given, limit))
+        return
     options = codec_options(manifest, given)
     if root is None and dataset == "folder":
         raise UserError("folder: name the folder of your videos with --root DIR")

@@ -75,7 +75,7 @@ class CodecOptions(BaseModel):
     zero had to save. See `removed_options`."""
     motion_cost: float = Field(0.3, ge=0, le=255)
     """SAD per block pixel added for each pixel of vector length. 0.3 removes vectors that follow
-    noise and costs nothing else: see docs/experiments."""
+    noise and costs nothing else: docs/experiments, 7."""
     cost_from: Literal["zero", "median", "temporal"] = "zero"
     """Recorded only, an option of earlier versions: the vector that `motion_cost` was measured
     from. See `removed_options`."""

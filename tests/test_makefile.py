@@ -1,0 +1,208 @@
+"""The Makefile: values are data, the store's name is `preprocess`'s own, a missing run an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from preprocess.options import default_store
+from shared.manifest import load_manifest
+
+ROOT = Path(__file__).parent.parent
+HOSTILE = (
+    'it\'s  a "quoted" word, `touch made` $(touch made)',
+    "$(shell touch made) $HOME ${HOME} $$ $(TEXT)",
+    "* ~; touch made # \\",
+)
+
+FAKE = """#!{python}
+import json, os, sys
+if "--print-store" in sys.argv:
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+with open({log!r}, "a") as log:
+    log.write(json.dumps(sys.argv[1:]) + "\\n")
+"""
+
+
+class Make:
+    """Runs `make` with a Python that only writes its arguments down."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment: dict[str, str] = {}
+        self.log = folder / "log"
+        self.python = folder / "python"
+        self.python.write_text(FAKE.format(python=sys.executable, log=str(self.log)))
+        self.python.chmod(0o755)
+        (folder / ".ready").touch()
+
+    def run(self, target: str, **values: str) -> subprocess.CompletedProcess[str]:
+        command = ["make", "-f", str(ROOT / "Makefile"), target]
+        command += [f"{name}={value}" for name, value in values.items()]
+        command += [f"PY={self.python}", f"VENV={self.folder}", f"MAKEFILE_LIST={ROOT}/Makefile"]
+        # Not all of the environment: under `make test` it holds the variables of that make.
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.environment}
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+
+    def calls(self, target: str, **values: str) -> list[list[str]]:
+        """Arguments of each Python that the target starts."""
+        self.log.unlink(missing_ok=True)
+        done = self.run(target, **values)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).touch()
+    return Make(tmp_path)
+
+
+def test_make_alone_lists_what_one_can_do_on_one_screen(make: Make) -> None:
+    lines = make.run("help").stdout.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 90
+    assert any(line.startswith("preprocess ") for line in lines)
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_texts_and_paths_reach_the_commands_as_they_are(make: Make, value: str) -> None:
+    given = {"RUN": value, "IMAGE": value, "TEXT": value, "OUT": value}
+    [call] = make.calls("sample", **given)
+    for flag in ("--run", "--image", "--text", "--out"):
+        assert call[call.index(flag) + 1] == value
+    [call] = make.calls("preprocess", DATASET="folder", ROOT=value, STORE=value)
+    assert call == ["-m", "preprocess", "run", "folder", "--root", value, "--out", value]
+    [call] = make.calls("reblock", STORE=value, NEW=value, BLOCK="8")
+    assert call == ["-m", "preprocess", "reblock", value, "--out", value, "--block", "8"]
+    [call] = make.calls("export", STORE=value, NEW=value)
+    assert call == ["-m", "preprocess", "export", value, "--out", value]
+    assert not (make.folder / "made").exists()
+
+
+def test_values_of_the_environment_are_data_too(make: Make) -> None:
+    make.environment["TEXT"] = HOSTILE[1]
+    [call] = make.calls("sample")
+    assert call[call.index("--text") + 1] == HOSTILE[1]
+
+
+def test_set_holds_fields_separated_by_blanks(make: Make) -> None:
+    fields = ["text.encoder=null", "a=$(touch)", "b='`x`", "space.name=*"]
+    calls = make.calls("train", STORE="store", SET="  ".join(fields))
+    stages = [call for call in calls if call[1] == "train"]
+    assert [call[2] for call in stages] == ["vae", "encode", "diffusion"]
+    for call in stages:
+        assert call[-4:] == [f"--set={field}" for field in fields]
+        assert call[call.index("--out") + 1] == "runs/gestures-ed_vdm_demo"
+    assert not (make.folder / "made").exists()
+
+
+def test_every_option_of_an_extraction_is_passed_on(make: Make) -> None:
+    given = {
+        "ROOT": "videos",
+        "SIZE": "64",
+        "FRAMES": "8",
+        "STRIDE": "2",
+        "CLIPS": "windows",
+        "HOP": "4",
+        "FPS": "10",
+        "FIT": "pad",
+        "CROP": "0:9,1:8",
+        "LIMIT": "3",
+        "BLOCK": "8",
+        "SEARCH_RANGE": "7",
+        "VECTOR_UNIT": "2",
+        "REFERENCE": "first",
+        "METHOD": "exhaustive",
+        "MOTION_COST": "5",
+        "WORKERS": "1",
+    }
+    [call] = make.calls("preprocess", CLIP_SEED="3", **given)
+    options = dict(zip(call[4::2], call[5::2], strict=True))
+    flags = {"--" + name.lower().replace("_", "-"): value for name, value in given.items()}
+    assert options == {**flags, "--seed": "3"}
+
+
+def test_training_finds_the_store_by_the_name_that_preprocess_gives_it(make: Make) -> None:
+    """Also where an option has its default value, which is no part of the name."""
+    calls = make.calls("train", BLOCK="8", SEARCH_RANGE="16", CROP="0:90,10:80", LIMIT="2")
+    extraction, *stages = calls
+    named = {"block": 8, "search_range": 16, "crop": (0, 90, 10, 80)}
+    store = default_store(load_manifest("gestures"), named, 2)
+    assert "--out" not in extraction
+    assert {call[call.index("--store") + 1] for call in stages} == {str(store)}
+
+
+def test_a_store_that_is_there_is_not_made_again(make: Make) -> None:
+    (make.folder / "store").mkdir()
+    (make.folder / "store" / "zarr.json").touch()
+    assert [call[2] for call in make.calls("train", STORE="store")] == [
+        "vae",
+        "encode",
+        "diffusion",
+    ]
+
+
+def test_search_options_of_reblock_do_not_name_its_source(make: Make) -> None:
+    [call] = make.calls("reblock", SIZE="64", BLOCK="8")
+    assert call == ["-m", "preprocess", "reblock", "stores/gestures-size64", "--block", "8"]
+
+
+@pytest.mark.parametrize("given", [{"RUN": "runs/mine"}, {"DATASET": "mine"}, {"RECIPE": "vdm_64"}])
+def test_a_chosen_run_is_never_replaced_by_another(make: Make, given: dict[str, str]) -> None:
+    [call] = make.calls("sample", **given)
+    chosen = f"runs/{given.get('DATASET', 'gestures')}-{given.get('RECIPE', 'ed_vdm_demo')}"
+    assert call[call.index("--run") + 1] == given.get("RUN", chosen)
+
+
+def test_without_a_choice_the_demo_serves_until_a_run_is_there(make: Make) -> None:
+    [call] = make.calls("sample")
+    assert call[call.index("--run") + 1] == "demo/run"
+    trained = make.folder / "runs/gestures-ed_vdm_demo/diffusion/config.json"
+    trained.parent.mkdir(parents=True)
+    trained.touch()
+    [call] = make.calls("sample")
+    assert call[call.index("--run") + 1] == "runs/gestures-ed_vdm_demo"
+
+
+@pytest.mark.slow
+def test_a_missing_run_is_an_error(make: Make) -> None:
+    make.python = Path(sys.executable)
+    done = make.run("sample", RUN="runs/no run", TEXT="x", IMAGE="x.png")
+    assert done.returncode == 2
+    assert "runs/no run" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["ZERO_BIAS", "COST_FROM"])
+def test_deleted_options_are_refused_by_name(make: Make, name: str) -> None:
+    done = make.run("preprocess", **{name: "1"})
+    assert done.returncode == 2
+    assert f"{name} is gone" in done.stderr
+
+
+def test_codes_says_what_replaces_it(make: Make) -> None:
+    done = make.run("codes")
+    assert done.returncode == 2
+    assert "--protocol reconstruction" in done.stderr
+
+
+def test_several_processes_are_started_by_torchrun(make: Make) -> None:
+    (make.folder / "bin").mkdir()
+    torchrun = make.folder / "bin" / "torchrun"
+    torchrun.symlink_to(make.python)
+    calls = make.calls("train", STORE="store", PROCESSES="2")
+    expected = ["--standalone", "--nproc-per-node", "2", "-m", "train", "vae"]
+    assert calls[1][:6] == expected
+
+
+def test_report_takes_run_and_store_of_the_training(make: Make) -> None:
+    [call] = make.calls("report", DATASET="mhad", RECIPE="ed_vdm_64")
+    assert call == ["-m", "train", "report", "runs/mhad-ed_vdm_64", "--store", "stores/mhad"]
