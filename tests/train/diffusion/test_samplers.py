@@ -73,8 +73,8 @@ def assert_moments(drawn: Tensor, mean: Tensor, covariance: Tensor, discretisati
     largest = (variance * variance[:, None]).sqrt()
     away = (drawn.double().mean(0) - mean).abs()
     assert bool((away <= 5 * error_of_mean + discretisation * variance.sqrt()).all()), away
-    difference = (drawn.double().T.cov() - covariance).abs()
-    assert bool((difference <= 5 * error_of_covariance + discretisation * largest).all()), difference
+    apart = (drawn.double().T.cov() - covariance).abs()
+    assert bool((apart <= 5 * error_of_covariance + discretisation * largest).all()), apart
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: f"{s.name}-{s.eta:g}")
