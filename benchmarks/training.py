@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from train.commands import choose_device
 
 from benchmarks.measure import cpu_seconds, least_in_turn
 from shared.console import run_command
-from train.commands import choose_device
 from train.evaluate.cost import FUSED_ATTENTION
 from train.evaluate.cost import denoiser_pass as denoising_case
 from train.models.autoencoder import Autoencoder

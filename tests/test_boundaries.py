@@ -1,4 +1,4 @@
-"""Layers: preprocess -> shared <- train; within `train` each room imports from those below alone."""
+"""Layers: preprocess -> shared <- train; a room of `train` imports from those below alone."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ def report(
 
     It needs no other file and no network; what the run does not have yet, it says how to make.
     """
-    from train.commands import report_run
+    from train.evaluate.report import report_run
 
     report_run(run, store, out or run / "report", before or [], device)
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any, ClassVar, Protocol
 
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
+from shared.errors import UserError
+
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 """Frozen, typed, finite, without unknown fields: the `config` of pydantic's dataclasses."""
 
@@ -54,3 +56,18 @@ def read_options(table: Mapping[str, type[HasOptions]], value: Any) -> Any:
         return TypeAdapter(table[kind].options_type).validate_python(value)
     except ValidationError as fault:
         raise PartError(fault) from None
+
+
+def without_deleted_fields(content: dict[str, Any]) -> dict[str, Any]:
+    """A recipe, or fields of one, without what earlier versions recorded of deleted options.
+
+    Raises:
+        UserError: such an option was in use.
+    """
+    space = dict(content.get("space") or {})
+    if space.pop("conditioned_decoder", False):
+        raise UserError(
+            "space.conditioned_decoder=true: the option was removed; take"
+            " autoencoder.kind=contextual, which conditions on the prediction too"
+        )
+    return {**content, "space": space} if "space" in content else content

@@ -18,7 +18,7 @@ from train.models.kl_autoencoder import KlAutoencoderOptions
 from train.models.refiner import RefinerOptions
 from train.models.text_encoder import TextOptions
 from train.models.unet3d import UNet3DOptions
-from train.options import STRICT, PartError, one_of, read_options
+from train.options import STRICT, PartError, one_of, read_options, without_deleted_fields
 from train.spaces import SPACES
 from train.spaces.codec import CodecSpaceOptions
 from train.trainer.loop import TrainingOptions
@@ -132,21 +132,6 @@ def option_defaults(field: str, kind: Any) -> dict[str, Any]:
 def read_autoencoder_options(content: dict[str, Any]) -> Any:
     """Read the options of an autoencoder back from JSON."""
     return read_options(AUTOENCODERS, content)
-
-
-def without_deleted_fields(content: dict[str, Any]) -> dict[str, Any]:
-    """A recipe, or fields of one, without what earlier versions recorded of deleted options.
-
-    Raises:
-        UserError: such an option was in use.
-    """
-    space = dict(content.get("space") or {})
-    if space.pop("conditioned_decoder", False):
-        raise UserError(
-            "space.conditioned_decoder=true: the option was removed; take"
-            " autoencoder.kind=contextual, which conditions on the prediction too"
-        )
-    return {**content, "space": space} if "space" in content else content
 
 
 def _first_fault(error: ValidationError) -> str:

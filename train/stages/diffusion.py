@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shared.errors import UserError
 from shared.report.pictures import contact_sheet
 from shared.store.export import ClipReader
 from train.data.batches import BatchSlice, generator_for
@@ -42,6 +43,12 @@ def train_diffusion(
     """Train, or go on training, RUN/diffusion."""
     encoded = load_encoded(recipe, store, run, device)
     space = encoded.space
+    known_conditions = dict(space.denoiser_input.conditions)
+    if unknown := recipe.dropout.keys() - known_conditions.keys():
+        raise UserError(
+            f"condition_dropout: {', '.join(sorted(unknown))} is no condition of the space"
+            f" {recipe.space.kind!r}; it has: {', '.join(known_conditions)}"
+        )
     texts, identity = load_texts(recipe, run)
     torch.manual_seed(recipe.seed)
     labels = len(store.attributes.labels)

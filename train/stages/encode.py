@@ -21,7 +21,7 @@ from shared.schema import CodecOptions
 from shared.store.export import ClipReader
 from train.data.batches import read_ahead
 from train.data.clips import Clips, check_same_store, on_device
-from train.recipe import Recipe, without_deleted_fields
+from train.recipe import Recipe
 from train.run import RunFolder
 from train.spaces import SPACES, Space, Statistics, build_space
 from train.stages.autoencoder import load_autoencoder
@@ -124,7 +124,7 @@ def _space_of_run(recipe: Recipe, store: ClipReader, run: RunFolder, device: tor
 def _statistics_of(recipe: Recipe, store: ClipReader, folder: Path) -> dict[str, Any]:
     """Content that `encode_store` wrote, checked to be of the same clips in the same space."""
     remedy = "run first: python -m train encode"
-    content = without_deleted_fields(load_config(folder, remedy))
+    content = load_config(folder, remedy)
     if "store" not in content:
         raise UserError(f"{folder} is of an earlier version and does not name its store; {remedy}")
     if content["space"] != recipe.to_dict()["space"]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from shared.errors import UserError
 from shared.store.paths import put_in_place, sync, write_whole
+from train.options import without_deleted_fields
 
 CHECKPOINT_VERSION = 1
 
@@ -36,7 +37,8 @@ def load_config(folder: Path, remedy: str) -> dict[str, Any]:
     """Read what `save_config` wrote.
 
     Raises:
-        UserError: the file is missing, or has another version; the message ends with `remedy`.
+        UserError: the file is missing, has another version or uses a deleted option; the message
+            says what to do.
     """
     try:
         config = json.loads((folder / "config.json").read_text())
@@ -46,7 +48,7 @@ def load_config(folder: Path, remedy: str) -> dict[str, Any]:
         raise UserError(
             f"{folder} has another checkpoint version than {CHECKPOINT_VERSION}; {remedy}"
         )
-    return config
+    return without_deleted_fields(config)
 
 
 def check_same_config(folder: Path, config: dict[str, Any]) -> None:

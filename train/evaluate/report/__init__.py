@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared.console import Progress
+from shared.console import Progress, byte_count, console
 from shared.errors import UserError
 from shared.report.pages import write_page
 from shared.report.pictures import png
@@ -14,15 +14,26 @@ from train.data.clips import Clips
 from train.evaluate.report.page import Page, render_page
 from train.evaluate.report.pictures import choose_films, draw_data, draw_generated
 from train.evaluate.report.scores import cost_rows, read_scores, shown_clips
-from train.generate.generator import Generator
+from train.generate.generator import Generator, load_with_store
 from train.recipe import recipe_from_dict
 from train.run import RunFolder
 from train.stages.previews import read_films
 from train.trainer.checkpoint import load_config
+from train.trainer.distributed import choose_device
 from train.trainer.monitor import processor, read_metrics
 
 _PATIENCE_SECONDS = 2.0
 _REMEDY = "run first: python -m train diffusion"
+
+
+def report_run(
+    run: Path, store_path: str | None, out: Path, before: list[str], device: str
+) -> None:
+    """Write the page of a run, with data and codec if its store is given, and print its path."""
+    trained = load_with_store(run, store_path, choose_device(device)) if store_path else None
+    page = build_report(run, out, before, trained, Progress())
+    rest = "" if store_path else "; with --store STORE it shows data and reconstructions, too"
+    console.print(f"open {page} ({byte_count(page.stat().st_size)}{rest})", markup=False)
 
 
 def build_report(
