@@ -187,8 +187,7 @@ def report(
     The page needs no other file and no network, and stays under 20 MB whatever the store.
     """
     from preprocess.report import build_report
-    from shared.console import Progress
-    from shared.report.html import byte_count
+    from shared.console import Progress, byte_count
 
     with _interruptible():
         made = build_report(_reachable(store), _reachable(out), sample, seed, Progress())

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from preprocess.records import Reject, read_rejects
-from shared.report.html import byte_count
+from shared.console import byte_count
 from shared.schema import ARRAYS, NEITHER, TEST, TRAIN, StoreAttributes
 from shared.store.paths import Location, sizes
 from shared.store.store import Store, read_attributes, read_markers

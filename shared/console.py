@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: progress with rate and time left, and plain errors."""
+"""Terminal output: progress bars with rate and time left, errors as one message, byte counts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _nowhere = Console(quiet=True)
 
 
 class Bar:
-    """A progress bar in use; calling it counts units as done. It shows from `shown_from` on."""
+    """A running progress bar; calling it counts units as done. It is hidden until `shown_from`."""
 
     def __init__(self, progress: RichProgress, task: TaskID, shown_from: float) -> None:
         self._progress, self._task, self._shown_from = progress, task, shown_from
@@ -49,7 +49,7 @@ class Bar:
         self._show()
 
     def update(self, completed: int, note: str) -> None:
-        """Set how many units are done, and what stands where the rate would."""
+        """Set the number of units done, and a note in place of the rate."""
         self._progress.update(self._task, completed=completed, note=note)
         self._show()
 
@@ -59,10 +59,10 @@ class Bar:
 
 
 class Progress:
-    """Draws bars on a console; one that is not a terminal shows the last state only.
+    """Progress bars on a console; a console that is no terminal shows the last state only.
 
     Attributes:
-        shown: whether anything is drawn; see `hush`.
+        shown: False hides every bar of this process; see `hush`.
     """
 
     shown = True
@@ -74,9 +74,9 @@ class Progress:
     def bar(
         self, title: str, total: float, unit: str, *, done: float = 0, patience_seconds: float = 0
     ) -> Iterator[Bar]:
-        """A bar with its rate and the time that is left.
+        """Show a bar with its rate and the time left.
 
-        With patience it shows only if there is still something to do after so many seconds.
+        It appears only if work is left after `patience_seconds`.
         """
         columns = (
             TextColumn("{task.description}"),
@@ -86,8 +86,7 @@ class Progress:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        where = self._console if self.shown else _nowhere
-        progress = RichProgress(*columns, console=where)
+        progress = RichProgress(*columns, console=self._console if self.shown else _nowhere)
         task = progress.add_task(title, total=total, unit=unit, note="")
         progress.update(task, completed=done)
         if not patience_seconds:
@@ -100,14 +99,14 @@ class Progress:
 
 
 def hush() -> None:
-    """Show neither results nor progress in this process, since another shows them; errors still."""
+    """Hide results and progress of this process, because another shows them; errors stay."""
     console.quiet = True
     Progress.shown = False
 
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        """The note where there is one, else units done and units a second."""
+        """The note if any, else units done and units a second."""
         if task.fields["note"]:
             return Text(task.fields["note"])
         unit, speed = task.fields["unit"], task.finished_speed or task.speed
@@ -116,10 +115,10 @@ class _Rate(ProgressColumn):
 
 
 def run_command(command: Callable[[], object]) -> int:
-    """Run a command line and turn its outcome into an exit code.
+    """Run a command and return its exit code.
 
     Returns:
-        0 done; 2 the user's mistake, told in one message. Any other exception passes through.
+        0 after success; 2 after a `UserError`, whose message is printed. Other exceptions pass.
     """
     try:
         command()
@@ -127,3 +126,12 @@ def run_command(command: Callable[[], object]) -> int:
         errors.print(f"Error: {error}", markup=False)
         return EXIT_USER_ERROR
     return EXIT_OK
+
+
+def byte_count(count: float) -> str:
+    """A number of bytes in decimal units."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -154,11 +154,11 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Score a run by a protocol on the test split; given again, it goes on where it was."""
-    from train.commands import evaluate_run
+    from train.evaluate.evaluate import evaluate_run
 
     evaluate_run(
-        run, store, out, device, protocol=protocol, count=count, samples=samples, seed=seed,
-        i3d=i3d, judges=judges, seconds=seconds,
+        run, store, out, protocol=protocol, count=count, samples=samples, seed=seed, i3d=i3d,
+        judges=judges, seconds=seconds, device=device,
     )  # fmt: skip
 
 
@@ -205,7 +205,7 @@ def cost(
     device: Device = "auto",
 ) -> None:
     """Print parameters, operations and memory of recipes, compared with the paper's Table 4."""
-    from train.commands import show_costs
+    from train.evaluate.cost import show_costs
 
     show_costs(recipes, set_ or [], json, device)
 

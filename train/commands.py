@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from shared.console import Progress, console
-from shared.report.html import byte_count
+from shared.console import Progress, byte_count, console
 from train.evaluate.report import build_report
 from train.generate.generator import load_with_store
 from train.trainer.distributed import choose_device
 from train.trainer.signals import stoppable
-
-
-def show_costs(names: str | None, overrides: list[str], as_json: bool, device: str) -> None:
-    """Print what recipes cost."""
-    from train.evaluate.cost import show_costs
-
-    show_costs(names, overrides, as_json, choose_device(device))
-
-
-def evaluate_run(run: Path, store_path: str, out: Path | None, device: str, **options: Any) -> None:
-    """Evaluate a run by a protocol."""
-    from train.evaluate.evaluate import evaluate_run
-
-    with stoppable():
-        evaluate_run(run, store_path, out, device=choose_device(device), **options)
 
 
 def report_run(

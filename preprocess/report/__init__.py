@@ -1,5 +1,115 @@
-"""A page to look at, made from a store alone."""
+"""A page on a store, made from the store alone."""
 
-from preprocess.report.page import build_report
+from __future__ import annotations
 
-__all__ = ["build_report"]
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from preprocess.options import codec_options
+from preprocess.report.measure import Statistics, draw_sample, longest_vectors, read_clip
+from preprocess.report.page import Findings, render_page
+from preprocess.report.sheets import MOTION_CLIPS, draw_motion, draw_sheets
+from preprocess.summary import describe
+from shared.console import Progress
+from shared.errors import UserError
+from shared.manifest import load_manifest
+from shared.report.pages import write_page
+from shared.schema import StoreAttributes
+from shared.store.paths import Location
+from shared.store.store import Store
+
+
+@dataclass(frozen=True)
+class Written:
+    """A written page, for the summary: clips measured of all valid `clips`, labels left out."""
+
+    page: Location
+    measured: int
+    clips: int
+    labels_left_out: int
+    bytes: int
+
+
+def build_report(
+    path: Location, out: Location, count: int, seed: int, progress: Progress
+) -> Written:
+    """Write one self-contained page on a store.
+
+    Args:
+        path: a sealed store.
+        out: the HTML file.
+        count: largest number of clips to measure.
+        seed: of the choice of clips.
+        progress: shows the state.
+
+    Raises:
+        StoreError: the store is missing, not sealed, or has lost files.
+    """
+    store = Store(path)
+    options, labels = store.options, store.attributes.labels
+    sample = draw_sample(store.column("label"), store.column("subject"), labels, count, seed)
+    statistics = Statistics(options)
+    with progress.bar("Measuring", len(sample.measured), "clips") as bar:
+        for index in sample.measured.tolist():
+            statistics.add(read_clip(store, index))
+            bar()
+    with progress.bar("Drawing", sum(map(len, sample.shown.values())), "clips") as bar:
+        sheets = draw_sheets(store, sample, bar)
+    videos, starts = store.column("video").tolist(), store.column("start_frame")
+    moving = longest_vectors(statistics.lengths_px, sample.measured, videos, MOTION_CLIPS)
+    command, remark = command_of(store.attributes, str(path))
+    page = render_page(
+        Findings(
+            facts=describe(path),
+            attributes=store.attributes,
+            videos=len(set(videos)),
+            statistics=statistics,
+            seed=seed,
+            sheets=sheets,
+            motion=[
+                (f"{videos[i]}, from frame {starts[i]}", draw_motion(read_clip(store, i), options))
+                for i in moving
+            ],
+            command=command,
+            remark=remark,
+        )
+    )
+    write_page(out, page)
+    return Written(out, statistics.clips, len(store), sheets.left_out, len(page.encode()))
+
+
+def command_of(attributes: StoreAttributes, store: str) -> tuple[str, str]:
+    """The `run` command whose options are those of a store, and a remark on its limits.
+
+    Args:
+        attributes: of the store.
+        store: its path.
+
+    Returns:
+        The command, with the options that differ from the data set's own; and the remark.
+    """
+    try:
+        usual = codec_options(load_manifest(attributes.dataset), {}).model_dump()
+    except UserError:  # a data set that is not known here
+        usual = {}
+    options = attributes.options.model_dump()
+    given = {name: value for name, value in options.items() if value != usual.get(name, ...)}
+    flags = [part for name, value in given.items() for part in _flag(name, value)]
+    command = ["python", "-m", "preprocess", "run", attributes.dataset, "--root", "DIR"]
+    remark = (
+        "Derived from the options that the store records. The store does not record the folder of"
+        " its videos (DIR), a --limit, or whether it came from reblock, which makes the same bytes."
+    )
+    if lost := [name for name, value in given.items() if not _flag(name, value)]:
+        remark += f" No flag sets {', '.join(lost)} to none, as in this store."
+    return shlex.join([*command, "--out", store, *flags]), remark
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    flag = f"--{name.replace('_', '-')}"
+    if name == "crop":
+        return [flag, "{}:{},{}:{}".format(*value) if value else "none"]
+    if value is None:
+        return []
+    return [flag, f"{value:g}" if isinstance(value, float) else str(value)]

@@ -1,7 +1,8 @@
-"""What a sample of clips says of the whole: vectors, residuals, and the energy vectors leave."""
+"""Statistics of a sample of a store's clips: vectors, residuals, and the energy of both."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.motion.encode import restore_clip
-from shared.report.pictures import evenly
+from shared.report.pictures import evenly_spaced
 from shared.schema import CodecOptions
 from shared.store.store import Store
 
-# MERGED: Which clips of a store the page measures and shows: drawn by a seed, whatever its size.
+MAX_LABELS, CLIPS_PER_LABEL, CLIPS_IN_ALL = 48, 2, 16
+"""Labels shown at most; clips of each, more if so few labels have clips that fewer are shown."""
 
-
-MOST_LABELS, CLIPS_OF_A_LABEL, CLIPS_IN_ALL = 48, 2, 16
 NO_LABEL = "(no label)"
 
 
@@ -25,9 +25,9 @@ class Sample:
     """Positions among the valid clips.
 
     Attributes:
-        measured: for the statistics, int64, rising.
-        shown: for the contact sheets, by label, in the store's order of labels.
-        labels: how many labels have clips; more than `shown` has where there are many.
+        measured: clips of the statistics, int64, rising.
+        shown: clips of the contact sheets by label, in the store's order of labels.
+        labels: number of labels that have clips; `shown` has at most `MAX_LABELS` of them.
     """
 
     measured: NDArray[np.int64]
@@ -42,23 +42,23 @@ def draw_sample(
     count: int,
     seed: int,
 ) -> Sample:
-    """Clips at random, each label's of different subjects where it has them.
+    """Draw clips at random, those of a label from different subjects if possible.
 
     Args:
-        label: index of each valid clip's label, -1 where it has none, shape (N,).
-        subject: likewise, of its subject.
+        label: index of each valid clip's label, -1 for none, shape (N,).
+        subject: index of each valid clip's subject, -1 for none, shape (N,).
         names: of the labels.
-        count: clips to measure at most.
+        count: largest number of clips to measure.
         seed: the same seed draws the same clips.
     """
     rng = np.random.default_rng(seed)
     measured = rng.permutation(len(label))[:count]
     present = np.unique(label)
-    chosen = present[evenly(len(present), MOST_LABELS)]
-    each = max(CLIPS_OF_A_LABEL, CLIPS_IN_ALL // max(1, len(present)))
+    chosen = present[evenly_spaced(len(present), MAX_LABELS)]
+    each = max(CLIPS_PER_LABEL, CLIPS_IN_ALL // max(1, len(present)))
     order = rng.permutation(len(label))
     shown = {
-        NO_LABEL if index < 0 else names[index]: _of_many_subjects(
+        NO_LABEL if index < 0 else names[index]: _first_of_each_subject(
             order[label[order] == index], subject, each
         )
         for index in sorted(chosen.tolist(), key=lambda index: (index < 0, index))
@@ -66,10 +66,10 @@ def draw_sample(
     return Sample(np.sort(measured), shown, len(present))
 
 
-def _of_many_subjects(
+def _first_of_each_subject(
     candidates: NDArray[np.int64], subject: NDArray[np.int16], count: int
 ) -> NDArray[np.int64]:
-    """The first of each subject, then whatever comes."""
+    """The first candidate of each subject, then the others in order, `count` in all."""
     first = np.sort(np.unique(subject[candidates], return_index=True)[1])
     rest = np.setdiff1d(np.arange(len(candidates)), first)
     return candidates[np.concatenate([first, rest])[:count]]
@@ -78,17 +78,16 @@ def _of_many_subjects(
 Counts = NDArray[np.int64]
 Energy = NDArray[np.float64]
 
-_VECTORS, _RESIDUALS = 128, 255
-_SHARES = 24
-"""Bins of `block_shares`; the last one also takes what is above it."""
-SHARE_EDGES = np.linspace(0, 1.2, _SHARES + 1)
+_VECTOR_BOUND, _RESIDUAL_BOUND = 128, 255
+RATIO_EDGES = np.linspace(0, 1.2, 25)
+"""Bins of `block_ratios`; the last one also holds larger values."""
 _STILL = 1.0
-"""Mean squared difference, grey levels squared, below which a block counts as not changing."""
+"""Mean squared difference up to which a block counts as unchanged, grey levels squared."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip as it is stored, and its frames."""
+    """A stored clip and its frames: uint8 (T, 3, H, W), int8 and int16 as in the store."""
 
     frames: NDArray[np.uint8]
     motion: NDArray[np.int8]
@@ -96,36 +95,38 @@ class Clip:
 
 
 @dataclass
-class Measured:
+class Statistics:
     """Sums over clips.
 
     Attributes:
         options: of the store.
-        clips: how many were added.
-        vectors: how often each component occurs, x and y, from -128 to 127, in vector units.
-        moving: blocks whose vector is not zero.
-        from_first: blocks that chose frame 0, where blocks choose their reference.
-        residuals: how often each difference occurs, from -255 to 255.
-        before, after: squared difference to the reference frame, and what the vectors leave of it,
-            by block of the grid: shape (h, w).
+        clips: number of clips added.
+        lengths_px: mean vector length of each clip, pixels.
+        vectors: number of blocks by component, x and y, and value, -128 to 127 vector units.
+        moving: number of blocks whose vector is not zero.
+        from_first: number of blocks that chose frame 0, if blocks choose their reference.
+        residuals: number of residual values by value, -255 to 255.
+        before, after: squared difference to the reference frame, and squared residual, by block of
+            the grid, shape (h, w).
         frame_before, frame_after: the same by frame 1...T-1, shape (T-1,).
-        block_shares: blocks that change and have a vector other than zero, or chose frame 0, by
-            the share of their energy that is left.
-        unmoved: blocks that change under a zero vector, which leaves all of it.
-        still: blocks that do not change.
+        block_ratios: number of blocks by after / before, of those that change and have a vector
+            other than zero or chose frame 0.
+        unmoved: number of blocks that change and have a zero vector, which leaves all their energy.
+        still: number of blocks that do not change.
     """
 
     options: CodecOptions
     clips: int = 0
-    vectors: Counts = field(default_factory=lambda: np.zeros((2, 2 * _VECTORS), np.int64))
+    lengths_px: list[float] = field(default_factory=list)
+    vectors: Counts = field(default_factory=lambda: np.zeros((2, 2 * _VECTOR_BOUND), np.int64))
     moving: int = 0
     from_first: int = 0
-    residuals: Counts = field(default_factory=lambda: np.zeros(2 * _RESIDUALS + 1, np.int64))
+    residuals: Counts = field(default_factory=lambda: np.zeros(2 * _RESIDUAL_BOUND + 1, np.int64))
     before: Energy = field(init=False)
     after: Energy = field(init=False)
     frame_before: Energy = field(init=False)
     frame_after: Energy = field(init=False)
-    block_shares: Counts = field(default_factory=lambda: np.zeros(_SHARES, np.int64))
+    block_ratios: Counts = field(default_factory=lambda: np.zeros(len(RATIO_EDGES) - 1, np.int64))
     unmoved: int = 0
     still: int = 0
 
@@ -135,44 +136,48 @@ class Measured:
 
     @property
     def blocks(self) -> int:
-        """Vectors that were looked at."""
+        """Number of vectors in all clips."""
         return self.clips * (self.options.frames - 1) * int(np.prod(self.options.grid))
 
     @property
-    def pixels(self) -> int:
-        """Of one frame of all clips."""
-        return self.clips * self.options.size**2
+    def frame_values(self) -> int:
+        """Number of values in one frame of all clips."""
+        return self.clips * 3 * self.options.size**2
 
     def add(self, clip: Clip) -> None:
         """Count one clip."""
         self.clips += 1
+        self.lengths_px.append(mean_length_px(clip.motion, self.options.vector_unit))
         for axis in range(2):
-            shifted = clip.motion[:, axis].astype(np.int64).ravel() + _VECTORS
-            self.vectors[axis] += np.bincount(shifted, minlength=2 * _VECTORS)
+            shifted = clip.motion[:, axis].astype(np.int64).ravel() + _VECTOR_BOUND
+            self.vectors[axis] += np.bincount(shifted, minlength=2 * _VECTOR_BOUND)
         self.moving += int(np.count_nonzero(clip.motion[:, :2].any(axis=1)))
         self.from_first += int(np.count_nonzero(clip.motion[:, 2:]))
-        values = clip.residual.astype(np.int64).ravel() + _RESIDUALS
-        self.residuals += np.bincount(values, minlength=2 * _RESIDUALS + 1)
-        change = clip.frames[1:].astype(np.int32) - reference_frames(clip.frames, self.options)
-        before, after = (block_energy(v, self.options.block) for v in (change, clip.residual))
-        self._add_energy(before, after, np.any(clip.motion, axis=1))
+        values = clip.residual.astype(np.int64).ravel() + _RESIDUAL_BOUND
+        self.residuals += np.bincount(values, minlength=2 * _RESIDUAL_BOUND + 1)
+        self._add_energy(clip)
 
-    def _add_energy(self, before: Energy, after: Energy, moved: NDArray[np.bool_]) -> None:
+    def _add_energy(self, clip: Clip) -> None:
+        size, block = self.options.size, self.options.block
+        # The frame that a zero vector would repeat, for each of frames 1...T-1.
+        reference = clip.frames[:1] if self.options.reference == "first" else clip.frames[:-1]
+        before = block_energy(clip.frames[1:].astype(np.int32) - reference, block)
+        after = block_energy(clip.residual, block)
         self.before += before.sum(axis=0)
         self.after += after.sum(axis=0)
         self.frame_before += before.sum(axis=(1, 2))
         self.frame_after += after.sum(axis=(1, 2))
-        size = (1, 3, self.options.size, self.options.size)
-        changing = before > _STILL * block_energy(np.ones(size), self.options.block)
+        changing = before > _STILL * block_energy(np.ones((1, 3, size, size)), block)
         self.still += int(np.count_nonzero(~changing))
+        moved = np.any(clip.motion, axis=1)
         self.unmoved += int(np.count_nonzero(changing & ~moved))
         both = changing & moved
-        shares = (after[both] / before[both]).clip(0, SHARE_EDGES[-1])
-        self.block_shares += np.histogram(shares, SHARE_EDGES)[0]
+        ratios = (after[both] / before[both]).clip(0, RATIO_EDGES[-1])
+        self.block_ratios += np.histogram(ratios, RATIO_EDGES)[0]
 
 
 def read_clip(store: Store, index: int) -> Clip:
-    """One valid clip with its frames."""
+    """Read a valid clip and restore its frames."""
     options = store.options
     motion, residual = store.clip("motion", index), store.clip("residual", index)
     frames = restore_clip(
@@ -184,11 +189,6 @@ def read_clip(store: Store, index: int) -> Clip:
         vector_unit=options.vector_unit,
     )
     return Clip(frames, motion, residual)
-
-
-def reference_frames(frames: NDArray[np.uint8], options: CodecOptions) -> NDArray[np.uint8]:
-    """For frames 1...T-1 the frame that a zero vector would repeat."""
-    return frames[:1] if options.reference == "first" else frames[:-1]
 
 
 def block_energy(values: NDArray[Any], block: int) -> Energy:
@@ -205,3 +205,31 @@ def block_energy(values: NDArray[Any], block: int) -> Energy:
     for axis in (1, 2):
         squares = np.add.reduceat(squares, np.arange(0, squares.shape[axis], block), axis=axis)
     return squares
+
+
+def mean_length_px(motion: NDArray[np.int8], vector_unit: int) -> float:
+    """Mean length of a clip's vectors, shape (T-1, 2 or 3, h, w), pixels."""
+    lengths = np.hypot(*np.moveaxis(motion[:, :2].astype(np.float64), 1, 0))
+    return float(lengths.mean()) / vector_unit
+
+
+def psnr(error: NDArray[np.float64]) -> NDArray[np.float64]:
+    """PSNR in dB of mean squared errors in grey levels; NaN for an error of 0."""
+    positive = error > 0
+    return np.where(positive, 10 * np.log10(255.0**2 / np.where(positive, error, 1)), np.nan)
+
+
+def longest_vectors(
+    lengths_px: Sequence[float], measured: NDArray[np.int64], videos: Sequence[str], count: int
+) -> list[int]:
+    """Positions of the measured clips with the longest vectors, one a video.
+
+    Args:
+        lengths_px: mean vector length of each measured clip, shape (N,).
+        measured: their positions, shape (N,).
+        videos: the video of each valid clip.
+        count: largest number of clips.
+    """
+    ordered = measured[np.argsort(-np.asarray(lengths_px), kind="stable")].tolist()
+    by_video = {videos[index]: index for index in reversed(ordered)}
+    return [index for index in ordered if by_video[videos[index]] == index][:count]

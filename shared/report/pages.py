@@ -18,6 +18,7 @@ from typing import Any, Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from shared.console import byte_count
 from shared.errors import UserError
 from shared.store.paths import Location, write_whole
 
@@ -108,15 +109,6 @@ def number(value: float) -> str:
     if 1000 <= abs(value) < 1e7:
         return f"{value:,.1f}"
     return f"{value:#.4g}" if 1e-4 <= abs(value) < 1000 else f"{value:.3e}"
-
-
-def byte_count(count: float) -> str:
-    """A number of bytes in decimal units."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def data_uri(data: bytes) -> Html:

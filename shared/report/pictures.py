@@ -1,6 +1,6 @@
 """Clips as pictures: contact sheets, vectors drawn over frames, PNG, animated WebP and GIF.
 
-Pillow is in the extras of both sides, not among what `shared` itself needs.
+Pillow comes with the extras of `preprocess` and `train`; `shared` itself does not need it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-# MERGED: Some of many, evenly: what is shown or looked at where all would be too much.
-
-
-def evenly(total: int, most: int) -> NDArray[np.int64]:
-    """Positions from 0 to `total` - 1, rising, at most so many; the first and the last are there.
-
-    A single one is the first.
-    """
-    return np.linspace(0, total - 1, min(total, most)).round().astype(np.int64)
-
+from shared.schema import CodecOptions
 
 Picture = NDArray[np.uint8]
 """RGB, shape (H, W, 3)."""
@@ -30,18 +21,31 @@ Picture = NDArray[np.uint8]
 Film = NDArray[np.uint8]
 """RGB frames as the store has them, shape (T, 3, H, W)."""
 
-_SHAFT, _HEAD = (220, 30, 30), (255, 220, 0)
-"""Colours of an arrow."""
+FPS = 8
+"""Frame rate of animations on pages."""
 
-_REST_MS = 800
-"""So long an animation shows its last frame."""
+FRAME_PX, ARROWS_PX = 128, 320
+"""Largest side of frames on a page, and of frames with vectors drawn over them, pixels."""
+
+_SHAFT_COLOUR, _HEAD_COLOUR = (220, 30, 30), (255, 220, 0)
+
+_LAST_FRAME_MS = 800
+"""Hold of the last frame."""
 
 _PALETTE_FRAMES = 32
-"""A GIF's colours are chosen by so many of its frames at most."""
+"""Largest number of frames that the colours of a GIF are chosen from."""
+
+
+def evenly_spaced(total: int, count: int) -> NDArray[np.int64]:
+    """At most `count` rising positions from 0 to `total` - 1, the first and the last among them.
+
+    A single one is the first.
+    """
+    return np.linspace(0, total - 1, min(total, count)).round().astype(np.int64)
 
 
 def contact_sheet(films: Sequence[Film], *, every: int = 1, gap: int = 2) -> Picture:
-    """One row a film, one column a frame, white gaps between."""
+    """A picture with one row a film and one column a frame, white gaps between them."""
     rows = [[frame.transpose(1, 2, 0) for frame in film[::every]] for film in films]
     height, width = rows[0][0].shape[:2]
     columns = max(len(row) for row in rows)
@@ -68,7 +72,7 @@ def grey_residual(residual: NDArray[np.int16]) -> Film:
 def draw_vectors(
     film: Film, motion: NDArray[np.int8], *, block: int, vector_unit: int, factor: int = 4
 ) -> Film:
-    """Frames 1...T-1 enlarged, with an arrow to each block that moved from where it came from.
+    """Frames 1...T-1 enlarged, with an arrow from the predictor of each moved block to the block.
 
     Args:
         film: the clip, shape (T, 3, H, W).
@@ -88,18 +92,38 @@ def draw_vectors(
     return np.stack(drawn)
 
 
+def vector_film(film: Film, motion: NDArray[np.int8], options: CodecOptions, count: int) -> Film:
+    """Like `draw_vectors`, for `count` evenly spaced frames of a store's clip.
+
+    Frames smaller than `ARROWS_PX` are enlarged by a whole factor, up to that size.
+    """
+    picked = evenly_spaced(options.frames - 1, count)
+    return draw_vectors(
+        np.concatenate([film[:1], film[1:][picked]]),
+        motion[picked],
+        block=options.block,
+        vector_unit=options.vector_unit,
+        factor=max(1, ARROWS_PX // options.size),
+    )
+
+
+def sheet(films: Sequence[Film], most_px: int = FRAME_PX) -> bytes:
+    """A contact sheet as WebP, of frames shrunk to at most `most_px` pixels a side."""
+    return webp(contact_sheet([shrink(film, most_px) for film in films]))
+
+
 def png(picture: Picture) -> bytes:
     """A PNG file."""
     return _encoded([Image.fromarray(picture)], "PNG", optimize=True)
 
 
 def webp(picture: Picture) -> bytes:
-    """A WebP file with a loss that the eye does not see: a tenth of a PNG where frames are real."""
+    """A WebP file with invisible loss; for photographs it has a tenth of the size of a PNG."""
     return _encoded([Image.fromarray(picture)], "WEBP", quality=88)
 
 
 def shrink(film: Film, most_px: int) -> Film:
-    """Frames no higher and no wider than so many pixels; smaller ones stay as they are."""
+    """Frames scaled down to at most `most_px` pixels a side; smaller ones are returned as given."""
     height, width = film.shape[-2:]
     scale = most_px / max(height, width)
     if scale >= 1:
@@ -109,23 +133,23 @@ def shrink(film: Film, most_px: int) -> Film:
     return np.stack([np.asarray(image).transpose(2, 0, 1) for image in images])
 
 
-def animation(film: Film, *, fps: float, lossless: bool = True) -> bytes:
-    """An animated WebP that repeats for ever and rests on its last frame."""
-    durations = [round(1000 / fps)] * (len(film) - 1) + [_REST_MS]
-    # Of a lossless file, quality is the effort spent on making it small.
+def animation(film: Film, *, fps: float = FPS, lossless: bool = True) -> bytes:
+    """An animated WebP that loops for ever, with a pause on its last frame."""
+    durations = [round(1000 / fps)] * (len(film) - 1) + [_LAST_FRAME_MS]
+    # In lossless mode, quality is the effort spent on a small file.
     return _encoded(
         _images(film), "WEBP", duration=durations, loop=0, lossless=lossless, quality=80
     )
 
 
 def gif(film: Film, *, fps: float) -> bytes:
-    """A GIF that repeats for ever: 256 colours, the same for all frames, not dithered.
+    """A GIF that loops for ever, with 256 colours for all frames and without dithering.
 
-    A palette or a pattern of dots of each frame's own would flicker. GIF counts hundredths of a
-    second, and players slow down what is faster than 50 frames a second.
+    A palette or a dither pattern for each frame would flicker. GIF counts hundredths of a second,
+    and players slow down films of more than 50 frames a second.
     """
-    sheet = contact_sheet([film], every=-(-len(film) // _PALETTE_FRAMES), gap=0)
-    palette = Image.fromarray(sheet).quantize(256)
+    frames = contact_sheet([film], every=-(-len(film) // _PALETTE_FRAMES), gap=0)
+    palette = Image.fromarray(frames).quantize(256)
     flat = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in _images(film)]
     return _encoded(flat, "GIF", duration=max(20, round(1000 / fps)), loop=0)
 
@@ -135,7 +159,7 @@ def _images(film: Film) -> list[Image.Image]:
 
 
 def _encoded(images: list[Image.Image], kind: str, **options: Any) -> bytes:
-    """One picture, or all of them as an animation where there are several."""
+    """A file of one picture, or of several as an animation."""
     more: dict[str, Any] = {"save_all": True, "append_images": images[1:]} if images[1:] else {}
     file = BytesIO()
     images[0].save(file, kind, **more, **options)
@@ -143,17 +167,20 @@ def _encoded(images: list[Image.Image], kind: str, **options: Any) -> bytes:
 
 
 def _draw_field(frame: Film, field: NDArray[np.floating], block: int, width: int) -> Film:
-    """Arrows over one frame (3, H, W): field, block and line width in its own pixels."""
+    """Draw arrows over a frame (3, H, W); field, block and line width are in its pixels."""
     image = Image.fromarray(np.ascontiguousarray(frame.transpose(1, 2, 0)))
     canvas = ImageDraw.Draw(image)
     for y, x in np.argwhere(field.any(axis=0)):
-        here = np.array([x + 0.5, y + 0.5]) * block
-        away = field[:, y, x]
-        canvas.line([*(here + away), *here], fill=_SHAFT, width=width)
-        # The head is no longer than the arrow, so that short vectors still show their direction.
-        length = float(np.hypot(*away))
-        along = away / length * min(length, 3.0 * width + 2)
+        centre = np.array([x + 0.5, y + 0.5]) * block
+        vector = field[:, y, x]
+        canvas.line([*(centre + vector), *centre], fill=_SHAFT_COLOUR, width=width)
+        # A head no longer than the arrow lets short vectors show their direction.
+        length = float(np.hypot(*vector))
+        along = vector / length * min(length, 3.0 * width + 2)
         across = np.array([-along[1], along[0]]) / 2
-        corners = [here, here + along + across, here + along - across]
-        canvas.polygon([tuple(corner) for corner in corners], fill=_HEAD)
+        corners = [centre, centre + along + across, centre + along - across]
+        canvas.polygon([tuple(corner) for corner in corners], fill=_HEAD_COLOUR)
     return np.asarray(image).transpose(2, 0, 1)
+
+
+evenly = evenly_spaced  # the former name, until its last callers are changed

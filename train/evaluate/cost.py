@@ -29,6 +29,7 @@ from train.models.denoiser import Denoiser, DenoiserInput, parameter_count
 from train.recipe import ClipShape, Recipe
 from train.recipes import load_recipe
 from train.spaces import SPACES, build_space
+from train.trainer.distributed import choose_device
 
 GIGA = 1e9
 
@@ -137,24 +138,22 @@ class Cost:
         return self.vdm_gflop / self.denoiser.gflop
 
 
-def show_costs(
-    names: str | None, overrides: list[str], as_json: bool, device: torch.device
-) -> None:
+def show_costs(names: str | None, overrides: list[str], as_json: bool, device: str) -> None:
     """Run the command `cost`: print a table, or JSON.
 
     Args:
         names: of recipes, with commas between them; None: the systems of the paper's Table 4.
         overrides: of all recipes, path.to.field=value.
         as_json: instead of a table.
-        device: memory is measured on a CUDA device, counted for any other.
+        device: auto, cpu, cuda or cuda:N; memory is measured on CUDA, counted on CPUs.
     """
     recipes = [
         load_recipe(name.strip(), overrides) for name in (names or DEFAULT_RECIPES).split(",")
     ]
-    costs = []
+    where, costs = choose_device(device), []
     with Progress().bar("counting", len(recipes), "recipes") as bar:
         for recipe in recipes:
-            costs.append(recipe_cost(recipe, device))
+            costs.append(recipe_cost(recipe, where))
             bar()
     if as_json:
         console.print_json(json.dumps(cost_data(costs)))

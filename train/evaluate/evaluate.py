@@ -61,7 +61,9 @@ from train.evaluate.summary import (
     why_no_fvd,
 )
 from train.run import RunFolder, own_command
+from train.trainer.distributed import choose_device
 from train.trainer.monitor import processor
+from train.trainer.signals import stoppable
 
 SCORES, TABLE, CLIPS, PAGE = "scores.json", "scores.md", "generated.safetensors", "index.html"
 
@@ -99,7 +101,7 @@ def evaluate_run(
     i3d: Path | None,
     judges: Path | None,
     seconds: float | None,
-    device: torch.device,
+    device: str,
 ) -> None:
     """Run the command `evaluate`, its options by name; print the scores.
 
@@ -113,20 +115,20 @@ def evaluate_run(
         i3d: file of I3D's weights.
         judges: folder of the evaluation networks.
         seconds: longest training of each.
-        device: for all networks.
+        device: auto, cpu, cuda or cuda:N.
 
     Raises:
         UserError: an option is wrong, the store is not the run's, or see `evaluate`.
     """
     chosen = protocol_named(protocol).with_fewer(count, samples)
     options = EvaluateOptions(chosen, seed, i3d, judges, EvaluationNetworkOptions(seconds=seconds))
-    run = load_run(folder, device, reconstruct=chosen.reconstruct)
+    run = load_run(folder, choose_device(device), reconstruct=chosen.reconstruct)
     store = open_store(store_path)
     check_same_store({"store": run.store.model_dump(mode="json")}, store, folder)
     if out is None:
         evaluations = RunFolder(folder).evaluation
         out = evaluations if protocol == "demo" else evaluations / protocol
-    with RunFolder(folder).record_command():
+    with stoppable(), RunFolder(folder).record_command():
         scores = evaluate(run, store, folder, out, options)
     for name, value, _ in score_rows(scores):
         console.print(f"{name:70} {score_text(value)}", markup=False)

@@ -18,9 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.console import Progress, console
+from shared.console import Progress, byte_count, console
 from shared.errors import UserError
-from shared.report.html import byte_count
 from shared.schema import CodecOptions, StoreAttributes
 from shared.store.paths import write_whole
 from train.data.clips import ClipBatch, Clips
@@ -183,7 +182,7 @@ def plan_parts(out: Path, plan: Plan, run_identity: str) -> list[Part]:
 
 
 def make_parts(
-    parts: list[Part], plan: Plan, run: TrainedRun, clips: Clips, *, reconstruct: bool
+    parts: list[Part], plan: Plan, run: TrainedRun, clips: Clips, *, reconstruct: bool = False
 ) -> int:
     """Make the parts that are missing or belong to another run.
 

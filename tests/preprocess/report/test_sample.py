@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from preprocess.report.measure import (
     CLIPS_IN_ALL,
-    CLIPS_OF_A_LABEL,
-    MOST_LABELS,
+    CLIPS_PER_LABEL,
+    MAX_LABELS,
     NO_LABEL,
     draw_sample,
 )
@@ -31,11 +31,11 @@ def test_a_sample_is_of_the_store_and_of_its_labels(
     assert (np.diff(sample.measured) > 0).all()
     assert set(sample.measured.tolist()) <= set(range(len(label)))
     assert sample.labels == len(np.unique(label))
-    assert len(sample.shown) == min(sample.labels, MOST_LABELS)
+    assert len(sample.shown) == min(sample.labels, MAX_LABELS)
     for name, clips in sample.shown.items():
         index = -1 if name == NO_LABEL else NAMES.index(name)
         there = np.count_nonzero(label == index)
-        most = max(CLIPS_OF_A_LABEL, CLIPS_IN_ALL // sample.labels)
+        most = max(CLIPS_PER_LABEL, CLIPS_IN_ALL // sample.labels)
         assert len(set(clips.tolist())) == len(clips) == min(there, most)
         assert (label[clips] == index).all()
         people = len(np.unique(subject[label == index]))
@@ -63,4 +63,4 @@ def test_a_million_clips_are_sampled_in_seconds() -> None:
     started = time.monotonic()
     sample = draw_sample(label, subject, NAMES, 256, 0)
     assert time.monotonic() - started < 10
-    assert (len(sample.measured), len(sample.shown)) == (256, MOST_LABELS)
+    assert (len(sample.measured), len(sample.shown)) == (256, MAX_LABELS)

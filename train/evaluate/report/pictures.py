@@ -1,242 +1,157 @@
-"""The page's pictures, as bytes."""
+"""Pictures of the page, as the bytes of their files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared.report import html
-from shared.report.html import Html
 from shared.report.pictures import (
+    ARROWS_PX,
     Film,
     animation,
-    contact_sheet,
-    draw_vectors,
     enlarge,
-    evenly,
+    evenly_spaced,
     grey_residual,
-    shrink,
-    webp,
+    sheet,
+    vector_film,
 )
 from shared.schema import CodecOptions
 from train.data.clips import ClipBatch, Clips, on_device
 from train.evaluate.make_clips import reconstruct, unrefined_frames
-from train.evaluate.report.scores import Shown
+from train.evaluate.report.scores import ShownClips
 from train.generate.generator import Generator
 
-# MERGED: The part of the page that shows generated clips beside real ones.
-
-
-def generated_section(
-    generated: Generated | None,
-    labels: tuple[str, ...],
-    scores: dict[str, dict[str, Any]],
-    run: str,
-) -> Html:
-    """Animated pairs with the classifier's verdicts, and all of it as rows of frames."""
-    if generated is None:
-        return html.section("Generated clips", missing(run, "No clip was generated yet."))
-    shown = generated.shown
-    parts = [html.paragraph(f"Real on the left, generated on the right; from {shown.origin}.")]
-    if shown.read_as is not None:
-        parts.append(html.paragraph(_verdict(shown.label, shown.read_as, scores)))
-    if left_out := len(shown.label) - len(generated.pairs):
-        told = f"{left_out:,} more clips are not shown, so that the page stays small."
-        parts.append(html.paragraph(told))
-    parts.append(html.cards(_card(generated, k, labels) for k in range(len(generated.pairs))))
-    sheet = html.image(generated.sheet, "real above generated", enlarge=True)
-    parts.append(html.figure(sheet, "As rows, real above generated.", wide=True))
-    if generated.refining is not None:
-        parts.append(_refining(generated.refining))
-    return html.section("Generated beside real", *parts)
-
-
-def missing(run: str, what: str) -> Html:
-    """What is not there, and the command that makes it."""
-    command = f"python -m train evaluate --run {run} --store STORE"
-    return html.paragraph(html.join(f"{what} Run first: ", html.code(command)))
-
-
-def _verdict(label: np.ndarray, read_as: np.ndarray, scores: dict[str, dict[str, Any]]) -> str:
-    right = int(np.count_nonzero(read_as == label))
-    told = (
-        "A small classifier of this project, trained on the real training clips, reads"
-        f" {right} of {len(label)} generated clips as the text asked for"
-    )
-    for each in scores.values():
-        if isinstance(real := each.get("classifier_accuracy_real"), float):
-            return f"{told}; on real test clips it is right in {100 * real:.0f}%."
-    return f"{told}."
-
-
-def _card(generated: Generated, k: int, labels: tuple[str, ...]) -> Html:
-    label, read_as = int(generated.shown.label[k]), generated.shown.read_as
-    words = [html.bold(_text(label, labels))]
-    if read_as is not None:
-        right = int(read_as[k]) == label
-        verdict = "✓" if right else f"read as {_text(int(read_as[k]), labels)}"
-        words += [html.text(" "), html.verdict(verdict, good=right)]
-    real, made = generated.pairs[k]
-    pair = html.pair(
-        html.image(real, f"real: {_text(label, labels)}", enlarge=True),
-        html.image(made, f"generated: {_text(label, labels)}", enlarge=True),
-    )
-    return html.join(pair, html.paragraph(html.join(*words)))
-
-
-def _refining(sheet: bytes) -> Html:
-    return html.join(
-        html.heading("What the refining network does"),
-        html.figure(
-            html.image(sheet, "decoded above refined", enlarge=True),
-            "Decoded clips above, refined below. The network behind the decoder is an addition of"
-            " this project; the paper has none.",
-            wide=True,
-        ),
-    )
-
-
-def _text(label: int, labels: tuple[str, ...]) -> str:
-    return labels[label] if 0 <= label < len(labels) else "no label"
-
-
-FPS = 8
 CARDS_BYTES, FILMS_BYTES = 7_000_000, 4_000_000
-"""Animations end where all of them together would be larger: a page has to stay small."""
+"""Size of all animations beyond which no more are drawn: a page has to stay small."""
 
-_SHEET_ROWS, _SHEET_COLUMNS, _REFINED = 8, 16, 3
-_ARROW_CLIPS, _ARROW_COLUMNS = 3, 4
-_FRAME_PX, _ARROWS_PX = 128, 320
-_FILMS, _DATA_ROWS = 12, 8
+_SHEET_ROWS, _SHEET_COLUMNS, _REFINED_ROWS, _DATA_ROWS = 8, 16, 3, 8
+_ARROW_ROWS, _ARROW_COLUMNS = 3, 4
+_FILMS, _CANDIDATES = 12, 64
 
 
 @dataclass(frozen=True)
-class Generated:
-    """Generated clips beside real ones, drawn.
+class GeneratedPictures:
+    """Pictures of generated clips.
 
     Attributes:
-        shown: the clips.
-        pairs: animations of real and generated clip, of as many clips as fit on the page.
-        sheet: rows of real above generated.
-        refining: rows of decoded above refined, where clips were refined.
-        motion: generated vectors over the frames they made, where vectors are generated.
+        pairs: animations of the real and the generated clip, of the clips that fit on the page.
+        sheet: rows of real above generated clips.
+        refined: rows of decoded above refined clips, if clips were refined.
+        motion: generated vectors over the generated frames, if vectors are generated.
     """
 
-    shown: Shown
     pairs: list[tuple[bytes, bytes]]
     sheet: bytes
-    refining: bytes | None
+    refined: bytes | None
     motion: bytes | None
 
 
-def draw_generated(shown: Shown, store: CodecOptions, on_pair: Callable[[], object]) -> Generated:
-    """Draw all of it; `on_pair` is called after each clip, drawn or left out."""
-    return Generated(
-        shown,
-        _pair_films(shown, on_pair),
-        _generated_sheet(shown),
-        _refining_sheet(shown),
-        _generated_motion(shown, store),
+@dataclass(frozen=True)
+class DataPictures:
+    """Pictures of the store's clips, and the sizes of its split.
+
+    Attributes:
+        sheet: training clips.
+        vectors: vectors over frames of a test clip, and residuals.
+        restored: its real frames above those restored from x_0.
+        train_clips, test_clips: number of clips on each side.
+    """
+
+    sheet: bytes
+    vectors: bytes
+    restored: bytes
+    train_clips: int
+    test_clips: int
+
+
+def draw_generated(
+    clips: ShownClips, store: CodecOptions, on_clip: Callable[[], object]
+) -> GeneratedPictures:
+    """Draw generated clips; `on_clip` is called after each, drawn or left out."""
+    pairs: list[tuple[bytes, bytes]] = []
+    used = 0
+    for real, generated in zip(clips.real, clips.generated, strict=True):
+        if used <= CARDS_BYTES:
+            pairs.append((animation(real), animation(generated)))
+            used += sum(map(len, pairs[-1]))
+        on_clip()
+    motion = None
+    if clips.motion is not None:
+        # Clips that move most: blocks at rest have no arrows.
+        lengths = np.abs(clips.motion[:, :, :2].astype(int)).mean(axis=(1, 2, 3, 4))
+        chosen = np.argsort(-lengths, kind="stable")[:_ARROW_ROWS]
+        motion = sheet(
+            [_arrows(clips.generated[k], clips.motion[k], store) for k in chosen], ARROWS_PX
+        )
+    refined = None
+    if clips.unrefined is not None:
+        refined = _paired_sheet(clips.unrefined, clips.generated, _REFINED_ROWS)
+    return GeneratedPictures(
+        pairs, _paired_sheet(clips.real, clips.generated, _SHEET_ROWS), refined, motion
     )
 
 
-def films_over_time(films: dict[int, Path]) -> dict[int, bytes]:
-    """The films of checkpoints evenly spread, the first and the last always; fewer if large."""
+def choose_films(films: dict[int, Path]) -> dict[int, bytes]:
+    """Evenly spaced films by step, the first and the last among them; fewer if they are large."""
     steps = list(films)
     for count in range(_FILMS, 1, -1):
-        chosen = [steps[i] for i in evenly(len(steps), count)]
+        chosen = [steps[i] for i in evenly_spaced(len(steps), count)]
         if sum(films[step].stat().st_size for step in chosen) <= FILMS_BYTES:
             return {step: films[step].read_bytes() for step in chosen}
     return {}
 
 
-def data_sheet(clips: Clips) -> bytes:
-    """Training clips of different labels and subjects."""
+def draw_data(generator: Generator, clips: Clips) -> DataPictures:
+    """Draw training clips, and a test clip with its vectors, residuals and reconstruction."""
+    vectors, restored = _draw_codec(generator, clips)
+    return DataPictures(_draw_training(clips), vectors, restored, len(clips.train), len(clips.test))
+
+
+def _draw_training(clips: Clips) -> bytes:
+    """Training clips of different labels."""
     labels = np.unique(clips.label[clips.train])
     rng = np.random.default_rng(0)
     chosen = [
         rng.choice(clips.train[clips.label[clips.train] == label])
-        for label in labels[evenly(len(labels), _DATA_ROWS)]
+        for label in labels[evenly_spaced(len(labels), _DATA_ROWS)]
     ]
-    return _rows(list(clips.frames(clips.batch(chosen, torch.device("cpu"))).numpy()))
+    return _film_sheet(list(clips.frames(clips.batch(chosen, torch.device("cpu"))).numpy()))
 
 
-def codec_sheets(generator: Generator, clips: Clips) -> tuple[bytes, bytes]:
-    """Of the test clip that moves most: vectors and residuals; real above restored frames."""
-    candidates = clips.test[evenly(len(clips.test), 64)]
+def _draw_codec(generator: Generator, clips: Clips) -> tuple[bytes, bytes]:
+    """Vectors and residuals, and real above restored frames, of the test clip that moves most."""
+    candidates = clips.test[evenly_spaced(len(clips.test), _CANDIDATES)]
     motion = clips.read("motion", candidates)[:, :, :2].abs().float().mean(dim=(1, 2, 3, 4))
-    one = clips.batch(candidates[int(motion.argmax())][None], torch.device("cpu"))
-    real = clips.frames(one)[0].numpy()
+    batch = clips.batch(candidates[int(motion.argmax())][None], torch.device("cpu"))
+    real = clips.frames(batch)[0].numpy()
     store = generator.store.options
-    factor = max(1, _ARROWS_PX // store.size)
-    picked = evenly(store.frames - 1, _ARROW_COLUMNS)
-    rest = enlarge(grey_residual(one.residual[0].numpy()), factor)[picked]
-    vectors = _with_arrows(real, one.motion[0].numpy(), store)
-    moved = ClipBatch(**on_device(vars(one), generator.device))
+    factor = max(1, ARROWS_PX // store.size)
+    picked = evenly_spaced(store.frames - 1, _ARROW_COLUMNS)
+    residual = enlarge(grey_residual(batch.residual[0].numpy())[picked], factor)
+    vectors = _arrows(real, batch.motion[0].numpy(), store)
+    moved = ClipBatch(**on_device(vars(batch), generator.device))
     restored = unrefined_frames(reconstruct(generator.space, moved))[0].cpu().numpy()
-    compared = [enlarge(film[1:], factor)[picked] for film in (real, restored)]
-    return _sheet([vectors, rest]), _sheet(compared)
+    compared = [enlarge(film[1:][picked], factor) for film in (real, restored)]
+    return sheet([vectors, residual], ARROWS_PX), sheet(compared, ARROWS_PX)
 
 
-def _pair_films(shown: Shown, on_pair: Callable[[], object]) -> list[tuple[bytes, bytes]]:
-    """Real and generated clip, lossless animations, as many pairs as fit on the page."""
-    pairs: list[tuple[bytes, bytes]] = []
-    used = 0
-    for real, generated in zip(shown.real, shown.generated, strict=True):
-        if used <= CARDS_BYTES:
-            pairs.append((animation(real, fps=FPS), animation(generated, fps=FPS)))
-            used += sum(map(len, pairs[-1]))
-        on_pair()
-    return pairs
+def _arrows(frames: Film, motion: NDArray[np.int8], store: CodecOptions) -> Film:
+    return vector_film(frames, motion, store, _ARROW_COLUMNS)
 
 
-def _generated_sheet(shown: Shown) -> bytes:
-    """Rows of real above generated, for clips evenly spread."""
-    return _rows([film for k in evenly(len(shown.real), _SHEET_ROWS)
-                  for film in (shown.real[k], shown.generated[k])])  # fmt: skip
-
-
-def _refining_sheet(shown: Shown) -> bytes | None:
-    """Rows of decoded above refined; None where nothing was refined."""
-    if shown.unrefined is None:
-        return None
-    return _rows([film for k in evenly(len(shown.real), _REFINED)
-                  for film in (shown.unrefined[k], shown.generated[k])])  # fmt: skip
-
-
-def _generated_motion(shown: Shown, store: CodecOptions) -> bytes | None:
-    """Generated vectors over the frames they made; None where no vectors are generated."""
-    if shown.motion is None:
-        return None
-    # Those that move most: what stands still has no arrows.
-    lengths = np.abs(shown.motion[:, :, :2].astype(int)).mean(axis=(1, 2, 3, 4))
-    chosen = np.argsort(-lengths, kind="stable")[:_ARROW_CLIPS]
-    return _sheet([_with_arrows(shown.generated[k], shown.motion[k], store) for k in chosen])
-
-
-def _with_arrows(frames: Film, motion: NDArray[np.int8], store: CodecOptions) -> Film:
-    """Frames evenly spread, the first left out, enlarged, with an arrow to each moved block."""
-    picked = evenly(store.frames - 1, _ARROW_COLUMNS)
-    return draw_vectors(
-        np.concatenate([frames[:1], frames[1:][picked]]),
-        motion[picked],
-        block=store.block,
-        vector_unit=store.vector_unit,
-        factor=max(1, _ARROWS_PX // store.size),
+def _paired_sheet(above: NDArray[np.uint8], below: NDArray[np.uint8], count: int) -> bytes:
+    """Rows of two films each, of evenly spaced clips."""
+    return _film_sheet(
+        [film for k in evenly_spaced(len(above), count) for film in (above[k], below[k])]
     )
 
 
-def _rows(films: list[Film]) -> bytes:
-    """A sheet of films, a row each, of frames evenly spread."""
-    picked = evenly(len(films[0]), _SHEET_COLUMNS)
-    return webp(contact_sheet([shrink(film[picked], _FRAME_PX) for film in films]))
-
-
-def _sheet(films: list[Film]) -> bytes:
-    return webp(contact_sheet([shrink(film, _ARROWS_PX) for film in films]))
+def _film_sheet(films: list[Film]) -> bytes:
+    """Rows of evenly spaced frames."""
+    picked = evenly_spaced(len(films[0]), _SHEET_COLUMNS)
+    return sheet([film[picked] for film in films])
