@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from shared.report.pages import render, table, write_page
-from shared.report.pictures import Film, Picture, animation, contact_sheet, evenly, png
+from shared.report.pictures import Film, Picture, animation, contact_sheet, evenly_spaced, png
 from shared.store.paths import write_whole
 from train.data.clips import Clips, open_store
 from train.evaluate.compare.jobs import Comparison, generated_clips
@@ -43,7 +43,7 @@ def write_output(comparison: Comparison, command: str) -> list[Path]:
     out, sentences = comparison.setup.out, protocol(comparison)
     tables, clips = all_tables(comparison), shown_clips(comparison)
     left_out = comparison.left_out | missing_columns(out)
-    frames = evenly(comparison.store.options.frames, _FRAMES).tolist()
+    frames = evenly_spaced(comparison.store.options.frames, _FRAMES).tolist()
     picture = png(np.concatenate([_block(*clip, frames) for clip in clips]))
     content = {
         "command": command,
