@@ -212,9 +212,17 @@ def cost(
 
 @app.command()
 def compare(
+    store: Annotated[
+        list[str] | None,
+        typer.Option("--store", help="Stores of the same clips, searched differently. Repeatable."),
+    ] = None,
     data: Annotated[
-        Path, typer.Option("--data", help="Folder of stores, as `make compare` makes them.")
-    ] = Path("compare/stores"),
+        Path | None,
+        typer.Option("--data", help="Folder of such stores; compare/stores without --store."),
+    ] = None,
+    systems: Annotated[
+        str | None, typer.Option("--systems", help="Names, with commas between them. Default: all.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Runs, scores and tables.")] = Path("compare"),
     workers: Annotated[
         int, typer.Option(min=1, help="Runs at a time, a process of one thread each.")
@@ -222,7 +230,7 @@ def compare(
     budget_tflop: Annotated[
         float | None, typer.Option(help="Training FLOPs of each run, 10^12.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Seeds of the table of spaces.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds of the tables of all systems.")] = None,
     codec_seeds: Annotated[
         int | None, typer.Option(help="Seeds of the table within the codec; 0: none.")
     ] = None,
@@ -231,16 +239,25 @@ def compare(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     batch: Annotated[int | None, typer.Option(help="Clips in a training step.")] = None,
-    autoencoder_steps: Annotated[int | None, typer.Option(help="Of the autoencoders.")] = None,
-    refiner_steps: Annotated[int | None, typer.Option(help="Of the refining network.")] = None,
-    judge_steps: Annotated[int | None, typer.Option(help="Of the classifier that judges.")] = None,
+    autoencoder_steps: Annotated[
+        int | None, typer.Option(help="Training steps of autoencoders.")
+    ] = None,
+    refiner_steps: Annotated[
+        int | None, typer.Option(help="Training steps of the refining network.")
+    ] = None,
+    judge_steps: Annotated[
+        int | None, typer.Option(help="Training steps of the classifier that judges.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Split protocol. Default: the stores' first.")
+    ] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="Networks for tests.")] = False,
     finished: Annotated[
         bool, typer.Option("--finished", help="Train nothing; tables of the runs that are done.")
     ] = False,
     device: Device = "auto",
 ) -> None:
-    """Train every target space at equal cost, score what each generates, write the tables."""
+    """Train systems at equal cost, score what each generates, write the tables."""
     options = {
         "budget_tflop": budget_tflop,
         "seeds": seeds,
@@ -251,12 +268,18 @@ def compare(
         "autoencoder_steps": autoencoder_steps,
         "refiner_steps": refiner_steps,
         "judge_steps": judge_steps,
+        "split": split,
         "tiny": tiny,
     }
-    from train.commands import compare_spaces
+    from train.evaluate.compare.compare import compare as compare_systems
 
     given = {name: value for name, value in options.items() if value is not None}
-    compare_spaces(data, out, given, workers=workers, device=device, finished=finished)
+    folder = data or (None if store else Path("compare/stores"))
+    names = [name.strip() for name in systems.split(",")] if systems else []
+    compare_systems(
+        store or [], folder, out, given,
+        names=names, workers=workers, device=device, finished=finished,
+    )  # fmt: skip
 
 
 def main() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from shared.console import Progress, byte_count, console
@@ -22,25 +19,3 @@ def report_run(
     page = build_report(run, out, before, trained, Progress())
     rest = "" if store_path else "; with --store STORE it shows data and reconstructions, too"
     console.print(f"open {page} ({byte_count(page.stat().st_size)}{rest})", markup=False)
-
-
-def compare_spaces(
-    data: Path,
-    out: Path,
-    given: Mapping[str, object],
-    *,
-    workers: int,
-    device: str,
-    finished: bool,
-) -> None:
-    """Train every target space at equal cost, score, write tables; `given`: options by name."""
-    from train.evaluate.compare.compare import compare
-    from train.evaluate.compare.systems import read_options
-
-    with stoppable():
-        where = choose_device(device).type
-        command = shlex.join(["python", "-m", "train", *sys.argv[1:]])
-        options = read_options(given)
-        compare(
-            data, out, options, workers=workers, device=where, command=command, finished=finished
-        )
