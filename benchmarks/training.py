@@ -23,7 +23,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from train.commands import choose_device
 
 from benchmarks.measure import cpu_seconds, least_in_turn
 from shared.console import run_command
@@ -33,6 +32,7 @@ from train.models.autoencoder import Autoencoder
 from train.models.refiner import Refiner
 from train.recipe import Recipe
 from train.recipes import load_recipe
+from train.trainer.distributed import choose_device
 from train.trainer.monitor import computes_bfloat16, processor
 
 _EXAMPLES = 4

@@ -21,7 +21,7 @@ from train.models.unet3d import UNet3DOptions
 from train.options import STRICT, PartError, one_of, read_options, without_deleted_fields
 from train.spaces import SPACES
 from train.spaces.codec import CodecSpaceOptions
-from train.trainer.loop import TrainingOptions
+from train.trainer.schedule import TrainingOptions
 
 KINDS: dict[str, Mapping[str, Any]] = {
     "space": SPACES,

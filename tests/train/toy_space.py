@@ -59,6 +59,12 @@ class ColourCoder(Autoencoder):
     def decode(self, latent: Tensor, context: Tensor | None = None) -> Tensor:
         return self.back(latent)
 
+    def example_pass(
+        self, size: int, frames: int
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], int]:
+        colours = torch.zeros(1, frames - 1, 3)
+        return (colours,), (colours,), 1
+
 
 @dataclass(frozen=True, config=STRICT)
 class ToyDenoiserOptions:

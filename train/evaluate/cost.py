@@ -297,23 +297,20 @@ def saved_bytes(network: nn.Module) -> Iterator[dict[int, int]]:
 
 
 def _autoencoder_cost(autoencoder: Autoencoder, recipe: Recipe) -> AutoencoderCost:
-    """Cost of one picture, times the frames but the first."""
-    clips, block = recipe.designed_for, autoencoder.block
-    cells = -(-clips.size // block)
-    picture = torch.zeros(1, 3, cells * block, cells * block, device="meta")
-    latent = torch.zeros(1, autoencoder.latent_channels, cells, cells, device="meta")
-    names = len(autoencoder.context)
-    context = picture.repeat(1, names, 1, 1) if names else None  # (1, 3 names, H, W)
+    """Cost of the autoencoder's passes of one clip."""
+    clips = recipe.designed_for
+    with torch.device("meta"):
+        encoded, decoded, passes = autoencoder.example_pass(clips.size, clips.frames)
 
     def gflop(run: Callable[[], Tensor]) -> float:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             run()
-        return (clips.frames - 1) * counter.get_total_flops() / GIGA
+        return passes * counter.get_total_flops() / GIGA
 
     return AutoencoderCost(
         parameter_count(autoencoder),
-        gflop(lambda: autoencoder.encode(picture, context)),
-        gflop(lambda: autoencoder.decode(latent, context)),
+        gflop(lambda: autoencoder.encode(*encoded)),
+        gflop(lambda: autoencoder.decode(*decoded)),
     )
 
 

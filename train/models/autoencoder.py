@@ -75,6 +75,22 @@ class Autoencoder(nn.Module, ABC):
         l2 = (self.decode(self.encode(picture, context), context) - picture).square().mean()
         return {"loss": l2, "l2": l2.detach()}
 
+    def example_pass(
+        self, size: int, frames: int
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], int]:
+        """Zeros as arguments of `encode` and of `decode`, and the number of such passes a clip.
+
+        Args:
+            size: height and width of the clip, pixels.
+            frames: T; all but the first go through the autoencoder, one a pass.
+        """
+        cells = -(-size // self.block)
+        picture = torch.zeros(1, 3, cells * self.block, cells * self.block)
+        latent = torch.zeros(1, self.latent_channels, cells, cells)
+        names = len(self.context)
+        context = (picture.repeat(1, names, 1, 1),) if names else ()  # (1, 3 names, H, W)
+        return (picture, *context), (latent, *context), frames - 1
+
     def fit_initial(self, picture: Tensor, context: Tensor | None = None) -> None:
         """Fit the initial weights to a sample of training pictures (as in `encode`)."""
         raise NotImplementedError(f"{type(self).__name__} starts from random weights")

@@ -10,7 +10,7 @@ from train.models.kl_autoencoder import KlAutoencoderOptions
 from train.recipe import ClipShape
 from train.recipes.vdm_128 import RECIPE as VDM_128
 from train.spaces.codec import CodecSpaceOptions
-from train.trainer.loop import TrainingOptions
+from train.trainer.schedule import TrainingOptions
 
 RECIPE = replace(
     VDM_128,

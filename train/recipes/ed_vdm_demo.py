@@ -14,7 +14,7 @@ from train.models.block_autoencoder import BlockAutoencoderOptions
 from train.models.refiner import RefinerOptions
 from train.models.unet3d import UNet3DOptions
 from train.recipe import ClipShape, Recipe
-from train.trainer.loop import TrainingOptions
+from train.trainer.schedule import TrainingOptions
 
 _SHORT = TrainingOptions(
     optimiser="muon",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from train.models.kl_autoencoder import KlAutoencoderOptions
 from train.recipes.vdm_128 import RECIPE as VDM_128
 from train.spaces.latent import LatentSpaceOptions
-from train.trainer.loop import TrainingOptions
+from train.trainer.schedule import TrainingOptions
 
 RECIPE = replace(
     VDM_128,

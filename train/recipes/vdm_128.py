@@ -12,7 +12,7 @@ from train.models.text_encoder import TextOptions
 from train.models.unet3d import UNet3DOptions
 from train.recipe import ClipShape, Recipe
 from train.spaces.rgb import RgbSpaceOptions
-from train.trainer.loop import TrainingOptions
+from train.trainer.schedule import TrainingOptions
 
 RECIPE = Recipe(
     name="vdm_128",

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from shared.report.pages import render, table, write_page
-from shared.report.pictures import Film, Picture, animation, contact_sheet, evenly, png
+from shared.report.pictures import Film, Picture, animation, contact_sheet, evenly_spaced, png
 from shared.store.paths import write_whole
 from train.data.clips import Clips, open_store
 from train.evaluate.compare.jobs import Comparison, generated_clips
@@ -43,7 +43,7 @@ def write_output(comparison: Comparison, command: str) -> list[Path]:
     out, sentences = comparison.setup.out, protocol(comparison)
     tables, clips = all_tables(comparison), shown_clips(comparison)
     left_out = comparison.left_out | missing_columns(out)
-    frames = evenly(comparison.store.options.frames, _FRAMES).tolist()
+    frames = evenly_spaced(comparison.store.options.frames, _FRAMES).tolist()
     picture = png(np.concatenate([_block(*clip, frames) for clip in clips]))
     content = {
         "command": command,
@@ -129,12 +129,18 @@ def protocol(comparison: Comparison) -> list[str]:
     options, store, setup = comparison.options, comparison.store, comparison.setup
     recipe = comparison.runs[0].load_recipe()
     training, sampler, noise = recipe.diffusion_training, recipe.sampler, recipe.noise
+    rule = store.splits.get(setup.split, {})
+    by_person = rule.get("kind") == "subjects" or rule.get("by") == "subject"
+    apart = ": nobody in a test clip was trained on" if by_person else ""
+    choice = (
+        f"{options.clips_a_label} a label, subjects taking turns, from its first frame and label"
+    )
+    choice = choice if store.labels else "evenly spaced, from its first frame"
     size = f"{store.options.frames} frames of {store.options.size}x{store.options.size}"
     return [
         f"Data: {store.dataset}, {store.clips} clips of {size}, {len(store.labels)} labels,"
-        f" {len(store.subjects)} subjects; split {setup.split}. One generated video for each of"
-        f" {len(setup.chosen)} test clips, {options.clips_a_label} a label, subjects taking turns,"
-        " from its first frame and its label.",
+        f" {len(store.subjects)} subjects; split {setup.split}{apart}. One generated video for each"
+        f" of {len(setup.chosen)} test clips, {choice}.",
         f"Equal FLOPs: {options.budget_tflop:g} TFLOP of training a run, forward and backward"
         " passes of the denoiser, two operations a multiply-accumulate. Autoencoders and cached"
         " latents are not included; their cost stands in a column of its own. Equal steps: as many"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.naive import search as naive_search
+from tests.naive import Search
 from train.evaluate.metrics.consistency import (
     BLOCK,
     RANGE_PX,
@@ -65,7 +65,7 @@ def test_the_search_is_exhaustive() -> None:
     grey = rng.integers(0, 256, (2, 24, 24), np.uint8)
     before, now = (torch.from_numpy(x)[None].float() for x in grey)
     found = search_blocks(now, before)[0]
-    slow = naive_search(grey, block=BLOCK, search_range=RANGE_PX)[0]
+    slow = Search(block=BLOCK, search_range=RANGE_PX)(grey)[0]
     padded = np.pad(grey[0].astype(int), RANGE_PX, mode="edge")
 
     def cost(vectors: np.ndarray, row: int, column: int) -> int:
