@@ -179,9 +179,7 @@ def read_clip(store: Store, index: int) -> Clip:
         store.clip("first_frame", index),
         motion,
         residual,
-        block=options.block,
-        reference=options.reference,
-        vector_unit=options.vector_unit,
+        options.codec,
     )
     return Clip(frames, motion, residual)
 

@@ -17,9 +17,7 @@ def clip_of(frames: np.ndarray, motion: np.ndarray, options: CodecOptions = OPTI
     rest = residual(
         frames,
         motion,
-        block=options.block,
-        reference=options.reference,
-        vector_unit=options.vector_unit,
+        options.codec,
     )
     return Clip(frames, motion, rest)
 
