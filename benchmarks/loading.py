@@ -12,8 +12,8 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from shared.console import Progress
 from shared.manifest import load_manifest
 from shared.schema import LARGE, CodecOptions
 from shared.store.store import Store
-from train.data.batches import BatchSlice, Prefetch
+from train.data.batches import BatchSlice, rank_slices, read_ahead
 from train.data.clips import Clips
 
 SIZE, BATCH, WORKERS = 128, 8, 2
@@ -92,14 +92,12 @@ def from_store(path: Path) -> Iterator[Batch]:
     """Ours, epoch after epoch; nothing is kept in memory."""
     clips = Clips(Store(path), None, in_memory_bytes=0)
     everything = np.arange(len(clips.store))
-    with Prefetch(
-        partial(clips.tensors, LARGE),
-        lambda part: part.indices(everything, 0),
-        torch.device("cpu"),
-        workers=WORKERS,
-    ) as load:
-        for step in itertools.count():
-            tensors = load(BatchSlice(step, 0, BATCH, BATCH))
+
+    def read(part: BatchSlice) -> dict[str, torch.Tensor]:
+        return clips.tensors(LARGE, part.indices(everything, 0))
+
+    with closing(read_ahead(read, rank_slices(0, BATCH), workers=WORKERS)) as batches:
+        for tensors in batches:
             yield tuple(tensors[name] for name in (*LARGE, "label"))
 
 

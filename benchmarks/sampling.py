@@ -1,10 +1,10 @@
-"""Seconds and GFLOP a generated video: python -m benchmarks.sampling --help.
+"""Seconds and GFLOP of a generated video: python -m benchmarks.sampling --help.
 
-Recipes by name, weights at random: what a step costs does not depend on them. A sampling of N steps
-costs what one step costs N times and what decoding costs once, so both are measured in two short
-samplings of a few steps and carried on to N. Seconds are those of all threads on CPUs, where other
-work would stretch the clock's, and the clock's on a GPU. FLOP are those of torch's FlopCounterMode,
-two a multiply-accumulate; it counts matrix products, convolutions and attention.
+Recipes by name, with random weights: the cost of a step does not depend on them. N sampling steps
+cost N times a step, and decoding once; so both are measured in two short samplings and extrapolated
+to N. Seconds are CPU time of all threads, which other work on the machine does not stretch, and
+wall-clock time on a GPU. FLOP are those of torch's FlopCounterMode, two a multiply-accumulate; it
+counts matrix products, convolutions and attention.
 """
 
 from __future__ import annotations
@@ -25,31 +25,30 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.measure import cpu_seconds, least_in_turn
 from shared.console import run_command
 from shared.schema import CodecOptions, StoreAttributes
-from train.commands import choose_device
 from train.generate.generator import Generator, with_sampler
+from train.models import build_autoencoder, build_denoiser
+from train.models.denoiser import parameter_count
 from train.models.refiner import Refiner
 from train.recipes import load_recipe
-from train.spaces import build_space
-from train.spaces.codec import CodecSpace
-from train.stages.autoencoder import build_autoencoder
-from train.stages.diffusion import build_denoiser
+from train.spaces import SPACES, build_space
+from train.trainer.distributed import choose_device
 from train.trainer.monitor import processor
 
 SAMPLERS = {"ddpm": 1000, "ddim": 50, "dpm++": 20}
-"""Steps each sampler is given where none are asked for."""
+"""Default numbers of steps."""
 
 _FEW, _MORE = 2, 6
 """Steps of the two short samplings."""
 
 _ROUNDS = 3
-"""Each sampling is timed so often; the least counts."""
+"""Timings of each sampling; the least counts."""
 
 _LABELS = tuple(f"label {n}" for n in range(24))
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one video: seconds and GFLOP, and what decoding has of them."""
+    """Seconds and GFLOP of one video, and the part of decoding in them."""
 
     recipe: str
     space: str
@@ -83,21 +82,21 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--recipes", default="vdm_demo,ldm_demo,d_vdm_demo,ed_vdm_demo", help="names, by commas")
-    add("--samplers", default=",".join(SAMPLERS), help="names, by commas")
-    add("--steps", type=int, help="for all samplers; default: as in SAMPLERS")
-    add("--guidance", type=float, default=1.0, help="other than 1, a step asks the network twice")
-    add("--count", type=int, default=1, help="videos made at once")
-    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="of all recipes")
+    add("--recipes", default="vdm_demo,ldm_demo,d_vdm_demo,ed_vdm_demo", help="names, with commas")
+    add("--samplers", default=",".join(SAMPLERS), help="names, with commas")
+    add("--steps", type=int, help="of all samplers; default: DDPM 1000, DDIM 50, DPM++ 20")
+    add("--guidance", type=float, default=1.0, help="other than 1: two passes a step")
+    add("--count", type=int, default=1, help="videos in a batch")
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="override in all recipes")
     add("--device", default="auto")
     add("--out", type=Path, help="JSON")
     return parser.parse_args()
 
 
 def untrained(name: str, overrides: list[str], device: torch.device) -> Generator:
-    """What `load_generator` gives, with weights as they are before training.
+    """Build a recipe's generator with untrained weights, for clips that it was designed for.
 
-    For clips that the recipe was designed for, with labels learned as indices.
+    Labels are indices, without a text encoder.
     """
     recipe = load_recipe(name, overrides)
     store = CodecOptions(**asdict(recipe.designed_for))
@@ -112,18 +111,20 @@ def untrained(name: str, overrides: list[str], device: torch.device) -> Generato
     )
     autoencoder = None
     if recipe.autoencoder is not None:
-        autoencoder = build_autoencoder(recipe.autoencoder, recipe.space, store).to(device).eval()
+        cell = SPACES[recipe.space.kind].latent_cell(recipe.space, store)
+        autoencoder = build_autoencoder(recipe.autoencoder, cell, store).to(device).eval()
     space = build_space(recipe.space, store, autoencoder)
-    if recipe.refiner is not None and isinstance(space, CodecSpace):
+    if recipe.refiner is not None:
         space = space.with_refiner(Refiner(recipe.refiner).to(device).eval())
-    network = build_denoiser(recipe, space, attributes, None).to(device).eval()
+    network = build_denoiser(recipe.denoiser, space.denoiser_input, len(_LABELS))
+    network = network.to(device).eval()
     return Generator(attributes, space, network, recipe, None, device)
 
 
 def cost(
     generator: Generator, recipe: str, sampler: str, steps: int, guidance: float, count: int
 ) -> Cost:
-    """Of one video out of `count` made at once."""
+    """Measure one video out of a batch of `count`."""
     few, more = (
         with_sampler(generator, name=sampler, steps=number, guidance=guidance)
         for number in (_FEW, _MORE)
@@ -134,19 +135,19 @@ def cost(
     def run(one: Generator) -> Callable[[], object]:
         return lambda: one(frame, [0] * count, range(count))
 
-    per_step, decoding = line(flops(run(few)), flops(run(more)))
+    per_step, decoding = step_and_rest(flops(run(few)), flops(run(more)))
     run(few)()
     measure = cpu_seconds if generator.device.type == "cpu" else clock_seconds
     timings = least_in_turn(_ROUNDS, lambda: measure(run(few)), lambda: measure(run(more)))
-    step_seconds, rest_seconds = line(*timings)
+    step_seconds, rest_seconds = step_and_rest(*timings)
     return Cost(
         recipe=recipe,
-        space=generator.space.kind,
+        space=generator.recipe.space.kind,
         size=size,
         sampler=sampler,
         steps=steps,
         guidance=guidance,
-        parameters=sum(p.numel() for p in generator.network.parameters()),
+        parameters=parameter_count(generator.network),
         seconds=(steps * step_seconds + rest_seconds) / count,
         seconds_decoding=rest_seconds / count,
         gflop=(steps * per_step + decoding) / count / 1e9,
@@ -154,27 +155,28 @@ def cost(
     )
 
 
-def line(few: float, more: float) -> tuple[float, float]:
-    """What a step costs, and what is left with none."""
+def step_and_rest(few: float, more: float) -> tuple[float, float]:
+    """Cost of a step, and of everything else, from those of the two short samplings."""
     step = (more - few) / (_MORE - _FEW)
     return step, max(0.0, few - _FEW * step)
 
 
 def flops(function: Callable[[], object]) -> float:
+    """FLOP of a call."""
     with FlopCounterMode(display=False) as counter:
         function()
     return counter.get_total_flops()
 
 
 def clock_seconds(function: Callable[[], object]) -> float:
-    """The generator hands its clips to the CPU, so nothing is left to wait for on a GPU."""
+    """Wall-clock seconds of a call that returns its result on the CPU."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
 def show(costs: list[Cost], given: argparse.Namespace) -> None:
-    title = f"{processor()}; {given.count} at once"
+    title = f"{processor()}; batches of {given.count}"
     unit = "CPU s" if choose_device(given.device).type == "cpu" else "s"
     table = Table(title=title, title_justify="left")
     for column in ("recipe", "space", "sampler"):

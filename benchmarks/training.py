@@ -1,10 +1,10 @@
-"""Seconds a clip of training, each network of a recipe: python -m benchmarks.training --help.
+"""Seconds per clip to train each network of a recipe: python -m benchmarks.training --help.
 
-Forward and backward pass of clips of noise of the shape that the recipe was designed for, weights
-at random: what a pass costs does not depend on either. The optimiser's step, which no clip has to
-itself, and the reading of clips are not in it. The ways of computing have their turn in each round
-and the least counts. Seconds are those of all threads on CPUs, where other work would stretch the
-clock's, and the clock's on a GPU, where memory is shown too.
+Forward and backward pass on clips of noise, of the shape that the recipe was designed for, with
+random weights: the cost of a pass depends on neither. The optimiser's step, which a whole batch
+has in common, and the reading of clips are left out. Precisions take turns in each round; the
+least time counts. On CPUs it is the CPU time of all threads, which other work on the machine does
+not stretch; on GPUs it is wall-clock time, and peak memory is shown too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks.measure import cpu_seconds, least_in_turn
 from shared.console import run_command
 from train.commands import choose_device
 from train.evaluate.cost import FUSED_ATTENTION
-from train.evaluate.cost import denoiser_input as denoising_case
+from train.evaluate.cost import denoiser_pass as denoising_case
 from train.models.autoencoder import Autoencoder
 from train.models.refiner import Refiner
 from train.recipe import Recipe
@@ -36,17 +36,17 @@ from train.recipes import load_recipe
 from train.trainer.monitor import computes_bfloat16, processor
 
 _EXAMPLES = 4
-"""Pictures of a clip that an autoencoder learns from."""
+"""Pictures per clip in an autoencoder's training step."""
 
 _WINDOW = 6
-"""Frames of a clip that the refining network learns from."""
+"""Frames per clip in a refiner's training step."""
 
 PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
 class Network:
-    """What is trained, and a forward pass of it to what is minimised."""
+    """A module to train, and its forward pass to a scalar loss."""
 
     module: nn.Module
     forward: Callable[[], Tensor]
@@ -54,7 +54,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Figure:
-    """Of one network, and one way to compute it: seconds, GFLOP and bytes a clip."""
+    """Seconds and GFLOP per clip, and peak bytes, of a network in one precision."""
 
     recipe: str
     part: str
@@ -86,27 +86,30 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--recipes", default="vdm_demo,ldm_demo,d_vdm_demo,ed_vdm_demo", help="names, by commas")
     add("--parts", default="denoiser,autoencoder,refiner", help="names, by commas")
-    add("--batch", type=int, default=1, help="clips at once")
-    add("--compile", action="store_true", help="with torch.compile, too")
-    add("--rounds", type=int, default=5, help="each is timed so often; the least counts")
-    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="of all recipes")
+    add("--batch", type=int, default=1, help="clips in a step")
+    add("--compile", action="store_true", help="also with torch.compile")
+    add("--rounds", type=int, default=5, help="timings of each; the least counts")
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="override in all recipes")
     add("--device", default="auto")
     add("--out", type=Path, help="JSON")
     return parser.parse_args()
 
 
 def networks(recipe: Recipe, batch: int, device: torch.device) -> Iterator[tuple[str, Network]]:
-    """What a recipe trains, by name."""
+    """The networks that a recipe trains, by name."""
     case, autoencoder = denoising_case(recipe)
-    inputs = [noise_like(x.expand(batch, *x.shape[1:])).to(device) for x in case.inputs()]
+    noisy, t, conditions = case.shapes.zeros()
+    given = {"noisy": noisy, "t": t, **conditions}
+    noise = {n: noise_like(x.expand(batch, *x.shape[1:])).to(device) for n, x in given.items()}
+    target, times = noise.pop("noisy"), noise.pop("t")
     unet = case.network().to(device)
-    yield "denoiser", Network(unet, lambda: unet(*inputs).float().square().mean())
+    yield "denoiser", Network(unet, lambda: unet(target, times, noise).float().square().mean())
     if autoencoder is not None:
         coder = filled(autoencoder, device)
-        side = case.cell * case.target[2]
+        side = case.shapes.cell * case.shapes.x0[2]
         picture = torch.randn(batch * _EXAMPLES, 3, side, side).to(device)
-        seen = picture.repeat(1, len(coder.context), 1, 1) if coder.context else None
-        yield "autoencoder", Network(coder, lambda: coder.loss(picture, seen)["loss"])
+        context = picture.repeat(1, len(coder.context), 1, 1) if coder.context else None
+        yield "autoencoder", Network(coder, lambda: coder.loss(picture, context)["loss"])
     if recipe.refiner is not None:
         refiner = Refiner(recipe.refiner).to(device)
         size = recipe.designed_for.size
@@ -116,12 +119,12 @@ def networks(recipe: Recipe, batch: int, device: torch.device) -> Iterator[tuple
 
 
 def noise_like(tensor: Tensor) -> Tensor:
-    """Indices stay as they are."""
+    """Noise of a tensor's shape; integer tensors, such as labels, are returned as they are."""
     return torch.randn(tensor.shape) if tensor.is_floating_point() else tensor
 
 
 def filled(network: Autoencoder, device: torch.device) -> Autoencoder:
-    """A network that had shapes and no contents, with small random weights."""
+    """Give a network on the meta device small random weights."""
     network = network.to_empty(device=device)
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.02)
@@ -131,14 +134,14 @@ def filled(network: Autoencoder, device: torch.device) -> Autoencoder:
 def figures_of(
     recipe: str, part: str, network: Network, given: argparse.Namespace, device: torch.device
 ) -> list[Figure]:
-    """All ways to compute one network, in turn."""
+    """Measure a network in every precision, plain and, if asked for, compiled."""
     gflop = flops(network.forward) / given.batch
     figures = []
     for compiled in (False, True) if given.compile else (False,):
         if compiled:
             network.module.compile()
         runs = [partial(step, network, device, precision) for precision in PRECISIONS]
-        peaks = [peak(run, device) for run in runs]  # what comes first also compiles
+        peaks = [peak(run, device) for run in runs]  # the first call also compiles
         timings = least_in_turn(given.rounds, *(partial(seconds, run, device) for run in runs))
         figures += [
             Figure(recipe, part, name, compiled, given.batch, time / given.batch, gflop, most)
@@ -166,7 +169,7 @@ def seconds(run: Callable[[], object], device: torch.device) -> float:
 
 
 def peak(run: Callable[[], object], device: torch.device) -> int | None:
-    """Most bytes that tensors held on a GPU in the second of two steps; None on a CPU."""
+    """Peak bytes of tensors on a GPU in the second of two steps; None on a CPU."""
     run()
     if device.type == "cpu":
         return None
@@ -176,7 +179,7 @@ def peak(run: Callable[[], object], device: torch.device) -> int | None:
 
 
 def flops(forward: Callable[[], Tensor]) -> float:
-    """GFLOP of both passes; matrix products, convolutions and attention."""
+    """GFLOP of forward and backward pass: matrix products, convolutions and attention."""
     with FlopCounterMode(display=False, custom_mapping=FUSED_ATTENTION) as counter:
         forward().backward()
     return counter.get_total_flops() / 1e9

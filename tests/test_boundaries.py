@@ -1,10 +1,11 @@
-"""preprocess -> shared <- train, and nothing else."""
+"""Layers: preprocess -> shared <- train; within `train` each room imports from those below alone."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,16 +15,55 @@ import shared
 PROJECT = Path(__file__).parent.parent
 HEAVY = {"torch", "av", "numba", "dask", "distributed"}
 
+ROOMS = (
+    "options",
+    "run",
+    "data",
+    "models",
+    "diffusion",
+    "trainer",
+    "spaces",
+    "recipe",
+    "recipes",
+    "stages",
+    "generate",
+    "evaluate",
+    "__main__",
+)
+"""Rooms of `train` from the lowest to the highest: no room imports from one above it."""
+
+
+def module_name(path: Path) -> str:
+    """Dotted name of a file below the project's folder."""
+    parts = path.relative_to(PROJECT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    module_name(path): path
+    for package in ("shared", "preprocess", "train")
+    for path in sorted((PROJECT / package).rglob("*.py"))
+}
+
 
 def imported(path: Path) -> set[str]:
-    """Top-level packages that a file imports, anywhere in it."""
+    """Modules that a file imports, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found.add(node.module.split(".")[0])
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path} has a relative import"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inner & MODULES.keys()) or {node.module}
     return found
+
+
+IMPORTS = {name: imported(path) for name, path in MODULES.items()}
+
+
+def top_level(names: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
 
 
 @pytest.mark.parametrize(
@@ -35,10 +75,28 @@ def imported(path: Path) -> set[str]:
     ],
 )
 def test_imports_stay_within_bounds(package: str, forbidden: set[str]) -> None:
-    files = sorted((PROJECT / package).rglob("*.py"))
-    assert files
-    offenders = {str(path): imported(path) & forbidden for path in files}
-    assert not {path: names for path, names in offenders.items() if names}
+    own = {name: found for name, found in IMPORTS.items() if name.split(".")[0] == package}
+    assert own
+    offenders = {name: top_level(found) & forbidden for name, found in own.items()}
+    assert not {name: names for name, names in offenders.items() if names}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = {name: (found & MODULES.keys()) - {name} for name, found in IMPORTS.items()}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
+
+
+def room(name: str) -> int:
+    return ROOMS.index(name.split(".")[1])
+
+
+def test_every_room_of_the_trainer_imports_from_those_below() -> None:
+    """Thus nothing below imports `train.evaluate`: the trainer can be read without it."""
+    own = {name for name in MODULES if name.startswith("train.")}
+    arrows = {(name, other) for name in own for other in IMPORTS[name] & own}
+    assert len(arrows) > len(own)
+    upwards = {(name, other) for name, other in arrows if room(other) > room(name)}
+    assert not upwards
 
 
 def loaded_by(*modules: str) -> set[str]:
@@ -51,12 +109,19 @@ def loaded_by(*modules: str) -> set[str]:
 
 
 def test_shared_needs_nothing_heavy() -> None:
-    names = [f"shared.{path.stem}" for path in (PROJECT / "shared").glob("[a-z]*.py")]
+    names = [name for name in MODULES if name.split(".")[0] == "shared"]
     assert not loaded_by(*names) & HEAVY
 
 
 def test_help_and_inspect_start_fast() -> None:
     assert not loaded_by("preprocess.__main__", "preprocess.summary") & HEAVY
+    assert not loaded_by("train.__main__") & HEAVY
+
+
+def test_training_and_sampling_load_diffusers_where_it_is_used_alone() -> None:
+    loaded = loaded_by("train.stages.run_stage", "train.generate.sample")
+    assert "torch" in loaded
+    assert not loaded & {"diffusers", "transformers", "tensorboard", "matplotlib", "scipy"}
 
 
 def test_shared_is_ours() -> None:

@@ -30,9 +30,9 @@ DEFAULT_OUT = Path("runs/gestures-ed_vdm_demo")
 
 
 STAGES = {
-    "vae": "Train the residual autoencoder.",
-    "encode": "Cache the latents of all residuals beside the store.",
-    "diffusion": "Train the 3D U-Net, and the refining network where the recipe has one.",
+    "vae": "Train the autoencoder, where the recipe has one.",
+    "encode": "Compute the latents of every clip, cached next to the store, and their statistics.",
+    "diffusion": "Train the denoiser, and the refining network where the recipe has one.",
 }
 
 
@@ -45,7 +45,7 @@ def _add_stage(name: str, help_text: str) -> None:
         set_: Overrides = None,
         device: Device = "auto",
     ) -> None:
-        from train.commands import run_stage
+        from train.stages.run_stage import run_stage
 
         run_stage(name, recipe, store, out, set_ or [], device)
 
@@ -103,9 +103,8 @@ def sample(
     fps: Annotated[float, typer.Option("--fps", min=1, help="Frames a second.")] = 8,
     device: Device = "auto",
 ) -> None:
-    """Generate videos from a picture and a text: mp4, GIF, contact sheet, and the motion drawn."""
-    from train.commands import sample_videos
-    from train.generate.sample import SampleOptions
+    """Generate videos from a picture and a text: mp4, GIF, contact sheet, and drawn motion."""
+    from train.generate.sample import SampleOptions, sample_videos
 
     options = SampleOptions(out, seed=seed, count=count, frames=frames, fps=fps)
     changes = {
@@ -155,11 +154,11 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Score a run by a protocol on the test split; given again, it goes on where it was."""
-    from train.commands import evaluate_run
+    from train.evaluate.evaluate import evaluate_run
 
     evaluate_run(
-        run, store, out, device, protocol=protocol, count=count, samples=samples, seed=seed,
-        i3d=i3d, judges=judges, seconds=seconds,
+        run, store, out, protocol=protocol, count=count, samples=samples, seed=seed, i3d=i3d,
+        judges=judges, seconds=seconds, device=device,
     )  # fmt: skip
 
 
@@ -205,17 +204,25 @@ def cost(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Print what recipes cost, beside the paper's Table 4: parameters, operations, memory."""
-    from train.commands import show_costs
+    """Print parameters, operations and memory of recipes, compared with the paper's Table 4."""
+    from train.evaluate.cost import show_costs
 
     show_costs(recipes, set_ or [], json, device)
 
 
 @app.command()
 def compare(
+    store: Annotated[
+        list[str] | None,
+        typer.Option("--store", help="Stores of the same clips, searched differently. Repeatable."),
+    ] = None,
     data: Annotated[
-        Path, typer.Option("--data", help="Folder of stores, as `make compare` makes them.")
-    ] = Path("compare/stores"),
+        Path | None,
+        typer.Option("--data", help="Folder of such stores; compare/stores without --store."),
+    ] = None,
+    systems: Annotated[
+        str | None, typer.Option("--systems", help="Names, with commas between them. Default: all.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Runs, scores and tables.")] = Path("compare"),
     workers: Annotated[
         int, typer.Option(min=1, help="Runs at a time, a process of one thread each.")
@@ -223,7 +230,7 @@ def compare(
     budget_tflop: Annotated[
         float | None, typer.Option(help="Training FLOPs of each run, 10^12.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Seeds of the table of spaces.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds of the tables of all systems.")] = None,
     codec_seeds: Annotated[
         int | None, typer.Option(help="Seeds of the table within the codec; 0: none.")
     ] = None,
@@ -232,16 +239,25 @@ def compare(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     batch: Annotated[int | None, typer.Option(help="Clips in a training step.")] = None,
-    autoencoder_steps: Annotated[int | None, typer.Option(help="Of the autoencoders.")] = None,
-    refiner_steps: Annotated[int | None, typer.Option(help="Of the refining network.")] = None,
-    judge_steps: Annotated[int | None, typer.Option(help="Of the classifier that judges.")] = None,
+    autoencoder_steps: Annotated[
+        int | None, typer.Option(help="Training steps of autoencoders.")
+    ] = None,
+    refiner_steps: Annotated[
+        int | None, typer.Option(help="Training steps of the refining network.")
+    ] = None,
+    judge_steps: Annotated[
+        int | None, typer.Option(help="Training steps of the classifier that judges.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Split protocol. Default: the stores' first.")
+    ] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="Networks for tests.")] = False,
     finished: Annotated[
         bool, typer.Option("--finished", help="Train nothing; tables of the runs that are done.")
     ] = False,
     device: Device = "auto",
 ) -> None:
-    """Train every target space at equal cost, score what each generates, write the tables."""
+    """Train systems at equal cost, score what each generates, write the tables."""
     options = {
         "budget_tflop": budget_tflop,
         "seeds": seeds,
@@ -252,12 +268,18 @@ def compare(
         "autoencoder_steps": autoencoder_steps,
         "refiner_steps": refiner_steps,
         "judge_steps": judge_steps,
+        "split": split,
         "tiny": tiny,
     }
-    from train.commands import compare_spaces
+    from train.evaluate.compare.compare import compare as compare_systems
 
     given = {name: value for name, value in options.items() if value is not None}
-    compare_spaces(data, out, given, workers=workers, device=device, finished=finished)
+    folder = data or (None if store else Path("compare/stores"))
+    names = systems.split(",") if systems else []
+    compare_systems(
+        store or [], folder, out, given,
+        names=names, workers=workers, device=device, finished=finished,
+    )  # fmt: skip
 
 
 def main() -> None:

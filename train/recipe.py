@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_type_hints
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -10,91 +13,99 @@ from pydantic.dataclasses import dataclass
 from shared.errors import UserError
 from train.diffusion.noise import NoiseOptions
 from train.diffusion.samplers import SamplerOptions
-from train.models.block_autoencoder import BlockAutoencoderOptions
-from train.models.contextual import ContextualOptions
+from train.models import AUTOENCODERS, DENOISERS
 from train.models.kl_autoencoder import KlAutoencoderOptions
-from train.models.linear_codes import DctOptions, KltOptions, ZeroOptions
 from train.models.refiner import RefinerOptions
 from train.models.text_encoder import TextOptions
 from train.models.unet3d import UNet3DOptions
-from train.options import STRICT
-from train.spaces import BOUNDED, COMPRESSED, SpaceOptions
+from train.options import STRICT, PartError, one_of, read_options
+from train.spaces import SPACES
 from train.spaces.codec import CodecSpaceOptions
 from train.trainer.loop import TrainingOptions
 
-AutoencoderOptions = Annotated[
-    KlAutoencoderOptions
-    | BlockAutoencoderOptions
-    | ContextualOptions
-    | KltOptions
-    | DctOptions
-    | ZeroOptions,
-    Field(discriminator="kind"),
-]
+KINDS: dict[str, Mapping[str, Any]] = {
+    "space": SPACES,
+    "autoencoder": AUTOENCODERS,
+    "denoiser": DENOISERS,
+}
+"""Fields of a recipe whose `kind` names an entry of a table."""
+
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, config=STRICT)
 class ClipShape:
-    """What clips a recipe's choices were made for; `train cost` counts on such clips."""
+    """Shape of the clips that a recipe was designed for; `train cost` counts on such clips."""
 
     size: Annotated[int, Field(ge=1)] = 128
     """Height and width, pixels."""
     block: Annotated[int, Field(ge=1)] = 16
-    """Of the store; matters to the space `codec` only."""
+    """Block size of the store, pixels; matters to the space `codec` only."""
     frames: Annotated[int, Field(ge=2)] = 16
 
 
 @dataclass(frozen=True, config=STRICT)
 class Recipe:
-    """Defaults are the paper's, where it says; each field's own options say more."""
+    """Defaults are the paper's, where it says; the options of each field say more."""
 
     name: str
     designed_for: ClipShape = ClipShape()
     """A store may have others, as long as the denoiser's levels fit its grid."""
-    space: SpaceOptions = CodecSpaceOptions()
-    autoencoder: AutoencoderOptions | None = KlAutoencoderOptions()
-    """Of residuals (codec) or of frames (latent); none for the other spaces."""
+    space: one_of(SPACES) = CodecSpaceOptions()  # type: ignore[valid-type]
+    autoencoder: one_of(AUTOENCODERS) = KlAutoencoderOptions()  # type: ignore[valid-type]
+    """Autoencoder of residuals (codec) or of frames (latent); none for the other spaces."""
     autoencoder_training: TrainingOptions = TrainingOptions()
-    denoiser: UNet3DOptions = UNet3DOptions()
+    denoiser: one_of(DENOISERS) = UNet3DOptions()  # type: ignore[valid-type]
     text: TextOptions = TextOptions()
     noise: NoiseOptions = NoiseOptions()
-    label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Probability of the null condition in training."""
+    label_dropout: Probability = 0.1
+    """Probability of the null label in training."""
+    condition_dropout: dict[str, Probability] = Field(default_factory=dict)
+    """The same of further conditions of the space, by name."""
     diffusion_training: TrainingOptions = TrainingOptions()
     refiner: RefinerOptions | None = None
-    """The refining network behind the decoder; an addition of ours."""
+    """The refining network after the decoder; an addition of ours."""
     refiner_training: TrainingOptions = TrainingOptions()
     sampler: SamplerOptions = SamplerOptions()
+    guide: Recipe | None = None
+    """A recipe whose samples are conditions of this one; trained first, in RUN/guide."""
     split: str | None = None
     """Split protocol of the store; none takes the store's first."""
     seed: Annotated[int, Field(ge=0)] = 0
 
     def __post_init__(self) -> None:
-        if (self.space.kind in COMPRESSED) != (self.autoencoder is not None):
+        space, kind = SPACES[self.space.kind], self.space.kind
+        if space.needs_autoencoder != (self.autoencoder is not None):
             wanted = "needs an autoencoder" if self.autoencoder is None else "has no autoencoder"
-            raise ValueError(f"the space {self.space.kind!r} {wanted}")
-        sees_context = self.autoencoder is not None and self.autoencoder.kind == "contextual"
-        if sees_context and self.space.kind != "codec":
+            raise ValueError(f"the space {kind!r} {wanted}")
+        coder = self.autoencoder and AUTOENCODERS[self.autoencoder.kind]
+        if coder and coder.needs_prediction and not space.has_prediction:
             raise ValueError(
-                "autoencoder.kind=contextual codes residuals given their prediction:"
+                f"autoencoder.kind={self.autoencoder.kind} codes residuals given their prediction:"
                 " space.kind=codec only"
             )
-        if self.refiner is not None and self.space.kind != "codec":
-            raise ValueError("a refiner stands behind motion and residual: space.kind=codec only")
+        if self.refiner is not None and not space.has_prediction:
+            raise ValueError("a refiner follows motion compensation: space.kind=codec only")
         if self.sampler.steps > self.noise.steps:
             raise ValueError(
                 f"sampler.steps {self.sampler.steps}: must be at most {self.noise.steps}, the"
                 " number of noise steps (noise.steps)"
             )
-        if self.sampler.dynamic_threshold is not None and self.space.kind not in BOUNDED:
+        if self.sampler.dynamic_threshold is not None and not space.bounded:
             raise ValueError(
-                f"sampler.dynamic_threshold: x_0 of the space {self.space.kind!r} has no bounds to"
-                " keep it in; leave it out"
+                f"sampler.dynamic_threshold: x_0 of the space {kind!r} has no bounds to keep it in;"
+                " leave it out"
             )
 
+    @property
+    def dropout(self) -> dict[str, float]:
+        """Probability of the null value in training, by condition; guidance makes the same null."""
+        return {"label": self.label_dropout, **self.condition_dropout}
+
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it; `recipe_from_dict` is the inverse."""
-        return TypeAdapter(Recipe).dump_python(self, mode="json")
+        """The recipe as JSON values; `recipe_from_dict` is the inverse."""
+        content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return content
 
 
 def recipe_from_dict(content: dict[str, Any]) -> Recipe:
@@ -104,28 +115,49 @@ def recipe_from_dict(content: dict[str, Any]) -> Recipe:
         UserError: a field is unknown or has a wrong value.
     """
     try:
-        return TypeAdapter(Recipe).validate_python(content)
+        return TypeAdapter(Recipe).validate_python(without_deleted_fields(content))
     except ValidationError as error:
         raise UserError(f"recipe {content.get('name')}: {_first_fault(error)}") from None
 
 
 def option_defaults(field: str, kind: Any) -> dict[str, Any]:
-    """The fields of a recipe's part of some kind, as they are where nothing is said.
+    """Default fields of a recipe's part of some kind.
 
     An unknown kind gives no more than itself, for `recipe_from_dict` to refuse.
     """
-    part = TypeAdapter(get_type_hints(Recipe, include_extras=True)[field])
-    try:
-        return part.dump_python(part.validate_python({"kind": kind}), mode="json")
-    except ValidationError:
-        return {"kind": kind}
+    table = KINDS.get(field, {})
+    return asdict(read_options(table, {"kind": kind})) if kind in table else {"kind": kind}
 
 
-def autoencoder_options(content: dict[str, Any]) -> AutoencoderOptions:
+def read_autoencoder_options(content: dict[str, Any]) -> Any:
     """Read the options of an autoencoder back from JSON."""
-    return TypeAdapter(AutoencoderOptions).validate_python(content)
+    return read_options(AUTOENCODERS, content)
+
+
+def without_deleted_fields(content: dict[str, Any]) -> dict[str, Any]:
+    """A recipe, or fields of one, without what earlier versions recorded of deleted options.
+
+    Raises:
+        UserError: such an option was in use.
+    """
+    space = dict(content.get("space") or {})
+    if space.pop("conditioned_decoder", False):
+        raise UserError(
+            "space.conditioned_decoder=true: the option was removed; take"
+            " autoencoder.kind=contextual, which conditions on the prediction too"
+        )
+    return {**content, "space": space} if "space" in content else content
 
 
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors()[0]
-    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {fault['input']!r})"
+    path = list(fault["loc"])
+    inner = fault.get("ctx", {}).get("error")
+    while isinstance(inner, PartError):
+        fault = inner.fault.errors()[0]
+        path += fault["loc"]
+        inner = fault.get("ctx", {}).get("error")
+    message = fault["msg"].removeprefix("Value error, ")
+    if not path:  # two fields that do not go together
+        return message
+    return f"{'.'.join(map(str, path))}: {message} (got {fault['input']!r})"

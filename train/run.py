@@ -47,7 +47,7 @@ class RunFolder:
 
     @property
     def refiner(self) -> Path:
-        """Stage `diffusion`, last: the network behind the decoder."""
+        """Stage `diffusion`, last part: the refining network."""
         return self.root / "refiner"
 
     @property
@@ -75,7 +75,7 @@ class RunFolder:
         write_whole(self.root / "recipe.json", json.dumps(content, indent=1).encode())
 
     def recipe(self) -> dict[str, Any] | None:
-        """Content of RUN/recipe.json; None where there is none."""
+        """Content of RUN/recipe.json; None if there is no such file."""
         path = self.root / "recipe.json"
         return json.loads(path.read_text()) if path.is_file() else None
 

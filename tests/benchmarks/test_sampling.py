@@ -1,11 +1,11 @@
-"""What a sampling is said to cost is what it costs."""
+"""Costs of sampling against those of a whole sampling."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from benchmarks.sampling import cost, flops, line, untrained
+from benchmarks.sampling import cost, flops, step_and_rest, untrained
 from train.generate.generator import with_sampler
 
 TINY = [
@@ -20,7 +20,7 @@ TINY = [
 
 
 @pytest.mark.parametrize("recipe", ["vdm_demo", "ldm_demo", "d_vdm_demo", "ed_vdm_demo"])
-def test_flop_are_those_of_a_whole_sampling(recipe: str) -> None:
+def test_flop_equal_those_of_a_whole_sampling(recipe: str) -> None:
     generator = untrained(recipe, TINY, torch.device("cpu"))
     found = cost(generator, recipe, "ddim", 11, 1.0, count=2)
     whole = with_sampler(generator, name="ddim", steps=11, guidance=1.0)
@@ -31,13 +31,13 @@ def test_flop_are_those_of_a_whole_sampling(recipe: str) -> None:
     assert found.seconds > found.seconds_decoding >= 0
 
 
-def test_guidance_asks_the_network_twice_a_step() -> None:
+def test_guidance_takes_two_passes_a_step() -> None:
     generator = untrained("vdm_demo", TINY, torch.device("cpu"))
     plain, guided = (cost(generator, "", "dpm++", 20, guidance, 1).gflop for guidance in (1, 3))
     # But for what depends on the place in the clip alone.
     assert guided == pytest.approx(2 * plain, rel=1e-3)
 
 
-def test_a_step_and_the_rest_are_told_apart() -> None:
-    step, rest = line(5 + 2 * 3.0, 5 + 6 * 3.0)
+def test_a_step_and_the_rest_are_separated() -> None:
+    step, rest = step_and_rest(5 + 2 * 3.0, 5 + 6 * 3.0)
     assert (step, rest) == (3.0, 5.0)

@@ -10,7 +10,7 @@ import torch
 from benchmarks.training import PRECISIONS, figures_of, networks
 from tests.benchmarks.test_sampling import TINY
 from train.evaluate.cost import count_pass as count
-from train.evaluate.cost import denoiser_input as denoising_case
+from train.evaluate.cost import denoiser_pass as denoising_case
 from train.recipes import load_recipe
 
 CPU = torch.device("cpu")

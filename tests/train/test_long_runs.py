@@ -57,12 +57,12 @@ def wait_for_a_checkpoint(process: subprocess.Popen, folder: Path) -> None:
 
 
 def prepare(store: Store, *runs: Path) -> None:
-    """Everything before the diffusion stage; short."""
+    """Run the stages before diffusion, with few steps."""
     for run in runs:
         assert train_stages(store.path, run, LONG, stages=("vae", "encode")) == [0, 0]
 
 
-def what_was_learned(run: Path) -> list[dict[str, float]]:
+def metrics_without_times(run: Path) -> list[dict[str, float]]:
     timing = ("seconds", "clips_per_second", "wait", "memory_gib")
     lines = read_metrics(run / "diffusion")
     return [{name: value for name, value in line.items() if name not in timing} for line in lines]
@@ -82,8 +82,8 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(store: Store, tmp_
     assert process.returncode == -signal.SIGKILL
     assert load_state(checkpoints(cut / "diffusion")[-1])["step"] < STEPS
     finish(start(store, cut, changes, ALONE))
-    assert len(what_was_learned(whole)) == STEPS // 3
-    assert what_was_learned(cut) == what_was_learned(whole)
+    assert len(metrics_without_times(whole)) == STEPS // 3
+    assert metrics_without_times(cut) == metrics_without_times(whole)
     last = checkpoints(whole / "diffusion")[-1]
     assert len(list(last.glob("*.safetensors"))) >= 3
     for file in last.glob("*.safetensors"):
@@ -91,7 +91,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(store: Store, tmp_
 
 
 def test_torchrun_trains_and_stops_as_one_process_does(store: Store, tmp_path: Path) -> None:
-    """bfloat16 rounds each share in its own way: losses agree to a few per cent."""
+    """bfloat16 rounds each slice in its own way: losses agree to a few per cent."""
     one, two = tmp_path / "one", tmp_path / "two"
     prepare(store, one, two)
     finish(start(store, one, {}, ALONE))
@@ -105,7 +105,7 @@ def test_torchrun_trains_and_stops_as_one_process_does(store: Store, tmp_path: P
     saved = load_state(checkpoints(two / "diffusion")[-1])["step"]
     assert saved < STEPS
     assert finish(start(store, two, changes, TORCHRUN)).count("diffusion: done") == 1
-    lines = list(zip(what_was_learned(one), what_was_learned(two), strict=True))
+    lines = list(zip(metrics_without_times(one), metrics_without_times(two), strict=True))
     assert [a["step"] for a, _ in lines] == [b["step"] for _, b in lines]
     for a, b in lines:
         assert a["loss"] == pytest.approx(b["loss"], rel=0.1)

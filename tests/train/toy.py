@@ -15,22 +15,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from train.data.batches import BatchSlice
-from train.trainer.distributed import joined
+from train.trainer.distributed import process_group
 from train.trainer.loop import Stage, fit
 from train.trainer.schedule import TrainingOptions
 from train.trainer.signals import StoppedError
 
 CPU = torch.device("cpu")
 CLIPS = 10
-"""What there is to learn from: batches of 4 or 8 reach over the end of an epoch."""
+"""Size of the data set: batches of 4 or 8 reach over the end of an epoch."""
 
 SEED = 7
 EXACT = ("loss", "loss_low", "gradient_norm", "lr")
-"""What a line of the log holds beside times and memory."""
+"""Values of a line of the log that do not depend on times and memory."""
 
 OPTIONS = TrainingOptions(
     steps=20, learning_rate=0.05, warmup=5, decay=True, ema=0.9, checkpoint_every=10, log_every=1,
@@ -58,12 +59,16 @@ def toy_stage(
     norm: type[nn.Module] = nn.BatchNorm1d,
     config: dict | None = None,
 ) -> Stage:
-    """Learns the sum of three numbers with noise on them; keeps its losses in `losses`."""
+    """Learn the sum of three noisy numbers; append to `losses`; call `before` with each step."""
     clips = torch.randn(CLIPS, 3, generator=torch.Generator().manual_seed(0))
 
-    def load(part: BatchSlice) -> Tensor:
+    def read(indices: NDArray[np.int64], *, pinned: bool) -> dict[str, Tensor]:
+        assert not pinned, "it costs, and a CPU gains nothing"
+        return {"x": clips[torch.from_numpy(indices)]}
+
+    def prepare(tensors: dict[str, Tensor], part: BatchSlice) -> Tensor:
         before(part.step)
-        return clips[torch.from_numpy(part.indices(np.arange(CLIPS), SEED))]
+        return tensors["x"]
 
     def loss(network: nn.Module, x: Tensor, part: BatchSlice) -> dict[str, Tensor]:
         noise = torch.stack([torch.randn(3, generator=g) for g in part.generators(SEED, CPU)])
@@ -73,15 +78,18 @@ def toy_stage(
             losses.append(errors.mean().item())
         return {"loss": errors.mean(), "loss_low": errors.detach().where(x[:, 0] < 0, torch.nan)}
 
-    network = small_network(init, norm)
-    return Stage("toy", folder, network, load, loss, config or {"width": 4}, options, CPU)
+    return Stage(
+        title="toy", folder=folder, network=small_network(init, norm), clips=np.arange(CLIPS),
+        seed=SEED, read=read, prepare=prepare, loss=loss, config=config or {"width": 4},
+        options=options, device=CPU,
+    )  # fmt: skip
 
 
 def train(folder: Path, options: TrainingOptions, step_seconds: float = 0) -> None:
-    """Train one of the processes of `joined`; leaves its weights in FOLDER/weights-RANK.json."""
+    """Train as one of the processes of a group; leaves its weights in FOLDER/weights-RANK.json."""
     torch.set_num_threads(1)
-    with joined(CPU) as world:
-        # Rank 0's first weights are everyone's. Batch norms would see each share alone.
+    with process_group(CPU) as world:
+        # Rank 0's first weights are everyone's. Batch norms would see each slice alone.
         stage = toy_stage(
             folder,
             options=options,

@@ -1,12 +1,13 @@
-"""A sealed store as batches of tensors."""
+"""A sealed store as batches of tensors: which clips train and test, reading, frames."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -14,21 +15,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.errors import UserError
-from shared.schema import ARRAYS, LARGE, TEST, TRAIN, ArraySpec, CodecOptions
-from shared.store.export import ClipReader
+from shared.schema import ARRAYS, LARGE, TEST, TRAIN, ArraySpec, CodecOptions, StoreAttributes
 from train.data.motion_compensation import decode_clips
 
-# MERGED: Training and test clips, by the protocols that the store carries.
+if TYPE_CHECKING:  # zarr is slow to import, and sampling needs none
+    from shared.store.export import ClipReader
+
+_IN_MEMORY_BYTES = 2 * 1024**3
 
 
 def split_clips(
     store: ClipReader, protocol: str | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions of training and test clips among a store's valid clips.
+    """Indices of training and test clips among a store's valid clips.
 
     Args:
-        store: carries the side of every clip by each protocol.
-        protocol: one of them; None takes the first.
+        store: records the side of every clip in each split protocol.
+        protocol: name of a split protocol; None takes the first.
 
     Returns:
         Two sorted int64 arrays without overlap. Clips that the protocol leaves out are in neither.
@@ -52,27 +55,19 @@ def split_clips(
     return train, test
 
 
-_IN_MEMORY_BYTES = 2 * 1024**3
-
-
-class Entries(Protocol):
-    """An array of one entry a clip, read entry by entry, by several threads at a time.
-
-    Attributes:
-        shape: of one entry.
-        dtype: of its values.
-    """
+class ClipArray(Protocol):
+    """An array with one entry for each valid clip, read by several threads at a time."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one entry."""
+        """Shape of an entry."""
 
     @property
     def dtype(self) -> np.dtype:
-        """Of its values."""
+        """Type of an entry's values."""
 
     def read_into(self, index: int, out: np.ndarray) -> None:
-        """Read a clip's entry, by its position among the valid clips, into `out`."""
+        """Read the entry of the clip at `index` among the valid clips into `out`."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,7 @@ class ClipBatch:
 
     Attributes:
         first_frame: uint8, shape (B, 3, H, W).
-        motion: int8, shape (B, T-1, 2, h, w), or (B, T-1, 3, h, w) where blocks choose their
+        motion: int8, shape (B, T-1, 2, h, w), or (B, T-1, 3, h, w) if blocks choose their
             reference.
         residual: int16, shape (B, T-1, 3, H, W).
         label: int64, shape (B,); -1 = none.
@@ -94,13 +89,13 @@ class ClipBatch:
 
 
 class Clips:
-    """The valid clips of a store. Arrays that fit into memory stay there once they were read.
+    """The valid clips of a store. Arrays that fit into memory are kept there once read.
 
-    Threads may read at the same time. Which clips were read before never changes what is read.
+    Threads may read at the same time. What was read before never changes what is read.
 
     Attributes:
         store: the sealed store.
-        train, test: positions of the training and test clips.
+        train, test: indices of the training and test clips.
         label: int64, shape (N,).
     """
 
@@ -108,48 +103,48 @@ class Clips:
         self,
         store: ClipReader,
         split: str | None,
-        beside: Mapping[str, Entries] = MappingProxyType({}),
+        derived: Mapping[str, ClipArray] = MappingProxyType({}),
         *,
         in_memory_bytes: int = _IN_MEMORY_BYTES,
     ) -> None:
         """
         Args:
             store: a sealed store or a finished export.
-            split: a protocol of it; None takes the first.
-            beside: more arrays of the same clips, such as `latent`, by name.
-            in_memory_bytes: an array is kept where it fits into what others left of this.
+            split: one of its split protocols; None takes the first.
+            derived: more arrays of the same clips, such as `latent`, by name.
+            in_memory_bytes: memory for all arrays; each is kept if it fits into what is left.
         """
         self.store = store
         self.train, self.test = split_clips(store, split)
         self.label = store.column("label").astype(np.int64)
-        stored = {name: _Stored(store, name) for name in LARGE}
-        self._entries: dict[str, Entries] = {**stored, **beside}
-        self._kept: dict[str, _Kept | None] = {}
+        stored = {name: _StoredArray(store, name) for name in LARGE}
+        self._arrays: dict[str, ClipArray] = {**stored, **derived}
+        self._cached: dict[str, _MemoryCache | None] = {}
         self._bytes_left = in_memory_bytes
         self._lock = threading.Lock()
 
     def read(
         self, name: str, indices: Sequence[int] | NDArray[np.int64], *, pinned: bool = False
     ) -> Tensor:
-        """Entries of one array, shape (B, ...), on the CPU.
+        """Read entries of one array, shape (B, ...), on the CPU.
 
         Args:
             name: of the array.
-            indices: positions among the valid clips.
+            indices: among the valid clips, shape (B,).
             pinned: into page-locked memory, from which a GPU copies while it computes.
 
         Raises:
             UserError: an entry's file is missing or damaged.
         """
-        entries, chosen = self._entries[name], np.asarray(indices, np.int64)
-        dtype = torch.from_numpy(np.empty(0, entries.dtype)).dtype
-        batch = torch.empty((len(chosen), *entries.shape), dtype=dtype, pin_memory=pinned)
-        kept = self._keep(name)
-        if kept is not None:
-            kept.read(chosen, batch.numpy())
+        array, chosen = self._arrays[name], np.asarray(indices, np.int64)
+        dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+        batch = torch.empty((len(chosen), *array.shape), dtype=dtype, pin_memory=pinned)
+        cache = self._cache(name)
+        if cache is not None:
+            cache.read(chosen, batch.numpy())
         else:
             for index, row in zip(chosen.tolist(), batch.numpy(), strict=True):
-                entries.read_into(index, row)
+                array.read_into(index, row)
         return batch
 
     def tensors(
@@ -159,7 +154,7 @@ class Clips:
         *,
         pinned: bool = False,
     ) -> dict[str, Tensor]:
-        """`read` of several arrays, by name, with `label`: int64, shape (B,)."""
+        """`read` several arrays, by name, with `label`: int64, shape (B,)."""
         label = torch.from_numpy(self.label[indices])
         return {
             **{name: self.read(name, indices, pinned=pinned) for name in names},
@@ -167,28 +162,28 @@ class Clips:
         }
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64], device: torch.device) -> ClipBatch:
-        """Everything that the store holds of some clips, on a device."""
+        """Read all that the store holds of some clips, onto a device."""
         return ClipBatch(**on_device(self.tensors(LARGE, indices), device))
 
     def frames(self, batch: ClipBatch) -> Tensor:
-        """The clips themselves, exact: uint8, shape (B, T, 3, H, W)."""
+        """The clips' frames, exact: uint8, shape (B, T, 3, H, W)."""
         return stored_frames(batch, self.store.options)
 
-    def _keep(self, name: str) -> _Kept | None:
-        """Where an array is kept; None where it does not fit."""
+    def _cache(self, name: str) -> _MemoryCache | None:
+        """The cache of an array, None if it does not fit into memory."""
         with self._lock:
-            if name not in self._kept:
-                entries, count = self._entries[name], len(self.label)
-                needed = count * int(np.prod(entries.shape)) * entries.dtype.itemsize
+            if name not in self._cached:
+                array, count = self._arrays[name], len(self.label)
+                needed = count * int(np.prod(array.shape)) * array.dtype.itemsize
                 fits = needed <= self._bytes_left
-                self._kept[name] = _Kept(entries, count) if fits else None
+                self._cached[name] = _MemoryCache(array, count) if fits else None
                 self._bytes_left -= needed if fits else 0
-            return self._kept[name]
+            return self._cached[name]
 
 
 @dataclass(frozen=True)
-class _Stored:
-    """A large array of a store, as `Entries`."""
+class _StoredArray:
+    """A large array of a store, as a `ClipArray`."""
 
     store: ClipReader
     name: str
@@ -210,32 +205,32 @@ class _Stored:
         return spec
 
 
-class _Kept:
+class _MemoryCache:
     """An array in memory, filled as its entries are asked for.
 
     Two threads that miss the same entry both read it, to the same bytes.
     """
 
-    def __init__(self, entries: Entries, count: int) -> None:
-        self._entries = entries
-        self._values = np.empty((count, *entries.shape), entries.dtype)
-        self._there = np.zeros(count, bool)
+    def __init__(self, array: ClipArray, count: int) -> None:
+        self._array = array
+        self._values = np.empty((count, *array.shape), array.dtype)
+        self._filled = np.zeros(count, bool)
 
     def read(self, indices: NDArray[np.int64], out: np.ndarray) -> None:
-        for index in indices[~self._there[indices]].tolist():
-            self._entries.read_into(index, self._values[index])
-            self._there[index] = True
+        for index in indices[~self._filled[indices]].tolist():
+            self._array.read_into(index, self._values[index])
+            self._filled[index] = True
         # numpy copies in this thread alone; torch would start threads of its own in each.
         np.take(self._values, indices, axis=0, out=out, mode="clip")
 
 
 def on_device(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Tensors on a device; without waiting for those that come from pinned memory."""
+    """Copy tensors to a device, without waiting for those that come from pinned memory."""
     return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
 
 
 def stored_frames(batch: ClipBatch, options: CodecOptions) -> Tensor:
-    """The clips themselves, exact, on the batch's device: uint8, shape (B, T, 3, H, W)."""
+    """Decode the frames of stored clips, exactly: uint8, shape (B, T, 3, H, W)."""
     return decode_clips(
         batch.first_frame,
         batch.motion,
@@ -247,5 +242,47 @@ def stored_frames(batch: ClipBatch, options: CodecOptions) -> Tensor:
 
 
 def normalise_frame(first_frame: Tensor) -> Tensor:
-    """uint8 grey levels to [-1, 1], as the first frame's encoder takes them."""
+    """Scale uint8 grey levels to [-1, 1]."""
     return first_frame.float() / 127.5 - 1
+
+
+def open_store(path: str) -> ClipReader:
+    """Open a sealed store or a finished export, local or on S3.
+
+    Raises:
+        UserError: there is none, or it cannot be reached.
+    """
+    from shared.store.export import open_clips
+    from shared.store.paths import location, require_reachable
+
+    place = location(path)
+    require_reachable(place)
+    return open_clips(place)
+
+
+def check_same_store(config: dict[str, Any], store: ClipReader, folder: Path) -> None:
+    """Refuse a store that a run does not belong to; name what differs.
+
+    Args:
+        config: of a stage; `store` holds the attributes of the store it was trained on.
+        store: given now.
+        folder: of the stage, for the message.
+
+    Raises:
+        UserError: an option of the store or its labels differ.
+    """
+    # Completed, because a run may be older than an option: it then had what is now its default.
+    then = StoreAttributes.model_validate(config["store"]).model_dump(mode="json")
+    now = store.attributes.model_dump(mode="json")
+    differing = [
+        f"{key} (run: {then['options'].get(key)}, store: {value})"
+        for key, value in now["options"].items()
+        if then["options"].get(key) != value
+    ]
+    if then["labels"] != now["labels"]:
+        differing.append("labels")
+    if differing:
+        raise UserError(
+            f"{folder} was trained on a store with other {', '.join(differing)}; give the store it"
+            " was trained on, or another --out"
+        )

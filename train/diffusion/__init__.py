@@ -1,1 +1,1 @@
-"""TODO."""
+"""The diffusion process: noise schedules, objective, samplers."""

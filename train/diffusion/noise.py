@@ -1,4 +1,4 @@
-"""Noise schedules of the forward process, equations 1 and 2 of the paper, and what is predicted.
+"""Noise schedules of the forward process (the paper, equations 1 and 2) and parametrisations.
 
 x_t = a_t x_0 + s_t eps with a_t^2 = alpha-bar_t and s_t^2 = 1 - alpha-bar_t.
 """
@@ -76,7 +76,7 @@ def _zero_terminal_betas(alpha_bar: Tensor) -> Tensor:
 
 @cache
 def _on_device(options: NoiseOptions, device: torch.device) -> Tensor:
-    """`alphas_cumprod` where it is used: a GPU then waits for no copy in each step."""
+    """`alphas_cumprod` on a device, copied once: a GPU then waits for no copy in each step."""
     return alphas_cumprod(options).to(device)
 
 
@@ -93,7 +93,7 @@ def add_noise(options: NoiseOptions, x0: Tensor, noise: Tensor, t: Tensor) -> Te
 
 
 def target(options: NoiseOptions, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """What the network is to predict: eps, or v = a_t eps - s_t x_0 (Salimans and Ho 2022)."""
+    """Target of the prediction: eps, or v = a_t eps - s_t x_0 (Salimans and Ho 2022)."""
     if options.prediction == "epsilon":
         return noise
     signal, sigma = coefficients(options, t, x0.ndim)

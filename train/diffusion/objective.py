@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from train.diffusion.noise import (
     NoiseOptions,
@@ -19,8 +19,9 @@ from train.diffusion.noise import (
     random_times,
     target,
 )
+from train.models.denoiser import Conditions, Denoiser, with_null
 
-_BANDS = 4
+_BANDS = 4  # of time steps whose errors are logged apart
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x_t, t) to the network's prediction: what a sampler needs."""
@@ -30,42 +31,43 @@ Scaling = Callable[[Tensor], Tensor]
 
 
 def diffusion_loss(
-    network: nn.Module,
+    network: Denoiser,
     options: NoiseOptions,
     x0: Tensor,
-    label: Tensor,
-    first_frame: Tensor,
+    conditions: Conditions,
     *,
-    label_dropout: float,
+    dropout: Mapping[str, float],
     generators: Sequence[torch.Generator],
 ) -> dict[str, Tensor]:
     """Mean squared error of the prediction at uniform random times, weighted by lambda(t).
 
     Args:
-        network: called as network(x_t, t, label, first_frame); has `null_label`.
+        network: predicts v or epsilon.
         options: process and parametrisation.
-        x0: standardised targets, shape (B, C, T, h, w).
-        label: indices, shape (B,).
-        first_frame: in [-1, 1], shape (B, 3, H, W).
-        label_dropout: probability of the null condition (classifier-free guidance).
+        x0: standardised targets, shape (B, C, ...).
+        conditions: of the clips.
+        dropout: probability of the null value, by the names of conditions (of the label:
+            classifier-free guidance).
         generators: one a row, on the device of `x0`: a row's draws depend on no other row.
 
     Returns:
-        `loss`, and the rows' errors, not weighted, by quarters of the time steps: see `by_time`.
+        `loss`, and the rows' unweighted errors by quarters of the time steps, see
+        `loss_by_timestep`.
     """
     t = torch.cat([random_times(options, 1, generator) for generator in generators])
     noise = torch.stack([normal(x0.shape[1:], generator) for generator in generators])
-    uniform = [torch.rand(1, generator=g, device=g.device) for g in generators]
-    dropped = torch.cat(uniform) < label_dropout
-    label = torch.where(dropped, network.null_label, label)  # type: ignore[arg-type]
-    output = network(add_noise(options, x0, noise, t), t, label, first_frame)
-    errors = (output.float() - target(options, x0, noise, t)).square().flatten(1).mean(1)
+    dropped = {}
+    for name, probability in dropout.items():
+        draws = [torch.rand(1, generator=g, device=g.device) for g in generators]
+        dropped[name] = torch.cat(draws) < probability
+    output = network(add_noise(options, x0, noise, t), t, with_null(network, conditions, dropped))
+    errors = (output.float() - target(options, x0, noise, t)).square().flatten(1).mean(1)  # (B,)
     loss = (loss_weight(options, t) * errors).mean()
     return {"loss": loss} | loss_by_timestep(errors.detach(), t, options.steps)
 
 
 def loss_by_timestep(errors: Tensor, t: Tensor, steps: int) -> dict[str, Tensor]:
-    """Rows' errors by quarters of the time steps, under names such as `loss_t0-250`.
+    """Errors of rows by quarters of the time steps, under names such as `loss_t0-250`.
 
     Args:
         errors: shape (B,).
@@ -87,23 +89,28 @@ def normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     return torch.randn(*shape, generator=generator, device=generator.device)
 
 
-def guided(network: nn.Module, label: Tensor, first_frame: Tensor, guidance: float) -> Denoise:
+def guided(
+    network: Denoiser, conditions: Conditions, guidance: float, names: Sequence[str] = ("label",)
+) -> Denoise:
     """Classifier-free guidance (Ho and Salimans 2022): null + g (conditioned - null).
 
     With g = 1 the null condition is not computed.
+
+    Args:
+        network: predicts v or epsilon.
+        conditions: of the clips.
+        guidance: g.
+        names: conditions that are null in the null condition.
     """
-    null = torch.full_like(label, network.null_label)  # type: ignore[arg-type]
+    rows = torch.ones_like(conditions["label"], dtype=torch.bool)
+    null = with_null(network, conditions, dict.fromkeys(names, rows))
+    both = {name: torch.cat([value, null[name]]) for name, value in conditions.items()}
 
     def denoise(noisy: Tensor, t: Tensor) -> Tensor:
         if guidance == 1:
-            return network(noisy, t, label, first_frame)
-        both = network(
-            torch.cat([noisy, noisy]),
-            torch.cat([t, t]),
-            torch.cat([label, null]),
-            torch.cat([first_frame, first_frame]),
-        )
-        conditioned, free = both.float().chunk(2)  # guidance enlarges what bfloat16 rounds off
+            return network(noisy, t, conditions)
+        output = network(torch.cat([noisy, noisy]), torch.cat([t, t]), both)
+        conditioned, free = output.float().chunk(2)  # guidance enlarges what bfloat16 rounds off
         return free + guidance * (conditioned - free)
 
     return denoise
@@ -112,7 +119,7 @@ def guided(network: nn.Module, label: Tensor, first_frame: Tensor, guidance: flo
 def thresholded(
     denoise: Denoise, options: NoiseOptions, to_unit: Scaling, from_unit: Scaling, quantile: float
 ) -> Denoise:
-    """Dynamic thresholding (Saharia et al. 2022, section 2.3), of what the prediction says of x_0.
+    """Dynamic thresholding (Saharia et al. 2022, section 2.3) of the predicted x_0.
 
     Where the quantile s of |x_0| is above 1, x_0 is clipped to [-s, s] and divided by s, clip by
     clip, so that strong guidance does not drive it out of its range.
@@ -145,9 +152,9 @@ def renoise_and_denoise(
     times: Sequence[int],
     generator: torch.Generator,
 ) -> Tensor:
-    """Noise x_0 to the first time, then come back by DDIM (eta = 0) through the others.
+    """Noise x_0 to the first time, then denoise it by DDIM (eta = 0) through the others (SDEdit).
 
-    The result has the mistakes of a generated sample, yet is aligned with x_0.
+    The result has the errors of a generated sample, yet is aligned with x_0 (Meng et al. 2022).
 
     Args:
         denoise: the network's prediction at (x_t, t).

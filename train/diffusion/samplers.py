@@ -1,9 +1,9 @@
 """Samplers: the reverse process from noise to x_0. A new one is a function and a line in SAMPLERS.
 
-All of them run on the process as it is at the visited times only, as if it had no others: between
-two of them lies one larger step (Nichol and Dhariwal 2021, section 4). Notation: alpha-bar_k at the
-k-th visited time, x_k = a_k x_0 + s_k eps with a_k = sqrt(alpha-bar_k), s_k = sqrt(1 - alpha-bar_k);
-before the first time lies x_0 itself, alpha-bar = 1. Tensors have the shape (B, ...).
+All of them run on the process restricted to the visited times: between two of them lies one larger
+step (Nichol and Dhariwal 2021, section 4). Notation: alpha-bar_k at the k-th visited time,
+x_k = a_k x_0 + s_k eps with a_k = sqrt(alpha-bar_k), s_k = sqrt(1 - alpha-bar_k); before the first
+time lies x_0 itself, alpha-bar = 1. Tensors have the shape (B, ...).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def ddim(options: SamplerOptions, levels: Sequence[float], generators: Generator
 def dpm_solver(options: SamplerOptions, levels: Sequence[float], generators: Generators) -> Step:
     """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): second order, no noise on the way.
 
-    With log-SNR lambda = log(a / s), h = lambda_{k-1} - lambda_k and r = (lambda_k - lambda_{k+1}) / h,
+    With lambda = log(a / s), h = lambda_{k-1} - lambda_k, r = (lambda_k - lambda_{k+1}) / h,
     x_{k-1} = s_{k-1} / s_k x_k - a_{k-1} (e^{-h} - 1) (x_0 + (x_0 - x_0 of the step before) / 2r).
     """
     half_log_snr = [0.5 * math.log(level / (1 - level)) for level in levels]
@@ -111,7 +111,7 @@ def _known(name: str) -> str:
 
 @dataclass(frozen=True, config=STRICT)
 class SamplerOptions:
-    """How x_0 is drawn."""
+    """Sampler of x_0 and its options."""
 
     name: Annotated[str, AfterValidator(_known)] = "ddpm"
     """One of `SAMPLERS`."""

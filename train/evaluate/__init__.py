@@ -1,1 +1,1 @@
-"""Evaluate, compare and show runs; nothing outside this package but the command line imports it."""
+"""Evaluation: scores, comparisons and pages. Nothing below imports it."""

@@ -23,12 +23,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from shared.console import Progress, console
 from shared.report.pages import table
 from shared.schema import CodecOptions
+from train.models import build_autoencoder, build_denoiser
 from train.models.autoencoder import Autoencoder
-from train.models.unet3d import UNet3D, UNet3DOptions
+from train.models.denoiser import Denoiser, DenoiserInput, parameter_count
 from train.recipe import ClipShape, Recipe
 from train.recipes import load_recipe
-from train.spaces import build_space
-from train.stages.autoencoder import build_autoencoder
+from train.spaces import SPACES, build_space
+from train.trainer.distributed import choose_device
 
 GIGA = 1e9
 
@@ -60,32 +61,29 @@ PAPER = {
 
 
 @dataclass(frozen=True)
-class DenoiserInput:
-    """A denoiser and the shapes of its input.
+class DenoiserPass:
+    """A denoiser, and the shapes of a pass through it.
 
     Attributes:
         options: of the denoiser.
-        target: shape of x_0, (C, T, h, w).
-        cell: pixels of a grid cell in each direction.
+        shapes: of x_0 and of the conditions.
         texts: labels are text embeddings, not indices.
     """
 
-    options: UNet3DOptions
-    target: tuple[int, int, int, int]
-    cell: int
+    options: Any
+    shapes: DenoiserInput
     texts: bool
 
-    def network(self) -> UNet3D:
+    def network(self) -> Denoiser:
         """Build the denoiser, untrained, on the default device."""
-        channels, time, height, width = self.target
         texts = torch.zeros(_LABELS, _TEXT_WIDTH) if self.texts else None
-        return UNet3D(self.options, channels, self.cell, _LABELS, (time, height, width), texts)
+        return build_denoiser(self.options, self.shapes, _LABELS, texts)
 
-    def inputs(self) -> list[Tensor]:
-        """Make the arguments of a pass of one clip, on the default device."""
-        index = torch.zeros(1, dtype=torch.long)
-        height, width = (side * self.cell for side in self.target[2:])
-        return [torch.zeros(1, *self.target), index, index, torch.zeros(1, 3, height, width)]
+    def loss(self, network: Denoiser, device: torch.device | None = None) -> Tensor:
+        """Run the forward pass of one clip of zeros, to a scalar."""
+        noisy, t, conditions = self.shapes.zeros()
+        given = {name: value.to(device) for name, value in conditions.items()}
+        return network(noisy.to(device), t.to(device), given).float().square().mean()
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ class Cost:
 
     recipe: str
     size: int
-    target: tuple[int, int, int, int]
+    target: tuple[int, ...]
     denoiser: PassCost
     autoencoder: AutoencoderCost | None
     vdm_gflop: float
@@ -140,24 +138,22 @@ class Cost:
         return self.vdm_gflop / self.denoiser.gflop
 
 
-def show_costs(
-    names: str | None, overrides: list[str], as_json: bool, device: torch.device
-) -> None:
+def show_costs(names: str | None, overrides: list[str], as_json: bool, device: str) -> None:
     """Run the command `cost`: print a table, or JSON.
 
     Args:
         names: of recipes, with commas between them; None: the systems of the paper's Table 4.
         overrides: of all recipes, path.to.field=value.
         as_json: instead of a table.
-        device: memory is measured on a CUDA device, counted for any other.
+        device: auto, cpu, cuda or cuda:N; memory is measured on CUDA, counted on CPUs.
     """
     recipes = [
         load_recipe(name.strip(), overrides) for name in (names or DEFAULT_RECIPES).split(",")
     ]
-    costs = []
+    where, costs = choose_device(device), []
     with Progress().bar("counting", len(recipes), "recipes") as bar:
         for recipe in recipes:
-            costs.append(recipe_cost(recipe, device))
+            costs.append(recipe_cost(recipe, where))
             bar()
     if as_json:
         console.print_json(json.dumps(cost_data(costs)))
@@ -177,14 +173,14 @@ def recipe_cost(recipe: Recipe, device: torch.device) -> Cost:
     """
     vdm = replace(load_recipe("vdm_128", []), designed_for=recipe.designed_for)
     given, denoiser, autoencoder = run_cost(recipe, device)
-    vdm_gflop = count_pass(denoiser_input(vdm)[0]).gflop
+    vdm_gflop = count_pass(denoiser_pass(vdm)[0]).gflop
     size = recipe.designed_for.size
-    return Cost(recipe.name, size, given.target, denoiser, autoencoder, vdm_gflop)
+    return Cost(recipe.name, size, given.shapes.x0, denoiser, autoencoder, vdm_gflop)
 
 
 def run_cost(
     recipe: Recipe, device: torch.device, store: CodecOptions | None = None
-) -> tuple[DenoiserInput, PassCost, AutoencoderCost | None]:
+) -> tuple[DenoiserPass, PassCost, AutoencoderCost | None]:
     """Cost of a recipe alone, without VDM's next to it: in half the time.
 
     Args:
@@ -198,7 +194,7 @@ def run_cost(
     if store is not None:
         shape = ClipShape(store.size, store.block, store.frames)
         recipe = replace(recipe, designed_for=shape)
-    given, autoencoder = denoiser_input(recipe, store)
+    given, autoencoder = denoiser_pass(recipe, store)
     cost = count_pass(given)
     if device.type == "cuda":
         cost = replace(cost, activation_bytes=_measure_activations(given, device), measured=True)
@@ -206,10 +202,10 @@ def run_cost(
     return given, cost, of_autoencoder
 
 
-def denoiser_input(
+def denoiser_pass(
     recipe: Recipe, store: CodecOptions | None = None
-) -> tuple[DenoiserInput, Autoencoder | None]:
-    """Shapes of a recipe's denoiser, and its autoencoder without contents.
+) -> tuple[DenoiserPass, Autoencoder | None]:
+    """Make the denoiser pass of a recipe, and its autoencoder without contents.
 
     Args:
         recipe: any.
@@ -221,14 +217,15 @@ def denoiser_input(
     autoencoder = None
     if recipe.autoencoder is not None:
         with torch.device("meta"):
-            autoencoder = build_autoencoder(recipe.autoencoder, recipe.space, store)
+            cell = SPACES[recipe.space.kind].latent_cell(recipe.space, store)
+            autoencoder = build_autoencoder(recipe.autoencoder, cell, store)
     space = build_space(recipe.space, store, autoencoder)
     texts = recipe.text.encoder is not None
-    return DenoiserInput(recipe.denoiser, space.shape, space.cell, texts), autoencoder
+    return DenoiserPass(recipe.denoiser, space.denoiser_input, texts), autoencoder
 
 
 @cache
-def count_pass(given: DenoiserInput) -> PassCost:
+def count_pass(given: DenoiserPass) -> PassCost:
     """Count a pass of one clip, forward and backward, under bfloat16 autocast as on a GPU."""
     from torch._subclasses.fake_tensor import FakeTensorMode  # slow to import: seconds
 
@@ -236,15 +233,15 @@ def count_pass(given: DenoiserInput) -> PassCost:
     shapes_only = FakeTensorMode()
     shapes_only.cache_enabled = False  # no operation comes often enough to be worth its key
     with shapes_only:
-        network, inputs = given.network(), given.inputs()
+        network = given.network()
         with counter:
             with torch.autocast("cpu", torch.bfloat16), saved_bytes(network) as saved:
-                loss = network(*inputs).float().square().mean()
+                loss = given.loss(network)
             forward = counter.get_total_flops()
             loss.backward()
         return PassCost(
             parameter_count(network),
-            {"first-frame encoder": parameter_count(network.first_frame)},
+            network.parameter_groups(),
             forward / GIGA,
             counter.get_total_flops() / GIGA,
             sum(saved.values()),
@@ -252,17 +249,16 @@ def count_pass(given: DenoiserInput) -> PassCost:
         )
 
 
-def _measure_activations(given: DenoiserInput, device: torch.device) -> int:
+def _measure_activations(given: DenoiserPass, device: torch.device) -> int:
     """Peak bytes that a CUDA device allocates in a pass, without the network's own.
 
     The gradients, which appear while activations go, count where they coincide with the peak.
     """
     network = given.network().to(device)
-    inputs = [tensor.to(device) for tensor in given.inputs()]
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     with torch.autocast("cuda", torch.bfloat16):
-        loss = network(*inputs).float().square().mean()
+        loss = given.loss(network, device)
     loss.backward()
     return torch.cuda.max_memory_allocated(device) - before
 
@@ -300,11 +296,6 @@ def saved_bytes(network: nn.Module) -> Iterator[dict[int, int]]:
         yield saved
 
 
-def parameter_count(network: nn.Module) -> int:
-    """Number of parameters that a network learns."""
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
 def _autoencoder_cost(autoencoder: Autoencoder, recipe: Recipe) -> AutoencoderCost:
     """Cost of one picture, times the frames but the first."""
     clips, block = recipe.designed_for, autoencoder.block
@@ -330,7 +321,7 @@ _HEADINGS = (
     "recipe",
     "x0: C, T, h, w",
     "denoiser, M",
-    "of which first frame",
+    "of which, M",
     "GFLOP (paper)",
     "below VDM",
     "activations, GB",
@@ -385,7 +376,10 @@ def _row(cost: Cost) -> tuple[str, ...]:
         cost.recipe,
         ", ".join(map(str, cost.target)),
         f"{denoiser.parameters / 1e6:.1f}",
-        f"{sum(denoiser.of_which.values()) / 1e6:.2f}",
+        ", ".join(
+            f"{name.replace('_', ' ')} {count / 1e6:.2f}"
+            for name, count in denoiser.of_which.items()
+        ),
         f"{denoiser.gflop:,.1f}" + (f" ({paper.gflop:,})" if paper else ""),
         f"{cost.times_fewer_than_vdm:.1f}x",
         f"{denoiser.activation_bytes / GIGA:.2f}",

@@ -38,8 +38,9 @@ def deviations(recipe: dict[str, Any], store: CodecOptions) -> list[str]:
             kind == "contextual"
         ),
         "residuals have a fixed linear code, not an autoencoder": kind in ("zero", "dct", "klt"),
-        "the autoencoder's decoder sees the prediction": codec and space["conditioned_decoder"],
-        "the label also chooses a learned map over frames and cells": recipe["denoiser"]["layout"],
+        "the label also chooses a learned map over frames and cells": (
+            recipe["denoiser"].get("layout")
+        ),
         "a network behind the decoder refines what was generated": recipe["refiner"] is not None,
     }
     return [clause for clause, used in present.items() if used]

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from shared.console import console
 from shared.errors import UserError
 from shared.report.pages import write_page
-from shared.store.export import ClipReader, open_clips
-from shared.store.paths import location, require_reachable, write_whole
-from train.data.clips import Clips
+from shared.store.export import ClipReader
+from shared.store.paths import write_whole
+from train.data.clips import Clips, check_same_store, open_store
 from train.evaluate.clip_metrics import part_metrics, real_clip_metrics
 from train.evaluate.deviations import deviations
 from train.evaluate.make_clips import (
@@ -61,8 +61,9 @@ from train.evaluate.summary import (
     why_no_fvd,
 )
 from train.run import RunFolder, own_command
-from train.stages.autoencoder import check_same_store
+from train.trainer.distributed import choose_device
 from train.trainer.monitor import processor
+from train.trainer.signals import stoppable
 
 SCORES, TABLE, CLIPS, PAGE = "scores.json", "scores.md", "generated.safetensors", "index.html"
 
@@ -100,7 +101,7 @@ def evaluate_run(
     i3d: Path | None,
     judges: Path | None,
     seconds: float | None,
-    device: torch.device,
+    device: str,
 ) -> None:
     """Run the command `evaluate`, its options by name; print the scores.
 
@@ -114,22 +115,20 @@ def evaluate_run(
         i3d: file of I3D's weights.
         judges: folder of the evaluation networks.
         seconds: longest training of each.
-        device: for all networks.
+        device: auto, cpu, cuda or cuda:N.
 
     Raises:
         UserError: an option is wrong, the store is not the run's, or see `evaluate`.
     """
     chosen = protocol_named(protocol).with_fewer(count, samples)
     options = EvaluateOptions(chosen, seed, i3d, judges, EvaluationNetworkOptions(seconds=seconds))
-    run = load_run(folder, device, reconstruct=chosen.reconstruct)
-    place = location(store_path)
-    require_reachable(place)
-    store = open_clips(place)
+    run = load_run(folder, choose_device(device), reconstruct=chosen.reconstruct)
+    store = open_store(store_path)
     check_same_store({"store": run.store.model_dump(mode="json")}, store, folder)
     if out is None:
         evaluations = RunFolder(folder).evaluation
         out = evaluations if protocol == "demo" else evaluations / protocol
-    with RunFolder(folder).record_command():
+    with stoppable(), RunFolder(folder).record_command():
         scores = evaluate(run, store, folder, out, options)
     for name, value, _ in score_rows(scores):
         console.print(f"{name:70} {score_text(value)}", markup=False)
@@ -248,7 +247,7 @@ def _provenance(
     store, recipe = clips.store.attributes, run.recipe.to_dict()
     options, split = store.options, split_name(store, run.recipe.split)
     # A refiner counts where one was trained; checkpoints do not record its options.
-    refined = getattr(run.space, "refiner", None) is not None
+    refined = run.space.refiner is not None
     return {
         "command": own_command(),
         "hardware": processor(),

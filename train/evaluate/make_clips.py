@@ -31,7 +31,7 @@ from train.recipe import Recipe, recipe_from_dict
 from train.run import RunFolder
 from train.spaces import Decoded, Space, build_space
 from train.stages.autoencoder import load_autoencoder
-from train.stages.diffusion import KEPT
+from train.stages.diffusion import SAVED_RECIPE_FIELDS
 from train.trainer.checkpoint import checkpoints, load_config
 
 PART_CLIPS = 32
@@ -81,7 +81,7 @@ def load_run(folder: Path, device: torch.device, *, reconstruct: bool = False) -
         names = ("autoencoder", "space", "split", "seed")
         recipe = recipe_from_dict({"name": "run", **{name: config[name] for name in names}})
         store = StoreAttributes.model_validate(config["store"])
-        autoencoder = load_autoencoder(recipe.space, folder, device)
+        autoencoder = load_autoencoder(recipe.space, run, device)
         # Without statistics: what encoding scales, decoding scales back.
         space = build_space(recipe.space, store.options, autoencoder)
         return TrainedRun(store, space, recipe, device, None)
@@ -99,11 +99,11 @@ def run_identity(run: TrainedRun, clips: Clips, *, reconstruct: bool) -> str:
     networks = {
         "denoiser": run.generator.network if run.generator else None,
         "autoencoder": run.space.autoencoder,
-        "refiner": getattr(run.space, "refiner", None),
+        "refiner": run.space.refiner,
     }
     content = {
         "weights": {name: weights_hash(n) for name, n in networks.items() if n is not None},
-        "recipe": {name: recipe[name] for name in KEPT},
+        "recipe": {name: recipe[name] for name in SAVED_RECIPE_FIELDS},
         "statistics": [run.space.statistics.mean, run.space.statistics.std],
         "store": [store.plan_hash, store.options.model_dump(mode="json"), list(store.labels)],
         "device": run.device.type,
@@ -114,7 +114,7 @@ def run_identity(run: TrainedRun, clips: Clips, *, reconstruct: bool) -> str:
 
 def reconstruct(space: Space, batch: ClipBatch) -> Decoded:
     """Encode stored clips and decode them again."""
-    return space.decode(space.encode(batch), batch.first_frame)
+    return space.decode(space.encode(batch), vars(batch))
 
 
 def unrefined_frames(decoded: Decoded) -> Tensor:
@@ -182,7 +182,7 @@ def plan_parts(out: Path, plan: Plan, run_identity: str) -> list[Part]:
 
 
 def make_parts(
-    parts: list[Part], plan: Plan, run: TrainedRun, clips: Clips, *, reconstruct: bool
+    parts: list[Part], plan: Plan, run: TrainedRun, clips: Clips, *, reconstruct: bool = False
 ) -> int:
     """Make the parts that are missing or belong to another run.
 

@@ -35,13 +35,12 @@ class Protocol:
         real: real windows that distributions are compared with, at most: one random window of each
             test video, then a second one of each, and so on; None: all test clips.
         start: first frames of generated clips. `windows`: of the real windows, in turn; `first`: of
-            the first window of each video; `labels`: of `per_label` clips of each label.
+            the first window of each video; `labels`: of one clip of each label.
         frames: number of frames that clips must have; None: any.
         split: what the run's split must keep apart: `subjects`; only videos (`random`); `any`.
         frame_clips: number of clips that frame-wise metrics are taken of; None: all.
         reconstruct: real clips are encoded and decoded again; none are generated.
         grouped: distances within classes and within subjects are computed, too.
-        per_label: clips of each label, for `start="labels"`.
         shrunk: whether `count` or `samples` is smaller than the protocol's own.
     """
 
@@ -56,7 +55,6 @@ class Protocol:
     frame_clips: int | None = None
     reconstruct: bool = False
     grouped: bool = False
-    per_label: int = 1
     shrunk: bool = False
 
     @property
@@ -217,7 +215,7 @@ def make_plan(protocol: Protocol, test: Candidates, seed: int) -> Plan:
         starts = _first_windows(test, seed)
     else:
         rows = np.arange(len(test.clip))
-        chosen = choose_clips(test.label, test.subject, rows, protocol.per_label)
+        chosen = choose_clips(test.label, test.subject, rows)
         starts = test.clip[chosen] if len(chosen) else test.clip  # a store without labels
     clip = np.tile(starts[: protocol.count], protocol.samples)
     videos = len({test.video[k] for k in windows})
@@ -249,16 +247,18 @@ def choose_clips(
     subject: NDArray[np.int64],
     clips: NDArray[np.int64],
     per_label: int = 1,
+    *,
+    alternate: bool = False,
 ) -> NDArray[np.int64]:
     """Choose the same number of clips for every label, subjects taking turns.
 
-    Each label begins one clip later than the label before, in the order of subjects; within a label
-    no subject is taken again before all others were.
+    A label's clips are ordered by subject; each label begins one clip later than the label before.
 
     Args:
         label, subject: of all clips of a store, shape (N,); -1 = none.
         clips: positions to choose from, sorted.
         per_label: clips of each label.
+        alternate: order a label's clips so that no subject comes again before all others came.
 
     Returns:
         Positions, label by label; none where no clip has a label.
@@ -273,8 +273,10 @@ def choose_clips(
             raise UserError(
                 f"label {one} has {len(own)} clips to choose from; {per_label} of each are needed"
             )
-        order = np.roll(own[np.argsort(subject[own], kind="stable")], -turn)
-        people = subject[order]
-        taken_before = [int((people[:k] == person).sum()) for k, person in enumerate(people)]
-        chosen.append(order[np.argsort(taken_before, kind="stable")][:per_label])
+        people = subject[own]
+        order = np.argsort(people, kind="stable")
+        if alternate:
+            came_before = [int((people[:k] == person).sum()) for k, person in enumerate(people)]
+            order = np.lexsort((people, came_before))
+        chosen.append(np.roll(own[order], -turn)[:per_label])
     return np.concatenate(chosen)

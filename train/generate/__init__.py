@@ -1,1 +1,1 @@
-"""TODO."""
+"""Sampling of trained runs."""

@@ -1,11 +1,12 @@
-"""Videos longer than a clip: each next clip goes on from the last frame of the one before."""
+"""A trained run as a generator: from first frame, label and seed to a clip or a longer video."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import ValidationError
@@ -14,50 +15,60 @@ from torch import Tensor
 from shared.errors import UserError
 from shared.schema import StoreAttributes
 from train.data.batches import generator_for
+from train.data.clips import check_same_store, open_store
 from train.diffusion.objective import Denoise, guided, thresholded
 from train.diffusion.samplers import sample
+from train.models import build_denoiser
+from train.models.denoiser import Denoiser
 from train.models.refiner import Refiner, RefinerOptions
 from train.models.text_encoder import TextIdentity, text_condition
-from train.models.unet3d import UNet3D
 from train.recipe import Recipe, recipe_from_dict
+from train.run import RunFolder
 from train.spaces import Decoded, Space
-from train.spaces.codec import CodecSpace
-from train.stages import diffusion
-from train.stages import refiner as refine
-from train.stages.latents import space_with
-from train.trainer.checkpoint import load_config
-from train.trainer.loop import trained
+from train.stages.diffusion import SAVED_IF_SET, SAVED_RECIPE_FIELDS
+from train.stages.encode import load_space
+from train.trainer.checkpoint import load_config, load_trained
 from train.trainer.monitor import autocast
 
-# MERGED: A trained run as a video generator: first frame + label + seed to a clip.
+if TYPE_CHECKING:  # zarr is slow to import, and sampling needs none
+    from shared.store.export import ClipReader
 
+BATCH = 8
+"""Clips generated together; no clip depends on the others."""
 
-_BATCH = 8
+_GUIDE = 1  # of the guide's noise, which is none of the clip's
 
 
 @dataclass(frozen=True)
 class Generator:
-    """Everything a run learned.
+    """A trained run: space, networks and choices.
 
     Attributes:
         store: attributes of the store it was trained on.
         space: decodes x_0.
         network: the averaged denoiser.
         recipe: choices that matter at sampling.
-        text_encoder: which one encoded the labels, if one did.
-        device: where the networks are.
+        text_encoder: the encoder of the label texts, if any.
+        device: of the networks.
+        guide: generates further conditions first, where the recipe has a guide.
     """
 
     store: StoreAttributes
     space: Space
-    network: UNet3D
+    network: Denoiser
     recipe: Recipe
     text_encoder: TextIdentity | None
     device: torch.device
+    guide: Generator | None = None
 
     def label_index(self, text: str, encoder: str | None = None) -> int:
-        """What to give as `label` for a text: see `train.models.text_encoder.text_condition`."""
+        """The `label` that stands for a text: see `train.models.text_encoder.text_condition`."""
         return text_condition(self.network, text, self.store.labels, self.text_encoder, encoder)
+
+    @property
+    def steps(self) -> int:
+        """Sampling steps of a batch of clips, the guide's included."""
+        return self.recipe.sampler.steps + (self.guide.steps if self.guide else 0)
 
     def __call__(
         self,
@@ -66,6 +77,7 @@ class Generator:
         seeds: Sequence[int],
         *,
         clip: int = 0,
+        known: Mapping[str, Tensor] = MappingProxyType({}),
         on_step: Callable[[], object] = lambda: None,
     ) -> Decoded:
         """Generate clips; each depends on its own inputs and seed alone.
@@ -74,50 +86,55 @@ class Generator:
             first_frame: uint8, shape (B, 3, H, W), of the store's size.
             label: index into the store's labels, or None for no condition; B of them.
             seeds: B of them.
-            clip: which clip of a longer video this is; each has noise of its own.
-            on_step: called after each sampling step of each batch, see `batches`.
+            clip: index of the clip within a longer video; each has its own noise.
+            known: further arrays that the space's conditions are made from, shape (B, ...).
+            on_step: called after each sampling step of each batch of `BATCH` clips.
 
         Returns:
             Frames uint8, shape (B, T, 3, H, W), on the CPU. Parts as of the space.
         """
-        path = (clip,) if clip else ()
-        pieces = [
-            self._generate(
-                first_frame[i : i + _BATCH].to(self.device),
-                label[i : i + _BATCH],
-                [generator_for(seed, *path) for seed in seeds[i : i + _BATCH]],
-                on_step,
-            )
-            for i in range(0, len(seeds), _BATCH)
-        ]
-        frames = torch.cat([piece.frames for piece in pieces])
-        names = pieces[0].parts
-        return Decoded(frames, {n: torch.cat([p.parts[n] for p in pieces]) for n in names})
+        indices = torch.tensor([-1 if index is None else index for index in label])
+        whole = {**known, "first_frame": first_frame, "label": indices}
+        made = []
+        for i in range(0, len(seeds), BATCH):
+            rows = {name: value[i : i + BATCH].to(self.device) for name, value in whole.items()}
+            made.append(self._generate(rows, seeds[i : i + BATCH], clip, (), on_step))
+        frames = torch.cat([decoded.frames for decoded in made])
+        names = made[0].parts
+        return Decoded(frames, {n: torch.cat([d.parts[n] for d in made]) for n in names})
 
     @torch.no_grad()
     def _generate(
         self,
-        first_frame: Tensor,
-        label: Sequence[int | None],
-        generators: list[torch.Generator],
+        known: dict[str, Tensor],
+        seeds: Sequence[int],
+        clip: int,
+        purpose: tuple[int, ...],
         on_step: Callable[[], object],
     ) -> Decoded:
-        options, process = self.recipe.sampler, self.recipe.noise
+        """Clips of one batch, on the CPU; `purpose` leads to noise of its own."""
+        if self.guide is not None:
+            motion = self.guide._generate(known, seeds, clip, (_GUIDE,), on_step)
+            made = self.space.known_from_guide(motion)
+            known = known | {name: value.to(self.device) for name, value in made.items()}
+        path = (clip, *purpose) if clip or purpose else ()
+        generators = [generator_for(seed, *path) for seed in seeds]
         noise = torch.stack([torch.randn(*self.space.shape, generator=g) for g in generators])
-        denoise = self._denoise(first_frame, label)
-        x0 = sample(denoise, noise.to(self.device), options, process, generators, on_step)
+        options, process = self.recipe.sampler, self.recipe.noise
+        x0 = sample(
+            self._denoise(known), noise.to(self.device), options, process, generators, on_step
+        )
         with autocast(self.device):
-            decoded = self.space.decode(x0, first_frame)
+            decoded = self.space.decode(x0, known)
         return Decoded(decoded.frames.cpu(), {n: p.cpu() for n, p in decoded.parts.items()})
 
-    def _denoise(self, first_frame: Tensor, label: Sequence[int | None]) -> Denoise:
-        """What the sampler calls: guided, in bfloat16 where that is fast, thresholded if asked."""
-        options, null = self.recipe.sampler, self.network.null_label
-        wanted = torch.tensor([null if i is None else i for i in label], device=self.device)
-        frame = diffusion.network_frame(first_frame, self.space.cell)
+    def _denoise(self, known: Mapping[str, Tensor]) -> Denoise:
+        """The sampler's denoiser: guided, in bfloat16 where that is fast, thresholded if asked."""
+        options, names = self.recipe.sampler, tuple(self.recipe.dropout)
         # Without a text there is nothing to be guided to.
-        guidance = 1.0 if bool((wanted == null).all()) else options.guidance
-        network = guided(self.network, wanted, frame, guidance)
+        unguided = names == ("label",) and bool((known["label"] < 0).all())
+        guidance = 1.0 if unguided else options.guidance
+        network = guided(self.network, self.space.conditions(known), guidance, names)
 
         def denoise(noisy: Tensor, t: Tensor) -> Tensor:
             with autocast(self.device):
@@ -130,8 +147,63 @@ class Generator:
 
 
 def batches(count: int) -> int:
-    """How many batches so many clips are generated in."""
-    return -(-count // _BATCH)
+    """Number of batches in which `count` clips are generated."""
+    return -(-count // BATCH)
+
+
+def clips_for(frames: int, clip_frames: int, adds: int | None = None) -> int:
+    """Number of clips in a video of some frames.
+
+    Args:
+        frames: of the video.
+        clip_frames: T of a clip.
+        adds: frames that each next clip adds; None: all but its first.
+    """
+    adds = clip_frames - 1 if adds is None else adds
+    return max(1, 1 + -(-(frames - clip_frames) // adds))
+
+
+def generate_frames(
+    generator: Generator,
+    first_frame: Tensor,
+    label: Sequence[int | None],
+    seeds: Sequence[int],
+    frames: int,
+    on_step: Callable[[], object] = lambda: None,
+) -> Decoded:
+    """Videos of any length; the first clip is the one that the generator alone would give.
+
+    Args:
+        generator: of clips of T frames.
+        first_frame: uint8, shape (B, 3, H, W).
+        label: index into the store's labels, or None; B of them.
+        seeds: B of them.
+        frames: N, at least 2.
+        on_step: as for the generator.
+
+    Returns:
+        Frames uint8, shape (B, N, 3, H, W), and the space's parts, N or N-1 of each.
+    """
+    space, clip_frames = generator.space, generator.store.options.frames
+    clips: list[Decoded] = []
+    known: dict[str, Tensor] = {"first_frame": first_frame}
+    for clip in range(clips_for(frames, clip_frames, space.adds)):
+        if clips:
+            known = space.continue_from(clips[-1], known)
+        further = {name: value for name, value in known.items() if name != "first_frame"}
+        given = known["first_frame"]
+        clips.append(generator(given, label, seeds, clip=clip, known=further, on_step=on_step))
+    parts = {name: [clip.parts[name] for clip in clips] for name in clips[0].parts}
+    whole = {n: _joined(films, frames, clip_frames, space.adds) for n, films in parts.items()}
+    films = [clip.frames for clip in clips]
+    return Decoded(_joined(films, frames, clip_frames, space.adds), whole)
+
+
+def _joined(films: Sequence[Tensor], frames: int, clip_frames: int, adds: int) -> Tensor:
+    """Consecutive films (B, T or T-1, ...) without what the next ones repeat, N or N-1 long."""
+    length = films[0].shape[1]
+    film = torch.cat([films[0], *(film[:, length - adds :] for film in films[1:])], dim=1)
+    return film[:, : frames - (clip_frames - length)]
 
 
 def with_sampler(generator: Generator, **given: float | str | None) -> Generator:
@@ -150,35 +222,49 @@ def with_sampler(generator: Generator, **given: float | str | None) -> Generator
         raise UserError(_fault(error)) from None
 
 
-def load_generator(run: Path, device: torch.device) -> Generator:
-    """Load a trained run.
+def load_generator(path: Path, device: torch.device) -> Generator:
+    """Load a trained run, its guide included.
 
     Raises:
         UserError: its diffusion stage was not trained, or its autoencoder is another one.
     """
-    folder = run / diffusion.FOLDER
-    config = load_config(folder, "run first: python -m train diffusion")
+    run = RunFolder(path)
+    config = load_config(run.diffusion, "run first: python -m train diffusion")
     store = StoreAttributes.model_validate(config["store"])
-    recipe = _recipe(config)
+    saved = [*SAVED_RECIPE_FIELDS, *(name for name in SAVED_IF_SET if name in config)]
+    recipe = recipe_from_dict({"name": "run", **{name: config[name] for name in saved}})
     kept = config["statistics"], config["latents"]
-    space = space_with(*kept, recipe.space, store.options, run, device)
-    if isinstance(space, CodecSpace):
-        space = space.with_refiner(_load_refiner(run, device))
-    identity = _text_encoder(config)
+    space = load_space(*kept, recipe.space, store.options, run, device)
+    space = space.with_refiner(_load_refiner(run, device))
+    encoder = config.get("text_encoder")
+    identity = None if encoder is None else TextIdentity(**encoder)
     # The checkpoint's weights bring the embeddings along.
     texts = None if identity is None else torch.zeros(len(store.labels), identity.width)
-    network = diffusion.build_denoiser(recipe, space, store, texts)
-    trained(folder, network).to(device)
-    return Generator(store, space, network, recipe, identity, device)
+    network = build_denoiser(recipe.denoiser, space.denoiser_input, len(store.labels), texts)
+    load_trained(run.diffusion, network).to(device)
+    guided_by = (run.guide.diffusion / "config.json").exists()
+    guide = load_generator(run.guide.root, device) if guided_by else None
+    return Generator(store, space, network, recipe, identity, device, guide)
 
 
-def _load_refiner(run: Path, device: torch.device) -> Refiner | None:
-    folder = run / refine.FOLDER
-    if not (folder / "config.json").exists():
+def load_with_store(
+    run: Path, store_path: str, device: torch.device
+) -> tuple[Generator, ClipReader]:
+    """A trained run, and a store that belongs to it.
+
+    Raises:
+        UserError: one of them is missing, or they do not belong together.
+    """
+    generator, store = load_generator(run, device), open_store(store_path)
+    check_same_store({"store": generator.store.model_dump(mode="json")}, store, run)
+    return generator, store
+
+
+def _load_refiner(run: RunFolder, device: torch.device) -> Refiner | None:
+    if not (run.refiner / "config.json").exists():
         return None
-    options = load_config(folder, "")["refiner"]
-    refiner = Refiner(RefinerOptions(**options))
-    trained(folder, refiner)
+    refiner = Refiner(RefinerOptions(**load_config(run.refiner, "")["refiner"]))
+    load_trained(run.refiner, refiner)
     return refiner.to(device)
 
 
@@ -190,54 +276,3 @@ def _fault(error: ValidationError) -> str:
         return message
     name = str(fault["loc"][0]).replace("name", "sampler").replace("_", "-")
     return f"--{name} {fault['input']}: {message}"
-
-
-def _text_encoder(config: dict[str, Any]) -> TextIdentity | None:
-    content = config.get("text_encoder")
-    return None if content is None else TextIdentity(**content)
-
-
-def _recipe(config: dict[str, Any]) -> Recipe:
-    return recipe_from_dict({"name": "run", **{name: config[name] for name in diffusion.KEPT}})
-
-
-def clips_for(frames: int, clip_frames: int) -> int:
-    """Clips that a video of so many frames takes: each next one adds all but its first frame."""
-    return max(1, -(-(frames - 1) // (clip_frames - 1)))
-
-
-def generate_frames(
-    generator: Generator,
-    first_frame: Tensor,
-    label: Sequence[int | None],
-    seeds: Sequence[int],
-    frames: int,
-    on_step: Callable[[], object] = lambda: None,
-) -> Decoded:
-    """Videos of any length; the first clip is what the generator alone would give.
-
-    Args:
-        generator: of clips of T frames.
-        first_frame: uint8, shape (B, 3, H, W).
-        label: index into the store's labels, or None; B of them.
-        seeds: B of them.
-        frames: N, at least 2.
-        on_step: as for the generator.
-
-    Returns:
-        Frames uint8, shape (B, N, 3, H, W), and the space's parts, N or N-1 of each.
-    """
-    clips: list[Decoded] = []
-    for clip in range(clips_for(frames, generator.store.options.frames)):
-        given = clips[-1].frames[:, -1] if clips else first_frame
-        clips.append(generator(given, label, seeds, clip=clip, on_step=on_step))
-    parts = {name: [clip.parts[name] for clip in clips] for name in clips[0].parts}
-    whole = {name: _joined(pieces, clips[0], frames) for name, pieces in parts.items()}
-    return Decoded(_joined([clip.frames for clip in clips], clips[0], frames), whole)
-
-
-def _joined(pieces: Sequence[Tensor], clip: Decoded, frames: int) -> Tensor:
-    """Films one after another: of those that have a frame 0, the next ones' is known already."""
-    with_first = int(pieces[0].shape[1] == clip.frames.shape[1])
-    film = torch.cat([pieces[0], *(piece[:, with_first:] for piece in pieces[1:])], dim=1)
-    return film[:, : frames - 1 + with_first]

@@ -1,9 +1,9 @@
-"""What `train sample` makes: videos from one picture, and the files that show them."""
+"""The command `train sample`: videos from one picture, and the files that show them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,15 +12,20 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from shared.console import Progress
+from shared.console import Progress, console
 from shared.errors import UserError
 from shared.report.pictures import Film, contact_sheet, draw_vectors, enlarge, gif, png
 from shared.schema import CodecOptions, FitName
-from train.generate.generator import Generator, batches, clips_for, generate_frames
+from train.generate.generator import (
+    Generator,
+    batches,
+    clips_for,
+    generate_frames,
+    load_generator,
+    with_sampler,
+)
 from train.spaces import Decoded
-
-# MERGED: Any picture as a first frame.
-
+from train.trainer.distributed import choose_device
 
 _FITS: dict[FitName, Callable[..., Image.Image]] = {
     "crop": ImageOps.fit,
@@ -36,7 +41,7 @@ _FITTED: dict[FitName, str] = {
 
 @dataclass(frozen=True)
 class FirstFrame:
-    """A picture as a model takes it.
+    """A picture made into a first frame.
 
     Attributes:
         pixels: uint8, shape (1, 3, size, size).
@@ -51,7 +56,7 @@ class FirstFrame:
 
     @property
     def how(self) -> str:
-        """What was done to the picture, for people."""
+        """Description of the changes, for people."""
         size = self.pixels.shape[-1]
         if (self.width, self.height) == (size, size):
             return f"{size}x{size}, taken as it is"
@@ -84,13 +89,10 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
 
 
-# MERGED: Clips as H.264 files.
-
-
 def save_video(path: Path, film: Film, *, fps: float) -> None:
     """Write an H.264 mp4 that plays anywhere.
 
-    4:2:0, even sizes by repeating the edge, its index in front so that it plays while it loads.
+    4:2:0, even sizes by repeating the edge, its index first so that it plays while it loads.
     """
     import av
 
@@ -112,26 +114,26 @@ def save_video(path: Path, film: Film, *, fps: float) -> None:
 
 
 _SMALLEST_VIDEO_PX, _SMALLEST_ARROWS = 256, 4
-"""Smaller clips are enlarged to about this side, so that players show them well; arrows want at
-least so many times the clip's own size."""
+"""Side in pixels to which smaller clips are enlarged, so that players show them well, and the
+least enlargement of clips with arrows."""
 
 _SHEET_COLUMNS = 16
-"""A contact sheet shows so many frames of a video at most, evenly spaced."""
+"""Most frames of a video on its contact sheet, evenly spaced."""
 
 _PATIENCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """What to generate, and where to write it.
+    """A request: videos to generate, and their place.
 
     Attributes:
-        out: the video; pictures go beside it.
+        out: the video; pictures are written next to it.
         label: index into the store's labels; None: no condition.
         seed: of the first video; the next ones count on from it.
         count: videos.
         frames: of each video; None: as many as a clip has.
-        fps: frames a second.
+        fps: frames a second of the files.
     """
 
     out: Path
@@ -145,35 +147,72 @@ class SampleOptions:
         if self.out.suffix.lower() != ".mp4":
             raise UserError(
                 f"--out {self.out}: the video is an mp4; give a name that ends in .mp4"
-                " (a GIF and a contact sheet are written beside it)"
+                " (a GIF and a contact sheet are written next to it)"
             )
 
     @property
     def seeds(self) -> range:
-        """Of every video."""
+        """Seed of every video."""
         return range(self.seed, self.seed + self.count)
 
     @property
     def videos(self) -> list[Path]:
-        """Where every video goes: `out` itself, or numbered by its seed where there are several."""
+        """Path of every video: `out` itself, or several, numbered by their seeds."""
         if self.count == 1:
             return [self.out]
         digits = len(str(self.seeds[-1]))
         return [self.out.with_stem(f"{self.out.stem}-{seed:0{digits}d}") for seed in self.seeds]
 
 
+def sample_videos(
+    run: Path,
+    image: Path,
+    text: str | None,
+    text_encoder: str | None,
+    options: SampleOptions,
+    sampler: dict[str, float | str | None],
+    device: str,
+) -> None:
+    """Generate videos and write them.
+
+    Args:
+        run: a trained run.
+        image: any picture.
+        text: a label's, or free where the run has a text encoder; None: no condition.
+        text_encoder: where the run's text encoder is now; None: where it was.
+        options: see there.
+        sampler: options that differ from the run's sampler; None does not.
+        device: name.
+    """
+    generator = with_sampler(load_generator(run, choose_device(device)), **sampler)
+    store = generator.store.options
+    label = None if text is None else generator.label_index(text, text_encoder)
+    if text is None and sampler.get("guidance") is not None:
+        raise UserError("--guidance leads towards a text; give --text too, or leave it out")
+    first_frame = load_first_frame(image, store.size, store.fit)
+    console.print(f"{image}: {first_frame.how}, as the store's frames were", markup=False)
+    if store.crop:
+        top, bottom, left, right = store.crop
+        console.print(
+            f"the store's frames were first cut to rows {top}:{bottom} and columns {left}:{right};"
+            " give a picture that is cut likewise"
+        )
+    console.print(describe_sampling(generator, options, text), markup=False)
+    decoded = generate_videos(generator, first_frame.pixels, replace(options, label=label))
+    for path in write_videos(decoded, generator, options):
+        console.print(f"wrote {path}", markup=False)
+
+
 def describe_sampling(generator: Generator, options: SampleOptions, text: str | None) -> str:
-    """What is about to be generated, for people."""
+    """Sampler, guidance, seeds and length of what is about to be generated, for people."""
     sampler, clip_frames = generator.recipe.sampler, generator.store.options.frames
     frames = options.frames or clip_frames
-    clips = clips_for(frames, clip_frames)
-    seeds = (
-        f"seed {options.seed}"
-        if options.count == 1
-        else f"seeds {options.seed} to {options.seeds[-1]}"
-    )
+    clips = clips_for(frames, clip_frames, generator.space.adds)
+    seeds = f"seed {options.seed}"
+    if options.count > 1:
+        seeds = f"seeds {options.seed} to {options.seeds[-1]}"
     guidance = "no text" if text is None else f"{text!r}, guidance {sampler.guidance:g}"
-    chained = f" in {clips} clips, each from the last frame of the one before" if clips > 1 else ""
+    chained = f" in {clips} clips, {generator.space.continues}" if clips > 1 else ""
     return f"{sampler.name}, {sampler.steps} steps; {guidance}; {seeds}; {frames} frames{chained}"
 
 
@@ -181,7 +220,8 @@ def generate_videos(generator: Generator, first_frame: Tensor, options: SampleOp
     """Videos of all seeds from one first frame, uint8 (1, 3, H, W): see `generate_frames`."""
     clip_frames = generator.store.options.frames
     frames = options.frames or clip_frames
-    steps = generator.recipe.sampler.steps * batches(options.count) * clips_for(frames, clip_frames)
+    clips = clips_for(frames, clip_frames, generator.space.adds)
+    steps = generator.steps * batches(options.count) * clips
     with Progress().bar("sampling", steps, "steps", patience_seconds=_PATIENCE_SECONDS) as bar:
         return generate_frames(
             generator,
@@ -196,28 +236,27 @@ def generate_videos(generator: Generator, first_frame: Tensor, options: SampleOp
 def write_videos(decoded: Decoded, generator: Generator, options: SampleOptions) -> list[Path]:
     """Write each video as mp4 and GIF, and one contact sheet of all.
 
-    Where the target space has vectors, they are drawn on the frames, in files named `-motion`.
+    Parts that the space draws as arrows are drawn on the frames, in files named after the part.
 
     Returns:
-        What was written.
+        Paths of the files.
     """
     clips = decoded.frames.numpy()
     written = _write(options.videos, list(clips), _SMALLEST_VIDEO_PX // clips.shape[-1], options)
     written.append(_write_sheet(options.out.with_suffix(".png"), list(clips)))
-    if "motion" in decoded.parts:
-        motion = decoded.parts["motion"].numpy()
+    for part in (part for part, drawing in generator.space.drawn.items() if drawing == "arrows"):
         factor = max(_SMALLEST_ARROWS, _SMALLEST_VIDEO_PX // clips.shape[-1])
         films = [
             _with_vectors(clip, field, generator.store.options, factor)
-            for clip, field in zip(clips, motion, strict=True)
+            for clip, field in zip(clips, decoded.parts[part].numpy(), strict=True)
         ]
-        names = [path.with_stem(path.stem + "-motion") for path in options.videos]
+        names = [path.with_stem(f"{path.stem}-{part}") for path in options.videos]
         written += _write(names, films, 1, options)
     return written
 
 
 def _with_vectors(clip: Film, motion: np.ndarray, store: CodecOptions, factor: int) -> Film:
-    """The clip enlarged, as many frames as it has, with arrows on all but the first."""
+    """The clip enlarged, with arrows on all frames but the first."""
     drawn = draw_vectors(
         clip, motion, block=store.block, vector_unit=store.vector_unit, factor=factor
     )

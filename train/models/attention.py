@@ -31,7 +31,7 @@ class Attention(nn.Module):
         self.output = zero_initialise(nn.Linear(heads * head_dim, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Attend to all positions of each sequence."""
         qkv = rearrange(self.qkv(self.norm(x)), "n l (k m d) -> k n m l d", k=3, m=self.heads)
         return self.output(rearrange(self.attend(*qkv), "n m l d -> n l (m d)"))
 
@@ -55,7 +55,7 @@ class SpatialAttention(Attention):
         self.full_up_to = full_up_to
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """See `Attention.attend`."""
+        """Attend fully up to `full_up_to` positions, linearly beyond."""
         if query.shape[-2] <= self.full_up_to:
             return attention(query, key, value, None)
         return linear_attention(query, key, value)
@@ -74,17 +74,17 @@ class TemporalAttention(Attention):
         nn.init.normal_(self.position.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See `Attention`."""
-        # How far a frame is from the first, given one, matters as well as distances do.
+        """Attend to all frames, each with an embedding of its index."""
+        # The distance from the first frame, which is given, matters besides relative distances.
         index = torch.arange(x.shape[1], device=x.device).clamp_max(2 * self._FAR - 1)
         return super().forward(x + self.position(index))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """See `Attention.attend`."""
+        """Attend with the bias of each distance."""
         return attention(query, key, value, self._bias(query.shape[-2], query.dtype))
 
     def _bias(self, length: int, dtype: torch.dtype) -> Tensor:
-        """Added to the attention logits, shape (M, L, L)."""
+        """Bias of the attention logits, shape (M, L, L)."""
         index = torch.arange(length, device=self.distance.weight.device)
         distance = (index[None] - index[:, None]).clamp(-self._FAR, self._FAR) + self._FAR
         return rearrange(self.distance(distance), "i j m -> m i j").to(dtype)
@@ -104,7 +104,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) ->
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-    """PyTorch's kernel, on as many sequences at once as it takes."""
+    """PyTorch's kernel, on batches of as many sequences as it accepts."""
     parts = zip(*(tensor.split(_SEQUENCES) for tensor in (query, key, value)), strict=True)
     done = [F.scaled_dot_product_attention(q, k, v, attn_mask=bias) for q, k, v in parts]
     return done[0] if len(done) == 1 else torch.cat(done)

@@ -15,25 +15,24 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from shared.errors import UserError
+from shared.schema import CodecOptions
 from train.models.autoencoder import Autoencoder
 from train.models.layers import zero_initialise
 from train.options import STRICT
 
-# MERGED: Pictures as rows of blocks, and back.
-
 
 def to_blocks(picture: Tensor, block: int) -> Tensor:
-    """(N, 3, H, W) to (N * H/b * W/b, 3 * b * b), blocks in raster order."""
+    """Blocks of (N, 3, H, W) in raster order, shape (N * H/b * W/b, 3 * b * b)."""
     return rearrange(picture, "n c (h y) (w x) -> (n h w) (c y x)", y=block, x=block)
 
 
 def from_blocks(blocks: Tensor, count: int, rows: int, block: int) -> Tensor:
-    """Inverse of `to_blocks`: `count` pictures of so many rows of blocks."""
+    """Inverse of `to_blocks`: `count` pictures of `rows` rows of blocks."""
     return rearrange(blocks, "(n h w) (c y x) -> n c (h y) (w x)", n=count, h=rows, c=3, y=block)
 
 
 def active(blocks: Tensor) -> Tensor:
-    """Rows with any value other than zero; one zero row where there is none."""
+    """Rows with any value other than zero; one zero row if all are zero."""
     rows = blocks[blocks.abs().amax(dim=1) > 0]
     return rows if len(rows) else blocks[:1]
 
@@ -67,7 +66,10 @@ class BlockAutoencoderOptions:
 class BlockAutoencoder(Autoencoder):
     """z = W r + e(r) - e(0) for a block r; decoded as W' z + d(z) - d(0)."""
 
-    def __init__(self, options: BlockAutoencoderOptions, block: int) -> None:
+    options_type = BlockAutoencoderOptions
+    initial_fits = 1
+
+    def __init__(self, options: BlockAutoencoderOptions, block: int, store: CodecOptions) -> None:
         super().__init__()
         self.block, self.latent_channels = block, options.latent_channels
         self.l2_weight = options.l2_weight
@@ -83,7 +85,7 @@ class BlockAutoencoder(Autoencoder):
         self.decoder = _correction(self.latent_channels, options.hidden, values)
 
     def encode(self, picture: Tensor, context: Tensor | None = None) -> Tensor:
-        """See `Autoencoder.encode`."""
+        """Latents, block by block."""
         grid = picture.shape[-2] // self.block
         return rearrange(
             self._encode_blocks(to_blocks(picture, self.block)),
@@ -93,12 +95,12 @@ class BlockAutoencoder(Autoencoder):
         )
 
     def decode(self, latent: Tensor, context: Tensor | None = None) -> Tensor:
-        """See `Autoencoder.decode`."""
+        """Pictures, block by block."""
         blocks = self._decode_blocks(rearrange(latent, "n k h w -> (n h w) k"))
         return from_blocks(blocks, len(latent), latent.shape[-2], self.block)
 
     def compile(self, *args: Any, **options: Any) -> None:
-        """Nothing to gain: a few matrices over another number of blocks in each step."""
+        """Do nothing: a few matrices over a varying number of blocks gain nothing."""
 
     def loss(
         self,
@@ -113,7 +115,7 @@ class BlockAutoencoder(Autoencoder):
         return {"loss": l1 + self.l2_weight * l2, "l1": l1.detach(), "l2": l2.detach()}
 
     @torch.no_grad()
-    def start_from(self, picture: Tensor, context: Tensor | None = None) -> None:
+    def fit_initial(self, picture: Tensor, context: Tensor | None = None) -> None:
         """Set the linear maps to the KLT of the active blocks.
 
         Latents are scaled to unit variance on average, so that the corrections see inputs of

@@ -1,10 +1,4 @@
-"""What a label does where and when: a learned map over the clip, an addition of ours.
-
-Embeddings that scale and shift whole channels tell a convolution what is asked, but not where:
-that a label raises the right hand in frame 9 must grow out of many layers. Here the label's
-embedding becomes a map of features over frames and cells, which stands beside the noisy target as
-the first frame's features do.
-"""
+"""Learned features of the conditions on the target's grid: of the first frame, and of the label."""
 
 from __future__ import annotations
 
@@ -15,14 +9,12 @@ from torch import Tensor, nn
 
 from shared.errors import UserError
 
-# MERGED: Features of the first frame at the target's grid: tau in the paper's equations 7 and 8.
-
 
 class FirstFrameEncoder(nn.Module):
-    """A small ResNet (He et al. 2016), strided by two until one feature is left for each cell.
+    """A small ResNet (He et al. 2016), strided by two until each cell has one feature vector.
 
-    Where cells are pixels, one residual block without a stride: "in D-VDM the feature map remains
-    the original size".
+    It is tau in the paper's equations 7 and 8. Where cells are pixels, it is one residual block
+    without a stride: "in D-VDM the feature map remains the original size".
 
     Args:
         channels: features C at the output.
@@ -48,7 +40,7 @@ class FirstFrameEncoder(nn.Module):
         self.stages = nn.Sequential(*(_Residual(*pair, stride) for pair in pairs))
 
     def forward(self, first_frame: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1], whole cells, to (B, C, H/b, W/b)."""
+        """Features (B, C, H/b, W/b) of first frames (B, 3, H, W) in [-1, 1], whole cells."""
         return self.stages(self.input(first_frame))
 
 
@@ -78,6 +70,10 @@ def _groups(width: int) -> int:
 class LabelMap(nn.Module):
     """A linear map from a label's embedding to features of every cell of every frame.
 
+    An addition of ours. Embeddings that scale and shift whole channels tell a convolution what is
+    asked, but not where: that a label raises the right hand in frame 9 must grow out of many
+    layers. This map is concatenated to the noisy target, as the first frame's features are.
+
     Args:
         label_dim: numbers in a label's embedding.
         channels: features C of a cell.
@@ -91,5 +87,5 @@ class LabelMap(nn.Module):
         self.table = nn.Linear(label_dim, channels * time * height * width)
 
     def forward(self, label: Tensor) -> Tensor:
-        """(B, label_dim) to (B, C, T, h, w)."""
+        """Features (B, C, T, h, w) of embeddings (B, label_dim)."""
         return self.table(label).unflatten(1, self.shape)

@@ -1,8 +1,8 @@
 """A critic of short runs of frames: a patch discriminator (Isola et al. 2017, pix2pix).
 
-Absolute error alone rewards a smear wherever a limb may be in one of two places. The critic tells
-refined frames from real ones patch by patch, three neighbouring frames at a time beside the first
-frame, so that smears and flicker both give themselves away.
+Absolute error alone rewards a smear wherever a limb may be in one of two places. The critic
+discriminates refined from real frames patch by patch, given three neighbouring frames and the first
+frame, and so penalises both smears and flicker.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 _RUN = 3
-"""Neighbouring frames that are judged together."""
+"""Number of neighbouring frames that are judged together."""
 
 
 class PatchCritic(nn.Module):
-    """Four strided or plain convolutions; each output judges a patch of about 30 pixels."""
+    """Patch discriminator of four convolutions; each output judges about 30 pixels a side."""
 
     optimiser = "adamw"
 
@@ -31,7 +31,7 @@ class PatchCritic(nn.Module):
         self.verdict = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
     def forward(self, frames: Tensor, first_frame: Tensor) -> list[Tensor]:
-        """Features of each layer and, last, the verdicts: high where a patch looks real.
+        """Features of each layer and, last, the logits: high where a patch looks real.
 
         Args:
             frames: in [-1, 1], shape (B, T, 3, H, W), T at least 3.
@@ -50,7 +50,7 @@ class PatchCritic(nn.Module):
 def adversarial_losses(
     critic: PatchCritic, refined: Tensor, truth: Tensor, first_frame: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What the critic learns from, what the refining network learns from it, and feature matching.
+    """Losses of the critic, of the refining network, and of feature matching.
 
     Hinge losses (Lim and Ye 2017), and the distance between the critic's features of refined and
     real frames (Wang et al. 2018, pix2pixHD). Each moves its own network alone, so that one

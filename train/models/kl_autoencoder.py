@@ -12,6 +12,7 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from shared.schema import CodecOptions
 from train.models.autoencoder import Autoencoder
 from train.options import STRICT
 
@@ -31,7 +32,9 @@ class KlAutoencoderOptions:
 class KlAutoencoder(Autoencoder):
     """AutoencoderKL with as many levels as halvings in the block size, plus one."""
 
-    def __init__(self, options: KlAutoencoderOptions, block: int) -> None:
+    options_type = KlAutoencoderOptions
+
+    def __init__(self, options: KlAutoencoderOptions, block: int, store: CodecOptions) -> None:
         from diffusers import AutoencoderKL  # slow to import: seconds
 
         super().__init__()
@@ -50,11 +53,11 @@ class KlAutoencoder(Autoencoder):
         )
 
     def encode(self, picture: Tensor, context: Tensor | None = None) -> Tensor:
-        """Mean of the posterior; see `Autoencoder.encode`."""
+        """Mean of the posterior."""
         return self.network.encode(picture).latent_dist.mode()
 
     def decode(self, latent: Tensor, context: Tensor | None = None) -> Tensor:
-        """See `Autoencoder.decode`."""
+        """Pictures of latents."""
         return self.network.decode(latent).sample
 
     def compile(self, *args: Any, **options: Any) -> None:

@@ -1,10 +1,13 @@
-"""Small pieces that several networks use."""
+"""Small parts that several networks use."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shared.conventions import grid_shape
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
@@ -15,3 +18,10 @@ def zero_initialise(layer: Layer) -> Layer:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def pad_to_blocks(picture: Tensor, block: int) -> Tensor:
+    """Zero-pad the last two axes up to whole blocks: a cut block has no residual outside."""
+    height, width = picture.shape[-2:]
+    rows, columns = grid_shape(height, width, block)
+    return F.pad(picture, (0, columns * block - width, 0, rows * block - height))

@@ -1,7 +1,6 @@
-"""Covariance of the coefficients of a linear model with random effects, by EM.
+"""Fixed linear codes of residual blocks: the baselines that a learned autoencoder has to beat.
 
-Observations r = A' a + noise, a ~ N(0, C), noise ~ N(0, s^2 I), each with its own pictures A
-(Laird and Ware 1982; the same EM as that of Bayesian linear regression, Bishop 2006, 9.3.4).
+z = A r for a block r of 3 * b * b values, decoded as S z. No gradients train them.
 """
 
 from __future__ import annotations
@@ -15,28 +14,29 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from shared.errors import UserError
+from shared.schema import CodecOptions
 from train.models.autoencoder import Autoencoder
 from train.models.block_autoencoder import active, from_blocks, principal, to_blocks
 from train.options import STRICT
 
-# MERGED: Fixed linear codes of a block: what any learned one has to beat.
-#
-# z = A r for a block r of 3 * b * b values, decoded as S z. Nothing of them is trained by gradients.
-
 
 class LinearAutoencoder(Autoencoder):
-    """A linear code whose matrices `start_from` finds.
+    """A linear code whose matrices `fit_initial` finds.
 
     Attributes:
         analysis: A, shape (K, 3 * b * b).
         synthesis: S, shape (3 * b * b, K).
     """
 
+    initial_fits = 1
     analysis: Tensor
     synthesis: Tensor
 
-    def __init__(self, latent_channels: int, block: int) -> None:
+    def __init__(
+        self, options: ZeroOptions | DctOptions | KltOptions, block: int, store: CodecOptions
+    ) -> None:
         super().__init__()
+        latent_channels = options.latent_channels
         values = 3 * block * block
         if latent_channels > values:
             raise UserError(
@@ -48,18 +48,15 @@ class LinearAutoencoder(Autoencoder):
         self.register_buffer("synthesis", torch.zeros(values, latent_channels))
 
     def encode(self, picture: Tensor, context: Tensor | None = None) -> Tensor:
-        """See `Autoencoder.encode`."""
+        """Coordinates A r of each block."""
         latents = to_blocks(picture, self.block) @ self.analysis.T
         rows, columns = (side // self.block for side in picture.shape[-2:])
         return latents.view(len(picture), rows, columns, -1).permute(0, 3, 1, 2)
 
     def decode(self, latent: Tensor, context: Tensor | None = None) -> Tensor:
-        """See `Autoencoder.decode`."""
+        """Blocks S z."""
         blocks = latent.permute(0, 2, 3, 1).flatten(0, 2) @ self.synthesis.T
         return from_blocks(blocks, len(latent), latent.shape[-2], self.block)
-
-
-# MERGED: The code that codes nothing: what vectors alone restore.
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -68,22 +65,14 @@ class ZeroOptions:
 
     kind: Literal["zero"] = "zero"
     latent_channels: Annotated[int, Field(ge=1)] = 16
-    """Zeros in a latent: of other codes' size, so that they differ in nothing else."""
+    """Zeros in a latent, so that codes of one latent size can be compared."""
 
 
 class ZeroAutoencoder(LinearAutoencoder):
-    """Every residual becomes zero."""
+    """Code every residual as zero: decoding shows what vectors alone restore."""
 
-    def __init__(self, options: ZeroOptions, block: int) -> None:
-        super().__init__(options.latent_channels, block)
-
-
-# MERGED: The discrete cosine transform of residual blocks, made as fair as a fixed transform can be.
-#
-# Y, Cb and Cr (BT.601) of a block go through the orthonormal two-dimensional DCT-II of the block's
-# own size, as in scipy.fft.dctn(norm="ortho"). Of the 3 * b * b coefficients those K are kept, for
-# all blocks alike, that carry most energy of red, green and blue in the training blocks: no zig-zag
-# chosen by hand, no chroma subsampled away, no quantisation.
+    options_type = ZeroOptions
+    initial_fits = 0
 
 
 _YCBCR = (
@@ -103,22 +92,28 @@ class DctOptions:
 
 
 class DctAutoencoder(LinearAutoencoder):
-    """The K strongest of a block's DCT coefficients.
+    """The K strongest of a block's DCT coefficients, as fair as a fixed transform can be.
+
+    Y, Cb and Cr (BT.601) of a block go through the orthonormal two-dimensional DCT-II of the
+    block's own size, as in scipy.fft.dctn(norm="ortho"). Of the 3 * b * b coefficients those K are
+    kept, the same for all blocks, that carry most energy of red, green and blue in the training
+    blocks: no zig-zag chosen by hand, no chroma subsampling, no quantisation.
 
     Attributes:
         chosen: their indices in (channel, vertical, horizontal frequency), strongest first; int64,
             shape (K,).
     """
 
+    options_type = DctOptions
     chosen: Tensor
 
-    def __init__(self, options: DctOptions, block: int) -> None:
-        super().__init__(options.latent_channels, block)
+    def __init__(self, options: DctOptions, block: int, store: CodecOptions) -> None:
+        super().__init__(options, block, store)
         self.register_buffer("chosen", torch.arange(options.latent_channels))
 
     @torch.no_grad()
-    def start_from(self, picture: Tensor, context: Tensor | None = None) -> None:
-        """See `Autoencoder.start_from`."""
+    def fit_initial(self, picture: Tensor, context: Tensor | None = None) -> None:
+        """Choose the coefficients with most energy."""
         blocks = active(to_blocks(picture, self.block)).double()
         colours = torch.tensor(_YCBCR, dtype=torch.float64, device=blocks.device)
         waves = dct_matrix(self.block).to(blocks)
@@ -141,12 +136,6 @@ def dct_matrix(size: int) -> Tensor:
     return waves
 
 
-# MERGED: The Karhunen-Loeve transform of residual blocks: the best linear code there is.
-#
-# No other linear code of K numbers a block has a lower squared error on the blocks it was taken from
-# (Eckart and Young 1936).
-
-
 @dataclass(frozen=True, config=STRICT)
 class KltOptions:
     """Options of `KltAutoencoder`."""
@@ -156,47 +145,17 @@ class KltOptions:
 
 
 class KltAutoencoder(LinearAutoencoder):
-    """Coordinates along the K leading eigenvectors of the training blocks' second moments."""
+    """Karhunen-Loeve transform: the K leading eigenvectors of the blocks' second moments.
 
-    def __init__(self, options: KltOptions, block: int) -> None:
-        super().__init__(options.latent_channels, block)
+    No other linear code of K numbers a block has a lower squared error on the blocks it was fitted
+    to (Eckart and Young 1936).
+    """
+
+    options_type = KltOptions
 
     @torch.no_grad()
-    def start_from(self, picture: Tensor, context: Tensor | None = None) -> None:
-        """See `Autoencoder.start_from`; blocks without residual say nothing."""
+    def fit_initial(self, picture: Tensor, context: Tensor | None = None) -> None:
+        """Take the eigenvectors, of blocks with a residual alone."""
         basis, _ = principal(active(to_blocks(picture, self.block)), self.latent_channels)
         self.analysis.copy_(basis)
         self.synthesis.copy_(basis.T)
-
-
-_AT_ONCE = 1024
-
-
-def fit_covariance(
-    gram: Tensor, projection: Tensor, *, noise_variance: float, rounds: int
-) -> Tensor:
-    """Maximise the likelihood of C, from C = 0.01 I.
-
-    Args:
-        gram: A A' of each observation, shape (N, M, M).
-        projection: A r of each, shape (N, M).
-        noise_variance: s^2.
-        rounds: of EM; each raises the likelihood.
-
-    Returns:
-        C, shape (M, M), symmetric and positive definite.
-    """
-    size = gram.shape[-1]
-    identity = torch.eye(size, dtype=gram.dtype, device=gram.device)
-    covariance = 1e-2 * identity
-    for _ in range(rounds):
-        precision = torch.linalg.inv(covariance + 1e-9 * identity)
-        moments = torch.zeros_like(covariance)
-        for grams, projections in zip(
-            gram.split(_AT_ONCE), projection.split(_AT_ONCE), strict=True
-        ):
-            posterior = torch.linalg.inv(grams / noise_variance + precision)
-            mean = (posterior @ projections[..., None])[..., 0] / noise_variance
-            moments += posterior.sum(0) + mean.T @ mean
-        covariance = (moments + moments.T) / (2 * len(gram))
-    return covariance

@@ -1,9 +1,9 @@
-"""A refining network behind the decoder, as codecs have in-loop filters. Ours, not the paper's.
+"""A refining network after the decoder, like the in-loop filter of a codec. Ours, not the paper's.
 
 y = estimate + net(estimate, prediction, first frame, the two neighbouring estimates), applied
-several times. With the first-frame reference nothing depends on a decoded frame, so all frames are
-refined in parallel; with the frame before as reference one by one, each predicted from the refined
-one before.
+several times. With the first frame as reference no frame depends on a decoded one, and all are
+refined in parallel; with the frame before as reference they are refined one by one, each predicted
+from the refined frame before.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class RefinerOptions:
     unshuffle: Annotated[int, Field(ge=1)] = 2
     """Pixels folded into channels before the first convolution."""
     adversarial_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Of the critic's verdict, beside the absolute error; 0 trains without a critic."""
+    """Weight of the critic's loss, added to the absolute error; 0 trains without a critic."""
     matching_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Of the distance between the critic's features of refined and of real frames."""
+    """Weight of the distance between the critic's features of refined and of real frames."""
     times: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (0.5, 0.3, 0.1)
-    """Where clips are denoised again for it to learn from, as shares of the noise steps, falling;
-    a single one gives the denoiser's one-step outputs. From higher up, limbs come back in other
-    places than they were, and the network learns to smear between the two."""
+    """Times to which training clips are noised and denoised again, as fractions of the noise steps,
+    falling; a single one gives the denoiser's one-step outputs. From larger times, limbs come back
+    in other places, and the network learns to smear between the two."""
 
     def __post_init__(self) -> None:
         if list(self.times) != sorted(set(self.times), reverse=True):
@@ -66,7 +66,7 @@ class Refiner(nn.Module):
     def forward(
         self, estimate: Tensor, prediction: Tensor, before: Tensor, first_frame: Tensor
     ) -> list[Tensor]:
-        """Estimates after each pass, the last one the best.
+        """Estimates after each pass, the last one the final.
 
         Args:
             estimate: L decoded frames in a row, in [-1, 1], shape (B, L, 3, H, W).
@@ -84,7 +84,7 @@ class Refiner(nn.Module):
     def _correction(
         self, estimate: Tensor, prediction: Tensor, before: Tensor, first: Tensor
     ) -> Tensor:
-        # Behind the last frame stands the last frame itself.
+        # The last frame serves as its own successor.
         before = torch.cat([before[:, None], estimate[:, :-1]], dim=1)
         after = torch.cat([estimate[:, 1:], estimate[:, -1:]], dim=1)
         seen = torch.cat([estimate, prediction, first, before, after], dim=2).flatten(0, 1)

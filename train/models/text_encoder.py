@@ -1,4 +1,4 @@
-"""Texts as condition: a pretrained CLIP text encoder, run once a label and at free prompts.
+"""Texts as condition: a pretrained CLIP text encoder, run once for each label or free prompt.
 
 The paper: "We use the pre-trained CLIP (Radford et al. 2021) to encode text y as text embedding."
 """
@@ -18,14 +18,12 @@ from shared.errors import UserError
 from train.models.autoencoder import weights_hash
 from train.options import STRICT
 
-# MERGED: Label embeddings that a frozen text encoder gave, in the place of learned ones.
-
 
 class LabelEmbedding(nn.Module):
-    """Texts as condition: a fixed table of their embeddings, normalised, behind a learned map.
+    """Learned map of a fixed table of normalised text embeddings.
 
-    The encoder itself is not part of the network: it is run once a label, and what it said is
-    saved with the weights. The null condition is learned.
+    The encoder itself is not part of the network: it runs once for each label, and its embeddings
+    are saved with the weights. The null condition is learned.
 
     Args:
         texts: embeddings of the labels, float, shape (labels, D).
@@ -38,7 +36,7 @@ class LabelEmbedding(nn.Module):
         super().__init__()
         self.null_label = len(texts)
         self.texts: Tensor
-        # A row for the null condition too, so that texts that come later have indices behind it.
+        # The null condition has a row too: texts added later get the indices after it.
         self.register_buffer(
             "texts", torch.cat([texts.float(), texts.new_zeros(1, texts.shape[1])])
         )
@@ -46,7 +44,7 @@ class LabelEmbedding(nn.Module):
         self.null = nn.Parameter(torch.randn(width))
 
     def forward(self, label: Tensor) -> Tensor:
-        """Indices (...) to (..., width)."""
+        """Embeddings (..., width) of indices (...)."""
         is_null = (label == self.null_label)[..., None]
         return torch.where(is_null, self.null, self.project(self.texts[label]))
 
@@ -64,7 +62,7 @@ _REMEDY = (
 
 @options_dataclass(frozen=True, config=STRICT)
 class TextOptions:
-    """Where the embeddings of label texts come from."""
+    """Source of the embeddings of label texts."""
 
     encoder: str | None = None
     """Folder or hub name of a CLIP text encoder; none: an embedding of each label is learned, and
@@ -73,7 +71,7 @@ class TextOptions:
 
 @dataclass(frozen=True)
 class TextIdentity:
-    """Which encoder a network was trained with, as its run records it.
+    """Identity of the encoder that a network was trained with, as its run records it.
 
     Attributes:
         encoder: folder or hub name.

@@ -4,7 +4,7 @@ Spatial convolutions (1x3x3), attention over the places of a frame, attention ov
 place; time and text embeddings enter every residual block; features of the first frame are
 concatenated to the noisy target (the paper, figure 2c).
 
-Shapes: B clips, C channels, T frames to generate, h x w grid, N = B T.
+Shapes: B clips, C channels, T frames to generate, h x w grid, N = B T frames.
 """
 
 from __future__ import annotations
@@ -23,111 +23,13 @@ from torch.utils.checkpoint import checkpoint
 from shared.errors import UserError
 from train.models.attention import SpatialAttention, TemporalAttention
 from train.models.conditions import FirstFrameEncoder, LabelMap
+from train.models.denoiser import Conditions, Denoiser, DenoiserInput, parameter_count
 from train.models.layers import zero_initialise
 from train.models.text_encoder import LabelEmbedding
 from train.options import STRICT
 
-# MERGED: What the 3D U-Net is made of: residual blocks, temporal convolutions, levels of both.
-#
-# Shapes: B clips, T frames, N = B T, C channels, h x w grid.
-
-
 GROUPS = 8
-"""Of every group normalisation; widths are multiples of it."""
-
-
-class Level(nn.Module):
-    """Residual blocks, attention over space, attention over time; (N, C, h, w) to (N, C', h, w).
-
-    Args:
-        inputs, width: C and C'.
-        embedding: numbers in the condition.
-        blocks: residual blocks.
-        temporal_conv: a temporal convolution behind each of them.
-        heads, head_dim: of attention.
-        full_up_to: most places with full attention, see `SpatialAttention`.
-    """
-
-    def __init__(
-        self,
-        inputs: int,
-        width: int,
-        embedding: int,
-        *,
-        blocks: int,
-        temporal_conv: bool,
-        heads: int,
-        head_dim: int,
-        full_up_to: int,
-    ) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            ResidualBlock(inputs if index == 0 else width, width, embedding)
-            for index in range(blocks)
-        )
-        self.temporal_convs = nn.ModuleList(
-            TemporalConv(width) for _ in range(blocks if temporal_conv else 0)
-        )
-        self.space = SpatialAttention(width, heads, head_dim, full_up_to)
-        self.time = TemporalAttention(width, heads, head_dim)
-
-    def forward(self, x: Tensor, condition: Tensor, time: int) -> Tensor:
-        """`condition` has shape (N, embedding), `time` is T."""
-        height = x.shape[-2]
-        for index, block in enumerate(self.blocks):
-            x = block(x, condition)
-            if self.temporal_convs:
-                x = self.temporal_convs[index](x, time)
-        x = x + rearrange(
-            self.space(rearrange(x, "n c h w -> n (h w) c")), "n (h w) c -> n c h w", h=height
-        )
-        places = rearrange(x, "(b t) c h w -> (b h w) t c", t=time)
-        return x + rearrange(
-            self.time(places), "(b h w) t c -> (b t) c h w", h=height, w=x.shape[-1]
-        )
-
-
-class ResidualBlock(nn.Module):
-    """Two normalised convolutions; the condition, (N, embedding), scales and shifts between."""
-
-    def __init__(self, inputs: int, outputs: int, embedding: int) -> None:
-        super().__init__()
-        self.before = nn.Sequential(norm(inputs), nn.SiLU(), conv(inputs, outputs))
-        self.norm = norm(outputs)
-        self.modulation = nn.Linear(embedding, 2 * outputs)
-        self.after = nn.Sequential(nn.SiLU(), zero_initialise(conv(outputs, outputs)))
-        self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """(N, C, h, w) to (N, C', h, w)."""
-        scale, shift = self.modulation(condition)[..., None, None].chunk(2, dim=1)
-        return self.after(self.norm(self.before(x)) * (1 + scale) + shift) + self.shortcut(x)
-
-
-class TemporalConv(nn.Module):
-    """Residual convolution over three neighbouring frames of each place, zero at the start."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = norm(width)
-        self.conv = zero_initialise(nn.Linear(3 * width, width))
-
-    def forward(self, x: Tensor, time: int) -> Tensor:
-        """(N, C, h, w) to the same; `time` is T."""
-        frames = rearrange(F.silu(self.norm(x)), "(b t) c h w -> b t h w c", t=time)
-        padded = F.pad(frames, (0, 0, 0, 0, 0, 0, 1, 1))
-        neighbours = torch.cat([padded[:, :-2], frames, padded[:, 2:]], dim=-1)
-        return x + rearrange(self.conv(neighbours), "b t h w c -> (b t) c h w")
-
-
-def norm(width: int) -> nn.GroupNorm:
-    """Group normalisation."""
-    return nn.GroupNorm(GROUPS, width)
-
-
-def conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
-    """A convolution over space that keeps the grid."""
-    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+"""Groups of every group normalisation; widths are multiples of it."""
 
 
 Positive = Annotated[int, Field(ge=1)]
@@ -152,10 +54,10 @@ class UNet3DOptions:
     """Channels of the first frame's features."""
     label_dim: Positive = 256
     layout: Annotated[int, Field(ge=0)] = 0
-    """Channels of a map over the clip that the label is turned into, see `models.layout`; 0: none.
-    An addition of ours."""
+    """Channels of a learned map of the label over the clip, see `LabelMap`; 0: none. An addition of
+    ours."""
     temporal_conv: bool = False
-    """A 3x1x1 convolution behind each residual block, besides attention over time."""
+    """A 3x1x1 convolution after each residual block, in addition to attention over time."""
     output_block: bool = False
     """A residual block before the output, as in VDM's public code."""
     gradient_checkpointing: bool = False
@@ -163,16 +65,92 @@ class UNet3DOptions:
     a third more time."""
 
 
-class UNet3D(nn.Module):
-    """Predicts v or epsilon from a noisy target, its time, a label and the first frame.
+class Level(nn.Module):
+    """Residual blocks, attention over space, attention over time; (N, C, h, w) to (N, C', h, w).
+
+    Args:
+        options: of the U-Net.
+        inputs, width: C and C'.
+    """
+
+    def __init__(self, options: UNet3DOptions, inputs: int, width: int) -> None:
+        super().__init__()
+        embedding = 4 * options.dim
+        self.blocks = nn.ModuleList(
+            ResidualBlock(inputs if index == 0 else width, width, embedding)
+            for index in range(options.blocks)
+        )
+        self.temporal_convs = nn.ModuleList(
+            TemporalConv(width) for _ in range(options.blocks if options.temporal_conv else 0)
+        )
+        self.space = SpatialAttention(
+            width, options.heads, options.head_dim, options.full_attention
+        )
+        self.time = TemporalAttention(width, options.heads, options.head_dim)
+
+    def forward(self, x: Tensor, condition: Tensor, time: int) -> Tensor:
+        """Features (N, C', h, w) under a condition of shape (N, 4 dim); `time` is T."""
+        height, width = x.shape[-2:]
+        for index, block in enumerate(self.blocks):
+            x = block(x, condition)
+            if self.temporal_convs:
+                x = self.temporal_convs[index](x, time)
+        places = rearrange(x, "n c h w -> n (h w) c")  # (N, h w, C')
+        x = x + rearrange(self.space(places), "n (h w) c -> n c h w", h=height)
+        films = rearrange(x, "(b t) c h w -> (b h w) t c", t=time)  # (B h w, T, C')
+        return x + rearrange(self.time(films), "(b h w) t c -> (b t) c h w", h=height, w=width)
+
+
+class ResidualBlock(nn.Module):
+    """Two normalised convolutions; the condition, (N, embedding), scales and shifts between."""
+
+    def __init__(self, inputs: int, outputs: int, embedding: int) -> None:
+        super().__init__()
+        self.before = nn.Sequential(norm(inputs), nn.SiLU(), conv(inputs, outputs))
+        self.norm = norm(outputs)
+        self.modulation = nn.Linear(embedding, 2 * outputs)
+        self.after = nn.Sequential(nn.SiLU(), zero_initialise(conv(outputs, outputs)))
+        self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Features (N, C', h, w) from (N, C, h, w)."""
+        scale, shift = self.modulation(condition)[..., None, None].chunk(2, dim=1)
+        return self.after(self.norm(self.before(x)) * (1 + scale) + shift) + self.shortcut(x)
+
+
+class TemporalConv(nn.Module):
+    """Residual convolution over three neighbouring frames of each place, zero at the start."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = norm(width)
+        self.conv = zero_initialise(nn.Linear(3 * width, width))
+
+    def forward(self, x: Tensor, time: int) -> Tensor:
+        """Features of the shape of `x`, (N, C, h, w); `time` is T."""
+        frames = rearrange(F.silu(self.norm(x)), "(b t) c h w -> b t h w c", t=time)
+        padded = F.pad(frames, (0, 0, 0, 0, 0, 0, 1, 1))  # (B, T + 2, h, w, C)
+        neighbours = torch.cat([padded[:, :-2], frames, padded[:, 2:]], dim=-1)  # (..., 3 C)
+        return x + rearrange(self.conv(neighbours), "b t h w c -> (b t) c h w")
+
+
+def norm(width: int) -> nn.GroupNorm:
+    """Group normalisation of `width` channels."""
+    return nn.GroupNorm(GROUPS, width)
+
+
+def conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
+    """A convolution over space that keeps the grid."""
+    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+
+
+class UNet3D(Denoiser):
+    """Predict v or epsilon from a noisy target, its time, a label and the first frame.
 
     Args:
         options: widths and depths.
-        channels: channels C of the target.
-        cell: pixels b a grid cell covers = total stride of the first frame's encoder: 1 where
-            pixels are generated, else the downsampling of the latents or the block size.
+        shapes: target (C, T, h, w); the first frame's encoder is strided by its cell.
         labels: number of label texts; index `labels` is the null condition.
-        shape: (T, h, w) of the target.
         texts: embeddings of the label texts by a text encoder, shape (labels, D); without them an
             embedding of each label is learned.
 
@@ -181,23 +159,23 @@ class UNet3D(nn.Module):
             of two.
     """
 
+    options_type = UNet3DOptions
+
     def __init__(
         self,
         options: UNet3DOptions,
-        channels: int,
-        cell: int,
+        shapes: DenoiserInput,
         labels: int,
-        shape: tuple[int, int, int],
         texts: Tensor | None = None,
     ) -> None:
         super().__init__()
-        _check_grid(options, *shape[1:])
+        channels, time, height, width = shapes.x0
+        _check_grid(options, height, width)
         self.options = options
         widths = [options.dim * mult for mult in options.mults]
         embedding = 4 * options.dim
-        self.first_frame = FirstFrameEncoder(options.context, cell)
-        self.null_label = labels
-        """Index of the null condition."""
+        self.first_frame = FirstFrameEncoder(options.context, shapes.cell)
+        self.null_label = labels  # its row of the table
         self.label: nn.Embedding | LabelEmbedding = (
             nn.Embedding(labels + 1, options.label_dim)
             if texts is None
@@ -207,8 +185,8 @@ class UNet3D(nn.Module):
             nn.Linear(options.dim, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         )
         # "The embedding of the condition y is concatenated with the time step embedding."
-        # The place of a frame in the clip stands beside both: what a label means for frame n is
-        # then known to every block, not only to attention over time.
+        # The frame's index is a third part: every block then knows what a label means for frame n,
+        # not only attention over time.
         self.condition = nn.Sequential(
             nn.Linear(2 * embedding + options.label_dim, embedding),
             nn.SiLU(),
@@ -218,18 +196,22 @@ class UNet3D(nn.Module):
         self.frame = nn.Sequential(
             nn.Linear(options.dim, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         )
-        self.layout = LabelMap(options.label_dim, options.layout, shape) if options.layout else None
+        self.layout = (
+            LabelMap(options.label_dim, options.layout, (time, height, width))
+            if options.layout
+            else None
+        )
         self.input = conv(channels + options.context + 2 + options.layout, widths[0])
         self.down = nn.ModuleList(
-            _level(options, before, width)
+            Level(options, before, width)
             for before, width in zip([widths[0], *widths[:-1]], widths, strict=True)
         )
         self.shrink = nn.ModuleList(
             nn.Conv2d(width, width, 4, stride=2, padding=1) for width in widths[:-1]
         )
-        self.middle = _level(options, widths[-1], widths[-1])
+        self.middle = Level(options, widths[-1], widths[-1])
         self.up = nn.ModuleList(
-            _level(options, 2 * width, before)
+            Level(options, 2 * width, before)
             for before, width in zip([widths[0], *widths[:-1]], widths, strict=True)
         )
         self.grow = nn.ModuleList(
@@ -241,19 +223,21 @@ class UNet3D(nn.Module):
             self.output_block, last = ResidualBlock(last, widths[0], embedding), widths[0]
         self.output = nn.Sequential(norm(last), nn.SiLU(), zero_initialise(conv(last, channels)))
 
-    def forward(self, noisy: Tensor, t: Tensor, label: Tensor, first_frame: Tensor) -> Tensor:
-        """Prediction of the shape of `noisy`.
+    def forward(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+        """Prediction of the shape of `noisy`, (B, C, T, h, w).
 
         Args:
-            noisy: float, shape (B, C, T, h, w).
-            t: diffusion time steps, shape (B,).
-            label: indices, shape (B,).
-            first_frame: float in [-1, 1], shape (B, 3, h b, w b).
+            noisy: see `Denoiser.forward`.
+            t: see there.
+            conditions: `label`, indices, shape (B,), below 0 the null condition; `first_frame`,
+                float in [-1, 1], whole cells, shape (B, 3, h b, w b).
         """
         batch, _, time = noisy.shape[:3]
         _check_grid(self.options, *noisy.shape[-2:])
+        label, first_frame = conditions["label"], conditions["first_frame"]
+        label = torch.where(label < 0, self.null_label, label)
         x = torch.cat([noisy, *self._maps(noisy, label, first_frame)], dim=1)
-        x = rearrange(x, "b c t h w -> (b t) c h w")
+        x = rearrange(x, "b c t h w -> (b t) c h w")  # (N, C, h, w)
         skip = x = self.input(x.contiguous(memory_format=torch.channels_last))
         condition = self._condition(t, label, time)
         x = torch.cat([self._levels(x, condition, time), skip], dim=1)
@@ -261,8 +245,15 @@ class UNet3D(nn.Module):
             x = self.output_block(x, condition)
         return rearrange(self.output(x), "(b t) c h w -> b c t h w", b=batch)
 
+    def parameter_groups(self) -> dict[str, int]:
+        """Parameters of the first frame's encoder, as `first_frame`."""
+        return {"first_frame": parameter_count(self.first_frame)}
+
     def _maps(self, noisy: Tensor, label: Tensor, first_frame: Tensor) -> list[Tensor]:
-        """What is known of every cell, each of shape (B, C, T, h, w)."""
+        """Features of every cell: first frame and coordinates, then the label's map, if any.
+
+        Each has the shape (B, C, T, h, w).
+        """
         still = torch.cat([self.first_frame(first_frame), _coordinates(noisy)], dim=1)
         maps = [still[:, :, None].expand(-1, -1, noisy.shape[2], -1, -1)]
         return maps if self.layout is None else [*maps, self.layout(self.label(label))]
@@ -306,22 +297,9 @@ class UNet3D(nn.Module):
 
 
 def _coordinates(x: Tensor) -> Tensor:
-    """Where each cell is: down and across in [-1, 1], shape (B, 2, h, w)."""
+    """Coordinates of each cell, down and across, in [-1, 1]: shape (B, 2, h, w)."""
     down, across = (torch.linspace(-1, 1, side, device=x.device) for side in x.shape[-2:])
     return torch.stack(torch.meshgrid(down, across, indexing="ij")).expand(len(x), -1, -1, -1)
-
-
-def _level(options: UNet3DOptions, inputs: int, width: int) -> Level:
-    return Level(
-        inputs,
-        width,
-        embedding=4 * options.dim,
-        blocks=options.blocks,
-        temporal_conv=options.temporal_conv,
-        heads=options.heads,
-        head_dim=options.head_dim,
-        full_up_to=options.full_attention,
-    )
 
 
 def _check_grid(options: UNet3DOptions, height: int, width: int) -> None:

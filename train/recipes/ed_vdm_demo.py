@@ -1,8 +1,8 @@
 """ED-VDM small enough for two CPU cores and a few minutes, for 64x64 clips, block 8.
 
 Differs from the paper's: a block-wise autoencoder, v-prediction, a small U-Net, DPM-Solver++ with
-guidance 1.5, and two additions of ours: the label also chooses a map over frames and cells
-(`layout`), and a network behind the decoder, trained against a critic, refines what was generated.
+guidance 1.5, and two additions of ours: a learned map of the label over frames and cells
+(`layout`), and a network after the decoder, trained against a critic, that refines the frames.
 Budgets are wall-clock, so that it ends in time on any machine.
 """
 

@@ -1,9 +1,9 @@
 """VDM (Ho et al. 2022), the paper's baseline: pixels of frames 1...15, 128x128.
 
-The paper leaves the U-Net's widths to a supplement that was not published. These are those of
+The paper leaves the U-Net's widths to a supplement that was not published. They are taken from
 VDM's public code (factorised convolutions, linear attention on fine grids, a residual block before
-the output) with dim 128 and multipliers 1, 2, 4, 4; `python -m train cost` shows what they cost
-beside the paper's Table 4. Like every system compared, it sees the first frame.
+the output) with dim 128 and multipliers 1, 2, 4, 4; `python -m train cost` compares its cost with
+the paper's Table 4. Like every system compared, it is conditioned on the first frame.
 """
 
 from train.diffusion.noise import NoiseOptions

@@ -1,46 +1,30 @@
-"""Target spaces by name: a file each, and a line in each of the two tables here."""
+"""Target spaces by kind: a new system is a file and a line in `SPACES`."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
+from typing import Any
 
 from shared.errors import UserError
 from shared.schema import CodecOptions
 from train.models.autoencoder import Autoencoder
 from train.spaces.base import CompressedSpace, Decoded, Space, Statistics
-from train.spaces.codec import CodecSpace, CodecSpaceOptions
-from train.spaces.difference import DifferenceSpace, DifferenceSpaceOptions
-from train.spaces.latent import LatentSpace, LatentSpaceOptions
-from train.spaces.rgb import RgbSpace, RgbSpaceOptions
+from train.spaces.codec import CodecSpace
+from train.spaces.difference import DifferenceSpace
+from train.spaces.latent import LatentSpace
+from train.spaces.rgb import RgbSpace
 
-__all__ = [
-    "BOUNDED",
-    "COMPRESSED",
-    "CompressedSpace",
-    "Decoded",
-    "Space",
-    "SpaceOptions",
-    "Statistics",
-]
+__all__ = ["SPACES", "CompressedSpace", "Decoded", "Space", "Statistics", "build_space"]
 
-SpaceOptions = Annotated[
-    RgbSpaceOptions | LatentSpaceOptions | DifferenceSpaceOptions | CodecSpaceOptions,
-    Field(discriminator="kind"),
-]
-
-_PLAIN = {"rgb": RgbSpace, "difference": DifferenceSpace}
-COMPRESSED = {"latent": LatentSpace, "codec": CodecSpace}
-"""Spaces that need an autoencoder."""
-
-_ALL: tuple[type[Space], ...] = (RgbSpace, DifferenceSpace, LatentSpace, CodecSpace)
-BOUNDED = frozenset(space.kind for space in _ALL if space.bounded)
-"""Spaces whose x_0 a sampler can keep in its range, see `Space.bounded`."""
+SPACES: dict[str, type[Space]] = {
+    "rgb": RgbSpace,
+    "latent": LatentSpace,
+    "difference": DifferenceSpace,
+    "codec": CodecSpace,
+}
 
 
 def build_space(
-    options: SpaceOptions,
+    options: Any,
     store: CodecOptions,
     autoencoder: Autoencoder | None = None,
     statistics: Statistics | None = None,
@@ -50,13 +34,7 @@ def build_space(
     Raises:
         UserError: it needs an autoencoder, and there is none.
     """
-    if options.kind in _PLAIN:
-        return _PLAIN[options.kind](store, options, statistics)
-    if autoencoder is None:
+    space: Any = SPACES[options.kind]
+    if space.needs_autoencoder and autoencoder is None:
         raise UserError(f"the space {options.kind!r} needs an autoencoder; the recipe has none")
-    return COMPRESSED[options.kind](store, options, autoencoder, statistics)
-
-
-def autoencoder_factor(options: SpaceOptions, store: CodecOptions) -> int:
-    """Pixels that a latent of the space's autoencoder covers, in each direction."""
-    return options.factor if options.kind == "latent" else store.block
+    return space(store, options, autoencoder, statistics)

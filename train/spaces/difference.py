@@ -13,9 +13,9 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from shared.schema import CodecOptions
-from train.data.clips import ClipBatch, stored_frames
+from train.data.clips import stored_frames
 from train.options import STRICT
-from train.spaces.base import Decoded, Space, Statistics
+from train.spaces.base import Decoded, Known, Space, Statistics, clip_batch
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -30,28 +30,31 @@ class DifferenceSpaceOptions:
 class DifferenceSpace(Space):
     """x_0 has 3 channels, grey levels / 255; a cell is a pixel."""
 
-    kind = "difference"
+    options_type = DifferenceSpaceOptions
     bounded = True
+    generates = "differences of frames"
+    restored_from = "differences"
 
     def __init__(
         self,
         store: CodecOptions,
         options: DifferenceSpaceOptions,
+        autoencoder: None = None,
         statistics: Statistics | None = None,
     ) -> None:
         shape = (3, store.frames - 1, store.size, store.size)
         super().__init__(store, shape, cell=1, statistics=statistics)
         self.options = options
 
-    def unscaled(self, batch: ClipBatch) -> Tensor:
-        """See `Space.unscaled`."""
-        frames = stored_frames(batch, self.store).float() / 255
+    def unscaled(self, known: Known) -> Tensor:
+        """Differences of frames 1...T-1 to their reference, shape (B, 3, T-1, H, W)."""
+        frames = stored_frames(clip_batch(known), self.store).float() / 255
         before = frames[:, :-1] if self.options.reference == "previous" else frames[:, :1]
         return (frames[:, 1:] - before).transpose(1, 2)
 
-    def restore(self, raw: Tensor, first_frame: Tensor) -> Decoded:
-        """See `Space.decode`; part `difference`: grey levels, int16, shape (B, T-1, 3, H, W)."""
-        change = raw.transpose(1, 2)
+    def restore(self, raw: Tensor, known: Known) -> Decoded:
+        """Frames from differences; part `difference`: grey levels, int16, (B, T-1, 3, H, W)."""
+        change, first_frame = raw.transpose(1, 2), known["first_frame"]
         if self.options.reference == "previous":
             change = change.cumsum(dim=1)
         grey = (first_frame[:, None] + 255 * change).round().clamp(0, 255).to(torch.uint8)

@@ -12,9 +12,10 @@ from torch import Tensor
 from shared.conventions import grid_shape
 from shared.schema import CodecOptions
 from train.data.clips import ClipBatch, normalise_frame, stored_frames
-from train.models.autoencoder import Autoencoder, pad_to_blocks, weights_hash
+from train.models.autoencoder import Autoencoder
+from train.models.layers import pad_to_blocks
 from train.options import STRICT
-from train.spaces.base import CompressedSpace, Decoded, Statistics, to_grey_levels
+from train.spaces.base import CompressedSpace, Decoded, Known, Statistics, to_grey_levels
 
 _EXAMPLES = 4
 
@@ -35,7 +36,9 @@ class LatentSpaceOptions:
 class LatentSpace(CompressedSpace):
     """x_0 has the autoencoder's K latent channels; frames are in [-1, 1] before it."""
 
-    kind = "latent"
+    options_type = LatentSpaceOptions
+    generates = "latents of frames"
+    restored_from = "latents"
 
     def __init__(
         self,
@@ -48,30 +51,35 @@ class LatentSpace(CompressedSpace):
         shape = (autoencoder.latent_channels, store.frames - 1, *grid)
         super().__init__(store, shape, options.factor, autoencoder, statistics)
 
-    @property
-    def identity(self) -> str:
-        """See `CompressedSpace.identity`."""
-        return weights_hash(self.autoencoder)
+    @classmethod
+    def latent_cell(cls, options: LatentSpaceOptions, store: CodecOptions) -> int:
+        """The option `factor`."""
+        return options.factor
 
-    def examples(self, batch: ClipBatch) -> tuple[Tensor, None]:
-        """Four frames of each clip, spread evenly."""
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """First frame and latents."""
+        return ("first_frame", "latent")
+
+    def pictures(self, batch: ClipBatch, *, closed_loop: bool = False) -> tuple[Tensor, None]:
+        """Four evenly spaced frames of each clip; there is no loop and no context."""
         frames = stored_frames(batch, self.store)
         steps = torch.linspace(0, frames.shape[1] - 1, min(_EXAMPLES, frames.shape[1])).long()
         return self._pictures(frames[:, steps.to(frames.device)]), None
 
     def compress(self, batch: ClipBatch) -> Tensor:
-        """See `CompressedSpace.compress`."""
+        """Latents of frames 1...T-1, shape (B, T-1, K, h, w)."""
         frames = stored_frames(batch, self.store)[:, 1:]
         return self.autoencoder.encode(self._pictures(frames)).unflatten(0, frames.shape[:2])
 
-    def assemble(self, motion: Tensor, latents: Tensor) -> Tensor:
-        """See `CompressedSpace.assemble`; vectors are of no use here."""
-        return latents.float().transpose(1, 2)
+    def unscaled(self, known: Known) -> Tensor:
+        """Latents, shape (B, K, T-1, h, w)."""
+        return known["latent"].float().transpose(1, 2)
 
-    def restore(self, raw: Tensor, first_frame: Tensor) -> Decoded:
-        """See `Space.decode`; no parts."""
-        latents = raw.transpose(1, 2)
-        pictures = self.autoencoder.decode(latents.flatten(0, 1)).float()
+    def restore(self, raw: Tensor, known: Known) -> Decoded:
+        """The given frame, then decoded latents; no parts."""
+        latents, first_frame = raw.transpose(1, 2), known["first_frame"]
+        pictures = self.autoencoder.decode(latents.flatten(0, 1)).float()  # (B (T-1), 3, ., .)
         height, width = first_frame.shape[-2:]
         frames = to_grey_levels(pictures[..., :height, :width]).unflatten(0, latents.shape[:2])
         return Decoded(torch.cat([first_frame[:, None], frames], dim=1), {})

@@ -1,1 +1,1 @@
-"""What `python -m train` does, a file a stage: vae, encode, diffusion, refine."""
+"""Stages of training, one file each: vae, encode, diffusion and its refining network."""

@@ -1,7 +1,7 @@
-"""What a run could do at each checkpoint, kept small beside its numbers for the report.
+"""Previews: generated test clips at each checkpoint, for the report.
 
-In a stage's folder: `previews/step-00000400.webp`, films playing together, for every checkpoint;
-and `previews/latest.safetensors`, the arrays behind the newest.
+A stage's folder holds `previews/step-00000400.webp`, clips side by side, for every checkpoint, and
+`previews/latest.safetensors`, the arrays of the newest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FPS = 8
 
 @dataclass(frozen=True)
 class Preview:
-    """Test clips, and what is generated from their first frames and labels with fixed seeds.
+    """Test clips, and clips generated from their first frames and labels with fixed seeds.
 
     Attributes:
         step: of the optimiser.
@@ -42,13 +42,13 @@ class Preview:
     motion: NDArray[np.int8] | None = None
 
     def columns(self) -> NDArray[np.uint8]:
-        """One film of all: columns of real above generated, shape (T, 3, 2H, B * W)."""
+        """All clips as one: columns of real above generated, shape (T, 3, 2H, B * W)."""
         pairs = np.concatenate([self.real, self.generated], axis=-2)
         return np.concatenate(list(pairs), axis=-1)
 
 
 def save_preview(stage: Path, preview: Preview) -> None:
-    """Keep a preview; one of the same step is replaced."""
+    """Save a preview; one of the same step is replaced."""
     folder = stage / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     film = animation(preview.columns(), fps=_FPS, lossless=False)
@@ -61,14 +61,14 @@ def save_preview(stage: Path, preview: Preview) -> None:
 
 
 def read_films(stage: Path) -> dict[int, Path]:
-    """Where the film of every checkpoint is, by step, rising."""
+    """Paths of the previews, by step, rising."""
     found = (stage / FOLDER).glob("step-*.webp")
     named = {int(re.sub(r"\D", "", path.stem)): path for path in found}
     return dict(sorted(named.items()))
 
 
 def read_latest(stage: Path) -> Preview | None:
-    """The newest preview's arrays; None where a stage has none."""
+    """The newest preview's arrays; None if the stage has none."""
     path = stage / FOLDER / LATEST
     if not path.exists():
         return None

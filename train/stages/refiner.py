@@ -1,40 +1,40 @@
-"""Stage `refine`: train the network behind the decoder on the diffusion model's own mistakes.
+"""Last part of stage `diffusion`: train the refining network on the denoiser's errors.
 
 Real clips are noised, denoised in a few steps and decoded: imperfect, yet aligned with the truth.
-Where frames are predicted from the first one, a window of them is refined at once. Where they are
-predicted from the one before, the network stands in the loop: it is run up to a window, and learns
-on the window from what it made of the frame before.
+Where frames are predicted from the first one, a window of them is refined in parallel. Where they
+are predicted from the one before, the network stands in the loop: it runs up to a window, and
+learns on the window from its own output for the frame before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from shared.console import Progress
 from shared.schema import LARGE
 from shared.store.export import ClipReader
-from train.data.batches import BatchSlice, Prefetch, batch_at, generator_for
+from train.data.batches import BatchSlice, batch_at, generator_for
 from train.data.clips import ClipBatch, normalise_frame, on_device, stored_frames
 from train.diffusion.objective import guided, renoise_and_denoise
+from train.models import build_denoiser
 from train.models.critic import adversarial_losses
+from train.models.denoiser import Denoiser
 from train.models.refiner import Refiner
 from train.recipe import Recipe
+from train.run import RunFolder
 from train.spaces.codec import CodecSpace, add_residual
-from train.stages.diffusion import FOLDER as DIFFUSION
-from train.stages.diffusion import build_denoiser, conditions
-from train.stages.latents import EncodedClips, load_encoded
+from train.stages.encode import EncodedClips, load_encoded
 from train.stages.texts import load_texts
-from train.trainer.loop import Stage, fit, trained
+from train.trainer.checkpoint import load_trained
+from train.trainer.loop import Stage, fit
 from train.trainer.monitor import autocast
 
-FOLDER = "refiner"
 _WINDOW = 6
 """Consecutive frames of a clip in a training step."""
 
@@ -42,48 +42,49 @@ _WINDOW_IN_LOOP = 3
 """The same where the frames before must be refined first."""
 
 _POOL, _PART = 256, 16
-"""Clips with mistakes to learn from, and how many are made at once."""
+"""Clips with the denoiser's errors to learn from, and clips in a batch when they are made."""
 
 
-def train_refiner(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> None:
-    """Train, or go on training, RUN/refiner. Does nothing where the recipe has none."""
+def train_refiner(recipe: Recipe, store: ClipReader, run: RunFolder, device: torch.device) -> None:
+    """Train, or go on training, RUN/refiner; do nothing where the recipe has none."""
     if recipe.refiner is None:
         return
     encoded = load_encoded(recipe, store, run, device)
-    denoiser = build_denoiser(recipe, encoded.space, store.attributes, load_texts(recipe, run)[0])
-    trained(run / DIFFUSION, denoiser).to(device)
+    labels, texts = len(store.attributes.labels), load_texts(recipe, run)[0]
+    denoiser = build_denoiser(recipe.denoiser, encoded.space.denoiser_input, labels, texts)
+    load_trained(run.diffusion, denoiser).to(device)
     pool, imperfect = _imperfect_pool(recipe, recipe.refiner.times, encoded, denoiser, device)
     torch.manual_seed(recipe.seed)
     refiner = Refiner(recipe.refiner).to(device)
 
-    def rows(part: BatchSlice) -> NDArray[np.int64]:
-        return part.indices(np.arange(len(pool)), recipe.seed)
+    def read(indices: NDArray[np.int64], *, pinned: bool) -> dict[str, Tensor]:
+        x0 = imperfect[torch.from_numpy(indices)]
+        return {**encoded.clips.tensors(LARGE, pool[indices], pinned=pinned), "x0": x0}
 
-    prefetch = Prefetch(
-        lambda picked, pinned: encoded.clips.tensors(LARGE, pool[picked], pinned=pinned),
-        rows,
-        device,
-    )
-
-    def load(part: BatchSlice) -> tuple[ClipBatch, Tensor]:
-        x0 = imperfect[torch.from_numpy(rows(part))].to(device)
-        return ClipBatch(**prefetch(part)), x0
-
-    def loss(
-        refiner: Refiner, loaded: tuple[ClipBatch, Tensor], part: BatchSlice
-    ) -> dict[str, Tensor]:
-        # One window for the whole step, so that it is the same however its clips are shared out.
+    def loss(refiner: Refiner, tensors: dict[str, Tensor], part: BatchSlice) -> dict[str, Tensor]:
+        x0 = tensors.pop("x0")
+        # One window for the whole step, so that it is the same however its clips are split.
         generator = generator_for(recipe.seed, part.step)
-        return _refining_loss(refiner, encoded, *loaded, generator)
+        return _refining_loss(refiner, encoded, ClipBatch(**tensors), x0, generator)
 
     config = {
         "refiner": recipe.to_dict()["refiner"],
         "store": store.attributes.model_dump(mode="json"),
         "seed": recipe.seed,
     }
-    options = recipe.refiner_training
-    with prefetch:
-        fit(Stage("refiner", run / FOLDER, refiner, load, loss, config, options, device))
+    stage = Stage(
+        title="refiner",
+        folder=run.refiner,
+        network=refiner,
+        clips=np.arange(len(pool)),
+        seed=recipe.seed,
+        read=read,
+        loss=loss,
+        config=config,
+        options=recipe.refiner_training,
+        device=device,
+    )
+    fit(stage)
 
 
 @torch.no_grad()
@@ -91,21 +92,21 @@ def _imperfect_pool(
     recipe: Recipe,
     fractions: Sequence[float],
     encoded: EncodedClips,
-    denoiser: nn.Module,
+    denoiser: Denoiser,
     device: torch.device,
 ) -> tuple[NDArray[np.int64], Tensor]:
-    """Some training clips, and their x_0 with the denoiser's mistakes; shape (N, C, T-1, h, w).
+    """Positions of training clips, and their x_0 with the denoiser's errors, (N, C, T-1, h, w).
 
-    Made once: a step of refining then costs no run of the denoiser.
+    Computed once: a training step then costs no run of the denoiser.
     """
     pool = batch_at(0, encoded.clips.train, min(_POOL, len(encoded.clips.train)), recipe.seed)
     times = [round(fraction * (recipe.noise.steps - 1)) for fraction in fractions]
     made = []
     with Progress().bar("clips to refine", len(pool), "clips") as bar:
-        for part, indices in enumerate(np.array_split(pool, -(-len(pool) // _PART))):
-            tensors = on_device(encoded.read(indices), device)
-            denoise = guided(denoiser, *conditions(denoiser, tensors, encoded.space.cell), 1.0)
-            x0, generator = encoded.targets(tensors), generator_for(recipe.seed, 0, part)
+        for index, indices in enumerate(np.array_split(pool, -(-len(pool) // _PART))):
+            known = on_device(encoded.read(indices), device)
+            denoise = guided(denoiser, encoded.space.conditions(known), 1.0)
+            x0, generator = encoded.space.target(known), generator_for(recipe.seed, 0, index)
             with autocast(device):
                 again = renoise_and_denoise(denoise, recipe.noise, x0, times, generator)
             made.append(again.cpu())
@@ -115,12 +116,12 @@ def _imperfect_pool(
 
 @dataclass(frozen=True)
 class _Window:
-    """L frames in a row as the network sees them, in [-1, 1].
+    """L consecutive frames as the network takes them, in [-1, 1].
 
     Attributes:
         estimate, prediction, truth: shape (B, L, 3, H, W).
-        before: the frame before the window, (B, 3, H, W), where the frames are refined at once;
-            the one before each frame, (B, L, 3, H, W), where they are refined one by one.
+        before: the frame before the window, (B, 3, H, W), where frames are refined in parallel;
+            the frame before each, (B, L, 3, H, W), where they are refined one by one.
         first: shape (B, 3, H, W).
     """
 
@@ -131,7 +132,7 @@ class _Window:
     first: Tensor
 
     def passes(self, refiner: Refiner) -> list[Tensor]:
-        """What the network makes of the window, pass by pass, shape (B, L, 3, H, W)."""
+        """Refined windows, one a pass of the network, shape (B, L, 3, H, W)."""
         if self.before.ndim == self.first.ndim:
             return refiner(self.estimate, self.prediction, self.before, self.first)
         rows = (self.estimate, self.prediction)
@@ -148,7 +149,7 @@ def _refining_loss(
     x0: Tensor,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    assert isinstance(encoded.space, CodecSpace)
+    assert isinstance(encoded.space, CodecSpace)  # the one space with a refining network
     at_once = encoded.space.store.reference == "first"
     length = min(x0.shape[2], _WINDOW if at_once else _WINDOW_IN_LOOP)
     start = int(torch.randint(x0.shape[2] - length + 1, (), generator=generator))
@@ -167,9 +168,9 @@ def _refining_loss(
 
 
 def _window_at_once(encoded: EncodedClips, batch: ClipBatch, x0: Tensor, frames: slice) -> _Window:
-    """Frames predicted from the first one decode alone: only those of the window are needed."""
+    """A window of frames predicted from the first one: only its own frames are decoded."""
     shown = replace(batch, motion=batch.motion[:, frames], residual=batch.residual[:, frames])
-    decoded = encoded.space.decode(x0[:, :, frames], batch.first_frame)
+    decoded = encoded.space.decode(x0[:, :, frames], vars(batch))
     first = normalise_frame(batch.first_frame)
     return _Window(
         normalise_frame(decoded.frames[:, 1:]),
@@ -181,8 +182,8 @@ def _window_at_once(encoded: EncodedClips, batch: ClipBatch, x0: Tensor, frames:
 
 
 def _window_in_loop(loop: CodecSpace, batch: ClipBatch, x0: Tensor, frames: slice) -> _Window:
-    """Each frame behind those that the network, as it is now, made of the ones before."""
-    decoded = loop.decode(x0[:, :, : frames.stop], batch.first_frame)
+    """A window whose frames follow those that the current network made of the ones before."""
+    decoded = loop.decode(x0[:, :, : frames.stop], vars(batch))
     prediction, residual = (decoded.parts[name][:, frames] for name in ("prediction", "residual"))
     truth = stored_frames(batch, loop.store)[:, 1:]
     return _Window(

@@ -1,7 +1,7 @@
-"""Before any stage: the label texts through the text encoder, once, into RUN/texts.
+"""Before any stage: embed the label texts with the text encoder, once, into RUN/texts.
 
-Later stages read them from there, the denoiser's checkpoints hold them too, so that neither going
-on with training nor sampling a label needs the encoder.
+Later stages read the embeddings from there, and the denoiser's checkpoints hold them: neither
+resuming a training nor sampling a label needs the encoder.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from torch import Tensor
 from shared.store.export import ClipReader
 from train.models.text_encoder import TextEncoder, TextIdentity
 from train.recipe import Recipe
+from train.run import RunFolder
 from train.trainer.checkpoint import load_config, save_config
 
-FOLDER = "texts"
 _FILE = "texts.safetensors"
 
 
-def encode_texts(recipe: Recipe, store: ClipReader, run: Path, device: torch.device) -> None:
+def encode_texts(recipe: Recipe, store: ClipReader, run: RunFolder, device: torch.device) -> None:
     """Write RUN/texts where the recipe names a text encoder and the store has labels.
 
     Raises:
         UserError: the encoder cannot be loaded, or a text is too long for it.
     """
     name, labels = recipe.text.encoder, list(store.attributes.labels)
-    if name is None or not labels or _is_done(run / FOLDER, name, labels):
+    if name is None or not labels or _is_done(run.texts, name, labels):
         return
     encoder = TextEncoder(name)
-    (run / FOLDER).mkdir(parents=True, exist_ok=True)
-    save_file({"texts": encoder(labels)}, run / FOLDER / _FILE)
-    save_config(run / FOLDER, {"labels": labels, **asdict(encoder.identity)})
+    (run.texts).mkdir(parents=True, exist_ok=True)
+    save_file({"texts": encoder(labels)}, run.texts / _FILE)
+    save_config(run.texts, {"labels": labels, **asdict(encoder.identity)})
 
 
-def load_texts(recipe: Recipe, run: Path) -> tuple[Tensor, TextIdentity] | tuple[None, None]:
-    """The label texts' embeddings, float32, (labels, D), and by which encoder; or no such thing."""
-    if recipe.text.encoder is None or not (run / FOLDER).exists():
+def load_texts(recipe: Recipe, run: RunFolder) -> tuple[Tensor, TextIdentity] | tuple[None, None]:
+    """Embeddings of the label texts, float32, (labels, D), and their encoder; None without one."""
+    if recipe.text.encoder is None or not (run.texts).exists():
         return None, None
-    content = load_config(run / FOLDER, "run the stage before again")
+    content = load_config(run.texts, "run the stage before again")
     del content["labels"]
-    return load_file(run / FOLDER / _FILE)["texts"], TextIdentity(**content)
+    return load_file(run.texts / _FILE)["texts"], TextIdentity(**content)
 
 
 def _is_done(folder: Path, encoder: str, labels: list[str]) -> bool:

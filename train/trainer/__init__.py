@@ -1,1 +1,1 @@
-"""TODO."""
+"""The trainer: loop, schedule, optimisers, checkpoints, ranks, log and stop signals."""

@@ -1,7 +1,7 @@
 """Checkpoints: safetensors for tensors, JSON for everything else, never pickle.
 
-A stage's folder holds `config.json` and `step-00001000/`, `step-00002000/` ...; a step's folder
-is written aside and renamed, so that one that exists is whole.
+A stage's folder holds `config.json` and the folders `step-00001000`, `step-00002000` ...; each is
+written aside and renamed, so that a folder of that name is complete.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from shared.errors import UserError
+from shared.store.paths import put_in_place, sync, write_whole
 
 CHECKPOINT_VERSION = 1
 
-_LONG = 80
-"""Characters of two values that an error no longer shows."""
+_MAX_SHOWN = 80
+"""Longest text of two values that an error shows, in characters."""
 
 
 def save_config(folder: Path, config: dict[str, Any]) -> None:
-    """Write what is needed to build the networks again, beside their checkpoints."""
+    """Write FOLDER/config.json: what is needed to build a stage's networks again."""
     folder.mkdir(parents=True, exist_ok=True)
-    scratch = folder / f".config.{os.getpid()}"
     content = {"checkpoint_version": CHECKPOINT_VERSION, **config}
-    scratch.write_text(json.dumps(content, indent=1, ensure_ascii=False))
-    scratch.replace(folder / "config.json")
+    write_whole(folder / "config.json", json.dumps(content, indent=1, ensure_ascii=False).encode())
 
 
 def load_config(folder: Path, remedy: str) -> dict[str, Any]:
     """Read what `save_config` wrote.
 
     Raises:
-        UserError: there is none, or it has another version; the message ends with `remedy`.
+        UserError: the file is missing, or has another version; the message ends with `remedy`.
     """
     try:
         config = json.loads((folder / "config.json").read_text())
@@ -50,10 +50,10 @@ def load_config(folder: Path, remedy: str) -> dict[str, Any]:
 
 
 def check_same_config(folder: Path, config: dict[str, Any]) -> None:
-    """Name what differs where a folder holds a run with another config.
+    """Refuse a folder that holds a run with another config.
 
     Raises:
-        UserError: it does.
+        UserError: it does; what differs is named.
     """
     if not (folder / "config.json").exists():
         return
@@ -63,7 +63,7 @@ def check_same_config(folder: Path, config: dict[str, Any]) -> None:
 
 
 def differences(then: Any, now: Any, name: str = "") -> list[str]:
-    """What differs between two JSON values, as `path.to.field (run: 8, here: 16)`."""
+    """Differences of two JSON values, as `path.to.field (run: 8, here: 16)`."""
     if isinstance(then, dict) and isinstance(now, dict):
         keys = sorted(then.keys() | now.keys())
         inner = [differences(then.get(k), now.get(k), f"{name}.{k}" if name else k) for k in keys]
@@ -71,7 +71,7 @@ def differences(then: Any, now: Any, name: str = "") -> list[str]:
     if then == now:
         return []
     values = f"run: {json.dumps(then)}, here: {json.dumps(now)}"
-    return [f"{name} ({values})" if len(values) < _LONG else name]
+    return [f"{name} ({values})" if len(values) < _MAX_SHOWN else name]
 
 
 def save_checkpoint(
@@ -83,39 +83,40 @@ def save_checkpoint(
 ) -> Path:
     """Write the checkpoint of step `state["step"]`, then delete all but the newest `keep`.
 
-    It reaches the disk before it gets its name, and old ones lose theirs before they are deleted:
-    whatever has a name is whole, and one always has. A step that is saved is not saved again.
-    """
-    from safetensors.torch import save_file
+    Write, fsync, rename; then rename old ones away before deleting them. A kill leaves at least one
+    complete checkpoint. A step that is saved already is not saved again.
 
+    Returns:
+        The checkpoint's folder.
+    """
     final = folder / f"step-{state['step']:08d}"
     if final.exists():
         return final
-    for torn in folder.glob(".step-*"):
+    for torn in folder.glob(".step-*"):  # left by a kill
         shutil.rmtree(torn)
     scratch = folder / f".{final.name}.{os.getpid()}"
     scratch.mkdir(parents=True)
-    for name, network in networks.items():
-        save_file(_contiguous(network.state_dict()), scratch / f"{name}.safetensors")
-    for name, optimiser in optimisers.items():
-        save_file(_optimiser_tensors(optimiser), scratch / f"{name}.safetensors")
+    tensors = {name: network.state_dict() for name, network in networks.items()}
+    tensors |= {name: _moments(optimiser) for name, optimiser in optimisers.items()}
+    for name, by_name in tensors.items():
+        contiguous = {key: tensor.contiguous() for key, tensor in by_name.items()}
+        save_file(contiguous, scratch / f"{name}.safetensors")
     (scratch / "state.json").write_text(json.dumps(state, indent=1))
-    for path in (*scratch.iterdir(), scratch):
-        _to_disk(path)
-    scratch.rename(final)
-    _to_disk(folder)
+    for file in scratch.iterdir():
+        sync(file)
+    put_in_place(scratch, final)
     for old in checkpoints(folder)[:-keep]:
         shutil.rmtree(old.rename(folder / f".{old.name}.old"))
     return final
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Whole checkpoints of a stage, oldest first."""
+    """Complete checkpoints of a stage, oldest first."""
     return sorted(folder.glob("step-*"))
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    """The counters of a checkpoint."""
+    """Read the `state` that `save_checkpoint` was given."""
     return json.loads((checkpoint / "state.json").read_text())
 
 
@@ -125,8 +126,6 @@ def load_network(checkpoint: Path, name: str, network: nn.Module) -> None:
     Raises:
         UserError: the file's tensors do not fit the network.
     """
-    from safetensors.torch import load_file
-
     try:
         network.load_state_dict(load_file(checkpoint / f"{name}.safetensors"))
     except RuntimeError as error:
@@ -135,10 +134,21 @@ def load_network(checkpoint: Path, name: str, network: nn.Module) -> None:
         ) from None
 
 
+def load_trained(folder: Path, network: nn.Module) -> nn.Module:
+    """Fill a network with the averaged weights of a stage's newest checkpoint, for inference.
+
+    Raises:
+        UserError: the stage has no checkpoint, or one that does not fit.
+    """
+    found = checkpoints(folder)
+    if not found:
+        raise UserError(f"no checkpoint in {folder}: its training did not get that far")
+    load_network(found[-1], "ema", network)
+    return network.eval().requires_grad_(False)
+
+
 def load_optimiser(checkpoint: Path, name: str, optimiser: torch.optim.Optimizer) -> None:
     """Fill an optimiser's moments from a checkpoint; its options stay as they are."""
-    from safetensors.torch import load_file
-
     moments: dict[int, dict[str, Tensor]] = {}
     for key, tensor in load_file(checkpoint / f"{name}.safetensors").items():
         index, moment = key.split(".", 1)
@@ -148,21 +158,10 @@ def load_optimiser(checkpoint: Path, name: str, optimiser: torch.optim.Optimizer
     )
 
 
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's state tensors, by `INDEX.NAME` of a parameter and a moment."""
     return {
-        f"{index}.{name}": tensor.contiguous()
+        f"{index}.{name}": tensor
         for index, moments in optimiser.state_dict()["state"].items()
         for name, tensor in moments.items()
     }
-
-
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}

@@ -1,8 +1,8 @@
-"""One training by several processes: torchrun --nproc-per-node N -m train diffusion ...
+"""Training by several processes: torchrun --nproc-per-node N -m train diffusion ...
 
-Each process (rank) passes its shares of a step's clips through its own copy of the network, and the
-gradients are averaged. What must not differ (when to stop, how much of a wall-clock budget is used)
-is agreed on once a step, between CPUs, so that no GPU waits for it. Rank 0 alone writes.
+Each process (rank) passes its slices of a batch through its own copy of the network, and the
+gradients are averaged. When to stop, and how much of a wall-clock budget is used, must not differ:
+the ranks agree on it once per step, between CPUs, so that no GPU waits for it. Rank 0 alone writes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class World:
 
     Attributes:
         rank: of this process, from 0.
-        size: how many processes there are.
+        size: number of processes.
     """
 
     rank: int = 0
@@ -35,7 +35,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that writes and shows."""
+        """True for rank 0, which alone writes and shows progress."""
         return self.rank == 0
 
     def all_reduce_max(self, *values: float) -> list[float]:
@@ -55,7 +55,7 @@ class World:
         return total
 
     def barrier(self) -> None:
-        """Let every rank come this far."""
+        """Wait until every rank has come this far."""
         self.all_reduce_max(0)
 
     def broadcast_weights(self, network: nn.Module) -> None:
@@ -65,10 +65,10 @@ class World:
                 dist.broadcast(tensor, src=0)
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """A module whose backward pass averages gradients over all ranks.
+        """Wrap a module so that its backward pass averages gradients over all ranks.
 
-        Weights must be the same everywhere: see `broadcast_weights`. Buffers are not exchanged: those
-        that learn (spectral norms) follow from the weights.
+        Weights must be the same on all ranks (`broadcast_weights`). Buffers are not exchanged:
+        those that learn (spectral norms) follow from the weights.
         """
         if self.size == 1:
             return module
@@ -78,23 +78,23 @@ class World:
 
 
 def world() -> World:
-    """The processes that this one has joined; itself alone where there are no others."""
+    """The processes that this one has joined; itself alone if there are no others."""
     if dist.is_available() and dist.is_initialized():
         return World(dist.get_rank(), dist.get_world_size())
     return World()
 
 
 def local_rank() -> int | None:
-    """Number of this process on its machine, None where torchrun did not start it."""
+    """Number of this process on its machine, None if torchrun did not start it."""
     started = int(os.environ.get("WORLD_SIZE", "1")) > 1
     return int(os.environ["LOCAL_RANK"]) if started else None
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[World]:
-    """Join the other processes that torchrun started, if it did, while the context lasts.
+def process_group(device: torch.device) -> Iterator[World]:
+    """Join the other processes that torchrun started, if it did, for the time of the context.
 
-    All but rank 0 show nothing but errors from then on.
+    All but rank 0 print nothing but errors from then on.
     """
     if local_rank() is None:
         yield World()
@@ -102,17 +102,17 @@ def joined(device: torch.device) -> Iterator[World]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    joined_world = world()
-    if not joined_world.is_main:
+    joined = world()
+    if not joined.is_main:
         hush()
     try:
-        yield joined_world
+        yield joined
     finally:
         dist.destroy_process_group()
 
 
 def own_device(device: torch.device) -> torch.device:
-    """The device of this process where several share a machine: cuda is cuda:LOCAL_RANK.
+    """The device of this process if several share a machine: cuda is cuda:LOCAL_RANK.
 
     Raises:
         UserError: one GPU was named for all of them, or there are fewer GPUs than processes.
@@ -131,7 +131,26 @@ def own_device(device: torch.device) -> torch.device:
 
 
 def sync_gradients(module: nn.Module, now: bool) -> AbstractContextManager[object]:
-    """Whether backward passes in this context exchange gradients, or only add them up."""
+    """Exchange gradients in the backward passes of this context if `now`, else only add them up."""
     if now or not isinstance(module, DistributedDataParallel):
         return nullcontext()
     return module.no_sync()
+
+
+def choose_device(name: str) -> torch.device:
+    """The device by name; `auto` takes CUDA where there is one.
+
+    Raises:
+        UserError: the name is unknown or the device is absent.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device: torch.device | None = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name}: must be auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: this machine has no CUDA device; use --device cpu")
+    return device

@@ -1,23 +1,29 @@
-"""Optimisers by name: AdamW, or Muon for the hidden weight matrices with AdamW for the rest."""
+"""Optimisers: AdamW, or Muon for hidden weights and AdamW for the rest; the weights' average."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Literal, overload
+from typing import overload
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-# MERGED: Exponential moving average of weights.
+from train.trainer.schedule import TrainingOptions
+
+_MUON_RATE = 20.0
+"""Muon's learning rate as a multiple of AdamW's: its updates have unit spectral norm."""
 
 
 class Ema:
-    """Keeps an average of a network's parameters.
+    """Exponential moving average of a network's parameters.
 
-    The decay warms up as min(decay, (1 + step) / (10 + step)), so that short runs are not
-    dominated by their first weights.
+    The decay warms up as min(decay, (1 + step) / (10 + step)), so that the first weights do not
+    dominate short runs.
+
+    Attributes:
+        network: a copy of the network with averaged weights, in evaluation mode.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -35,38 +41,30 @@ class Ema:
         averages, values = zip(*floats, strict=True)
         get_ema_multi_avg_fn(decay)(averages, values, step)  # a few kernels for all tensors
         for average, value in pairs:
-            if not average.is_floating_point():
+            if not average.is_floating_point():  # counters, such as those of batch norms
                 average.copy_(value)
 
 
-OptimiserName = Literal["adamw", "muon"]
-
-_MUON_RATE = 20.0
-"""Muon's learning rate over AdamW's: its updates have unit spectral norm."""
-
-
 def make_optimisers(
-    network: nn.Module,
-    name: OptimiserName,
-    *,
-    learning_rate: float,
-    beta2: float,
-    weight_decay: float,
+    network: nn.Module, options: TrainingOptions
 ) -> dict[str, torch.optim.Optimizer]:
     """The optimisers that together cover a network's parameters, by name.
 
-    Each group keeps its rate as `full_rate` too, for schedules to scale.
+    Each parameter group keeps its rate as `full_rate` too, for schedules to scale.
     """
-    hidden = hidden_weights(network) if name == "muon" else []
-    taken = {id(weight) for weight in hidden}
-    rest = [parameter for parameter in network.parameters() if id(parameter) not in taken]
+    hidden = hidden_weights(network) if options.optimiser == "muon" else []
+    by_muon = {id(weight) for weight in hidden}
     optimisers: dict[str, torch.optim.Optimizer] = {
         "adamw": torch.optim.AdamW(
-            rest, lr=learning_rate, betas=(0.9, beta2), weight_decay=weight_decay, fused=True
+            [parameter for parameter in network.parameters() if id(parameter) not in by_muon],
+            lr=options.learning_rate,
+            betas=(options.beta1, options.beta2),
+            weight_decay=options.weight_decay,
+            fused=True,
         )
     }
     if hidden:
-        optimisers["muon"] = Muon(hidden, lr=_MUON_RATE * learning_rate)
+        optimisers["muon"] = Muon(hidden, lr=_MUON_RATE * options.learning_rate)
     for optimiser in optimisers.values():
         for group in optimiser.param_groups:
             group["full_rate"] = group["lr"]
@@ -74,10 +72,10 @@ def make_optimisers(
 
 
 def hidden_weights(network: nn.Module) -> list[Tensor]:
-    """Weights of linear and convolution layers, but for the network's own `input` and `output`.
+    """Weights of linear and convolution layers, except the network's own `input` and `output`.
 
-    Parts whose attribute `optimiser` is "adamw" are left out. Embeddings, norms, biases and
-    transposed convolutions are not matrices from one hidden activation to another in this sense.
+    Modules whose attribute `optimiser` is "adamw" are left out. So are embeddings, norms, biases
+    and transposed convolutions, which are no matrices from one hidden activation to the next.
     """
     adamw_only = {
         id(inner)
@@ -95,18 +93,20 @@ def hidden_weights(network: nn.Module) -> list[Tensor]:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is orthogonalised (Jordan et al. 2024, Muon).
+    """Momentum with orthogonalised updates (Muon; Jordan et al. 2024).
 
-    Each update U = M V' of the momentum's singular vectors has all singular values near one;
-    five Newton-Schulz steps approximate it. torch.optim.Muon takes matrices only and works in
-    bfloat16, which CPUs without such instructions emulate; this one takes convolution kernels
-    too, flattened to (outputs, rest), and keeps their precision.
+    With the singular vectors U, V of the momentum, the update is about U V': all its singular
+    values are near one. Five Newton-Schulz steps approximate it.
+
+    torch.optim.Muon would not do: it takes 2-D weights only, and computes in bfloat16, which CPUs
+    without such instructions emulate. This one also takes convolution kernels, flattened to
+    (outputs, rest), and computes in the weights' own precision.
 
     Args:
         parameters: weights of two or more axes.
-        lr: learning rate; an update's spectral norm, times sqrt(outputs / inputs) where that is
+        lr: learning rate; an update's spectral norm, times sqrt(outputs / inputs) if that is
             above one.
-        momentum: of the gradients' running mean; Nesterov.
+        momentum: decay of the gradients' running mean; Nesterov.
     """
 
     def __init__(self, parameters: list[Tensor], lr: float, momentum: float = 0.95) -> None:
@@ -118,21 +118,21 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Move every weight that has a gradient; closures are not supported."""
+        """Update every weight that has a gradient; closures are not supported."""
         if closure is not None:
             raise ValueError("Muon takes no closure: compute the gradients before step()")
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    self._move(weight, weight.grad, group["lr"], group["momentum"])
+                    self._update(weight, weight.grad, group["lr"], group["momentum"])
         return None
 
-    def _move(self, weight: Tensor, gradient: Tensor, rate: float, momentum: float) -> None:
+    def _update(self, weight: Tensor, gradient: Tensor, rate: float, momentum: float) -> None:
         state = self.state[weight]
         if "mean" not in state:
             state["mean"] = torch.zeros_like(weight)
         mean = state["mean"].lerp_(gradient, 1 - momentum)
-        update = torch.lerp(gradient, mean, momentum).flatten(1)
+        update = torch.lerp(gradient, mean, momentum).flatten(1)  # (outputs, rest)
         stretch = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
         weight.add_(orthogonalise(update).view_as(weight), alpha=-rate * stretch)
 
@@ -146,7 +146,7 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
+    x = matrix.T if tall else matrix  # (min(M, N), max(M, N))
     x = x / (x.norm() + 1e-7)
     gram = x @ x.T
     identity = product = torch.eye(len(gram), device=x.device, dtype=x.dtype)

@@ -1,17 +1,21 @@
-"""SIGTERM and SIGINT ask a training to stop: between two steps, when everything is saved."""
+"""Stop a training on SIGTERM or SIGINT: between two steps, after everything is saved."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Self
+
+from shared.console import EXIT_BY_SIGNAL, console
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StoppedError(KeyboardInterrupt):
-    """A training was stopped by a signal, and saved; the same command goes on with it.
+    """A training was stopped by a signal, and saved; the same command continues it.
 
     Attributes:
         signal: its number.
@@ -23,10 +27,10 @@ class StoppedError(KeyboardInterrupt):
 
 
 class StopSignals:
-    """Notes the first signal that asks to stop; a second one acts as if there were none of this.
+    """Context that records the first signal to stop; a second one has its usual effect.
 
     Attributes:
-        received: its number, 0 for none.
+        received: number of the signal, 0 for none.
     """
 
     received = 0
@@ -34,21 +38,27 @@ class StopSignals:
     def __enter__(self) -> Self:
         self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():  # others may set no handler
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            self._before = {number: signal.signal(number, self._record) for number in _SIGNALS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._restore()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         self.received = number
         self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Turn an interruption into a message and the exit code of its signal."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        console.print("stopped; the same command again goes on from the last checkpoint")
+        number = stopped.signal if isinstance(stopped, StoppedError) else signal.SIGINT
+        raise SystemExit(EXIT_BY_SIGNAL + number) from None

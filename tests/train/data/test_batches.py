@@ -1,11 +1,11 @@
-"""Batches read ahead: the same whatever reads them, and nothing is left behind."""
+"""Each step's clips and random numbers, and reading ahead: independent of ranks and threads."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Iterator
-from functools import partial
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +13,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from shared.errors import StoreError, UserError
 from shared.store.store import Store
 from tests.train.stores import make_store
 from train.data.batches import (
     BatchSlice,
-    Prefetch,
-    Tensors,
     batch_at,
     generator_for,
+    rank_slices,
     read_ahead,
     split_batch,
 )
 from train.data.clips import Clips
+
+CPU = torch.device("cpu")
+NAMES = ("first_frame", "motion", "residual")
 
 
 @given(
@@ -42,7 +45,7 @@ def test_batches_visit_every_clip_once_an_epoch(
     indices = np.arange(count) * 3 + 1
     steps = -(-count * epochs // batch)
     batches = [batch_at(step, indices, batch, seed) for step in range(steps)]
-    assert all(len(piece) == batch for piece in batches)
+    assert all(len(chosen) == batch for chosen in batches)
     visited = np.concatenate(batches)
     for epoch in range(epochs):
         assert sorted(visited[epoch * count : (epoch + 1) * count]) == indices.tolist()
@@ -62,130 +65,113 @@ def test_generators_depend_on_every_number_of_their_path() -> None:
     assert generator_for(3, 4).initial_seed() == generator_for(3, 4).initial_seed()
 
 
-@given(total=st.integers(1, 64), pieces=st.integers(1, 16), step=st.integers(0, 100))
-def test_shares_are_even_and_cover_the_batch(total: int, pieces: int, step: int) -> None:
-    pieces = min(total, pieces)
-    parts = split_batch(step, total, pieces)
-    assert [row for part in parts for row in range(part.start, part.stop)] == list(range(total))
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert {(part.step, part.total) for part in parts} == {(step, total)}
-
-
-@given(total=st.integers(1, 12), pieces=st.integers(1, 4), step=st.integers(0, 30))
-def test_clips_and_random_numbers_do_not_depend_on_the_division(
-    total: int, pieces: int, step: int
+@given(
+    total=st.integers(1, 64),
+    passes=st.integers(1, 4),
+    ranks=st.integers(1, 4),
+    step=st.integers(0, 100),
+)
+def test_slices_of_all_ranks_are_even_and_cover_the_batch(
+    total: int, passes: int, ranks: int, step: int
 ) -> None:
-    among, cpu = np.arange(7) * 2, torch.device("cpu")
-    parts = split_batch(step, total, min(pieces, total))
+    total = max(total, ranks * passes)
+    steps = {step: [], step + 1: []}  # type: dict[int, list[BatchSlice]]
+    for rank in range(ranks):
+        slices = rank_slices(step, total, passes=passes, rank=rank, ranks=ranks)
+        for part in itertools.islice(slices, 2 * passes):
+            steps[part.step].append(part)
+    for number, parts in steps.items():
+        assert parts == split_batch(number, total, ranks * passes)
+        assert [row for part in parts for row in range(part.start, part.stop)] == [*range(total)]
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+        assert {part.total for part in parts} == {total}
+
+
+@given(total=st.integers(1, 12), count=st.integers(1, 4), step=st.integers(0, 30))
+def test_clips_and_random_numbers_do_not_depend_on_the_split(
+    total: int, count: int, step: int
+) -> None:
+    among = np.arange(7) * 2
+    parts = split_batch(step, total, min(count, total))
     indices = np.concatenate([part.indices(among, 5) for part in parts])
     assert indices.tolist() == BatchSlice(step, 0, total, total).indices(among, 5).tolist()
-    drawn = [float(torch.rand(1, generator=g)) for p in parts for g in p.generators(5, cpu)]
-    whole = BatchSlice(step, 0, total, total).generators(5, cpu)
+    drawn = [float(torch.rand(1, generator=g)) for p in parts for g in p.generators(5, CPU)]
+    whole = BatchSlice(step, 0, total, total).generators(5, CPU)
     assert drawn == [float(torch.rand(1, generator=g)) for g in whole]
     assert len(set(drawn)) == total
 
 
-CPU = torch.device("cpu")
-NAMES = ("first_frame", "motion", "residual")
-
-
-def prefetch(clips: Clips, *, ahead: int = 4, workers: int = 2, seed: int = 0) -> Prefetch:
-    return Prefetch(
-        partial(clips.tensors, NAMES),
-        lambda part: part.indices(clips.train, seed),
-        CPU,
-        ahead=ahead,
-        workers=workers,
-    )
-
-
-def rank_shares(steps: range, total: int, pieces: int, rank: int, ranks: int) -> list[BatchSlice]:
-    """What one of several processes takes, `pieces` a step in all."""
-    return [
-        part for step in steps for part in split_batch(step, total, pieces)[rank * pieces // ranks :]
-        [: pieces // ranks]
-    ]  # fmt: skip
-
-
-def equal(one: Tensors, two: Tensors) -> bool:
-    return one.keys() == two.keys() and all(one[name].equal(two[name]) for name in one)
-
-
-def alive() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith(("prefetch", "read-ahead"))]
+def reading_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if "read-ahead" in thread.name]
 
 
 @settings(max_examples=12)
 @given(
     start=st.integers(0, 30),
-    pieces=st.sampled_from([1, 2, 4]),
-    ranks=st.sampled_from([1, 2]),
+    passes=st.integers(1, 3),
+    ranks=st.integers(1, 2),
     ahead=st.integers(0, 5),
     workers=st.integers(1, 4),
     in_memory=st.booleans(),
 )
 def test_batches_do_not_depend_on_who_reads_them(
-    store: Store,
-    start: int,
-    pieces: int,
-    ranks: int,
-    ahead: int,
-    workers: int,
-    in_memory: bool,
+    store: Store, start: int, passes: int, ranks: int, ahead: int, workers: int, in_memory: bool
 ) -> None:
-    """Rows joined over ranks and pieces are the step's batch, read at once and from the start."""
-    ranks = min(ranks, pieces)
+    """Slices joined over ranks and passes are the batch that one process reads, without threads."""
     plain = Clips(store, None)
     clips = Clips(store, None, in_memory_bytes=2**30 if in_memory else 0)
     steps = range(start, start + 5)
-    joined: dict[int, list[Tensors]] = {step: [] for step in steps}
-    for rank in range(ranks):
-        with prefetch(clips, ahead=ahead, workers=workers) as load:
-            for part in rank_shares(steps, 6, pieces, rank, ranks):
-                joined[part.step].append(load(part))
-    for step, parts in joined.items():
+    slices = [
+        [*itertools.islice(rank_slices(start, 6, passes=passes, rank=r, ranks=ranks), 5 * passes)]
+        for r in range(ranks)
+    ]
+    by_step: dict[int, list[dict[str, Tensor]]] = {step: [] for step in steps}
+
+    def read(part: BatchSlice) -> dict[str, Tensor]:
+        return clips.tensors(NAMES, part.indices(clips.train, 0))
+
+    for own in slices:
+        for part, tensors in zip(
+            own, read_ahead(read, own, ahead=ahead, workers=workers), strict=True
+        ):
+            by_step[part.step].append(tensors)
+    for step, parts in by_step.items():
         whole = plain.tensors(NAMES, BatchSlice(step, 0, 6, 6).indices(plain.train, 0))
-        assert equal({name: torch.cat([part[name] for part in parts]) for name in whole}, whole)
-    assert not alive()
+        assert all(torch.cat([part[name] for part in parts]).equal(whole[name]) for name in whole)
+    assert not reading_threads()
 
 
-@pytest.mark.parametrize("pieces", [1, 3])
-def test_what_follows_is_asked_for_in_advance(store: Store, pieces: int) -> None:
-    clips = Clips(store, None)
-    asked: list[tuple[int, ...]] = []
+def test_the_next_items_are_read_while_the_caller_works() -> None:
+    begun = threading.Semaphore(0)
 
-    def read(indices: np.ndarray, *, pinned: bool) -> Tensors:
-        assert not pinned, "it costs, and a CPU gains nothing"
-        asked.append(tuple(indices.tolist()))
-        return clips.tensors(("motion",), indices)
+    def read(item: int) -> int:
+        begun.release()
+        return item
 
-    order = [part for step in range(4) for part in split_batch(step, 6, pieces)]
-    wanted = [tuple(part.indices(clips.train, 0).tolist()) for part in order]
-    with Prefetch(read, lambda part: part.indices(clips.train, 0), CPU, ahead=2) as load:
-        for part in order[:-2]:
-            load(part)
-        deadline = time.monotonic() + 10
-        while not set(wanted) <= set(asked) and time.monotonic() < deadline:
-            time.sleep(0.01)
-    assert set(wanted) <= set(asked), "the last two were never called for"
-    assert len(asked) <= len(wanted) + 2 + pieces, "guesses that are wrong come at the start only"
-
-
-def test_reading_goes_on_while_the_caller_works() -> None:
-    started = threading.Semaphore(0)
-
-    def read(indices: np.ndarray, *, pinned: bool) -> Tensors:
-        assert not pinned, "it costs, and a CPU gains nothing"
-        started.release()
-        return {"x": torch.from_numpy(indices)}
-
-    with Prefetch(read, lambda part: np.array([part.step]), CPU, ahead=3) as load:
-        assert load(BatchSlice(0, 0, 1, 1))["x"].tolist() == [0]
+    with closing(read_ahead(read, itertools.count(), ahead=3)) as items:
+        assert next(items) == 0
         for _ in range(4):
-            assert started.acquire(timeout=10)
+            assert begun.acquire(timeout=10)
+        assert not begun.acquire(timeout=0.05), "no more than three are read in advance"
 
 
-def test_an_unreadable_clip_is_named_when_it_is_wanted(tmp_path: Path) -> None:
+def test_order_is_kept_and_threads_end_with_the_items_an_error_or_close() -> None:
+    def slow_at_first(item: int) -> int:
+        time.sleep(0.02 if item < 2 else 0)
+        return item * item
+
+    assert [*read_ahead(slow_at_first, range(9), workers=3)] == [k * k for k in range(9)]
+    assert not reading_threads()
+    items = read_ahead(slow_at_first, range(100))
+    assert next(items) == 0
+    items.close()
+    assert not reading_threads()
+    with pytest.raises(ZeroDivisionError):
+        list(read_ahead(lambda item: 1 // item, [1, 0]))
+    assert not reading_threads()
+
+
+def test_an_unreadable_clip_is_named_when_its_turn_comes(tmp_path: Path) -> None:
     """Not before: what was read in advance may never be needed. Threads end all the same."""
     store = make_store(tmp_path / "store")
     clips = Clips(store, None)
@@ -198,12 +184,12 @@ def test_an_unreadable_clip_is_named_when_it_is_wanted(tmp_path: Path) -> None:
     )
     assert broken
     named = rf"clip ({'|'.join(map(str, broken))}) of .*residual"
-    with pytest.raises(StoreError, match=named), prefetch(clips) as load:
-        for step in range(len(clips.train)):
-            part = BatchSlice(step, 0, 1, 1)
-            load(part)
-            assert part.indices(clips.train, 0)[0] not in broken
-    assert not alive()
+    indices = [int(batch_at(step, clips.train, 1, 0)[0]) for step in range(len(clips.train))]
+    batches = read_ahead(lambda index: clips.tensors(NAMES, [index]), indices)
+    with pytest.raises(StoreError, match=named):
+        for index, _ in zip(indices, batches, strict=True):
+            assert index not in broken
+    assert not reading_threads()
 
 
 def readable(store: Store, index: int) -> bool:
@@ -212,18 +198,3 @@ def readable(store: Store, index: int) -> bool:
     except UserError:
         return False
     return True
-
-
-def test_reading_ahead_keeps_the_order_and_ends_its_threads() -> None:
-    def slow_at_first(item: int) -> int:
-        time.sleep(0.02 if item < 2 else 0)
-        return item * item
-
-    assert list(read_ahead(slow_at_first, range(9), workers=3)) == [k * k for k in range(9)]
-    pieces: Iterator[int] = read_ahead(slow_at_first, range(100))
-    assert next(pieces) == 0
-    pieces.close()  # type: ignore[attr-defined]
-    assert not alive()
-    with pytest.raises(ZeroDivisionError):
-        list(read_ahead(lambda item: 1 // item, [1, 0]))
-    assert not alive()

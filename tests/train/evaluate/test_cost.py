@@ -15,36 +15,45 @@ from torch.utils.flop_counter import FlopCounterMode
 from train.evaluate.cost import (
     PAPER,
     Cost,
-    DenoiserInput,
+    DenoiserPass,
     cost_data,
     cost_table,
     count_pass,
     recipe_cost,
     saved_bytes,
 )
+from train.models.denoiser import DenoiserInput
 from train.models.unet3d import UNet3D, UNet3DOptions
 from train.recipes import load_recipe
 
 OPTIONS = UNet3DOptions(dim=16, mults=(1, 2), blocks=1, heads=2, head_dim=8, context=8, label_dim=8)
-INPUT = DenoiserInput(OPTIONS, (5, 3, 4, 4), 4, texts=False)
+
+
+def denoiser_pass(grid: tuple[int, int, int], cell: int) -> DenoiserPass:
+    side = grid[-1] * cell
+    conditions = (("label", ()), ("first_frame", (3, side, side)))
+    return DenoiserPass(OPTIONS, DenoiserInput((5, *grid), cell, conditions), texts=False)
+
+
+PASS = denoiser_pass((3, 4, 4), 4)
 
 
 def test_shapes_alone_count_what_a_real_pass_does() -> None:
-    network = UNet3D(OPTIONS, 5, 4, 24, (3, 4, 4))
+    network = UNet3D(OPTIONS, PASS.shapes, 24, None)
     with FlopCounterMode(display=False) as counter:
-        network(*INPUT.inputs()).square().mean().backward()
-    found = count_pass(INPUT)
+        network(*PASS.shapes.zeros()).square().mean().backward()
+    found = count_pass(PASS)
     assert found.gflop == pytest.approx(counter.get_total_flops() / 1e9, rel=1e-6)
     assert found.parameters == sum(parameter.numel() for parameter in network.parameters())
     first_frame = sum(parameter.numel() for parameter in network.first_frame.parameters())
-    assert found.of_which == {"first-frame encoder": first_frame}
+    assert found.of_which == {"first_frame": first_frame}
 
 
 def test_fused_attention_counts_as_if_it_were_written_out() -> None:
-    grid = DenoiserInput(OPTIONS, (5, 2, 32, 32), 1, texts=False)
-    network = UNet3D(OPTIONS, 5, 1, 24, (2, 32, 32))
+    grid = denoiser_pass((2, 32, 32), 1)
+    network = UNet3D(OPTIONS, grid.shapes, 24, None)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        network(*grid.inputs()).square().mean().backward()
+        network(*grid.shapes.zeros()).square().mean().backward()
     assert count_pass(grid).gflop == pytest.approx(counter.get_total_flops() / 1e9, rel=1e-6)
 
 
@@ -58,8 +67,8 @@ def test_saved_bytes_are_each_storage_once_without_weights() -> None:
 
 
 def test_checkpointing_trades_operations_for_memory() -> None:
-    less = count_pass(replace(INPUT, options=replace(OPTIONS, gradient_checkpointing=True)))
-    whole = count_pass(INPUT)
+    less = count_pass(replace(PASS, options=replace(OPTIONS, gradient_checkpointing=True)))
+    whole = count_pass(PASS)
     assert less.activation_bytes < whole.activation_bytes
     assert 1.2 * whole.gflop < less.gflop < 1.4 * whole.gflop
 

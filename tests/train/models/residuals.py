@@ -1,11 +1,14 @@
-"""Residuals that look a little like real ones."""
+"""Residuals that look a little like real ones, and the store that they would come from."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from shared.schema import CodecOptions
+
 BLOCK, VALUES = 4, 48
+STORE = CodecOptions(size=8, frames=4, block=BLOCK, search_range=3, reference="first")
 
 
 def residuals(count: int = 6, seed: int = 0) -> Tensor:

@@ -24,7 +24,7 @@ def test_attention_agrees_with_the_fused_kernel_at_every_length(length: int) -> 
         assert torch.allclose(attention(query, key, value, given_bias), fused, atol=1e-5)
 
 
-def test_more_sequences_than_a_kernel_takes_are_done_in_parts(
+def test_more_sequences_than_a_kernel_takes_are_split(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     query, key, value = triple(7, 2, 260, 4)
@@ -76,7 +76,7 @@ def test_fine_grids_take_linear_attention(length: int, linear: bool) -> None:
     assert layer.attend(query, key, value).equal(of)
 
 
-def test_places_are_seen_without_regard_to_order_and_frames_with() -> None:
+def test_spatial_attention_ignores_order_and_temporal_attention_does_not() -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 6, 8)
     for full_up_to in (0, 6):

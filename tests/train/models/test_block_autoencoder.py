@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.train.models.residuals import BLOCK, VALUES, residuals
+from tests.train.models.residuals import BLOCK, STORE, VALUES, residuals
 from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions, active
 
 
 def autoencoder(latent_channels: int = 6) -> BlockAutoencoder:
     torch.manual_seed(0)
     options = BlockAutoencoderOptions(latent_channels=latent_channels, hidden=16)
-    return BlockAutoencoder(options, BLOCK)
+    return BlockAutoencoder(options, BLOCK, STORE)
 
 
 def trained(network: BlockAutoencoder, steps: int = 20) -> list[float]:
@@ -33,9 +33,9 @@ def test_shapes() -> None:
     assert network.decode(latent).shape == (5, 3, 8, 12)
 
 
-def test_a_block_is_encoded_where_it_lies() -> None:
+def test_a_block_has_its_latent_in_its_place() -> None:
     network = autoencoder(VALUES)
-    network.start_from(residuals())
+    network.fit_initial(residuals())
     one = torch.zeros(1, 3, 8, 12)
     one[0, :, 4:, 8:] = residuals()[1, :, 4:, 4:] + 0.1
     latent = network.encode(one)
@@ -44,9 +44,9 @@ def test_a_block_is_encoded_where_it_lies() -> None:
 
 
 def test_it_starts_at_the_karhunen_loeve_transform() -> None:
-    """What is lost is the energy of the discarded eigenvectors, and not a bit more."""
+    """The error is the energy of the discarded eigenvectors, and no more."""
     network, sample = autoencoder(latent_channels=6), residuals()
-    network.start_from(sample)
+    network.fit_initial(sample)
     blocks = sample.view(-1, 3, 2, BLOCK, 2, BLOCK).permute(0, 2, 4, 1, 3, 5).reshape(-1, VALUES)
     blocks = blocks[blocks.abs().amax(1) > 0].double().numpy()
     energies = np.linalg.eigvalsh(blocks.T @ blocks / len(blocks))
@@ -59,15 +59,15 @@ def test_it_starts_at_the_karhunen_loeve_transform() -> None:
 
 def test_latents_start_at_unit_scale() -> None:
     network, sample = autoencoder(), residuals()
-    network.start_from(sample)
+    network.fit_initial(sample)
     with torch.no_grad():
         latents = active(network.encode(sample).permute(0, 2, 3, 1).reshape(-1, 6))
     assert float(latents.square().mean()) == pytest.approx(1, rel=1e-3)
 
 
-def test_no_residual_stays_none_whatever_was_learned() -> None:
+def test_a_block_without_residual_stays_without_after_training() -> None:
     network, sample = autoencoder(), residuals()
-    network.start_from(sample)
+    network.fit_initial(sample)
     trained(network)
     with torch.no_grad():
         latent = network.encode(sample)
@@ -82,23 +82,23 @@ def test_no_residual_stays_none_whatever_was_learned() -> None:
 
 def test_training_lowers_the_loss() -> None:
     network = autoencoder()
-    network.start_from(residuals())
+    network.fit_initial(residuals())
     losses = trained(network, 60)
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_the_loss_is_weighed_over_active_blocks_alone() -> None:
+def test_the_loss_is_a_mean_over_active_blocks() -> None:
     network, sample = autoencoder(), residuals()
-    network.start_from(sample)
+    network.fit_initial(sample)
     losses = network.loss(sample)
     assert float(losses["loss"].detach()) == pytest.approx(float(losses["l1"] + 4 * losses["l2"]))
     padded = torch.cat([sample, torch.zeros_like(sample)])
     assert network.loss(padded)["loss"].item() == pytest.approx(losses["loss"].item(), rel=1e-5)
 
 
-def test_clips_without_any_residual_train_too() -> None:
+def test_clips_without_residuals_have_no_loss() -> None:
     network = autoencoder()
-    network.start_from(torch.zeros(2, 3, 8, 8))
+    network.fit_initial(torch.zeros(2, 3, 8, 8))
     losses = network.loss(torch.zeros(2, 3, 8, 8))
     assert losses["loss"].item() == 0
     losses["loss"].backward()

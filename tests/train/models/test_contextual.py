@@ -1,3 +1,5 @@
+"""The contextual Karhunen-Loeve transform, and the EM that fits its covariance."""
+
 from __future__ import annotations
 
 import pytest
@@ -5,27 +7,30 @@ import torch
 from torch import Tensor
 
 from shared.errors import UserError
-from tests.train.models.residuals import VALUES, residuals
+from tests.train.models.residuals import STORE, VALUES, residuals
 from train.models.contextual import (
     ContextualAutoencoder,
     ContextualOptions,
+    context_names,
+    fit_covariance,
     gradients,
     smooth_waves,
 )
 from train.models.linear_codes import KltAutoencoder, KltOptions
 
 BLOCK = 4
-CONTEXT = ("prediction", "first")
+PICTURES = len(context_names(STORE.reference))
+NOISE = 0.05
 
 
 def pictures(count: int, seed: int) -> Tensor:
-    """Smooth random pictures in [-1, 1], shape (count, 6, 16, 16): context of two pictures."""
-    noise = torch.randn(count, 6, 16, 16, generator=torch.Generator().manual_seed(seed))
+    """A smooth random context in [-1, 1], shape (count, 3 * PICTURES, 16, 16)."""
+    noise = torch.randn(count, 3 * PICTURES, 16, 16, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.avg_pool2d(noise, 3, 1, 1).clamp(-1, 1)
 
 
 def moved(context: Tensor, seed: int) -> Tensor:
-    """What is left where each block is displaced by a small amount of its own: of first order."""
+    """Residuals, to first order, of blocks displaced by a small amount each."""
     generator = torch.Generator().manual_seed(seed)
     shift = 0.1 * torch.randn(2, len(context), 1, 4, 4, generator=generator)
     across, down = (each.repeat_interleave(4, -1).repeat_interleave(4, -2) for each in shift)
@@ -35,16 +40,18 @@ def moved(context: Tensor, seed: int) -> Tensor:
 
 def network(channels: int = 2, **options: float) -> ContextualAutoencoder:
     chosen = ContextualOptions(latent_channels=channels, fixed=4, **options)
-    return ContextualAutoencoder(chosen, BLOCK, CONTEXT)
+    return ContextualAutoencoder(chosen, BLOCK, STORE)
 
 
 def fitted(channels: int = 2, **options: float) -> ContextualAutoencoder:
     code, context = network(channels, **options), pictures(20, 0)
-    code.start_from(moved(context, 1), context)
+    code.fit_initial(moved(context, 1), context)
     return code
 
 
-def lost(code: KltAutoencoder | ContextualAutoencoder, residual: Tensor, context: Tensor) -> float:
+def relative_error(
+    code: KltAutoencoder | ContextualAutoencoder, residual: Tensor, context: Tensor
+) -> float:
     restored = code.decode(code.encode(residual, context), context)
     return float((restored - residual).square().mean() / residual.square().mean())
 
@@ -64,17 +71,17 @@ def test_waves_are_orthonormal_and_start_with_the_constant() -> None:
     assert waves[0].unique().numel() == 1
 
 
-def test_two_numbers_hold_what_two_displacements_made_of_unseen_pictures() -> None:
+def test_two_latents_code_the_displacements_of_unseen_pictures() -> None:
     """The fixed code of that size cannot: every block's gradients look different."""
     code, context = fitted(), pictures(6, 7)
     residual = moved(context, 8)
-    klt = KltAutoencoder(KltOptions(latent_channels=2), BLOCK)
-    klt.start_from(moved(pictures(20, 0), 1))
-    assert lost(code, residual, context) < 0.02
-    assert lost(klt, residual, context) > 0.5
+    klt = KltAutoencoder(KltOptions(latent_channels=2), BLOCK, STORE)
+    klt.fit_initial(moved(pictures(20, 0), 1))
+    assert relative_error(code, residual, context) < 0.02
+    assert relative_error(klt, residual, context) > 0.5
 
 
-def test_its_rows_are_orthonormal_and_what_is_coded_is_a_projection() -> None:
+def test_its_rows_are_orthonormal_and_coding_is_a_projection() -> None:
     code, context = fitted(3), pictures(2, 3)
     basis = code.basis(context)
     assert basis.shape == (2 * 16, 3, VALUES)
@@ -84,17 +91,17 @@ def test_its_rows_are_orthonormal_and_what_is_coded_is_a_projection() -> None:
     assert torch.allclose(once, twice, atol=1e-4)
 
 
-def test_without_context_that_tells_anything_it_is_the_klt() -> None:
+def test_with_a_flat_context_it_is_the_klt() -> None:
     """Flat pictures have no gradients and differ in nothing: only fixed pictures are left."""
-    flat = torch.zeros(6, 6, 8, 8)
+    flat = torch.zeros(6, 3 * PICTURES, 8, 8)
     code = network(4, em_rounds=30, noise=0.05)
-    code.start_from(residuals(), flat)
-    klt = KltAutoencoder(KltOptions(latent_channels=4), BLOCK)
-    klt.start_from(residuals())
+    code.fit_initial(residuals(), flat)
+    klt = KltAutoencoder(KltOptions(latent_channels=4), BLOCK, STORE)
+    klt.fit_initial(residuals())
     assert torch.allclose(code.encode(residuals(), flat), klt.encode(residuals()), atol=1e-4)
 
 
-def test_no_residual_stays_none() -> None:
+def test_a_block_without_residual_stays_without() -> None:
     code, context = fitted(), pictures(2, 3)
     nothing = torch.zeros(2, 3, 16, 16)
     assert not code.decode(code.encode(nothing, context), context).any()
@@ -111,7 +118,7 @@ def test_a_block_depends_on_its_own_and_adjacent_pixels_alone() -> None:
     assert torch.allclose(code.encode(residual, other)[..., :1], whole[..., :1], atol=1e-4)
 
 
-def test_long_batches_go_in_pieces_and_a_new_fit_forgets_old_bases() -> None:
+def test_long_batches_are_split_and_a_new_fit_forgets_old_bases() -> None:
     code, context = fitted(), pictures(20, 5)
     residual = moved(context, 6)
     whole = code.decode(code.encode(residual, context), context)
@@ -122,11 +129,11 @@ def test_long_batches_go_in_pieces_and_a_new_fit_forgets_old_bases() -> None:
     few = context[:4]
     before = code.basis(few)
     assert code.basis(few) is before
-    code.start_from(residual.flip(0), context.flip(0))
+    code.fit_initial(residual.flip(0), context.flip(0))
     assert code.basis(few) is not before
 
 
-def test_what_it_is_fitted_to_decides_not_when() -> None:
+def test_fits_to_the_same_pictures_are_equal() -> None:
     assert fitted().factor.equal(fitted().factor)
     assert not fitted().learns
 
@@ -134,3 +141,43 @@ def test_what_it_is_fitted_to_decides_not_when() -> None:
 def test_latents_beyond_the_fixed_pictures_are_refused() -> None:
     with pytest.raises(UserError, match="at most the number of fixed pictures, 4"):
         network(5)
+
+
+def observed(count: int = 3000) -> tuple[Tensor, Tensor, Tensor]:
+    """The coefficients' true covariance, and A A' and A r of as many observations."""
+    generator = torch.Generator().manual_seed(0)
+    half = torch.tensor([[0.3, 0.0, 0.0], [0.1, 0.2, 0.0], [-0.1, 0.0, 0.05]])
+    rows = torch.randn(count, 3, 10, generator=generator)
+    coefficients = torch.randn(count, 3, generator=generator) @ half.T
+    noise = NOISE * torch.randn(count, 10, generator=generator)
+    values = (rows.mT @ coefficients[..., None])[..., 0] + noise
+    return half @ half.T, rows @ rows.mT, (rows @ values[..., None])[..., 0]
+
+
+def log_likelihood(covariance: Tensor, gram: Tensor, projection: Tensor) -> float:
+    """Up to a constant, by the identities of Woodbury and of determinants."""
+    inner = torch.linalg.inv(covariance) + gram / NOISE**2
+    determinant = torch.logdet(inner) + torch.logdet(covariance)
+    explained = projection[:, None] @ torch.linalg.inv(inner) @ projection[..., None] / NOISE**4
+    return float((explained[:, 0, 0] - determinant).sum())
+
+
+def test_em_finds_the_covariance_that_made_the_data() -> None:
+    truth, gram, projection = observed()
+    found = fit_covariance(gram, projection, noise_variance=NOISE**2, rounds=20)
+    assert torch.allclose(found, truth, atol=0.006)
+    assert torch.linalg.eigvalsh(found).min() > 0
+
+
+def test_each_em_round_raises_the_likelihood() -> None:
+    _, gram, projection = observed(200)
+    values = [
+        log_likelihood(
+            fit_covariance(gram, projection, noise_variance=NOISE**2, rounds=rounds),
+            gram,
+            projection,
+        )
+        for rounds in range(1, 6)
+    ]
+    assert values == sorted(values)
+    assert values[-1] > values[0] + 1

@@ -24,7 +24,7 @@ def test_it_judges_every_run_of_three_frames(time: int) -> None:
     assert len(features) == 3
 
 
-def test_a_verdict_is_about_three_neighbours_and_the_first_frame() -> None:
+def test_a_verdict_depends_on_three_neighbours_and_the_first_frame() -> None:
     net, clip, first = critic().eval(), frames(0), frames(1)[:, 0]
     before = net(clip, first)[-1].unflatten(0, (2, 3))
     changed = clip.clone()
@@ -35,7 +35,7 @@ def test_a_verdict_is_about_three_neighbours_and_the_first_frame() -> None:
     assert (net(clip, -first)[-1].unflatten(0, (2, 3)) - before).abs().min() > 0
 
 
-def test_each_loss_moves_its_own_network_alone() -> None:
+def test_each_loss_has_gradients_for_its_own_network_alone() -> None:
     net, refined = critic(), frames(0).requires_grad_()
     for_critic, verdict, matching = adversarial_losses(net, refined, frames(1), frames(2)[:, 0])
     for_critic.backward(retain_graph=True)
@@ -49,20 +49,20 @@ def test_each_loss_moves_its_own_network_alone() -> None:
     assert all(p.grad is None for p in net.parameters())
 
 
-def test_it_learns_to_tell_smears_from_edges() -> None:
+def test_it_learns_to_distinguish_blurred_from_sharp_frames() -> None:
     net, sharp = critic(), frames(0).round()
-    smeared = sharp.flatten(0, 1)
-    smeared = nn.functional.avg_pool2d(smeared, 5, 1, 2).unflatten(0, sharp.shape[:2])
+    blurred = sharp.flatten(0, 1)
+    blurred = nn.functional.avg_pool2d(blurred, 5, 1, 2).unflatten(0, sharp.shape[:2])
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3)
     for _ in range(30):
-        loss, _, _ = adversarial_losses(net, smeared, sharp, sharp[:, 0])
+        loss, _, _ = adversarial_losses(net, blurred, sharp, sharp[:, 0])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    real, fake = (net(clip, sharp[:, 0])[-1].mean() for clip in (sharp, smeared))
+    real, fake = (net(clip, sharp[:, 0])[-1].mean() for clip in (sharp, blurred))
     assert real > fake + 0.5
 
 
-def test_muon_leaves_it_alone() -> None:
+def test_muon_does_not_train_it() -> None:
     assert hidden_weights(nn.Sequential(nn.Linear(4, 4), critic())) != []
     assert hidden_weights(critic()) == []

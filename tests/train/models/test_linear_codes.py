@@ -9,7 +9,7 @@ from scipy.fft import dctn
 from torch import Tensor
 
 from shared.errors import UserError
-from tests.train.models.residuals import BLOCK, VALUES, residuals
+from tests.train.models.residuals import BLOCK, STORE, VALUES, residuals
 from train.models.block_autoencoder import active, from_blocks, to_blocks
 from train.models.linear_codes import (
     DctAutoencoder,
@@ -23,15 +23,15 @@ from train.models.linear_codes import (
 )
 
 KINDS = {
-    "zero": lambda count: ZeroAutoencoder(ZeroOptions(latent_channels=count), BLOCK),
-    "dct": lambda count: DctAutoencoder(DctOptions(latent_channels=count), BLOCK),
-    "klt": lambda count: KltAutoencoder(KltOptions(latent_channels=count), BLOCK),
+    "zero": lambda count: ZeroAutoencoder(ZeroOptions(latent_channels=count), BLOCK, STORE),
+    "dct": lambda count: DctAutoencoder(DctOptions(latent_channels=count), BLOCK, STORE),
+    "klt": lambda count: KltAutoencoder(KltOptions(latent_channels=count), BLOCK, STORE),
 }
 
 
 def code(kind: str, count: int = 6) -> LinearAutoencoder:
     network = KINDS[kind](count)
-    network.start_from(residuals())
+    network.fit_initial(residuals())
     return network
 
 
@@ -39,7 +39,7 @@ def squared_error(restored: Tensor, picture: Tensor) -> float:
     return float((restored - picture).double().square().sum())
 
 
-def test_blocks_lie_in_raster_order_and_come_back() -> None:
+def test_blocks_are_in_raster_order_and_join_again() -> None:
     picture = torch.randn(2, 3, 8, 12)
     blocks = to_blocks(picture, BLOCK)
     assert blocks.shape == (2 * 2 * 3, VALUES)
@@ -48,7 +48,7 @@ def test_blocks_lie_in_raster_order_and_come_back() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_left_to_train_and_shapes_fit(kind: str) -> None:
+def test_linear_codes_have_no_parameters_and_their_shapes_fit(kind: str) -> None:
     network = code(kind)
     assert not network.learns
     latent = network.encode(torch.randn(5, 3, 8, 12))
@@ -57,32 +57,32 @@ def test_nothing_is_left_to_train_and_shapes_fit(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["dct", "klt"])
-def test_a_block_is_encoded_where_it_lies(kind: str) -> None:
+def test_a_block_has_its_latent_in_its_place(kind: str) -> None:
     network, picture = code(kind), torch.zeros(1, 3, 8, 12)
     picture[0, :, 4:, 8:] = residuals()[1, :, 4:, 4:] + 0.1
     assert network.encode(picture).abs().sum(dim=(0, 1)).nonzero().tolist() == [[1, 2]]
 
 
 @pytest.mark.parametrize("kind", ["dct", "klt"])
-def test_with_all_numbers_nothing_is_lost(kind: str) -> None:
+def test_as_many_latents_as_values_lose_nothing(kind: str) -> None:
     network, picture = code(kind, VALUES), torch.randn(3, 3, 8, 8)
     assert torch.allclose(network.decode(network.encode(picture)), picture, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_more_numbers_than_values_are_refused(kind: str) -> None:
+def test_more_latents_than_values_are_refused(kind: str) -> None:
     with pytest.raises(UserError, match="4x4 pixels has only 48 values"):
         KINDS[kind](VALUES + 1)
 
 
-def test_zero_is_zero() -> None:
+def test_the_zero_code_codes_and_decodes_zeros() -> None:
     network = code("zero")
     latent = network.encode(residuals())
     assert not latent.any()
     assert not network.decode(torch.ones_like(latent)).any()
 
 
-def test_the_klt_is_numpys_eigendecomposition() -> None:
+def test_the_klt_equals_numpys_eigendecomposition() -> None:
     network = code("klt")
     blocks = active(to_blocks(residuals(), BLOCK)).double().numpy()
     energies, vectors = np.linalg.eigh(blocks.T @ blocks)
@@ -95,7 +95,7 @@ def test_the_klt_is_numpys_eigendecomposition() -> None:
 @given(seed=st.integers(0, 2**31), count=st.integers(1, 12))
 @settings(max_examples=25, deadline=None)
 def test_no_linear_code_of_its_size_beats_the_klt_on_its_blocks(seed: int, count: int) -> None:
-    """Against the best decoder there is for an encoder that is a random one, or near the KLT."""
+    """Against the best decoder of a random encoder, and of one near the KLT."""
     network = code("klt", count)
     blocks = active(to_blocks(residuals(), BLOCK)).double()
     best = squared_error(blocks @ (network.synthesis @ network.analysis).T.double(), blocks)
@@ -107,8 +107,8 @@ def test_no_linear_code_of_its_size_beats_the_klt_on_its_blocks(seed: int, count
         assert squared_error(latents @ synthesis, blocks) >= best * (1 - 1e-6)
 
 
-def test_the_dct_is_scipys() -> None:
-    """Its numbers are those of scipy, of Y, Cb and Cr as JFIF defines them."""
+def test_the_dct_equals_scipys() -> None:
+    """For Y, Cb and Cr as JFIF defines them."""
     network = code("dct", 20)
     assert isinstance(network, DctAutoencoder)
     picture = residuals()
@@ -124,8 +124,8 @@ def test_the_dct_matrix_is_orthonormal() -> None:
     assert torch.allclose(dct_matrix(7) @ dct_matrix(7).T, torch.eye(7).double(), atol=1e-12)
 
 
-def test_the_dct_keeps_what_carries_most_energy() -> None:
-    """Grey waves of falling strength: those are chosen, in their order, and no colour."""
+def test_the_dct_keeps_the_coefficients_with_most_energy() -> None:
+    """Grey waves of falling strength are chosen in their order, and no colour."""
     waves = dct_matrix(BLOCK).float()
     pairs = [(0, 0), (3, 1), (0, 2), (2, 2)]
     strengths = [0.4, 0.3, 0.2, 0.1]
@@ -133,7 +133,7 @@ def test_the_dct_keeps_what_carries_most_energy() -> None:
         s * torch.outer(waves[k], waves[i]) for s, (k, i) in zip(strengths, pairs, strict=True)
     ]
     picture = torch.stack(blocks)[:, None].expand(-1, 3, -1, -1).contiguous()
-    network = DctAutoencoder(DctOptions(latent_channels=4), BLOCK)
-    network.start_from(picture)
+    network = DctAutoencoder(DctOptions(latent_channels=4), BLOCK, STORE)
+    network.fit_initial(picture)
     assert network.chosen.tolist() == [k * BLOCK + i for k, i in pairs]
     assert torch.allclose(network.decode(network.encode(picture)), picture, atol=1e-6)

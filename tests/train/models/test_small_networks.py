@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from train.models.autoencoder import pad_to_blocks
 from train.models.conditions import FirstFrameEncoder
-from train.models.layers import zero_initialise
+from train.models.layers import pad_to_blocks, zero_initialise
 from train.models.refiner import Refiner, RefinerOptions
 
 
@@ -19,7 +18,7 @@ def test_first_frame_features_lie_on_the_grid(cell: int) -> None:
     assert features.shape == (2, 8, 2, 3)
 
 
-def test_first_frame_features_are_about_their_place() -> None:
+def test_first_frame_features_depend_on_their_place() -> None:
     torch.manual_seed(0)
     encoder = FirstFrameEncoder(channels=8, cell=4)
     frame = torch.rand(1, 3, 4, 64)
@@ -69,7 +68,7 @@ def test_passes_differ_once_it_has_learned() -> None:
 
 
 @torch.no_grad()
-def test_a_pass_sees_the_neighbouring_frames_and_no_others() -> None:
+def test_a_pass_depends_on_the_neighbouring_frames_alone() -> None:
     network = refiner()
     shake(network)
     estimate, *rest = clips()

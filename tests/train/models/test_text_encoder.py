@@ -1,4 +1,4 @@
-"""A CLIP text encoder made on the spot, and what it says of labels and prompts."""
+"""Label embeddings and prompts, with a CLIP text encoder made on the spot."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_texts_are_fixed_and_everything_else_learns() -> None:
     )
 
 
-def test_a_later_text_changes_no_other() -> None:
+def test_an_appended_text_changes_no_other() -> None:
     net = table()
     before = net(torch.arange(4))
     assert net.append(TEXTS[1]) == 4
@@ -53,7 +53,7 @@ def test_a_later_text_changes_no_other() -> None:
     assert net.texts.shape == (6, 4)
 
 
-def test_its_weights_bring_the_texts_along() -> None:
+def test_its_weights_include_the_texts() -> None:
     empty = LabelEmbedding(torch.zeros_like(TEXTS), width=6)
     empty.load_state_dict(table().state_dict())
     assert empty(torch.arange(4)).equal(table()(torch.arange(4)))
@@ -104,7 +104,7 @@ def test_other_weights_are_another_encoder(encoder: TextEncoder, tmp_path: Path)
     )
 
 
-def test_what_is_no_encoder_is_named(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_without_an_encoder_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere'.*no such folder.*text\.encoder=null"):
         TextEncoder(str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match=r"text\.encoder=null"):
@@ -124,7 +124,7 @@ def test_random_weights_for_missing_ones_are_refused(folder: Path, tmp_path: Pat
         TextEncoder(str(tmp_path))
 
 
-def test_without_transformers_it_says_what_to_install(
+def test_without_transformers_the_message_names_the_extra(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
@@ -132,7 +132,7 @@ def test_without_transformers_it_says_what_to_install(
         TextEncoder(str(folder))
 
 
-def test_a_text_that_is_too_long_is_not_cut(encoder: TextEncoder) -> None:
+def test_a_text_that_is_too_long_is_refused(encoder: TextEncoder) -> None:
     with pytest.raises(UserError, match=f"26 tokens.*at most {LONGEST}: shorten it"):
         encoder(["left", "abcd" * 6])
 

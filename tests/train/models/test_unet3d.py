@@ -8,21 +8,30 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from shared.errors import UserError
+from train.models import build_denoiser
+from train.models.denoiser import DenoiserInput, with_null
 from train.models.text_encoder import LabelEmbedding
 from train.models.unet3d import UNet3D, UNet3DOptions
 
 OPTIONS = UNet3DOptions(dim=16, mults=(1, 2), blocks=1, heads=2, head_dim=8, context=8, label_dim=8)
 CHANNELS, CELL, LABELS = 5, 4, 3
-SHAPE = (3, 4, 4)
+
+Arguments = tuple[Tensor, Tensor, dict[str, Tensor]]
+
+
+def shapes(height: int = 4, frames: int = 3, cell: int = CELL) -> DenoiserInput:
+    side = height * cell
+    conditions = (("label", ()), ("first_frame", (3, side, side)))
+    return DenoiserInput((CHANNELS, frames, height, height), cell, conditions)
 
 
 def network(options: UNet3DOptions = OPTIONS) -> UNet3D:
     torch.manual_seed(0)
-    return UNet3D(options, CHANNELS, CELL, LABELS, SHAPE).eval()
+    return UNet3D(options, shapes(), LABELS).eval()
 
 
-def shake(net: UNet3D) -> UNet3D:
-    """Make all weights matter, those that start at zero too."""
+def perturb(net: UNet3D) -> UNet3D:
+    """Make all weights matter, also those that start at zero."""
     with torch.no_grad():
         for parameter in net.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -30,49 +39,54 @@ def shake(net: UNet3D) -> UNet3D:
 
 
 @pytest.fixture(scope="module")
-def shaken() -> UNet3D:
-    return shake(network())
+def perturbed() -> UNet3D:
+    return perturb(network())
 
 
-def inputs(grid: int = 4, frames: int = 3, batch: int = 2, cell: int = CELL) -> list[Tensor]:
+def inputs(grid: int = 4, frames: int = 3, batch: int = 2, cell: int = CELL) -> Arguments:
     generator = torch.Generator().manual_seed(0)
-    return [
-        torch.randn(batch, CHANNELS, frames, grid, grid, generator=generator),
-        torch.tensor([10, 900])[:batch],
-        torch.tensor([0, 2])[:batch],
-        torch.rand(batch, 3, grid * cell, grid * cell, generator=generator) * 2 - 1,
-    ]
+    noisy = torch.randn(batch, CHANNELS, frames, grid, grid, generator=generator)
+    first_frame = torch.rand(batch, 3, grid * cell, grid * cell, generator=generator) * 2 - 1
+    conditions = {"label": torch.tensor([0, 2])[:batch], "first_frame": first_frame}
+    return noisy, torch.tensor([10, 900])[:batch], conditions
+
+
+def with_condition(arguments: Arguments, **changed: Tensor) -> Arguments:
+    noisy, t, conditions = arguments
+    return noisy, t, conditions | changed
 
 
 @torch.no_grad()
-def output(net: UNet3D, arguments: list[Tensor]) -> Tensor:
+def output(net: UNet3D, arguments: Arguments) -> Tensor:
     return net(*arguments)
 
 
 @pytest.mark.parametrize("grid", [4, 6, 8])
 @pytest.mark.parametrize("frames", [1, 3])
-def test_the_prediction_has_the_shape_of_its_input(shaken: UNet3D, grid: int, frames: int) -> None:
+def test_the_prediction_has_the_shape_of_its_input(
+    perturbed: UNet3D, grid: int, frames: int
+) -> None:
     arguments = inputs(grid, frames)
-    assert output(shaken, arguments).shape == arguments[0].shape
+    assert output(perturbed, arguments).shape == arguments[0].shape
 
 
-def test_it_starts_by_predicting_nothing() -> None:
+def test_it_starts_by_predicting_zero() -> None:
     assert output(network(), inputs()).abs().max() == 0
 
 
-def test_a_grid_that_cannot_be_halved_is_refused_when_built_and_when_met() -> None:
+def test_a_grid_that_cannot_be_halved_is_refused_when_built_and_when_called() -> None:
     message = r"5x5 grid cannot be halved 1 times.*multiple of 2"
     with pytest.raises(UserError, match=message):
-        UNet3D(OPTIONS, CHANNELS, CELL, LABELS, (3, 5, 5))
+        UNet3D(OPTIONS, shapes(5), LABELS)
     with pytest.raises(UserError, match=message):
         output(network(), inputs(grid=5))
     with pytest.raises(UserError, match=r"4x4 grid cannot be halved 3 times.*multiple of 8"):
-        UNet3D(replace(OPTIONS, mults=(1, 2, 4, 4)), CHANNELS, CELL, LABELS, SHAPE)
+        UNet3D(replace(OPTIONS, mults=(1, 2, 4, 4)), shapes(), LABELS)
 
 
 def test_a_cell_that_is_no_power_of_two_is_refused() -> None:
     with pytest.raises(UserError, match=r"a grid cell covers 6 pixels.*power of two"):
-        UNet3D(OPTIONS, CHANNELS, 6, LABELS, SHAPE)
+        UNet3D(OPTIONS, shapes(cell=6), LABELS)
 
 
 @pytest.mark.parametrize(
@@ -84,12 +98,13 @@ def test_grids_from_4_to_128_of_cells_of_any_size(
 ) -> None:
     torch.manual_seed(0)
     options = replace(OPTIONS, dim=8, mults=mults, full_attention=256)
-    net = shake(UNet3D(options, CHANNELS, cell, LABELS, (2, grid, grid)))
+    net = perturb(UNet3D(options, shapes(grid, 2, cell), LABELS))
     arguments = inputs(grid, 2, 1, cell)
     before = output(net, arguments)
     assert before.shape == arguments[0].shape
-    arguments[3] = arguments[3].flip(-1)
-    assert (output(net, arguments) - before).abs().max() > 1e-3, "the first frame matters"
+    flipped = arguments[2]["first_frame"].flip(-1)
+    after = output(net, with_condition(arguments, first_frame=flipped))
+    assert (after - before).abs().max() > 1e-3, "the first frame matters"
 
 
 @pytest.mark.parametrize(
@@ -100,17 +115,17 @@ def test_options_that_cannot_work_are_refused(wrong: dict[str, object]) -> None:
         UNet3DOptions(**wrong)  # type: ignore[arg-type]
 
 
-def test_linear_attention_has_the_weights_of_full_attention(shaken: UNet3D) -> None:
+def test_linear_attention_has_the_weights_of_full_attention(perturbed: UNet3D) -> None:
     linear = network(replace(OPTIONS, full_attention=0))
-    linear.load_state_dict(shaken.state_dict())
-    assert not torch.allclose(output(linear, inputs()), output(shaken, inputs()), atol=1e-3)
+    linear.load_state_dict(perturbed.state_dict())
+    assert not torch.allclose(output(linear, inputs()), output(perturbed, inputs()), atol=1e-3)
 
 
-def test_checkpointing_changes_no_gradient(shaken: UNet3D) -> None:
+def test_checkpointing_changes_no_gradient(perturbed: UNet3D) -> None:
     checkpointed = network(replace(OPTIONS, gradient_checkpointing=True))
-    checkpointed.load_state_dict(shaken.state_dict())
+    checkpointed.load_state_dict(perturbed.state_dict())
     kept = []
-    for net in (shaken, checkpointed):
+    for net in (perturbed, checkpointed):
         net.zero_grad()
         saved: list[int] = []
 
@@ -123,48 +138,80 @@ def test_checkpointing_changes_no_gradient(shaken: UNet3D) -> None:
         loss.backward()
         kept.append(sum(saved))
     assert kept[1] < kept[0] / 2
-    pairs = list(zip(shaken.parameters(), checkpointed.parameters(), strict=True))
+    pairs = list(zip(perturbed.parameters(), checkpointed.parameters(), strict=True))
     assert all(torch.allclose(a.grad, b.grad) for a, b in pairs if a.grad is not None)
     assert all((a.grad is None) == (b.grad is None) for a, b in pairs)
-    shaken.zero_grad()
+    perturbed.zero_grad()
 
 
-@pytest.mark.parametrize(("position", "name"), [(1, "time"), (2, "label"), (3, "first frame")])
-def test_every_condition_matters(shaken: UNet3D, position: int, name: str) -> None:
+def test_time_label_and_first_frame_matter(perturbed: UNet3D) -> None:
+    noisy, t, conditions = inputs()
+    before = output(perturbed, (noisy, t, conditions))
+    changed = [(noisy, t.flip(0), conditions)]
+    for name, value in conditions.items():
+        changed.append((noisy, t, conditions | {name: value.flip(0)}))
+    for arguments in changed:
+        change = (output(perturbed, arguments) - before).abs().amax(dim=(1, 2, 3, 4))
+        assert change.min() > 1e-3
+
+
+def test_label_minus_one_is_the_null_label(perturbed: UNet3D) -> None:
+    """It has an embedding of its own, behind those of the labels."""
+    assert perturbed.null_label == LABELS
+    before = output(perturbed, inputs())
+    null, index = (
+        output(perturbed, with_condition(inputs(), label=torch.full((2,), label)))
+        for label in (-1, LABELS)
+    )
+    assert null.equal(index)
+    assert (null - before).abs().amax(dim=(1, 2, 3, 4)).min() > 1e-3
+
+
+def test_null_conditions_are_made_row_by_row(perturbed: UNet3D) -> None:
+    conditions = inputs()[2]
+    none = {name: torch.zeros(2, dtype=torch.bool) for name in conditions}
+    for name, value in conditions.items():
+        rows = torch.tensor([False, True])
+        changed = with_null(perturbed, conditions, none | {name: rows})
+        assert changed[name].dtype == value.dtype
+        assert changed[name][0].equal(value[0])
+        assert changed[name][1].equal(torch.full_like(value[1], -1 if name == "label" else 0))
+        others = conditions.keys() - {name}
+        assert all(changed[other].equal(conditions[other]) for other in others)
+
+
+def test_it_is_built_by_its_kind_and_counts_the_first_frames_encoder_apart() -> None:
+    torch.manual_seed(0)
+    built = build_denoiser(OPTIONS, shapes(), LABELS)
+    assert isinstance(built, UNet3D)
+    assert output(perturb(built), inputs()).equal(output(perturb(network()), inputs()))
+    encoder = sum(parameter.numel() for parameter in built.first_frame.parameters())
+    assert built.parameter_groups() == {"first_frame": encoder}
+
+
+def test_frames_and_places_depend_on_each_other(perturbed: UNet3D) -> None:
     arguments = inputs()
-    before = output(shaken, arguments)
-    arguments[position] = arguments[position].flip(0)
-    assert (output(shaken, arguments) - before).abs().amax(dim=(1, 2, 3, 4)).min() > 1e-3, name
-
-
-def test_the_null_label_is_one_of_its_own(shaken: UNet3D) -> None:
-    assert shaken.null_label == LABELS
-    arguments = inputs()
-    before = output(shaken, arguments)
-    arguments[2] = torch.full((2,), shaken.null_label)
-    assert (output(shaken, arguments) - before).abs().max() > 1e-3
-
-
-def test_frames_and_places_see_each_other(shaken: UNet3D) -> None:
-    arguments = inputs()
-    before = output(shaken, arguments)
+    before = output(perturbed, arguments)
     arguments[0][:, :, 2, 3, 3] += 1
-    change = (output(shaken, arguments) - before).abs()
+    change = (output(perturbed, arguments) - before).abs()
     assert change[:, :, 0, 3, 3].max() > 1e-5
     assert change[:, :, 2, 0, 0].max() > 1e-5
 
 
-def test_clips_of_a_batch_do_not_see_each_other(shaken: UNet3D) -> None:
+def test_clips_of_a_batch_do_not_depend_on_each_other(perturbed: UNet3D) -> None:
     arguments = inputs()
-    together = output(shaken, arguments)
-    alone = [output(shaken, [a[i : i + 1] for a in arguments]) for i in range(2)]
+    together = output(perturbed, arguments)
+    noisy, t, conditions = arguments
+    alone = [
+        output(perturbed, (noisy[i], t[i], {name: value[i] for name, value in conditions.items()}))
+        for i in (slice(1), slice(1, 2))
+    ]
     assert torch.allclose(together, torch.cat(alone), atol=1e-4)
 
 
-def test_equal_frames_differ_by_their_place_in_the_clip(shaken: UNet3D) -> None:
-    arguments = inputs()
-    arguments[0] = arguments[0][:, :, :1].expand(-1, -1, 3, -1, -1)
-    result = output(shaken, arguments)
+def test_equal_frames_differ_by_their_place_in_the_clip(perturbed: UNet3D) -> None:
+    noisy, *rest = inputs()
+    result = output(perturbed, (noisy[:, :, :1].expand(-1, -1, 3, -1, -1), *rest))
     assert (result[:, :, 0] - result[:, :, 2]).abs().max() > 1e-4
 
 
@@ -183,21 +230,21 @@ def test_after_one_step_every_weight_learns() -> None:
 
 
 @pytest.mark.parametrize("part", ["temporal_conv", "output_block"])
-def test_parts_that_can_be_added_start_with_a_prediction_of_nothing(part: str) -> None:
+def test_optional_parts_start_with_a_prediction_of_zero(part: str) -> None:
     net = network(replace(OPTIONS, **{part: True}))
     assert output(net, inputs()).abs().max() == 0
     assert sum(p.numel() for p in net.parameters()) > sum(p.numel() for p in network().parameters())
-    assert output(shake(net), inputs()).abs().max() > 0
+    assert output(perturb(net), inputs()).abs().max() > 0
 
 
-def test_texts_stand_in_for_learned_labels() -> None:
+def test_text_embeddings_replace_learned_ones() -> None:
     torch.manual_seed(0)
     texts = torch.randn(LABELS, 12)
-    net = shake(UNet3D(OPTIONS, CHANNELS, CELL, LABELS, SHAPE, texts))
+    net = perturb(UNet3D(OPTIONS, shapes(), LABELS, texts))
     assert isinstance(net.label, LabelEmbedding)
     results = []
-    for label in (0, 2, net.null_label, net.label.append(texts[2])):
-        results.append(output(net, [*inputs()[:2], torch.tensor([label] * 2), inputs()[3]]))
+    for label in (0, 2, -1, net.label.append(texts[2])):
+        results.append(output(net, with_condition(inputs(), label=torch.tensor([label] * 2))))
     assert (results[0] - results[1]).abs().max() > 1e-3
     assert (results[1] - results[2]).abs().max() > 1e-3
     assert torch.allclose(results[1], results[3], atol=1e-5)
@@ -208,10 +255,10 @@ WITH_LAYOUT = replace(OPTIONS, layout=3)
 
 def layout_network() -> UNet3D:
     torch.manual_seed(0)
-    return UNet3D(WITH_LAYOUT, CHANNELS, CELL, LABELS, SHAPE)
+    return UNet3D(WITH_LAYOUT, shapes(), LABELS)
 
 
-def test_a_layout_says_where_and_when_for_each_label() -> None:
+def test_a_layout_differs_by_label_place_and_time() -> None:
     net = layout_network()
     assert net.layout is not None
     maps = net.layout(net.label(torch.tensor([0, 2])))
@@ -221,18 +268,18 @@ def test_a_layout_says_where_and_when_for_each_label() -> None:
 
 
 def test_a_network_with_a_layout_learns_a_place_and_a_time_sooner() -> None:
-    """A label that lights one cell in one frame, told from pure noise."""
+    """A label that lights one cell in one frame, learned from pure noise."""
 
     def error(net: UNet3D) -> float:
         optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3)
-        _, _, label, first_frame = inputs()
+        conditions = inputs()[2]
         truth = torch.zeros(2, CHANNELS, 3, 4, 4)
         truth[0, :, 1, 0, 3] = truth[1, :, 2, 2, 0] = 1
         generator = torch.Generator().manual_seed(1)
         losses = []
         for _ in range(40):
             noise = torch.randn(truth.shape, generator=generator)
-            loss = (net(noise, torch.tensor([999, 999]), label, first_frame) - truth).square()
+            loss = (net(noise, torch.tensor([999, 999]), conditions) - truth).square()
             optimiser.zero_grad()
             loss.mean().backward()
             optimiser.step()

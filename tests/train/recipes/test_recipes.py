@@ -7,7 +7,7 @@ import torch
 
 from shared.errors import UserError
 from train.diffusion.noise import NoiseOptions
-from train.evaluate.cost import denoiser_input as denoising_case
+from train.evaluate.cost import denoiser_pass as denoising_case
 from train.models.block_autoencoder import BlockAutoencoderOptions
 from train.models.kl_autoencoder import KlAutoencoderOptions
 from train.recipe import autoencoder_options, recipe_from_dict
@@ -45,8 +45,8 @@ def test_levels_fit_the_clips_a_recipe_was_designed_for(name: str) -> None:
     case, autoencoder = denoising_case(recipe)
     assert (autoencoder is None) == (recipe.autoencoder is None)
     with torch.device("meta"):
-        network, inputs = case.network(), case.inputs()
-        assert network(*inputs).shape == (1, *case.target)
+        prediction = case.network()(*case.shapes.zeros())
+        assert prediction.shape == (1, *case.shapes.x0)
 
 
 @pytest.mark.parametrize("name", sorted(PAPER))

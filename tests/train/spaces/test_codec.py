@@ -2,17 +2,27 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as functional
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shared.conventions import REFERENCES, VECTOR_UNITS, Reference, motion_channels
 from shared.schema import CodecOptions
 from tests.train.spaces.clips import BLOCK, codec_options, stored
 from train.data.motion_compensation import predict_next
 from train.evaluate.metrics.frames import psnr
+from train.models.autoencoder import Autoencoder
 from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
-from train.models.conditioned import ConditionedAutoencoder
+from train.models.contextual import (
+    NEIGHBOURS,
+    ContextualAutoencoder,
+    ContextualOptions,
+    context_names,
+)
+from train.models.linear_codes import KltAutoencoder, KltOptions
 from train.models.refiner import Refiner, RefinerOptions
-from train.spaces import Statistics
-from train.spaces.codec import CodecSpace, CodecSpaceOptions
+from train.spaces import Decoded, Statistics
+from train.spaces.codec import CodecSpace, CodecSpaceOptions, DecoderContext
 
 VALUES = 48
 
@@ -20,8 +30,9 @@ VALUES = 48
 def lossless() -> BlockAutoencoder:
     """As many latents as a block has values."""
     torch.manual_seed(0)
-    network = BlockAutoencoder(BlockAutoencoderOptions(latent_channels=VALUES, hidden=8), BLOCK)
-    network.start_from(torch.randn(40, 3, 8, 8) / 10)
+    options = BlockAutoencoderOptions(latent_channels=VALUES, hidden=8)
+    network = BlockAutoencoder(options, BLOCK, codec_options())
+    network.fit_initial(torch.randn(40, 3, 8, 8) / 10)
     return network
 
 
@@ -29,19 +40,25 @@ def space(options: CodecOptions, statistics: Statistics | None = None) -> CodecS
     return CodecSpace(options, CodecSpaceOptions(), lossless(), statistics)
 
 
-@pytest.mark.parametrize("reference", REFERENCES)
-@pytest.mark.parametrize("unit", VECTOR_UNITS)
-@pytest.mark.parametrize("size", [16, 13, 4, 3])
-def test_a_lossless_autoencoder_gives_the_clips_back(
+def on_black(codec: CodecSpace, x0: torch.Tensor) -> Decoded:
+    return codec.decode(x0, {"first_frame": torch.zeros(1, 3, 16, 16, dtype=torch.uint8)})
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    size=st.integers(3, 17),
+    unit=st.sampled_from(VECTOR_UNITS),
+    reference=st.sampled_from(REFERENCES),
+)
+def test_a_lossless_autoencoder_restores_the_clips(
     size: int, unit: int, reference: Reference
 ) -> None:
     options = codec_options(size, reference, unit=unit)
     batch, clips = stored(options)
-    codec = space(options)
-    statistics = Statistics.of([codec.encode(batch)])
+    statistics = Statistics.of([space(options).encode(batch)])
     codec = space(options, statistics)
     x0 = codec.encode(batch)
-    decoded = codec.decode(x0, batch.first_frame)
+    decoded = codec.decode(x0, vars(batch))
     assert (
         x0.shape
         == (2, *codec.shape)
@@ -58,15 +75,7 @@ def test_without_search_motion_stays_zero() -> None:
     options = codec_options(reach=0)
     batch, clips = stored(options)
     codec = space(options)
-    assert codec.decode(codec.encode(batch), batch.first_frame).frames.equal(clips)
-
-
-def test_the_prediction_is_what_the_residual_was_taken_from() -> None:
-    options = codec_options()
-    batch, clips = stored(options)
-    codec = space(options)
-    prediction = codec.decode(codec.encode(batch), batch.first_frame).parts["prediction"]
-    assert (clips[:, 1:].to(torch.int16) - prediction).equal(batch.residual)
+    assert codec.decode(codec.encode(batch), vars(batch)).frames.equal(clips)
 
 
 def test_encoded_channels_have_zero_mean_and_unit_deviation() -> None:
@@ -92,7 +101,7 @@ def test_vectors_round_to_pixels_and_stay_within_the_search_range() -> None:
     x0 = torch.zeros(1, *codec.shape)
     x0[0, 0, :, 0, 0] = torch.tensor([50.0, -50.0, 1.6 / 3])
     x0[0, 1, :, 0, 0] = torch.tensor([0.4 / 3, -1.0, -1.4 / 3])
-    motion = codec.decode(x0, torch.zeros(1, 3, 16, 16, dtype=torch.uint8)).parts["motion"]
+    motion = on_black(codec, x0).parts["motion"]
     assert motion.dtype == torch.int8
     assert motion[0, :, :, 0, 0].tolist() == [[3, 0], [-3, -3], [2, -1]]
 
@@ -100,66 +109,65 @@ def test_vectors_round_to_pixels_and_stay_within_the_search_range() -> None:
 def test_vectors_between_pixels_round_to_their_unit() -> None:
     codec = space(codec_options(reach=3, unit=4))
     x0 = torch.zeros(1, *codec.shape)
-    x0[0, 0, :, 0, 0] = torch.tensor([50.0, 1.6 / 3, -1.4 / 3])  # shares of the search range
-    motion = codec.decode(x0, torch.zeros(1, 3, 16, 16, dtype=torch.uint8)).parts["motion"]
-    assert motion[0, :, 0, 0, 0].tolist() == [12, 6, -6]
+    x0[0, 0, :, 0, 0] = torch.tensor([50.0, 1.6 / 3, -1.4 / 3])  # fractions of the search range
+    assert on_black(codec, x0).parts["motion"][0, :, 0, 0, 0].tolist() == [12, 6, -6]
 
 
-def test_the_index_is_decoded_by_a_threshold() -> None:
+def test_the_reference_index_is_decoded_by_a_threshold() -> None:
     codec = space(codec_options(reference="either"))
     x0 = torch.zeros(1, *codec.shape)
     x0[0, 2, :, 0, 0] = torch.tensor([0.49, 0.51, 7.0])
     x0[0, 2, :, 0, 1] = torch.tensor([-7.0, -0.6, 1.4])
-    frames = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
-    motion = codec.decode(x0, frames).parts["motion"]
+    motion = on_black(codec, x0).parts["motion"]
     assert motion[0, :, 2, 0, :2].tolist() == [[0, 0], [1, 0], [1, 1]]
     assert not motion[:, :, :2].any()
 
 
-def test_residuals_clamp_to_what_grey_levels_allow() -> None:
+def test_residuals_are_clamped_to_the_range_of_grey_levels() -> None:
     codec = space(codec_options())
     x0 = 1e4 * torch.randn(1, *codec.shape, generator=torch.Generator().manual_seed(0))
-    decoded = codec.decode(x0, torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
-    rest = decoded.parts["residual"]
-    assert (int(rest.min()), int(rest.max())) == (-255, 255)
+    residual = on_black(codec, x0).parts["residual"]
+    assert (int(residual.min()), int(residual.max())) == (-255, 255)
 
 
 def coarse(options: CodecOptions, *, closed_loop: bool) -> CodecSpace:
     """An autoencoder of few latents, fitted to the residuals."""
     batch, _ = stored(options, 8)
-    network = BlockAutoencoder(BlockAutoencoderOptions(latent_channels=6, hidden=8), BLOCK)
+    network = BlockAutoencoder(BlockAutoencoderOptions(latent_channels=6, hidden=8), BLOCK, options)
     codec = CodecSpace(options, CodecSpaceOptions(closed_loop=closed_loop), network)
-    network.start_from(codec.examples(batch)[0])
+    network.fit_initial(codec.pictures(batch)[0])
     return codec
 
 
-def test_in_a_closed_loop_errors_do_not_pile_up() -> None:
+def test_in_a_closed_loop_errors_do_not_accumulate() -> None:
     options = codec_options(reference="previous")
     batch, clips = stored(options, 8)
     last = {}
     for closed_loop in (False, True):
         codec = coarse(options, closed_loop=closed_loop)
-        decoded = codec.decode(codec.encode(batch), batch.first_frame)
+        decoded = codec.decode(codec.encode(batch), vars(batch))
         last[closed_loop] = float(psnr(decoded.frames[:, -1], clips[:, -1]).mean())
     assert last[True] > last[False] + 0.3
 
 
 @pytest.mark.parametrize("unit", VECTOR_UNITS)
 @pytest.mark.parametrize("reference", ["previous", "either"])
-def test_a_closed_loop_decodes_what_its_encoder_saw(unit: int, reference: Reference) -> None:
-    """Each residual is that of the frame against what the decoder has made of the one before."""
+def test_a_closed_loop_encodes_residuals_against_the_decoded_frame_before(
+    unit: int, reference: Reference
+) -> None:
     options = codec_options(size=13, reference=reference, unit=unit)
     batch, clips = stored(options)
     codec = coarse(options, closed_loop=True)
-    decoded = codec.decode(codec.encode(batch), batch.first_frame)
-    _, latents = codec.vectors_and_latents(codec.unscaled(batch))
+    x0 = codec.encode(batch)
+    decoded = codec.decode(x0, vars(batch))
+    _, latents = codec.vectors_and_latents(x0)
     for n in range(3):
         difference = clips[:, n + 1].int() - decoded.parts["prediction"][:, n].int()
-        padded = torch.nn.functional.pad(difference, (0, 3, 0, 3)) / 255
+        padded = functional.pad(difference, (0, 3, 0, 3)) / 255
         assert torch.allclose(codec.autoencoder.encode(padded), latents[:, n], atol=1e-5)
 
 
-def test_loops_that_differ_have_caches_that_differ() -> None:
+def test_the_loop_is_part_of_the_identity_where_there_is_one() -> None:
     options = codec_options(reference="previous")
     network = lossless()
     spaces = [CodecSpace(options, CodecSpaceOptions(closed_loop=c), network) for c in (False, True)]
@@ -171,28 +179,7 @@ def test_loops_that_differ_have_caches_that_differ() -> None:
 
 @pytest.mark.parametrize("reference", REFERENCES)
 @torch.no_grad()
-def test_a_conditioned_decoder_sees_the_prediction(reference: Reference) -> None:
-    options = codec_options(size=13, reference=reference)
-    batch, clips = stored(options)
-    network = ConditionedAutoencoder(lossless(), width=8)
-    codec = CodecSpace(options, CodecSpaceOptions(conditioned_decoder=True), network)
-    x0 = codec.encode(batch)
-    assert codec.decode(x0, batch.first_frame).frames.equal(clips), "it starts at no correction"
-    pictures, predictions = codec.examples(batch)
-    assert pictures.shape == predictions.shape == (2 * 3, 3, 16, 16)
-    seen = (predictions[..., :13, :13] + 1) * 127.5 + pictures[..., :13, :13] * 255
-    assert torch.allclose(seen, clips[:, 1:].flatten(0, 1).float(), atol=1e-2)
-    torch.nn.init.normal_(network.correction[-1].weight)
-    brighter = (batch.first_frame // 2) + 60
-    residuals = [
-        codec.decode(x0, frame).parts["residual"] for frame in (batch.first_frame, brighter)
-    ]
-    assert not residuals[0].equal(residuals[1])
-
-
-@pytest.mark.parametrize("reference", REFERENCES)
-@torch.no_grad()
-def test_a_refining_network_stands_in_the_loop_only_where_frames_depend_on_each_other(
+def test_the_refiner_is_in_the_loop_only_where_frames_depend_on_the_one_before(
     reference: Reference,
 ) -> None:
     options = codec_options(reference=reference)
@@ -202,10 +189,10 @@ def test_a_refining_network_stands_in_the_loop_only_where_frames_depend_on_each_
     plain = space(options)
     refining = plain.with_refiner(refiner)
     x0 = plain.encode(batch)
-    decoded = refining.decode(x0, batch.first_frame)
+    decoded = refining.decode(x0, vars(batch))
     assert decoded.frames.equal(clips), "it starts as the identity"
     torch.nn.init.normal_(refiner.output.weight, std=0.1)
-    decoded = refining.decode(x0, batch.first_frame)
+    decoded = refining.decode(x0, vars(batch))
     assert decoded.parts["unrefined"].equal(clips)
     assert plain.refiner is None
     source = clips if reference == "first" else decoded.frames
@@ -213,3 +200,84 @@ def test_a_refining_network_stands_in_the_loop_only_where_frames_depend_on_each_
         frames = source[:, n], clips[:, 0], batch.motion[:, n]
         expected = predict_next(*frames, block=BLOCK, reference=reference, vector_unit=1)
         assert decoded.parts["prediction"][:, n].equal(expected)
+
+
+@pytest.mark.parametrize("name", NEIGHBOURS)
+def test_a_neighbours_vector_moves_the_block(name: str) -> None:
+    """Block by block, from the frame before, against plain indexing."""
+    options = codec_options(16, "previous", reach=2)
+    batch, clips = stored(options)
+    context = DecoderContext(clips[:, 1], clips[:, 0], clips[:, 0], batch.motion[:, 0])
+    picture = context.pictures([name], options)
+    rows, columns = options.grid
+    for y in range(rows):
+        for x in range(columns):
+            down, across = NEIGHBOURS[name]
+            of = min(max(y + down, 0), rows - 1), min(max(x + across, 0), columns - 1)
+            dx, dy = batch.motion[0, 0, :, of[0], of[1]].tolist()
+            for row in range(y * BLOCK, (y + 1) * BLOCK):
+                for column in range(x * BLOCK, (x + 1) * BLOCK):
+                    source = min(max(row + dy, 0), 15), min(max(column + dx, 0), 15)
+                    expected = clips[0, 0, :, source[0], source[1]]
+                    assert picture[0, :, row, column].equal(expected)
+
+
+def test_context_pictures_are_in_the_order_of_their_names() -> None:
+    options = codec_options(16, "previous")
+    batch, clips = stored(options)
+    context = DecoderContext(clips[:, 1], clips[:, 2], clips[:, 3], batch.motion[:, 0])
+    pictures = context.pictures(["prediction", "first", "before"], options)
+    assert pictures.equal(torch.cat([clips[:, 1], clips[:, 3], clips[:, 2]], dim=1))
+
+
+def test_there_is_no_frame_before_where_all_are_decoded_in_parallel() -> None:
+    assert "before" not in context_names("first")
+    assert "before" in context_names("previous")
+    assert {context_names(reference)[0] for reference in REFERENCES} == {"prediction"}
+
+
+def contextual(reference: Reference, *, closed_loop: bool) -> tuple[CodecSpace, float, float]:
+    """A fitted space, and the mean squared errors of a KLT and of it on the clips of the fit."""
+    options = codec_options(13, reference)
+    batch, clips = stored(options, 8)
+    code = ContextualAutoencoder(ContextualOptions(latent_channels=6, fixed=12), BLOCK, options)
+    klt = KltAutoencoder(KltOptions(latent_channels=6), BLOCK, options)
+
+    def fitted(network: Autoencoder) -> tuple[CodecSpace, float]:
+        space = CodecSpace(options, CodecSpaceOptions(closed_loop=closed_loop), network)
+        for index in range(network.initial_fits):
+            network.fit_initial(*space.pictures(batch, closed_loop=index > 0))
+        frames = space.decode(space.encode(batch), vars(batch)).frames
+        return space, float((frames.float() - clips.float()).square().mean())
+
+    _, error_of_klt = fitted(klt)
+    space, error = fitted(code)
+    return space, error_of_klt, error
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_the_decoder_has_the_context_that_the_encoder_had(reference: Reference) -> None:
+    """Else the two would use different codes, and decoded frames would be far from the best."""
+    space, error_of_klt, error = contextual(reference, closed_loop=True)
+    assert error < 1.1 * error_of_klt
+    batch, clips = stored(space.store, 8)
+    decoded = space.decode(space.encode(batch), vars(batch))
+    pictures, contexts = space.pictures(batch, closed_loop=True)
+    assert contexts is not None
+    width = 3 * len(context_names(reference))
+    assert contexts.shape == (8 * 3, width, 16, 16)
+    prediction = decoded.parts["prediction"].flatten(0, 1)
+    given = ((contexts[:, :3, :13, :13] + 1) * 127.5).round().to(torch.uint8)
+    assert given.equal(prediction)
+    residual = clips[:, 1:].flatten(0, 1).int() - prediction.int()
+    assert torch.allclose(pictures[..., :13, :13] * 255, residual.float(), atol=1e-3)
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_an_open_loop_has_no_other_pictures(reference: Reference) -> None:
+    space, *_ = contextual(reference, closed_loop=False)
+    batch, _ = stored(space.store, 8)
+    pairs = zip(space.pictures(batch, closed_loop=True), space.pictures(batch), strict=True)
+    for closed, opened in pairs:
+        assert closed is not None and opened is not None
+        assert closed.equal(opened)

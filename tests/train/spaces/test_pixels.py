@@ -7,34 +7,37 @@ import torch
 
 from shared.conventions import REFERENCES, Reference
 from tests.train.spaces.clips import codec_options, stored
-from train.spaces import Space, SpaceOptions, Statistics, build_space
+from train.spaces import Space, Statistics, build_space
 from train.spaces.difference import DifferenceSpaceOptions
 from train.spaces.rgb import RgbSpaceOptions
 
-SPACES = [
+SpaceOptions = RgbSpaceOptions | DifferenceSpaceOptions
+
+SPACES: list[SpaceOptions] = [
     RgbSpaceOptions(),
     DifferenceSpaceOptions(),
     DifferenceSpaceOptions(reference="first"),
 ]
 
+GREY = {"first_frame": torch.full((1, 3, 16, 16), 90, dtype=torch.uint8)}
+
 
 def fitted(options: SpaceOptions, size: int, reference: Reference) -> Space:
     store = codec_options(size, reference)
     bare = build_space(options, store)
-    statistics = Statistics.of([bare.unscaled(stored(store)[0])])
-    return build_space(options, store, None, statistics)
+    return bare.with_statistics(Statistics.of([bare.encode(stored(store)[0])]))
 
 
 @pytest.mark.parametrize("options", SPACES)
 @pytest.mark.parametrize("reference", REFERENCES)
 @pytest.mark.parametrize("size", [16, 13, 1])
-def test_clips_come_back_exactly(options: SpaceOptions, size: int, reference: Reference) -> None:
+def test_clips_are_restored_exactly(options: SpaceOptions, size: int, reference: Reference) -> None:
     space = fitted(options, size, reference)
     batch, clips = stored(space.store)
     x0 = space.encode(batch)
     assert x0.shape == (2, *space.shape) == (2, 3, 3, size, size)
     assert space.cell == 1
-    decoded = space.decode(x0, batch.first_frame)
+    decoded = space.decode(x0, vars(batch))
     assert decoded.frames.dtype == torch.uint8
     assert decoded.frames.equal(clips)
 
@@ -52,24 +55,24 @@ def test_pixels_are_scaled_to_one() -> None:
     space = build_space(RgbSpaceOptions(), store)
     batch, clips = stored(store)
     expected = clips[:, 1:].transpose(1, 2) / 127.5 - 1
-    assert torch.allclose(space.unscaled(batch), expected)
+    assert torch.allclose(space.unscaled(vars(batch)), expected)
 
 
-def test_an_error_stays_in_differences_to_the_frame_before_and_not_in_those_to_the_first() -> None:
-    touched = {}
+def test_errors_accumulate_in_differences_to_the_frame_before_alone() -> None:
+    decoded = {}
     for reference in ("previous", "first"):
         space = build_space(DifferenceSpaceOptions(reference=reference), codec_options())
         x0 = torch.zeros(1, *space.shape)
         x0[:, :, 1] = 10 / 255
-        frames = space.decode(x0, torch.full((1, 3, 16, 16), 90, dtype=torch.uint8)).frames
-        touched[reference] = frames[0, :, 0, 0, 0].tolist()
-    assert touched == {"previous": [90, 90, 100, 100], "first": [90, 90, 100, 90]}
+        frames = space.decode(x0, GREY).frames
+        decoded[reference] = frames[0, :, 0, 0, 0].tolist()
+    assert decoded == {"previous": [90, 90, 100, 100], "first": [90, 90, 100, 90]}
 
 
-def test_differences_are_what_the_decoder_shows() -> None:
+def test_the_part_difference_holds_the_differences() -> None:
     space = fitted(DifferenceSpaceOptions(), 13, "previous")
     batch, clips = stored(space.store)
-    decoded = space.decode(space.encode(batch), batch.first_frame)
+    decoded = space.decode(space.encode(batch), vars(batch))
     assert decoded.parts["difference"].int().equal(clips[:, 1:].int() - clips[:, :-1].int())
 
 
@@ -78,6 +81,6 @@ def test_pixels_beyond_white_and_black_are_clamped() -> None:
         space = build_space(options, codec_options())
         x0 = torch.full((1, *space.shape), 9.0)
         x0[..., :8] = -9
-        frames = space.decode(x0, torch.full((1, 3, 16, 16), 90, dtype=torch.uint8)).frames[:, 1:]
+        frames = space.decode(x0, GREY).frames[:, 1:]
         assert set(frames[..., :8].unique().tolist()) == {0}
         assert set(frames[..., 8:].unique().tolist()) == {255}

@@ -29,7 +29,7 @@ def save(folder: Path, step: int, keep: int = 1) -> Path:
     return save_checkpoint(folder, {"step": step}, {"network": network}, {"adamw": optimiser}, keep)
 
 
-@pytest.mark.parametrize("call", range(1, 12))
+@pytest.mark.parametrize("call", range(1, 15))
 def test_whenever_a_save_is_cut_a_whole_checkpoint_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
@@ -37,7 +37,7 @@ def test_whenever_a_save_is_cut_a_whole_checkpoint_is_left(
     save(tmp_path, 1)
     calls = 0
     for module, name in (
-        (Path, "rename"), (Path, "mkdir"), (Path, "write_text"), (os, "fsync"),
+        (Path, "rename"), (Path, "replace"), (Path, "mkdir"), (Path, "write_text"), (os, "fsync"),
         (checkpoint.shutil, "rmtree"),
     ):  # fmt: skip
         original = getattr(module, name)

@@ -1,4 +1,4 @@
-"""Several processes train as one does."""
+"""Training by several processes gives what one process gives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from shared.errors import UserError
 from tests.train.toy import EXACT, OPTIONS, start, train, weights
 from train.trainer.checkpoint import checkpoints, load_state
-from train.trainer.distributed import World, joined, own_device, world
+from train.trainer.distributed import World, own_device, process_group, world
 from train.trainer.monitor import read_metrics
 from train.trainer.schedule import TrainingOptions
 
@@ -30,13 +30,13 @@ def assert_close(one: Path, other: Path) -> None:
 
 
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
-    """Of 6 clips they take 1, 2 and 1, 2 in two passes each; started by torchrun."""
+    """Started by torchrun; each takes 1 and 2 of the 6 clips of a step, in two passes."""
     one, two = tmp_path / "one", tmp_path / "two"
     options = replace(OPTIONS, batch=6, log_every=3)
     train(one, options)
-    shared_out = TypeAdapter(TrainingOptions).dump_json(replace(options, accumulate=2)).decode()
+    in_passes = TypeAdapter(TrainingOptions).dump_json(replace(options, accumulate=2)).decode()
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    program = ["--nproc-per-node", "2", "-m", "tests.train.toy", str(two), shared_out]
+    program = ["--nproc-per-node", "2", "-m", "tests.train.toy", str(two), in_passes]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([*torchrun, *program], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -66,7 +66,7 @@ def test_a_signal_to_one_process_stops_and_saves_all(tmp_path: Path) -> None:
     assert_close(one, two)
 
 
-def test_a_wall_clock_budget_ends_for_all_at_once(tmp_path: Path) -> None:
+def test_a_wall_clock_budget_ends_all_ranks_at_the_same_step(tmp_path: Path) -> None:
     options = replace(OPTIONS, steps=10**6, seconds=0.5, optimiser="muon")
     for process in start(tmp_path, options, ranks=2):
         process.join()
@@ -74,16 +74,16 @@ def test_a_wall_clock_budget_ends_for_all_at_once(tmp_path: Path) -> None:
     assert weights(tmp_path, 0) == weights(tmp_path, 1)
 
 
-def test_alone_there_is_nobody_to_wait_for() -> None:
+def test_a_single_process_needs_no_group() -> None:
     alone = World()
-    assert alone.leads
-    assert alone.largest(3, -4) == [3, -4]
-    assert alone.total(torch.ones(2)).tolist() == [1, 1]
-    alone.wait()
+    assert alone.is_main
+    assert alone.all_reduce_max(3, -4) == [3, -4]
+    assert alone.all_reduce_sum(torch.ones(2)).tolist() == [1, 1]
+    alone.barrier()
     module = torch.nn.Linear(1, 1)
     assert alone.wrap(module) is module
-    with joined(torch.device("cpu")) as joined_world:
-        assert joined_world == world() == alone
+    with process_group(torch.device("cpu")) as joined:
+        assert joined == world() == alone
 
 
 def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Trainings that are killed for real, and go on as if nothing had happened."""
+"""Trainings in processes that are killed, and resumed bit for bit."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import pytest
 from tests.train.toy import EXACT, OPTIONS, start, train
 from train.trainer.checkpoint import checkpoints
 from train.trainer.monitor import read_metrics
-from train.trainer.optimisers import OptimiserName
+from train.trainer.schedule import OptimiserName
 
 _KILLS = 3
 
 
 @pytest.mark.parametrize("optimiser", get_args(OptimiserName))
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+def test_a_killed_run_resumes_as_if_nothing_had_happened(
     tmp_path: Path, optimiser: OptimiserName
 ) -> None:
     """Killed at random moments, in the middle of epochs, steps, lines and checkpoints."""
@@ -30,9 +30,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(whole, options)
     for _ in range(_KILLS):
-        seen = checkpoints(cut)
+        before = checkpoints(cut)
         (process,) = start(cut, options, step_seconds=0.01)
-        while checkpoints(cut) == seen:
+        while checkpoints(cut) == before:
             assert process.is_alive()
             time.sleep(0.01)
         time.sleep(random.uniform(0, 0.15))

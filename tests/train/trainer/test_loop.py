@@ -6,28 +6,41 @@ import json
 import math
 import os
 import signal
-import time
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from shared.errors import UserError
+from shared.errors import StoreError, UserError
 from tests.train.toy import EXACT, OPTIONS, small_network, toy_stage
 from train.data.batches import BatchSlice
-from train.trainer.checkpoint import checkpoints, load_network, load_state
-from train.trainer.loop import fit, trained
+from train.trainer.checkpoint import checkpoints, load_network, load_state, load_trained
+from train.trainer.loop import fit
 from train.trainer.monitor import read_metrics
-from train.trainer.optimisers import OptimiserName
+from train.trainer.schedule import OptimiserName, learning_rate_scale
 from train.trainer.signals import StoppedError
 
 
 class CutError(Exception):
-    """Stands for whatever ends a process."""
+    """Stands for anything that ends a process."""
+
+
+class Clock:
+    """Seconds that pass only where a test says so."""
+
+    seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        self.seconds += seconds
 
 
 def stop_at(last: int) -> Callable[[int], None]:
@@ -82,7 +95,7 @@ def test_a_resumed_log_has_each_step_once(tmp_path: Path) -> None:
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 23
 
 
-def test_training_goes_on_with_a_larger_budget(tmp_path: Path) -> None:
+def test_training_continues_with_a_larger_budget(tmp_path: Path) -> None:
     options = replace(OPTIONS, decay=False)
     fit(toy_stage(tmp_path / "cut", options=replace(options, steps=7)))
     fit(toy_stage(tmp_path / "cut", options=options, init=5))
@@ -91,7 +104,7 @@ def test_training_goes_on_with_a_larger_budget(tmp_path: Path) -> None:
     assert all(weights(tmp_path / "cut", "network")[key].equal(v) for key, v in expected.items())
 
 
-def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_finished_run_does_not_train_again(tmp_path: Path) -> None:
     done = fit(toy_stage(tmp_path))
     again = fit(toy_stage(tmp_path, init=5, before=stop_at(20)))
     assert all(a.equal(b) for a, b in zip(done.parameters(), again.parameters(), strict=True))
@@ -117,7 +130,7 @@ def test_a_signal_stops_between_two_steps_and_saves(tmp_path: Path, number: int)
 
 def test_a_second_signal_does_not_wait_for_the_step(tmp_path: Path) -> None:
     def stop(step: int) -> None:
-        # To this very thread: of two that wait for another, one would be left.
+        # In this very thread, since signals that wait for another thread are merged into one.
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
@@ -133,7 +146,7 @@ def test_a_second_signal_does_not_wait_for_the_step(tmp_path: Path) -> None:
 
 
 def test_passes_add_up_to_one_step(tmp_path: Path) -> None:
-    """Also where they are not equally long: 8 clips in 3 passes."""
+    """Passes need not be of equal size: 8 clips in 3."""
     lines = {}
     for passes in (1, 3):
         folder = tmp_path / str(passes)
@@ -144,12 +157,12 @@ def test_passes_add_up_to_one_step(tmp_path: Path) -> None:
 
 
 def test_more_passes_than_clips_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="toy: batch is 8; 1 processes that accumulate 9 passes"):
+    with pytest.raises(UserError, match="toy: a batch of 8 clips cannot be split into 9 passes"):
         fit(toy_stage(tmp_path, options=replace(OPTIONS, accumulate=9)))
 
 
 def test_a_line_holds_means_since_the_one_before(tmp_path: Path) -> None:
-    """Also where a checkpoint between two lines was resumed from."""
+    """Even if the run was resumed from a checkpoint between two lines."""
     fit(toy_stage(tmp_path / "each"))
     each = read_metrics(tmp_path / "each")
     options = replace(OPTIONS, log_every=4)
@@ -166,18 +179,44 @@ def test_a_line_holds_means_since_the_one_before(tmp_path: Path) -> None:
         assert line["lr"] == steps[-1]["lr"]
 
 
-def test_a_line_says_how_fast_it_went_and_what_it_waited_for(tmp_path: Path) -> None:
-    def slowly(step: int) -> None:
-        time.sleep(0.01)
-
+def test_a_line_has_the_rate_and_the_fraction_of_time_spent_waiting(tmp_path: Path) -> None:
+    """A step of 8 clips waits 1 s for them and takes 4 s; previews do not count."""
+    clock = Clock()
     options = replace(OPTIONS, log_every=10)
-    stage = toy_stage(tmp_path, before=slowly, options=options)
-    stage.preview = lambda *_: time.sleep(0.5)
-    fit(stage)
-    for line in read_metrics(tmp_path):
-        assert 0.05 < line["wait"] < 1
-        assert 16 < line["clips_per_second"] < 800  # 8 clips take 10 ms and more; pauses left out
+    stage = toy_stage(tmp_path, before=lambda step: clock.advance(1), options=options)
+    loss = stage.loss
+
+    def slow_loss(network: nn.Module, x: Tensor, part: BatchSlice) -> dict[str, Tensor]:
+        clock.advance(3)
+        return loss(network, x, part)
+
+    stage.loss = slow_loss
+    stage.preview = lambda *_: clock.advance(50)
+    fit(stage, clock=clock)
+    first, second = read_metrics(tmp_path)
+    for line in (first, second):
+        assert (line["wait"], line["clips_per_second"]) == (0.25, 2)
         assert 0.05 < line["memory_gib"] < 64
+    assert (first["seconds"], second["seconds"]) == (36, 126)
+
+
+@pytest.mark.parametrize("end", ["done", "error", "unreadable clip"])
+def test_reading_threads_end_with_the_training(tmp_path: Path, end: str) -> None:
+    stage = toy_stage(tmp_path, before=stop_at(13 if end == "error" else 99))
+    read = stage.read
+
+    def damaged(indices: np.ndarray, *, pinned: bool) -> dict[str, Tensor]:
+        if end == "unreadable clip" and 9 in indices:
+            raise StoreError("clip 9 of toy: damaged")
+        return read(indices, pinned=pinned)
+
+    stage.read = damaged
+    if end == "done":
+        fit(stage)
+    else:
+        with pytest.raises((CutError, UserError), match=r"clip 9 of toy: damaged|^$"):
+            fit(stage)
+    assert not [thread for thread in threading.enumerate() if "read-ahead" in thread.name]
 
 
 @pytest.mark.slow
@@ -230,25 +269,28 @@ def test_a_torn_checkpoint_is_ignored(tmp_path: Path) -> None:
     torn = tmp_path / ".step-00000012.4711"
     torn.mkdir()
     (torn / "network.safetensors").write_bytes(b"half of it")
-    seen: list[int] = []
-    fit(toy_stage(tmp_path, before=seen.append))
-    assert seen[0] == 10
+    steps: list[int] = []
+    fit(toy_stage(tmp_path, before=steps.append))
+    assert steps[0] == 10
 
 
 def test_wall_clock_ends_training(tmp_path: Path) -> None:
-    seen: list[int] = []
+    clock = Clock()
+    options = replace(OPTIONS, steps=10**9, seconds=7)
+    with pytest.raises(CutError):
+        fit(toy_stage(tmp_path, options=replace(options, checkpoint_every=1), before=stop_at(3)))
 
     def slowly(step: int) -> None:
-        seen.append(step)
-        time.sleep(0.02)
+        clock.advance(2)
 
-    options = replace(OPTIONS, steps=10**9, seconds=0.2)
-    fit(toy_stage(tmp_path, options=options, before=slowly))
-    assert 1 <= len(seen) <= 10
     state = load_state(checkpoints(tmp_path)[-1])
-    assert state["step"] == len(seen)
-    assert 0.2 <= state["seconds"] < 5
-    fit(toy_stage(tmp_path, options=options, before=stop_at(len(seen))))
+    assert state["step"] == 3
+    fit(toy_stage(tmp_path, options=options, before=slowly), clock=clock)
+    left = 7 - state["seconds"]
+    state = load_state(checkpoints(tmp_path)[-1])
+    assert state["step"] == 3 + math.ceil(left / 2)
+    assert 7 <= state["seconds"] < 9
+    fit(toy_stage(tmp_path, options=options, before=stop_at(state["step"])), clock=clock)
 
 
 def test_the_learning_rate_rises_then_falls(tmp_path: Path) -> None:
@@ -258,6 +300,12 @@ def test_the_learning_rate_rises_then_falls(tmp_path: Path) -> None:
     assert got == pytest.approx([0.05 * min(1, (s + 1) / 5) * half_cosine[s] for s in range(20)])
     fit(toy_stage(tmp_path / "flat", options=replace(OPTIONS, warmup=0, decay=False)))
     assert {line["lr"] for line in read_metrics(tmp_path / "flat")} == {0.05}
+
+
+def test_the_learning_rate_falls_at_the_steps_of_its_schedule() -> None:
+    options = replace(OPTIONS, warmup=0, decay=False, rate_steps=((0.9, 0.01), (0.6, 0.1)))
+    scales = [learning_rate_scale(options, step, step / 20) for step in range(20)]
+    assert scales == [1.0] * 12 + [0.1] * 6 + [0.01] * 2
 
 
 def test_training_learns_and_previews_see_the_average(tmp_path: Path) -> None:
@@ -271,15 +319,15 @@ def test_training_learns_and_previews_see_the_average(tmp_path: Path) -> None:
     assert seen == [(600, False), (900, False)]
 
 
-def test_trained_needs_a_checkpoint_that_fits(tmp_path: Path) -> None:
+def test_load_trained_needs_a_checkpoint_that_fits(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint in"):
-        trained(tmp_path, small_network(0))
+        load_trained(tmp_path, small_network(0))
     fit(toy_stage(tmp_path))
-    network = trained(tmp_path, small_network(0))
+    network = load_trained(tmp_path, small_network(0))
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
     with pytest.raises(UserError, match="does not fit the network its config describes"):
-        trained(tmp_path, nn.Linear(3, 1))
+        load_trained(tmp_path, nn.Linear(3, 1))
 
 
 def test_another_checkpoint_version_is_refused(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from train.trainer.distributed import World
 from train.trainer.monitor import (
-    Means,
     NonFiniteMonitor,
     RunLog,
+    RunningMeans,
     Throughput,
     autocast,
     computes_bfloat16,
@@ -26,6 +26,9 @@ from train.trainer.monitor import (
     processor,
     read_metrics,
 )
+
+CPU = torch.device("cpu")
+NUMBERS = st.floats(-1e6, 1e6, width=32)
 
 
 def test_the_last_line_of_a_repeated_step_counts(tmp_path: Path) -> None:
@@ -94,9 +97,6 @@ def test_pictures_go_to_tensorboard(tmp_path: Path) -> None:
     assert b"PNG" in events
 
 
-CPU = torch.device("cpu")
-
-
 @pytest.mark.parametrize(
     ("capabilities", "fast"),
     [
@@ -134,65 +134,60 @@ def test_the_processor_has_a_name() -> None:
     assert "cores" in processor() or torch.cuda.is_available()
 
 
-CPU = torch.device("cpu")
-NUMBERS = st.floats(-1e6, 1e6, width=32)
-
-
 @given(st.lists(st.lists(NUMBERS | st.just(math.nan), min_size=1, max_size=5), min_size=1))
-def test_means_are_over_rows_that_say_something(shares: list[list[float]]) -> None:
-    means = Means(World())
-    for rows in shares:
+def test_means_are_over_rows_with_a_number(parts: list[list[float]]) -> None:
+    means = RunningMeans(World())
+    for rows in parts:
         means.add({"rows": torch.tensor(rows), "scalar": torch.tensor(float(len(rows)))}, len(rows))
-    known = [value for rows in shares for value in rows if not math.isnan(value)]
-    taken = means.take()
-    sizes = [len(rows) for rows in shares]
-    assert taken["scalar"] == pytest.approx(sum(n * n for n in sizes) / sum(sizes))
+    known = [value for rows in parts for value in rows if not math.isnan(value)]
+    popped = means.pop()
+    sizes = [len(rows) for rows in parts]
+    assert popped["scalar"] == pytest.approx(sum(n * n for n in sizes) / sum(sizes))
     if known:
-        assert taken["rows"] == pytest.approx(math.fsum(known) / len(known), abs=1e-6)
+        assert popped["rows"] == pytest.approx(math.fsum(known) / len(known), abs=1e-6)
     else:
-        assert "rows" not in taken
-    assert means.take() == {}
+        assert "rows" not in popped
+    assert means.pop() == {}
 
 
 @given(st.lists(NUMBERS, min_size=2, max_size=20), st.integers(0, 20))
 def test_sums_outlive_their_process_bit_for_bit(values: list[float], cut: int) -> None:
-    whole, first = Means(World()), Means(World())
+    whole, first = RunningMeans(World()), RunningMeans(World())
     for value in values:
         whole.add({"loss": torch.tensor(value)}, 3)
     for value in values[:cut]:
         first.add({"loss": torch.tensor(value)}, 3)
-    second = Means(World())
+    second = RunningMeans(World())
     second.restore(json.loads(json.dumps(first.state())), CPU)
     for value in values[cut:]:
         second.add({"loss": torch.tensor(value)}, 3)
-    assert second.take() == whole.take()
+    assert second.pop() == whole.pop()
 
 
-def test_only_rank_0_goes_on_from_the_sums_of_all() -> None:
-    follower = Means(World(rank=1, size=2))
+def test_only_rank_0_continues_from_the_sums_of_all() -> None:
+    follower = RunningMeans(World(rank=1, size=2))
     follower.restore({"loss": [3.0, 1.0]}, CPU)
     assert not follower._sums
 
 
 def test_the_first_step_that_is_not_finite_is_remembered() -> None:
-    guard = NonFiniteMonitor(World(), CPU)
+    monitor = NonFiniteMonitor(World(), CPU)
     one = torch.ones(())
-    guard.watch(3, one, one)
-    assert guard.first() is None
-    guard.watch(4, one, one * math.inf)
-    guard.watch(5, one * math.nan, one)
-    guard.watch(6, one, one)
-    assert guard.first() == 4
+    monitor.watch(3, one, one)
+    assert monitor.first_step() is None
+    monitor.watch(4, one, one * math.inf)
+    monitor.watch(5, one * math.nan, one)
+    monitor.watch(6, one, one)
+    assert monitor.first_step() == 4
 
 
 def test_pauses_do_not_count() -> None:
-    pace = Throughput(World())
-    with pace.paused():
-        time.sleep(0.3)
-    with pace.waiting():
-        time.sleep(0.05)
-    pace.count(10)
-    taken = pace.take()
-    assert taken["wait"] > 0.5
-    assert 10 / 0.3 < taken["clips_per_second"] <= 10 / 0.05
-    assert pace.take()["wait"] == 0
+    times = iter([0, 1, 301, 302, 305, 306, 310, 314, 314])  # start, pause, wait, pop twice
+    throughput = Throughput(World(), lambda: next(times))
+    with throughput.paused():
+        pass
+    with throughput.waiting():
+        pass
+    throughput.count(12)
+    assert throughput.pop() == {"clips_per_second": 2, "wait": 0.5}
+    assert throughput.pop() == {"clips_per_second": 0, "wait": 0}

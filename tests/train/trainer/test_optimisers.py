@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from train.trainer.optimisers import OptimiserName, make_optimisers, orthogonalise
+from train.trainer.optimisers import Ema, make_optimisers, orthogonalise
+from train.trainer.schedule import OptimiserName, TrainingOptions
 
 
 def small_network() -> nn.Module:
@@ -29,21 +30,19 @@ def test_orthogonalising_brings_singular_values_to_about_one(shape: tuple[int, i
 @pytest.mark.parametrize("name", get_args(OptimiserName))
 def test_every_weight_is_moved_by_exactly_one_optimiser(name: OptimiserName) -> None:
     network = small_network()
-    optimisers = make_optimisers(
-        network, name, learning_rate=1e-3, beta2=0.99, weight_decay=0.0
-    ).values()
-    groups = [group for optimiser in optimisers for group in optimiser.param_groups]
+    optimisers = make_optimisers(network, TrainingOptions(optimiser=name, beta1=0.5))
+    assert optimisers["adamw"].param_groups[0]["betas"] == (0.5, 0.999)
+    groups = [group for optimiser in optimisers.values() for group in optimiser.param_groups]
     covered = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(covered) == sorted(id(parameter) for parameter in network.parameters())
 
 
 @pytest.mark.parametrize("name", get_args(OptimiserName))
 def test_it_learns(name: OptimiserName) -> None:
-    network, x = (
-        small_network(),
-        torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(1)),
-    )
-    optimisers = make_optimisers(network, name, learning_rate=3e-3, beta2=0.99, weight_decay=0.0)
+    network = small_network()
+    x = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+    options = TrainingOptions(optimiser=name, learning_rate=3e-3, beta2=0.99)
+    optimisers = make_optimisers(network, options)
     losses = []
     for _ in range(60):
         loss = (network(x) - 2 * x.roll(1, -1)).square().mean()
@@ -53,3 +52,40 @@ def test_it_learns(name: OptimiserName) -> None:
             optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.6 * losses[0]
+
+
+def set_weight(network: nn.Linear, value: float) -> None:
+    with torch.no_grad():
+        network.weight.fill_(value)
+
+
+def test_averages_by_hand() -> None:
+    """Decay is min(0.5, (1 + s) / (10 + s)): 1/10, 2/11, ... and 0.5 from step 8 on."""
+    network = nn.Linear(1, 1, bias=False)
+    set_weight(network, 2.0)
+    ema = Ema(network, decay=0.5)
+    expected = 2.0
+    for step in range(15):
+        set_weight(network, float(step))
+        ema.update(network, step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+        assert ema.network.weight.item() == pytest.approx(expected, rel=1e-5)
+    assert expected == pytest.approx(13.0, abs=0.2)
+
+
+def test_the_average_is_a_copy_that_does_not_learn() -> None:
+    network = nn.Linear(2, 1)
+    ema = Ema(network, decay=0.9)
+    assert not any(parameter.requires_grad for parameter in ema.network.parameters())
+    before = ema.network.weight.clone()
+    set_weight(network, 100.0)
+    assert ema.network.weight.equal(before)
+
+
+def test_whole_numbers_are_copied() -> None:
+    network = nn.BatchNorm1d(2)
+    ema = Ema(network, decay=0.9)
+    network(torch.randn(4, 2))
+    ema.update(network, 0)
+    assert ema.network.num_batches_tracked.item() == 1

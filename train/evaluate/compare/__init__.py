@@ -1,5 +1,5 @@
-"""The target spaces side by side: same data, network, objective and sampler, at equal cost.
+"""Compare systems: the same clips, objective and sampler, at equal cost.
 
-`plan` says what is trained on what, `work` trains and generates, `pool` runs that in processes,
-`score` judges what was generated, `table`, `picture` and `page` show it, `command` does all of it.
+`systems` is the table of systems and plans the runs, `jobs` trains them and generates clips,
+`results` scores those and averages over seeds, `page` shows it, `compare` is the command.
 """

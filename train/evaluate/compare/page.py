@@ -1,240 +1,202 @@
-"""What a finished comparison leaves: compare.json, compare.md, compare.png, compare.html."""
+"""Write what people and programs read: compare.json, compare.md, compare.png, compare.html."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from shared.report import html
-from shared.report.pictures import Film, Picture, animation, contact_sheet, evenly, png
+from shared.report.pages import render, table, write_page
+from shared.report.pictures import Film, Picture, animation, contact_sheet, evenly_spaced, png
 from shared.store.paths import write_whole
-from train.data.clips import Clips
-from train.evaluate.compare.comparison import Comparison, protocol
-from train.evaluate.compare.results import Row, Spread, Table, bound_rows, budget_rows, cost_rows
-from train.evaluate.compare.systems import CODEC, OURS, PAPERS, SPACES, SPLIT
-from train.evaluate.compare.work import generated, run_folder
+from train.data.clips import Clips, open_store
+from train.evaluate.compare.jobs import Comparison, generated_clips
+from train.evaluate.compare.results import (
+    MeanStd,
+    Row,
+    Table,
+    bound_rows,
+    cost_rows,
+    missing_columns,
+    score_rows,
+)
+from train.evaluate.compare.systems import TableName
+from train.trainer.monitor import processor
 
-# MERGED: Rows as Markdown: compare.md.
+Films = list[tuple[str, Film]]
+"""Clips of one first frame by title: the real one, then one of each system."""
 
-
-_NONE = "–"
-
-
-def markdown_table(rows: Sequence[Row]) -> str:
-    """One line a row, one column a figure; columns that no row has a figure for are left out."""
-    head = ["system", "steps", *columns(rows)]
-    lines = [_line(head), _line(["---", *["---:"] * (len(head) - 1)])]
-    return "\n".join([*lines, *(_line(cells(row, head[2:])) for row in rows)])
-
-
-def columns(rows: Sequence[Row]) -> list[str]:
-    """Titles of the figures that any row has."""
-    titles = dict.fromkeys(title for row in rows for title in row.figures)
-    return [title for title in titles if any(row.figures.get(title) for row in rows)]
-
-
-def cells(row: Row, titles: Sequence[str]) -> list[str]:
-    """A row's title, steps and figures as text."""
-    steps = f"{row.steps:,}" if row.steps else _NONE
-    return [row.title, steps, *(figure_text(row.figures.get(title)) for title in titles)]
+_CLIPS, _FRAMES, _FPS = 3, 6, 8
+"""Test clips in the picture, frames of each, and frames a second on the page."""
+_MARGIN_PX, _HEADING_PX = 92, 18
+"""Room for text to the left of the frames, and above each clip's rows."""
+_INK, _PAPER = (40, 40, 40), (255, 255, 255)
 
 
-def figure_text(figure: Spread | None) -> str:
-    """Mean ± deviation, with so many digits as the mean needs.
+def write_output(comparison: Comparison, command: str) -> list[Path]:
+    """Write tables, picture and page into the comparison's folder; returns the files."""
+    out, sentences = comparison.setup.out, protocol(comparison)
+    tables, clips = all_tables(comparison), shown_clips(comparison)
+    left_out = comparison.left_out | missing_columns(out)
+    frames = evenly_spaced(comparison.store.options.frames, _FRAMES).tolist()
+    picture = png(np.concatenate([_block(*clip, frames) for clip in clips]))
+    content = {
+        "command": command,
+        "options": asdict(comparison.options),
+        "protocol": sentences,
+        "left_out": left_out,
+        "chosen": comparison.setup.chosen,
+        "tables": {each.name: [asdict(row) for row in each.rows] for each in tables},
+        "runs": {run.name: asdict(run) for run in comparison.runs},
+    }
+    texts = [(each.title, *table_text(each.rows)) for each in tables]
+    markdown = [
+        "# The comparison",
+        "\n".join(f"- {line}" for line in sentences),
+        f"Command: `{command}`",
+        *(f"Left out: {name}: {reason}" for name, reason in left_out.items()),
+    ]
+    for title, head, rows in texts:
+        align = "l" + "r" * (len(head) - 1)
+        markdown += [f"## {title}", table(rows, head, kind="markdown", align=align)]
+    write_whole(out / "compare.json", json.dumps(content, indent=1, ensure_ascii=False).encode())
+    write_whole(out / "compare.md", ("\n\n".join(markdown) + "\n").encode())
+    write_whole(out / "compare.png", picture)
+    films = [
+        (label, [(title, animation(film, fps=_FPS)) for title, film in of_clip])
+        for label, of_clip in clips
+    ]
+    page = render(
+        "train/evaluate/compare/comparison.html", clips=films, picture=picture, tables=texts,
+        protocol=sentences, left_out=left_out, command=command,
+    )  # fmt: skip
+    write_page(out / "compare.html", page)
+    return [out / f"compare.{kind}" for kind in ("json", "md", "png", "html")]
 
-    `shared.report.html` and Markdown show the same text.
-    """
+
+def all_tables(comparison: Comparison) -> list[Table]:
+    """Gather the scores at equal FLOPs, at equal steps and within the codec, and the costs."""
+    jobs, bounds = comparison.jobs, bound_rows(comparison.setup.out)
+    titles = {name: system.title for name, system in comparison.systems.items()}
+    budget = f"{comparison.options.budget_tflop:g} TFLOP a run"
+    names: dict[TableName, str] = {
+        "equal_flops": f"Equal training FLOPs, {budget}",
+        "equal_steps": "Equal steps",
+        "codec": f"Within the codec, {budget}",
+    }
+    tables = [Table(name, title, score_rows(jobs, titles, name)) for name, title in names.items()]
+    tables.append(Table("cost", "Cost", cost_rows(jobs, titles, comparison.costs)))
+    return [
+        replace(each, rows=[*bounds, *each.rows]) if each.name.startswith("equal") else each
+        for each in tables
+        if each.rows
+    ]
+
+
+def table_text(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of a table, without the columns that no row has a figure for."""
+    every = dict.fromkeys(name for row in rows for name in row.figures)
+    names = [name for name in every if any(row.figures.get(name) for row in rows)]
+    cells = [
+        [
+            row.title,
+            f"{row.steps:,}" if row.steps else "–",
+            *(figure_text(row.figures.get(name)) for name in names),
+        ]
+        for row in rows
+    ]
+    return ["system", "steps", *names], cells
+
+
+def figure_text(figure: MeanStd | None) -> str:
+    """Mean ± deviation, with the digits that the size of the mean needs."""
     if figure is None:
-        return _NONE
-    digits = _digits(figure.mean)
+        return "–"
+    size = abs(figure.mean)
+    whole = size >= 1000 or (size >= 100 and figure.mean.is_integer())
+    digits = 0 if whole else 1 if size >= 100 else 2 if size >= 1 else 3
     text = f"{figure.mean:,.{digits}f}"
     return text if figure.deviation is None else f"{text} ± {figure.deviation:,.{digits}f}"
 
 
-def _digits(value: float) -> int:
-    size = abs(value)
-    return (
-        0
-        if size >= 1000 or (float(value).is_integer() and size >= 100)
-        else (1 if size >= 100 else 2 if size >= 1 else 3)
-    )
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-# MERGED: Real clips and what each space made of their first frames, one under the other, as one PNG.
-
-
-_MARGIN, _HEADING = 92, 18
-"""Pixels left of the frames, and above each clip's rows, for text."""
-
-_INK, _PAPER = (40, 40, 40), (255, 255, 255)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A test clip and what each row made of it: titles and films, uint8 (T, 3, H, W)."""
-
-    heading: str
-    films: list[tuple[str, Film]]
-
-
-def comparison_picture(clips: Sequence[Shown], *, frames: Sequence[int]) -> Picture:
-    """A block of rows for each clip.
-
-    Args:
-        clips: of the same rows.
-        frames: which frames are shown.
-
-    Returns:
-        RGB, shape (height, width, 3).
-    """
-    return np.concatenate([_block(clip, list(frames)) for clip in clips])
-
-
-def _block(clip: Shown, frames: list[int]) -> Picture:
-    sheet = contact_sheet([film[frames] for _, film in clip.films])
-    height, width = sheet.shape[:2]
-    canvas = Image.new("RGB", (width + _MARGIN, height + _HEADING), _PAPER)
-    canvas.paste(Image.fromarray(sheet), (_MARGIN, _HEADING))
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(12)
-    pen.text((_MARGIN, 2), clip.heading, fill=_INK, font=font)
-    step = (height + 2) / len(clip.films)
-    for place, (title, _) in enumerate(clip.films):
-        pen.text((2, _HEADING + (place + 0.5) * step - 8), title, fill=_INK, font=font)
-    return np.asarray(canvas)
-
-
-# MERGED: The comparison as one page to look at: compare.html.
-
-
-_FPS = 8
-
-
-def comparison_page(
-    comparison: Comparison, tables: list[Table], shown: list[Shown], picture: bytes, command: str
-) -> str:
-    """A self-contained page of tables, moving clips and how it all was made."""
-    sections = [html.section("Clips", *map(_clip, shown), _sheet(picture))]
-    sections += [html.section(table.title, _table(table)) for table in tables]
-    sections += [
-        html.section("How it was made", *(html.paragraph(line) for line in protocol(comparison))),
-        html.commands([(command, None)]),
-    ]
-    lead = "The target spaces side by side: the same clips, network, objective and sampler."
-    return html.page("The comparison", *sections, lead=lead)
-
-
-def _clip(clip: Shown) -> html.Html:
-    moving = [
-        html.figure(html.image(animation(film, fps=_FPS), title, enlarge=True), title)
-        for title, film in clip.films
-    ]
-    return html.join(html.paragraph(html.bold(clip.heading)), html.cards(moving, least_rem=8))
-
-
-def _sheet(picture: bytes) -> html.Html:
-    return html.figure(html.image(picture, "rows of frames"), "The same, frame by frame", wide=True)
-
-
-def _table(table: Table) -> html.Html:
-    titles = columns(table.rows)
-    rows = [cells(row, titles) for row in table.rows]
-    return html.table(rows, head=("system", "steps", *titles))
-
-
-_PICTURED, _FRAMES = 3, 6
-"""Test clips in the picture, and frames of each."""
-
-
-def write_output(comparison: Comparison, out: Path, command: str) -> list[Path]:
-    """Write what people and programs read; returns the files."""
-    tables, shown = all_tables(comparison, out), shown_clips(comparison, out)
-    frames = evenly(comparison.attributes.options.frames, _FRAMES).tolist()
-    picture = png(comparison_picture(shown, frames=frames))
-    content = {
-        "command": command,
-        "options": asdict(comparison.options),
-        "protocol": protocol(comparison),
-        "left_out": comparison.left_out,
-        "chosen": comparison.chosen,
-        "tables": {table.name: [asdict(row) for row in table.rows] for table in tables},
-    }
-    page = comparison_page(comparison, tables, shown, picture, command)
-    files = {
-        "compare.json": json.dumps(content, indent=1, ensure_ascii=False).encode(),
-        "compare.md": markdown(comparison, tables, command).encode(),
-        "compare.png": picture,
-        "compare.html": page.encode(),
-    }
-    for name, data in files.items():
-        write_whole(out / name, data)
-    return [out / name for name in files]
-
-
-def all_tables(comparison: Comparison, out: Path) -> list[Table]:
-    """Of spaces at both budgets, within the codec, and of costs."""
-    bounds = bound_rows(out)
-    spaces, codec = comparison.of_spaces(), comparison.within_codec()
-    budget = f"{comparison.options.budget_tflop:g} TFLOP"
-    tables = [
-        Table(
-            "equal_flops",
-            f"Equal training FLOPs, {budget} a run",
-            [*bounds, *budget_rows(out, spaces, "flops")],
-        ),
-        Table("equal_steps", "Equal steps", [*bounds, *budget_rows(out, spaces, "steps")]),
-        Table("codec", f"Within the codec, {budget} a run", budget_rows(out, codec, "flops")),
-    ]
-    clips = len(comparison.chosen)
-    own = [run for run in codec if run.system.name not in (CODEC, *OURS)]
-    costs = [*cost_rows(out, spaces, comparison.costs, clips)]
-    costs += cost_rows(out, own, comparison.costs, clips)
-    return [*(table for table in tables if table.rows), Table("cost", "Cost", costs)]
-
-
-def markdown(comparison: Comparison, tables: list[Table], command: str) -> str:
-    """The tables with how they came about."""
-    parts = ["# The comparison", "\n".join(f"- {line}" for line in protocol(comparison))]
-    parts.append(f"Command: `{command}`")
-    parts += [f"Left out: {title}: {why}" for title, why in comparison.left_out.items()]
-    for table in tables:
-        parts += [f"## {table.title}", markdown_table(table.rows)]
-    return "\n\n".join(parts) + "\n"
-
-
-def shown_clips(comparison: Comparison, out: Path) -> list[Shown]:
-    """Some test clips of different labels: real, then each space at equal FLOPs, seed 0."""
-    count = len(comparison.chosen)
-    places = np.linspace(0, count - 1, min(_PICTURED, count) + 2)[1:-1].round().astype(int)
-    store = comparison.readers[PAPERS]
-    clips = Clips(store, SPLIT)
-    batch = clips.batch(np.array(comparison.chosen)[places], torch.device("cpu"))
-    real, made = clips.frames(batch).numpy(), _made(comparison, out, count)
+def protocol(comparison: Comparison) -> list[str]:
+    """Say in sentences how the numbers came about: data, budgets, common choices, scores."""
+    options, store, setup = comparison.options, comparison.store, comparison.setup
+    recipe = comparison.runs[0].load_recipe()
+    training, sampler, noise = recipe.diffusion_training, recipe.sampler, recipe.noise
+    size = f"{store.options.frames} frames of {store.options.size}x{store.options.size}"
     return [
-        Shown(
-            store.attributes.labels[int(batch.label[n])],
-            [("real", real[n]), *((name, films[place]) for name, films in made.items())],
+        f"Data: {store.dataset}, {store.clips} clips of {size}, {len(store.labels)} labels,"
+        f" {len(store.subjects)} subjects; split {setup.split}. One generated video for each of"
+        f" {len(setup.chosen)} test clips, {options.clips_a_label} a label, subjects taking turns,"
+        " from its first frame and its label.",
+        f"Equal FLOPs: {options.budget_tflop:g} TFLOP of training a run, forward and backward"
+        " passes of the denoiser, two operations a multiply-accumulate. Autoencoders and cached"
+        " latents are not included; their cost stands in a column of its own. Equal steps: as many"
+        " as rgb has at equal FLOPs.",
+        "The same for every system: about as many parameters (stated), a learned embedding of the"
+        f" label, {noise.prediction}-prediction, {noise.schedule} schedule, {training.optimiser},"
+        f" learning rate {training.learning_rate:g} falling along half a cosine, batch"
+        f" {training.batch}, averaged weights, {sampler.name} with {sampler.steps} steps, guidance"
+        f" {sampler.guidance:g}; the seed decides weights, data order and noise.",
+        "Additions of ours, none of them in the papers: the block-wise autoencoder from the optimal"
+        " linear code, which latent and codec both have; in the table within the codec the vector"
+        " cost, the closed loop, the references first and per block, and the filter.",
+        "Scores are this project's own, none is FVD. Gestures and persons are read by networks"
+        f" trained on real training clips ({options.judge_steps} steps), Fréchet distances are"
+        " between their features of generated and of all real test clips; the row of real clips"
+        " says how well they do. Frame 0 is given and does not count; 100 dB stands for equal."
+        " Warping error: what a search for motion in the generated clip itself cannot explain;"
+        " flicker: change where the real clip stands still; both in grey levels. PSNR"
+        " restored: real test clips through the space and back, the most it can show.",
+        f"Seeds 0-{options.seeds - 1} for all systems, {options.codec_seeds} within the codec; ± is"
+        " the standard deviation over seeds. CPU seconds are of all threads of a process of one"
+        f" thread, on {processor()}, which other work may have shared.",
+    ]
+
+
+def shown_clips(comparison: Comparison) -> list[tuple[str, Films]]:
+    """Some test clips of different labels: the real one, then each system's at seed 0."""
+    setup = comparison.setup
+    count = len(setup.chosen)
+    places = np.linspace(0, count - 1, min(_CLIPS, count) + 2)[1:-1].round().astype(int)
+    clips = Clips(open_store(setup.store), setup.split)
+    batch = clips.batch(np.array(setup.chosen)[places], torch.device("cpu"))
+    made = {
+        job.run.system: generated_clips(job.folder).numpy()
+        for job in comparison.jobs
+        if job.run.seed == 0 and "equal_flops" in job.run.tables
+    }
+    # Of the two of ours, the better one.
+    names = [name for name in comparison.systems if name in made and name != "codec-first"]
+    titles = {"codec-filter": "codec, ours"}
+    labels = comparison.store.labels
+    return [
+        (
+            labels[int(batch.label[n])] if labels else f"clip {setup.chosen[place]}",
+            [
+                ("real", clips.frames(batch)[n].numpy()),
+                *((titles.get(name, name), made[name][place]) for name in names),
+            ],
         )
         for n, place in enumerate(places)
     ]
 
 
-def _made(comparison: Comparison, out: Path, count: int) -> dict[str, np.ndarray]:
-    """Clips by row's title: the spaces in the table's order, then ours."""
-    runs = [run for run in comparison.of_spaces() if "flops" in run.budgets]
-    first = {run.system.name: run.name for run in runs if run.recipe.seed == 0}
-    titles = {name: name for name in SPACES} | {OURS[-1]: "codec, ours"}
-    return {
-        title: generated(run_folder(out, first[name]), count)
-        for name, title in titles.items()
-        if name in first
-    }
+def _block(heading: str, films: Films, frames: list[int]) -> Picture:
+    """Rows of frames, one under the other, with a heading and the titles."""
+    sheet = contact_sheet([film[frames] for _, film in films])
+    height, width = sheet.shape[:2]
+    canvas = Image.new("RGB", (width + _MARGIN_PX, height + _HEADING_PX), _PAPER)
+    canvas.paste(Image.fromarray(sheet), (_MARGIN_PX, _HEADING_PX))
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(12)
+    pen.text((_MARGIN_PX, 2), heading, fill=_INK, font=font)
+    step = (height + 2) / len(films)
+    for place, (title, _) in enumerate(films):
+        pen.text((2, _HEADING_PX + (place + 0.5) * step - 8), title, fill=_INK, font=font)
+    return np.asarray(canvas)

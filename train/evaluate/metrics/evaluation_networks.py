@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,10 +26,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from shared.schema import LARGE
 from train.data.batches import BatchSlice, generator_for
 from train.data.clips import ClipBatch, Clips
 from train.models.autoencoder import weights_hash
-from train.trainer.loop import Stage, TrainingOptions, fit
+from train.trainer.loop import Stage, fit
+from train.trainer.schedule import TrainingOptions
 
 FEATURES = 32
 """Numbers that describe a clip; few, so that some dozens of clips suffice for a covariance."""
@@ -156,18 +159,26 @@ def train_classifier(
     network(clips.frames(clips.batch(clips.train[:1], device)))  # shapes the last layer
     usable = clips.train[clips.label[clips.train] >= 0]
 
-    def load(part: BatchSlice) -> ClipBatch:
-        return clips.batch(part.indices(usable, seed), device)
-
-    def loss(network: nn.Module, batch: ClipBatch, part: BatchSlice) -> dict[str, Tensor]:
+    def loss(network: nn.Module, tensors: dict[str, Tensor], part: BatchSlice) -> dict[str, Tensor]:
+        batch = ClipBatch(**tensors)
         generator = generator_for(seed, part.step, part.start)
         torch.manual_seed(generator.initial_seed())  # for dropout
         logits = network(_shift_clips(clips.frames(batch), generator))
         return {"loss": F.cross_entropy(logits, batch.label, label_smoothing=0.1)}
 
-    config = {"labels": labels, **_config(clips, usable, seed)}
-    training = _training(options.gesture_steps, options.seconds)
-    trained = fit(Stage("classifier", folder, network, load, loss, config, training, device))
+    stage = Stage(
+        title="classifier",
+        folder=folder,
+        network=network,
+        clips=usable,
+        seed=seed,
+        read=partial(clips.tensors, LARGE),
+        loss=loss,
+        config={"labels": labels, **_config(clips, usable, seed)},
+        options=_training(options.gesture_steps, options.seconds),
+        device=device,
+    )
+    trained = fit(stage)
     assert isinstance(trained, ClipClassifier)
     return trained.eval()
 
@@ -212,15 +223,13 @@ def train_subject_encoder(
     torch.manual_seed(seed)
     network = SubjectEncoder(len(names)).to(device)
 
-    def load(part: BatchSlice) -> tuple[ClipBatch, Tensor]:
-        indices = part.indices(usable, seed)
+    def read(indices: NDArray[np.int64], *, pinned: bool) -> dict[str, Tensor]:
         wanted = torch.from_numpy(np.searchsorted(names, subject[indices]))
-        return clips.batch(indices, device), wanted.to(device)
+        return {**clips.tensors(LARGE, indices, pinned=pinned), "subject": wanted}
 
-    def loss(
-        network: nn.Module, given: tuple[ClipBatch, Tensor], part: BatchSlice
-    ) -> dict[str, Tensor]:
-        batch, wanted = given
+    def loss(network: nn.Module, tensors: dict[str, Tensor], part: BatchSlice) -> dict[str, Tensor]:
+        wanted = tensors.pop("subject")
+        batch = ClipBatch(**tensors)
         generator = generator_for(seed, part.step, part.start)
         torch.manual_seed(generator.initial_seed())  # for dropout
         frames = clips.frames(batch)
@@ -232,9 +241,19 @@ def train_subject_encoder(
         target = wanted.repeat_interleave(_SUBJECT_FRAMES)
         return {"loss": F.cross_entropy(logits, target, label_smoothing=0.1)}
 
-    config = {"subjects": len(names), **_config(clips, usable, seed)}
-    training = _training(options.subject_steps, options.seconds)
-    trained = fit(Stage("subject encoder", folder, network, load, loss, config, training, device))
+    stage = Stage(
+        title="subject encoder",
+        folder=folder,
+        network=network,
+        clips=usable,
+        seed=seed,
+        read=read,
+        loss=loss,
+        config={"subjects": len(names), **_config(clips, usable, seed)},
+        options=_training(options.subject_steps, options.seconds),
+        device=device,
+    )
+    trained = fit(stage)
     assert isinstance(trained, SubjectEncoder)
     return trained.eval()
 

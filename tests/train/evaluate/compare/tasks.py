@@ -1,8 +1,9 @@
-"""What tests have done by `train.evaluate.compare.work`: a process imports it by name."""
+"""Functions that tests run in other processes, which import them by name."""
 
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -15,10 +16,20 @@ def note(path: Path) -> None:
 
 
 def refuse(path: Path) -> None:
+    """Refuse a file once it is there."""
+    while not path.exists() or not path.read_text():
+        time.sleep(0.1)
     raise UserError(f"{path} is refused")
 
 
-def wait_for_long(path: Path) -> None:
-    """Say who is waiting, then wait."""
+def die(path: Path) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait(path: Path) -> None:
+    """Write the process's number, wait for long, and say so when stopped."""
     path.write_text(str(os.getpid()))
-    time.sleep(600)
+    try:
+        time.sleep(600)
+    finally:
+        path.with_suffix(".stopped").touch()

@@ -10,17 +10,31 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from shared.errors import UserError
+from shared.store.store import Store
 from tests.train.conftest import call_train
+from tests.train.evaluate.compare.conftest import FIRST, SPLITS, SUBJECTS
+from tests.train.stores import write_store
+from train.data.clips import Clips
+from train.evaluate.compare.compare import choose_clips
+from train.evaluate.compare.jobs import generated_clips
+from train.evaluate.metrics.frames import psnr
 
 SMALLEST = (
     "--budget-tflop", 0.0015, "--seeds", 1, "--codec-seeds", 1, "--clips-a-label", 1, "--steps", 2,
     "--batch", 2, "--autoencoder-steps", 4, "--refiner-steps", 2, "--judge-steps", 4, "--tiny",
     "--device", "cpu",
 )  # fmt: skip
+SPACES = ["rgb (VDM)", "latent (LDM)", "difference (D-VDM)", "codec (ED-VDM)"]
+OURS = ["codec, first frame, cost 5 (ours)", "codec, first frame, cost 5, filter (ours)"]
 
 
 @pytest.fixture(scope="module")
@@ -31,40 +45,55 @@ def comparison(compare_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return out
 
 
-def test_every_system_has_its_row_and_what_is_missing_is_named(comparison: Path) -> None:
-    content = json.loads((comparison / "compare.json").read_text())
+@pytest.fixture(scope="module")
+def content(comparison: Path) -> dict[str, Any]:
+    return json.loads((comparison / "compare.json").read_text())
+
+
+def test_every_system_has_its_row_and_what_is_missing_is_named(content: dict[str, Any]) -> None:
     titles = {n: [row["title"] for row in rows] for n, rows in content["tables"].items()}
     bounds = ["real test clips", "first frame repeated"]
-    spaces = ["rgb (VDM)", "latent (LDM)", "difference (D-VDM)", "codec (ED-VDM)"]
-    ours = ["codec, first frame, cost 5 (ours)", "codec, first frame, cost 5, filter (ours)"]
-    assert titles["equal_flops"] == bounds + spaces + ours
-    assert titles["equal_steps"] == bounds + spaces
-    assert titles["codec"] == ["codec (ED-VDM)", *ours]
-    assert titles["cost"] == spaces + ours
-    assert "codec, per block, cost 5" in content["left_out"]
+    assert titles["equal_flops"] == bounds + SPACES + OURS
+    assert titles["equal_steps"] == bounds + SPACES
+    assert titles["codec"] == ["codec (ED-VDM)", *OURS]
+    assert titles["cost"] == SPACES + OURS
+    assert "preprocess reblock" in content["left_out"]["codec, per block, cost 5"]
     steps = {row["title"]: row["steps"] for row in content["tables"]["equal_steps"][2:]}
     assert len(set(steps.values())) == 1
 
 
-def test_scores_are_those_of_the_kept_clips(comparison: Path) -> None:
-    """PSNR by numpy, from the arrays that were kept and the real clips' own bounds."""
-    content = json.loads((comparison / "compare.json").read_text())
+def test_scores_are_those_of_the_clips_that_all_systems_started_from(
+    comparison: Path, compare_data: Path, content: dict[str, Any]
+) -> None:
     rows = {row["title"]: row["figures"] for row in content["tables"]["equal_flops"]}
     assert rows["real test clips"]["PSNR of all, dB"]["mean"] == pytest.approx(100)
-    name = "rgb-flops-seed0"
-    clips = np.load(comparison / "runs" / name / "generated" / "clips-00000.npy")
-    assert clips.shape == (4, 4, 3, 32, 32)
-    assert clips.dtype == np.uint8
-    scored = json.loads((comparison / "runs" / name / "scores.json").read_text())
-    assert scored["scores"]["clips"] == 4
-    mean = rows["rgb (VDM)"]["PSNR of all, dB"]["mean"]
-    assert mean == pytest.approx(scored["scores"]["psnr"])
+    store = Store(compare_data / "paper")
+    first = np.stack([store.clip("first_frame", k) for k in content["chosen"]])
+    for name, title in {"rgb": SPACES[0], "codec-filter": OURS[1]}.items():
+        run = comparison / "runs" / f"{name}-flops-seed0"
+        clips = generated_clips(run)
+        assert clips.shape == (4, 4, 3, 32, 32)
+        assert np.array_equal(clips[:, 0].numpy(), first)
+        scored = json.loads((run / "scores.json").read_text())["scores"]
+        assert scored["clips"] == 4
+        assert rows[title]["PSNR of all, dB"]["mean"] == pytest.approx(scored["psnr"])
+    # The first frame repeated, by the metric alone.
+    real = _films(store, content["chosen"])
+    floor = float(psnr(real[:, :1].expand_as(real)[:, 1:], real[:, 1:]).mean())
+    assert rows["first frame repeated"]["PSNR of all, dB"]["mean"] == pytest.approx(floor, abs=1e-4)
+
+
+def test_runs_can_be_repeated_by_the_stages_from_what_is_written(content: dict[str, Any]) -> None:
+    run = content["runs"]["latent-flops-seed0"]
+    assert run["recipe"] == "ldm_demo"
+    assert "sampler.steps" not in run["overrides"]
+    assert any(override.startswith("sampler=") for override in run["overrides"])
 
 
 def test_markdown_and_page_show_the_same_rows(comparison: Path) -> None:
     markdown, page = ((comparison / f"compare.{kind}").read_text() for kind in ("md", "html"))
-    for title in ("latent (LDM)", "codec (ED-VDM)", "codec, first frame, cost 5, filter (ours)"):
-        assert f"| {title} |" in markdown
+    for title in [*SPACES, *OURS]:
+        assert f"| {title} " in markdown
         assert title in page
     assert "none is FVD" in markdown
     assert "http" not in page.replace("http://www.w3.org", "")
@@ -74,10 +103,11 @@ def test_again_there_is_nothing_to_do_and_the_tables_are_the_same(
     comparison: Path, compare_data: Path
 ) -> None:
     before = (comparison / "compare.md").read_text()
-    clips = comparison / "runs" / "codec-flops-seed0" / "generated" / "clips-00000.npy"
-    made = clips.stat().st_mtime_ns
+    [part] = comparison.glob("runs/codec-flops-seed0/generated/parts/*.safetensors")
+    made, scored = part.stat().st_mtime_ns, (comparison / "bounds.json").stat().st_mtime_ns
     assert call_train("compare", "--data", compare_data, "--out", comparison, *SMALLEST) == 0
-    assert clips.stat().st_mtime_ns == made
+    assert part.stat().st_mtime_ns == made
+    assert (comparison / "bounds.json").stat().st_mtime_ns == scored
     assert (comparison / "compare.md").read_text() == before
 
 
@@ -86,23 +116,95 @@ def test_a_folder_of_another_comparison_is_refused(
 ) -> None:
     other = [*SMALLEST, "--steps", 3]
     assert call_train("compare", "--data", compare_data, "--out", comparison, *other) == 2
-    assert "was made with other options" in capsys.readouterr().err
+    assert (
+        "holds a run with another recipe.sampler.steps (run: 2, here: 3)" in capsys.readouterr().err
+    )
 
 
-def test_a_missing_store_is_named_with_what_makes_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_finished_runs_are_shown_while_others_are_not_done(
+    comparison: Path, compare_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call_train("compare", "--data", tmp_path, "--out", tmp_path / "out") == 2
-    assert "previous-cost0" in (message := capsys.readouterr().err)
-    assert "make compare" in message
+    arguments = ("--data", compare_data, "--out", tmp_path, *SMALLEST, "--finished")
+    assert call_train("compare", *arguments) == 2
+    assert "no run is finished yet" in capsys.readouterr().err
+    shutil.copytree(comparison, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "runs" / "rgb-flops-seed0")
+    assert call_train("compare", *arguments) == 0
+    content = json.loads((tmp_path / "compare.json").read_text())
+    assert content["left_out"]["rgb-flops-seed0"] == "not finished"
+    assert [row["title"] for row in content["tables"]["equal_flops"][2:]] == SPACES[1:] + OURS
 
 
-def test_a_store_that_is_not_what_its_name_says_is_refused(
-    compare_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_one_store_of_one_person_without_the_papers_vectors_and_chosen_systems(
+    tmp_path: Path,
 ) -> None:
-    shutil.copytree(compare_data / "first-cost5", tmp_path / "previous-cost0")
-    assert call_train("compare", "--data", tmp_path, "--out", tmp_path / "out") == 2
-    assert "other options than its name says" in capsys.readouterr().err
+    labels = tuple(f"sign {k}" for k in range(10))
+    write_store(tmp_path / "store", options=FIRST, subjects=("a",), labels=labels)
+    arguments = (
+        "--store", tmp_path / "store", "--systems", "codec,codec-first", "--split", "videos"
+    )  # fmt: skip
+    assert call_train("compare", *arguments, "--out", tmp_path / "out", *SMALLEST) == 0
+    content = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert [row["title"] for row in content["tables"]["codec"]] == OURS[:1]
+    assert set(content["left_out"]) >= {SPACES[3], "person kept, %"}
+    assert "fewer than two subjects" in content["left_out"]["person kept, %"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--data", "empty"), "no store in empty: make compare makes the stores"),
+        (("--store", "paper", "--store", "others"), "has other clips than"),
+        (("--store", "ours", "--systems", "codec"), "--motion-cost 0"),
+        (("--store", "paper", "--split", "people"), "no split 'people'"),
+    ],
+)
+def test_stores_that_do_not_serve_are_named(
+    arguments: tuple[str, ...],
+    message: str,
+    compare_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("paper", "ours"):
+        (tmp_path / name).symlink_to(compare_data / name)
+    if "others" in arguments:
+        write_store(tmp_path / "others", options=FIRST, subjects=SUBJECTS[1:], splits=SPLITS)
+    assert call_train("compare", *arguments, "--out", "out", *SMALLEST) == 2
+    assert message in capsys.readouterr().err
+
+
+@given(st.data())
+def test_chosen_clips_are_test_clips_of_every_label_and_of_different_people(
+    data: st.DataObject,
+) -> None:
+    labels, people, each = (data.draw(st.integers(1, 4)) for _ in range(3))
+    label = np.tile(np.repeat(np.arange(labels), each), people)
+    subject = np.repeat(np.arange(people), labels * each)
+    test = np.flatnonzero(subject < max(1, people - 1))
+    per_label = data.draw(st.integers(1, each * max(1, people - 1)))
+    chosen = choose_clips(label, subject, test, per_label)
+    assert len(set(chosen.tolist())) == len(chosen) == labels * per_label
+    assert set(chosen.tolist()) <= set(test.tolist())
+    for one in range(labels):
+        own = subject[chosen[label[chosen] == one]]
+        assert len(set(own.tolist())) == min(per_label, max(1, people - 1))
+
+
+def test_labels_begin_with_different_people_and_a_rare_one_is_named() -> None:
+    """Two people with two clips of each of two labels: 0 to 3 are the first's."""
+    label, subject = np.tile([0, 0, 1, 1], 2), np.repeat([0, 1], 4)
+    assert choose_clips(label, subject, np.arange(8), 2).tolist() == [0, 4, 6, 3]
+    assert choose_clips(np.full(8, -1), subject, np.arange(8), 3).tolist() == [0, 4, 7]
+    with pytest.raises(UserError, match="--clips-a-label 2: label 1 has 1 test clips"):
+        choose_clips(np.array([0, 0, 1]), np.zeros(3, np.int64), np.arange(3), 2)
+
+
+def _films(store: Store, chosen: list[int]) -> torch.Tensor:
+    clips = Clips(store, None)
+    return clips.frames(clips.batch(chosen, torch.device("cpu")))
 
 
 @pytest.mark.slow
@@ -118,7 +220,8 @@ def test_killed_anywhere_and_with_other_workers_the_clips_are_the_same(
         process.wait()
         time.sleep(5)
     assert subprocess.run(command, check=False).returncode == 0
-    files = sorted(path.relative_to(comparison) for path in comparison.glob("runs/*/generated/*"))
-    assert files
-    for file in files:
-        assert (tmp_path / file).read_bytes() == (comparison / file).read_bytes(), file
+    runs = [path.parent for path in sorted(comparison.glob("runs/*/generated"))]
+    assert runs
+    for run in runs:
+        again = generated_clips(tmp_path / "runs" / run.name)
+        assert torch.equal(again, generated_clips(run)), run.name

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import train.stages.latent_store
 import zarr
 from torch import Tensor
+from train.stages.latent_store import Latents, write_latents
 
-import train.stages.latent_store
 from shared.errors import StoreError, UserError
 from shared.store.store import Store
 from tests.stores import contents
@@ -22,7 +23,6 @@ from train.data.clips import ClipBatch, Clips
 from train.models.autoencoder import pad_to_blocks
 from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
 from train.spaces.codec import CodecSpace, CodecSpaceOptions
-from train.stages.latent_store import Latents, write_latents
 
 CPU = torch.device("cpu")
 SHARD_CLIPS = 5

@@ -1,0 +1,337 @@
+"""Train and generate each run of a comparison in a process of its own, of one thread.
+
+A job can be killed at any time and started again. It leaves files; nothing comes back from its
+process but that it is done, or an exception. What it makes depends on no other process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shared.console import EXIT_BY_SIGNAL, Progress, hush
+from shared.errors import UserError
+from shared.schema import StoreAttributes
+from shared.store.lock import hold
+from shared.store.paths import write_whole
+from train.data.clips import Clips, open_store
+from train.evaluate.compare.systems import CompareOptions, Run, System, SystemCost
+from train.evaluate.make_clips import load_run, make_parts, plan_parts, run_identity
+from train.evaluate.protocols import Plan
+from train.recipe import Recipe
+from train.run import RunFolder
+from train.stages.run_stage import train_stage
+from train.trainer.checkpoint import check_same_config, save_config
+from train.trainer.distributed import World
+from train.trainer.signals import StoppedError
+
+GENERATED = "generated"
+"""Part of a run, and its folder: the clips."""
+
+_SEED_STRIDE = 100_000
+"""Difference between the noise seeds of two runs' seeds."""
+_POLL_SECONDS = 0.2
+_TICKS = 100
+"""Units of the progress bar for each job."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work for a process of its own.
+
+    Attributes:
+        name: shown while it runs, and by which others wait for it.
+        function: of a module, called with `argument`; both are pickled.
+        argument: of the function.
+        after: names of jobs that must be done before, where they are among the jobs.
+        progress: the part of it that is done, 0...1; called in this process.
+    """
+
+    name: str
+    function: Callable[[Any], object]
+    argument: Any
+    after: frozenset[str] = frozenset()
+    progress: Callable[[], float] = lambda: 0.0
+
+
+def run_jobs(jobs: Sequence[Job], workers: int) -> None:
+    """Do all jobs, in the order given as far as `after` allows.
+
+    However this ends, its processes end with it; trainings save a checkpoint first.
+
+    Args:
+        jobs: to do.
+        workers: processes at a time.
+
+    Raises:
+        UserError: a job refused its input.
+        KeyboardInterrupt: a job was asked to stop.
+        RuntimeError: a process died. Other exceptions of a job pass through.
+    """
+    waiting, done = list(jobs), set[str]()
+    names, running = {job.name for job in jobs}, dict[Future[None], Job]()
+    with (
+        _pool(workers) as pool,
+        Progress().bar("comparing", _TICKS * len(jobs), "jobs", patience_seconds=2) as bar,
+    ):
+        while waiting or running:
+            ready = [job for job in waiting if job.after & names <= done]
+            for job in ready[: workers - len(running)]:
+                waiting.remove(job)
+                running[pool.submit(_work, job.function, job.argument)] = job
+            finished, _ = wait(running, _POLL_SECONDS, FIRST_COMPLETED)
+            for future in finished:
+                job = running.pop(future)
+                _raise_fault(future, job)
+                done.add(job.name)
+            parts = {job.name: job.progress() for job in running.values()}
+            note = ", ".join(f"{name} {part:.0%}" for name, part in parts.items())
+            whole = int(_TICKS * (len(done) + sum(parts.values())))
+            bar.update(whole, f"{len(done)} of {len(jobs)} done; {note}")
+
+
+def _raise_fault(future: Future[None], job: Job) -> None:
+    try:
+        future.result()
+    except UserError as error:
+        raise UserError(f"{job.name}: {error}") from None
+    except BrokenProcessPool:
+        raise RuntimeError(
+            f"{job.name}: its process died, perhaps for want of memory; the same command goes on"
+            " from what is saved"
+        ) from None
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes of one thread each, which end with this block or with this process."""
+    context, before = get_context("spawn"), os.environ.get("OMP_NUM_THREADS")
+    # Processes see the end of the pipe when it is closed, and when this process is gone.
+    reader, stop = context.Pipe(duplex=False)
+    # Libraries read it when they are loaded, so a process must be born with it.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    pool = ProcessPoolExecutor(workers, context, _begin, (reader,))
+    try:
+        yield pool
+    except BaseException:
+        stop.close()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        del os.environ["OMP_NUM_THREADS"]
+        if before is not None:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def _begin(stop: Connection) -> None:
+    """Prepare a process: quiet, one thread, and stopped by its parent alone."""
+    # A terminal's interrupt reaches all processes; the parent decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_watch, args=(stop,), daemon=True).start()
+    torch.set_num_threads(1)
+    hush()
+
+
+def _watch(stop: Connection) -> None:
+    """Stop the job at work once the parent says so or is gone; end with a parent that is gone."""
+    stop.poll(None)
+    if _at_work():
+        os.kill(os.getpid(), signal.SIGTERM)
+    parent = parent_process()
+    # The pool ends a process between two jobs; a second signal would keep others from saving.
+    while _at_work() or (parent is not None and os.getppid() == parent.pid):
+        time.sleep(0.1)
+    os._exit(EXIT_BY_SIGNAL + signal.SIGTERM)
+
+
+def _at_work() -> bool:
+    """Test whether this process is doing a job: `_work` then handles SIGTERM."""
+    return signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+
+
+def _work(function: Callable[[Any], object], argument: Any) -> None:
+    """Do a job in a process; SIGTERM raises `StoppedError` in it, and training saves first."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        function(argument)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise StoppedError(number)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all runs of a comparison have in common.
+
+    Attributes:
+        out: folder of the comparison.
+        store: path of the store whose frames are the real clips; the others have the same clips.
+        split: protocol that separates training from test clips.
+        chosen: test clips that clips are generated from, positions among the valid clips.
+        judge_steps: training steps of the gesture classifier.
+        device: name of a torch device.
+    """
+
+    out: Path
+    store: str
+    split: str
+    chosen: tuple[int, ...]
+    judge_steps: int
+    device: str
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """A run of the plan in its setup."""
+
+    setup: Setup
+    run: Run
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder."""
+        return self.setup.out / "runs" / self.run.name
+
+    def is_done(self) -> bool:
+        """Test whether the run has all its clips."""
+        return (self.folder / "times" / f"{GENERATED}.json").exists()
+
+    def progress(self) -> float:
+        """Estimate the finished part, 0...1, by the log of the denoiser's training."""
+        try:
+            lines = (self.folder / "diffusion" / "metrics.jsonl").read_bytes().splitlines()
+            return 0.9 * min(1.0, json.loads(lines[-1])["step"] / self.run.steps)
+        except (OSError, IndexError, ValueError, KeyError):  # no log yet, or half a line
+            return 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that the result depends on, as JSON has it."""
+        store = open_store(self.run.store).attributes.model_dump(mode="json")
+        recipe = self.run.load_recipe().to_dict()
+        return {"recipe": recipe, "store": store, "chosen": list(self.setup.chosen)}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything a comparison consists of, before anything is trained.
+
+    Attributes:
+        options: sizes, budgets, seeds.
+        store: attributes of the store whose frames are the real clips.
+        setup: what all runs have in common.
+        systems: rows, by name.
+        costs: of each.
+        runs: in the order they are begun.
+        left_out: what is missing, and why.
+    """
+
+    options: CompareOptions
+    store: StoreAttributes
+    setup: Setup
+    systems: dict[str, System]
+    costs: dict[str, SystemCost]
+    runs: list[Run]
+    left_out: dict[str, str]
+
+    @property
+    def jobs(self) -> list[RunJob]:
+        """The runs in their setup."""
+        return [RunJob(self.setup, run) for run in self.runs]
+
+
+def train_run(job: RunJob) -> None:
+    """Train a run stage by stage and generate its clips, as far as that is not done yet.
+
+    Raises:
+        UserError: the folder holds a run with other options, or another process works in it.
+    """
+    run, folder, recipe = job.run, job.folder, job.run.load_recipe()
+    with hold(folder):
+        check_same_config(folder, job.facts())
+        save_config(folder, job.facts())
+        if run.after is not None:
+            _copy_stages(folder.with_name(run.after), folder, denoiser=run.takes_denoiser)
+        stages = {"vae": recipe, "encode": recipe, "diffusion": replace(recipe, refiner=None)}
+        for stage, of_stage in stages.items():
+            once(folder, stage, partial(_train, stage, of_stage, job))
+        if recipe.refiner is not None:  # on top of a denoiser that is trained: timed by itself
+            once(folder, "refiner", partial(_train, "diffusion", recipe, job))
+        once(folder, GENERATED, lambda: _generate(job))
+
+
+def _train(stage: str, recipe: Recipe, job: RunJob) -> None:
+    device = torch.device(job.setup.device)
+    train_stage(stage, recipe, open_store(job.run.store), RunFolder(job.folder), device, World())
+
+
+def _copy_stages(source: Path, target: Path, *, denoiser: bool) -> None:
+    """Copy what another run has learned before its denoiser, or with it; each stage as a whole."""
+    for name in ("texts", "vae", "statistics", "guide", *(["diffusion"] if denoiser else [])):
+        if (source / name).exists() and not (target / name).exists():
+            scratch = target / f".{name}"
+            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.copytree(source / name, scratch)
+            scratch.rename(target / name)
+
+
+def _generate(job: RunJob) -> None:
+    """Generate the chosen clips; the noise of each depends on the run's seed and its place."""
+    trained = load_run(job.folder, torch.device(job.setup.device))
+    clips = Clips(open_store(job.run.store), job.setup.split)
+    chosen = np.array(job.setup.chosen)
+    seeds = _SEED_STRIDE * job.run.seed + np.arange(len(chosen))
+    plan = Plan(clips.test, len(clips.test), chosen, seeds)
+    identity = run_identity(trained, clips, reconstruct=False)
+    parts = plan_parts(job.folder / GENERATED, plan, identity)
+    make_parts(parts, plan, trained, clips, reconstruct=False)
+
+
+def generated_clips(run: Path) -> Tensor:
+    """Read the clips of a finished run: uint8, shape (N, T, 3, H, W), in the order chosen."""
+    from safetensors.torch import load_file
+
+    files = sorted((run / GENERATED / "parts").glob("part-*.safetensors"))
+    return torch.cat([load_file(file)["frames"] for file in files])
+
+
+def once(run: Path, name: str, do: Callable[[], object]) -> None:
+    """Do a part of a run unless it was done; write its CPU seconds to RUN/times."""
+    done, begun = run / "times" / f"{name}.json", run / "times" / f"{name}.begun"
+    if done.exists():
+        return
+    done.parent.mkdir(parents=True, exist_ok=True)
+    with begun.open("a") as file:
+        file.write(".")
+    started = time.process_time()
+    do()
+    content = {"cpu_seconds": time.process_time() - started, "attempts": begun.stat().st_size}
+    write_whole(done, json.dumps(content).encode())
+
+
+def cpu_seconds(run: Path, name: str) -> float | None:
+    """Read what a part of a run took, over all threads; None if it was interrupted or not done."""
+    path = run / "times" / f"{name}.json"
+    content = json.loads(path.read_text()) if path.exists() else {"attempts": 0}
+    return content["cpu_seconds"] if content["attempts"] == 1 else None
