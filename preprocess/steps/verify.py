@@ -23,7 +23,7 @@ from shared.console import Progress
 from shared.conventions import luma
 from shared.errors import UserError
 from shared.motion_compensation import decode_clip
-from shared.report.pictures import evenly
+from shared.report.pictures import evenly_spaced
 from shared.schema import ARRAYS
 from shared.store.layout import open_group
 from shared.store.paths import Location
@@ -159,7 +159,7 @@ def _check_vectors(store: Store, sample: int, findings: Findings, progress: Prog
         listed = ", ".join(f"{name} {value}" for name, value in removed.items())
         findings.not_searched = f"not repeated: this version has no {listed}"
         return
-    chosen = evenly(len(store), sample)
+    chosen = evenly_spaced(len(store), sample)
     method = "naive" if options.method in EXACT else options.method
     with progress.bar("Searching again", len(chosen), "clips") as advance:
         for index in map(int, chosen):

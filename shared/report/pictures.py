@@ -181,6 +181,3 @@ def _draw_field(frame: Film, field: NDArray[np.floating], block: int, width: int
         corners = [centre, centre + along + across, centre + along - across]
         canvas.polygon([tuple(corner) for corner in corners], fill=_HEAD_COLOUR)
     return np.asarray(image).transpose(2, 0, 1)
-
-
-evenly = evenly_spaced  # the former name, until its last callers are changed

@@ -16,6 +16,7 @@ from shared.schema import StoreAttributes
 from train.evaluate.deviations import deviations
 from train.evaluate.report.pictures import DataPictures, GeneratedPictures
 from train.evaluate.report.scores import ScoreTables, ShownClips
+from train.spaces import SPACES
 
 Lines = list[dict[str, float]]
 """A stage's log: figures by name, one dictionary a logged step."""
@@ -75,7 +76,7 @@ def render_page(page: Page) -> str:
         "train/evaluate/report/run.html",
         **vars(page),
         options=page.store.options,
-        kind=page.recipe["space"]["kind"],
+        space=SPACES[page.recipe["space"]["kind"]],
         latent_channels=(page.recipe["autoencoder"] or {}).get("latent_channels"),
         cards=_cards(page),
         right=right,

@@ -222,9 +222,9 @@ def _evaluated(path: Path) -> ShownClips | None:
 
 def cost_rows(recipe: Recipe, store: CodecOptions) -> list[tuple[str, Cell]]:
     """Parameters, operations and memory, by the convention of `train.evaluate.cost`."""
-    given, denoiser, coder = run_cost(recipe, torch.device("cpu"), store)
+    given, denoiser, autoencoder = run_cost(recipe, torch.device("cpu"), store)
     rows: list[tuple[str, Cell]] = [
-        ("shape of x₀: channels, time, height, width", " × ".join(map(str, given.shapes.x0))),
+        ("shape of x₀, channels first", " × ".join(map(str, given.shapes.x0))),
         ("parameters of the denoiser, million", denoiser.parameters / 1e6),
         ("GFLOP of a training pass of one clip, forward and backward", denoiser.gflop),
         ("GFLOP of one sampling step, without guidance", denoiser.forward_gflop),
