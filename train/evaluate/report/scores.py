@@ -222,7 +222,7 @@ def _evaluated(path: Path) -> ShownClips | None:
 
 def cost_rows(recipe: Recipe, store: CodecOptions) -> list[tuple[str, Cell]]:
     """Parameters, operations and memory, by the convention of `train.evaluate.cost`."""
-    given, denoiser, autoencoder = run_cost(recipe, torch.device("cpu"), store)
+    given, denoiser, coder = run_cost(recipe, torch.device("cpu"), store)
     rows: list[tuple[str, Cell]] = [
         ("shape of x₀, channels first", " × ".join(map(str, given.shapes.x0))),
         ("parameters of the denoiser, million", denoiser.parameters / 1e6),
