@@ -444,7 +444,7 @@ def build_report(
         out: the HTML file.
         count: clips to measure; all where the store has fewer.
         seed: of the clips that are drawn.
-        progress: shows the progress.
+        progress: shows how far it is.
 
     Raises:
         StoreError: the store is not there, not sealed, or has lost files.
