@@ -72,7 +72,7 @@ _PACKAGES = ("torch", "torchmetrics", "numpy")
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """How to evaluate.
+    """Options of an evaluation.
 
     Attributes:
         protocol: which clips, how many, and what is computed.

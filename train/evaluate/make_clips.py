@@ -47,7 +47,7 @@ _IDENTITY = "identity"
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What evaluation needs of a run.
+    """A trained run, as far as evaluation needs it.
 
     Attributes:
         store: attributes of the store it was trained on.
@@ -148,7 +148,7 @@ class Part:
         return self.rows.stop - self.rows.start
 
     def is_made(self) -> bool:
-        """Whether the file exists and holds these rows of this run."""
+        """True if the file exists and holds these rows of this run."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -158,7 +158,7 @@ class Part:
             return False
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything in the file, by name; `frames` are uint8, shape (B, T, 3, H, W)."""
+        """Tensors of the file, by name; `frames` are uint8, shape (B, T, 3, H, W)."""
         from safetensors.torch import load_file
 
         return load_file(self.path)

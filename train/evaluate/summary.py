@@ -58,7 +58,7 @@ class Summary:
     psnr: Figure
     """Mean over frames and clips."""
     psnr_over_clip: Figure
-    """Of each clip's pooled squared error; mean over clips."""
+    """PSNR of each clip's pooled squared error, dB; mean over clips."""
     psnr_by_frame: list[float]
     ssim: Figure
     ssim_by_frame: list[float]

@@ -43,7 +43,7 @@ class TrainingOptions:
     ] = ()
     """(progress, factor) points: from that fraction of the budget on, the rate times the factor."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Of AdamW, decoupled from the gradient."""
+    """AdamW's weight decay, decoupled from the gradient."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the moving average of the weights; 0 for none."""
     gradient_norm: Annotated[float, Field(gt=0)] = 1.0

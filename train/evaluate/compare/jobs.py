@@ -183,7 +183,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 @dataclass(frozen=True)
 class Setup:
-    """What all runs of a comparison have in common.
+    """Settings that all runs of a comparison share.
 
     Attributes:
         out: folder of the comparison.
@@ -227,7 +227,7 @@ class RunJob:
             return 0.0
 
     def facts(self) -> dict[str, Any]:
-        """Everything that the result depends on, as JSON has it."""
+        """Settings that the result depends on, as JSON holds them."""
         store = open_store(self.run.store).attributes.model_dump(mode="json")
         recipe = self.run.load_recipe().to_dict()
         return {"recipe": recipe, "store": store, "chosen": list(self.setup.chosen)}
@@ -235,7 +235,7 @@ class RunJob:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything a comparison consists of, before anything is trained.
+    """Plan of a comparison, before anything is trained.
 
     Attributes:
         options: sizes, budgets, seeds.

@@ -167,7 +167,7 @@ def protocol(comparison: Comparison) -> list[str]:
 
 
 def shown_clips(comparison: Comparison) -> list[tuple[str, Films]]:
-    """Some test clips of different labels: the real one, then each system's at seed 0."""
+    """Test clips of different labels: the real one, then each system's at seed 0."""
     setup = comparison.setup
     count = len(setup.chosen)
     places = np.linspace(0, count - 1, min(_CLIPS, count) + 2)[1:-1].round().astype(int)

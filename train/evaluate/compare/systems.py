@@ -202,7 +202,7 @@ def select(table: Mapping[str, System], names: Sequence[str]) -> dict[str, Syste
 def overrides(
     system: System, options: CompareOptions, clips: CodecOptions, split: str
 ) -> tuple[str, ...]:
-    """Everything in which a system's runs differ from its recipe, but for seed and steps."""
+    """Changes of a system's runs to its recipe, apart from seed and steps."""
     training = {
         "steps": 1, "optimiser": "muon", "learning_rate": 1e-3, "beta2": 0.99, "warmup": 10,
         "decay": True, "ema": 0.995, "batch": options.batch, "accumulate": 1,

@@ -44,7 +44,7 @@ _SUBJECT_FRAMES = 2
 
 @dataclass(frozen=True)
 class EvaluationNetworkOptions:
-    """How evaluation networks are trained.
+    """Training of the evaluation networks.
 
     Attributes:
         gesture_steps: of the classifier.
