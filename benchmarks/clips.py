@@ -1,4 +1,4 @@
-"""What is measured on: real clips where there are any, rendered gestures, noise and flat frames."""
+"""Inputs of the benchmarks: real clips if there are any, rendered gestures, noise, flat frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from preprocess.datasets.gestures.dataset import ensure_rendered
 from preprocess.frames.geometry import Geometry
-from preprocess.sources.decode import decode
+from preprocess.sources.video import decode
 from shared.console import Progress
 from shared.conventions import luma
 
@@ -31,13 +31,13 @@ FRAMES = 16
 
 
 def real_videos() -> list[Path]:
-    """Files in the folder that DVDM_TEST_CLIPS names; none where it is not set."""
+    """Files in the folder that DVDM_TEST_CLIPS names; none if it is not set."""
     folder = os.environ.get("DVDM_TEST_CLIPS")
     return [Path(folder, "clips", name) for name in REAL] if folder else []
 
 
 def real_people() -> list[Path]:
-    """Those of `real_videos` that show a person signing."""
+    """Real videos that show a person signing."""
     return [video for video in real_videos() if video.name.startswith("asl_")]
 
 
@@ -48,7 +48,7 @@ def gesture_videos(folder: Path) -> list[Path]:
 
 
 def first_frames(video: Path, size: int, count: int = FRAMES) -> NDArray[np.uint8]:
-    """uint8 RGB, shape (count, 3, size, size)."""
+    """Decode the first frames of a video, uint8 RGB, shape (count, 3, size, size)."""
     return np.stack(
         [frame for _, frame in islice(decode(video, range(count), Geometry(size)), count)]
     )

@@ -42,7 +42,7 @@ def scaled_seconds(video: Path, size: int) -> float:
 
 
 def vectors(luma: NDArray[np.uint8], method: str, search_range: int) -> NDArray[np.int8]:
-    """What `mestimate` finds in the frame before.
+    """Vectors that `mestimate` finds into the previous frame.
 
     Args:
         luma: uint8, shape (T, H, W), H and W multiples of 16.

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Figure, least_in_turn
-from preprocess.executor import Machines
+from preprocess.executor import ExecutorOptions
 from preprocess.pipeline import Extraction, run
 from preprocess.steps.export import export_store
 from shared.console import Progress
@@ -40,29 +40,29 @@ Batch = Sequence[torch.Tensor]
 
 @dataclass(frozen=True)
 class Load:
-    """What it took to be given BATCHES batches."""
+    """Time and bytes read to load BATCHES batches."""
 
     seconds: float
     bytes_read: int
 
 
 def loading_figures(kinds: dict[str, list[Path]]) -> Iterator[Figure]:
-    """Rate and bytes for each kind of video: name to files."""
+    """Yield rate and bytes read for each kind of video."""
     for kind, videos in kinds.items():
         with tempfile.TemporaryDirectory() as folder:
             yield from _figures(kind, *_make(Path(folder), videos))
 
 
 def _make(folder: Path, videos: list[Path]) -> tuple[Path, Path]:
-    """A store of some hundred clips, and its tar shards."""
+    """Make a store of some hundred clips, and its tar shards."""
     root = folder / "videos"
     root.mkdir()
     for i, video in enumerate(itertools.islice(itertools.cycle(videos), 120)):
         (root / f"{i:03d}-{video.name}").symlink_to(video.absolute())
-    store, machines, progress = folder / "store", Machines(), Progress()
+    store, executor, progress = folder / "store", ExecutorOptions(), Progress()
     options = CodecOptions(size=SIZE)
-    run(Extraction(load_manifest("folder"), root, store, options, machines, None), progress)
-    export_store(store, folder / "tars", "webdataset", machines, progress)
+    run(Extraction(load_manifest("folder"), root, store, options, executor, None), progress)
+    export_store(store, folder / "tars", "webdataset", executor, progress)
     return store, folder / "tars"
 
 
@@ -89,7 +89,7 @@ def _noted(loads: list[Load], load: Load) -> float:
 
 
 def from_store(path: Path) -> Iterator[Batch]:
-    """Ours, epoch after epoch; nothing is kept in memory."""
+    """Load with this project, epoch after epoch; nothing is kept in memory."""
     clips = Clips(Store(path), None, in_memory_bytes=0)
     everything = np.arange(len(clips.store))
 
@@ -102,7 +102,7 @@ def from_store(path: Path) -> Iterator[Batch]:
 
 
 def from_tars(path: Path) -> Iterator[Batch]:
-    """Theirs: shards shuffled, a buffer of 100 clips, its own decoding, torch's collation."""
+    """Load with WebDataset: shuffled shards, a buffer of 100 clips, its own decoding."""
     import webdataset
     from torch.utils.data import default_collate
 
@@ -133,7 +133,7 @@ def _timed(batches: Iterator[Batch]) -> Load:
 
 
 def _bytes_read() -> int:
-    """By this process and its children, from files and from the cache before them (Linux)."""
+    """Bytes read by this process and its children, from files or their cache (Linux)."""
     me = os.getpid()
     children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
     files = [Path(f"/proc/{process}/io") for process in (me, *children)]

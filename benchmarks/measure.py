@@ -1,4 +1,4 @@
-"""CPU seconds, of this process or of others, and the table that comes of them."""
+"""CPU seconds of this process or of others, and a table of figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Figure:
-    """One line: ours against a peer. `ratio` is better the larger it is, unless `at_most`."""
+    """One figure, ours against a peer's. A larger `ratio` is better, unless `at_most`."""
 
     name: str
     ours: float
@@ -34,14 +34,14 @@ class Figure:
 
 
 def cpu_seconds(function: Callable[[], object]) -> float:
-    """Of this process alone."""
+    """CPU seconds of a function, in this process alone."""
     start = time.process_time()
     function()
     return time.process_time() - start
 
 
 def child_cpu_seconds(command: Sequence[str], stdin: bytes | None = None) -> float:
-    """User and system time of a command and of what it waited for."""
+    """User and system time of a command and of its children, seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, input=stdin, check=True, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -49,9 +49,9 @@ def child_cpu_seconds(command: Sequence[str], stdin: bytes | None = None) -> flo
 
 
 def least_in_turn(rounds: int, *measures: Callable[[], float]) -> list[float]:
-    """Least of each measure over rounds in which each has its turn.
+    """Least value of each measure over rounds that take all of them in turn.
 
-    Other work on a machine only ever adds time, and comes and goes: so the least, and in turn.
+    Other work on a machine only adds time, and comes and goes: so the least, and in turn.
     """
     rows = [[measure() for measure in measures] for _ in range(rounds)]
     return [min(column) for column in zip(*rows, strict=True)]

@@ -13,12 +13,12 @@ import numpy as np
 
 from benchmarks import ffmpeg, straightforward
 from benchmarks.measure import Figure, cpu_seconds, least_in_turn
-from preprocess.executor import Machines
+from preprocess.executor import ExecutorOptions
 from preprocess.frames.geometry import Geometry
 from preprocess.motion.encode import encode
 from preprocess.pipeline import Extraction, run
-from preprocess.sources.decode import decode
 from preprocess.sources.media import open_container
+from preprocess.sources.video import decode
 from preprocess.steps.reblock import reblock
 from shared.console import Progress
 from shared.manifest import load_manifest
@@ -30,7 +30,7 @@ SIZE, ROUNDS = 128, 3
 
 
 def pipeline_figures(hd: Path, small: list[Path], videos: list[Path]) -> Iterator[Figure]:
-    """All of them.
+    """Yield all figures.
 
     Args:
         hd: a 720p file.
@@ -39,7 +39,7 @@ def pipeline_figures(hd: Path, small: list[Path], videos: list[Path]) -> Iterato
     """
     frames = sum(1 for _ in _frames(hd))
     yield from _decoding(hd, frames)
-    yield _search_share(small)
+    yield _search_fraction(small)
     with tempfile.TemporaryDirectory() as folder:
         yield from _again(Path(folder), [hd])
         yield _end_to_end(Path(folder), videos)
@@ -69,8 +69,8 @@ def _decoding(hd: Path, frames: int) -> Iterator[Figure]:
     yield Figure(f"{name} an ffmpeg pipe", frames / ours, frames / pipe, "/s", pipe / ours, 1.1)
 
 
-def _search_share(videos: list[Path]) -> Figure:
-    """CPU of search and residual in that of decoding, resizing, searching."""
+def _search_fraction(videos: list[Path]) -> Figure:
+    """Fraction of CPU time that search and residual take of decoding, resizing and searching."""
     options = CodecOptions(size=SIZE, motion_cost=0.0)
     clips = []
     for video in videos:
@@ -88,13 +88,13 @@ def _search_share(videos: list[Path]) -> Figure:
     search, decoding = least_in_turn(
         2 * ROUNDS, lambda: cpu_seconds(search_all), lambda: cpu_seconds(decode_all)
     )
-    count, share = len(clips) * 16, search / (search + decoding)
+    count, fraction = len(clips) * 16, search / (search + decoding)
     return Figure(
-        "270p: share of luma, search and residual in decode + encode",
+        "270p: fraction of luma, search and residual in decode + encode",
         search / count * 1e6,
         (search + decoding) / count * 1e6,
         "µs/frame",
-        share,
+        fraction,
         0.1,
         at_most=True,
     )
@@ -106,7 +106,9 @@ def _extraction(folder: Path, name: str, videos: list[Path]) -> Extraction:
     for i, video in enumerate(videos):
         (root / f"{i}-{video.name}").symlink_to(video.absolute())
     options = CodecOptions(size=SIZE, motion_cost=0.0)
-    return Extraction(load_manifest("folder"), root, folder / name, options, Machines(), None)
+    return Extraction(
+        load_manifest("folder"), root, folder / name, options, ExecutorOptions(), None
+    )
 
 
 def _run(folder: Path, name: str, videos: list[Path]) -> float:
@@ -116,7 +118,7 @@ def _run(folder: Path, name: str, videos: list[Path]) -> float:
 
 
 def _into_new(folder: Path, work: Callable[[Path], float]) -> float:
-    """What work takes that writes into a new folder, which is gone afterwards.
+    """Time of work that writes into a new folder, which is removed afterwards.
 
     Otherwise each round would write to memory that the system has not touched before, which on a
     virtual machine costs more than the writing.
@@ -127,11 +129,11 @@ def _into_new(folder: Path, work: Callable[[Path], float]) -> float:
 
 def _reblock(store: Path, to: Path) -> float:
     with contextlib.redirect_stderr(io.StringIO()):
-        return cpu_seconds(lambda: reblock(store, to, {"block": 8}, Machines(), Progress()))
+        return cpu_seconds(lambda: reblock(store, to, {"block": 8}, ExecutorOptions(), Progress()))
 
 
 def _again(folder: Path, videos: list[Path]) -> Iterator[Figure]:
-    # Imports and compilation are not what is measured, nor is what a run does but once.
+    # Imports, compilation and one-time work of a run are not measured.
     _run(folder, "warm", videos[:1])
     _run(folder, "hd", videos * 6)
     store = folder / "hd"
@@ -160,7 +162,7 @@ def _again(folder: Path, videos: list[Path]) -> Iterator[Figure]:
 
 
 def _end_to_end(folder: Path, videos: list[Path]) -> Figure:
-    """Both on the same files; theirs makes 16 of the same frames a clip, too."""
+    """Compare on the same files; the script makes clips of 16 frames, too."""
     _run(folder, "all", videos)
 
     made: list[int] = []

@@ -14,8 +14,8 @@ import resource
 import time
 from pathlib import Path
 
-from preprocess.executor import Machines
-from preprocess.pipeline import Extraction, plan_attributes, work_for
+from preprocess.executor import ExecutorOptions
+from preprocess.pipeline import Extraction, partition_job, plan_attributes
 from preprocess.planning.plan import make_plan
 from preprocess.planning.splits import sides
 from preprocess.records import Probe, Video
@@ -44,26 +44,20 @@ def main() -> None:
     before = _peak_mb()
     start = time.perf_counter()
     splits = load_manifest("folder").splits
-    plan = make_plan(videos, probes, options, lambda takes: sides(takes, splits, {}))
+    plan = make_plan(videos, probes, options, lambda performances: sides(performances, splits, {}))
     planned = time.perf_counter()
     extraction = Extraction(
-        load_manifest("folder"), Path("videos"), Path("store"), options, Machines()
+        load_manifest("folder"), Path("videos"), Path("store"), options, ExecutorOptions()
     )
     attributes = plan_attributes(extraction, splits, plan)
-    work = work_for(extraction, attributes, plan, [])
-    tasks = [work.task(p) for p in range(attributes.partitions)]
+    job = partition_job(extraction, attributes, plan, [])
+    tasks = [job.task(p) for p in range(attributes.partitions)]
     pickled = sum(len(pickle.dumps(task)) for task in tasks)
     done = time.perf_counter()
     print(f"{attributes.clips:,} clips of {len(videos):,} videos, {len(tasks):,} tasks")
     print(f"plan    {planned - start:6.1f} s")
     print(f"tasks   {done - planned:6.1f} s, {pickled / 1e6:.0f} MB pickled in all")
     print(f"memory  {_peak_mb() - before:6.0f} MB more than the list of videos")
-
-
-def _video(number: int) -> Video:
-    label, subject = f"label {number % 101:03d}", f"{number % 40:02d}"
-    path = f"{label}/subject{subject}/video{number:07d}.mp4"
-    return Video(path, label, subject, size_bytes=10**6 + number, mtime_ns=number)
 
 
 def _peak_mb() -> float:

@@ -1,4 +1,4 @@
-"""Figures of the search: against FFmpeg's, against brute force, over block sizes and processes."""
+"""Figures of the search, against FFmpeg's and brute force, over block sizes and processes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 
 from benchmarks import clips, ffmpeg
 from benchmarks.measure import Figure, cpu_seconds, least_in_turn
-from preprocess.motion import exhaustive, search
-from preprocess.motion.penalty import difference_penalty
-from shared.conventions import Reference
+from preprocess.motion import exhaustive, search, vector_penalty
+from shared.conventions import Codec, Reference
 
 Luma = NDArray[np.uint8]
 ROUNDS = 5
 
 
 def search_figures(lumas: dict[int, list[Luma]]) -> Iterator[Figure]:
-    """All of them; luma of real clips by size."""
+    """Yield all figures; `lumas` are those of real clips by size."""
     for size, of_size in lumas.items():
         for search_range in (16, 7):
             targets = {"esa": 100 if search_range == 16 else 40, "epzs": 2, "hexbs": 1.2}
@@ -33,13 +32,13 @@ def search_figures(lumas: dict[int, list[Luma]]) -> Iterator[Figure]:
     yield _two_processes(lumas[128][0])
 
 
-def _seconds_a_search(lumas: list[Luma], repeat: int = 1, **options: object) -> float:
+def _seconds_a_search(lumas: list[Luma], codec: Codec, search_range: int, repeat: int = 1) -> float:
     """CPU seconds to search one frame."""
 
     def all_of_them() -> None:
         for _ in range(repeat):
             for luma in lumas:
-                search(luma, **options)  # type: ignore[arg-type]
+                search(luma, codec, search_range=search_range)
 
     return cpu_seconds(all_of_them) / repeat / sum(len(luma) - 1 for luma in lumas)
 
@@ -55,9 +54,7 @@ def _against_ffmpeg(
     searches = 2 * len(together)
     methods = [*targets]
     measures: list[Callable[[], float]] = [
-        lambda: _seconds_a_search(
-            lumas, 4, block=16, search_range=search_range, reference=reference
-        ),
+        lambda: _seconds_a_search(lumas, Codec(16, reference), search_range, 4),
         lambda: ffmpeg.pipeline_seconds(together, "null"),
     ]
     for method in methods:
@@ -72,11 +69,11 @@ def _against_ffmpeg(
 
 
 def _agreement(lumas: list[Luma], size: int) -> Figure:
-    """BatchSlice of blocks with the vector that esa finds."""
+    """Fraction of blocks with the vector that esa finds."""
     same = total = 0
     for luma in lumas:
         theirs = ffmpeg.vectors(luma, "esa", 16)
-        ours = search(luma, block=16, search_range=16)[:-1]
+        ours = search(luma, Codec(16), search_range=16)[:-1]
         same += int((theirs == ours).all(axis=1).sum())
         total += theirs[:, 0].size
     return Figure(f"{size}²: blocks with the vector of esa", same, total, "", same / total, 1)
@@ -85,19 +82,13 @@ def _agreement(lumas: list[Luma], size: int) -> Figure:
 def _worst_case(size: int) -> Iterator[Figure]:
     for name, luma in (("noise", clips.noise(size)), ("flat", clips.flat(size))):
         for search_range in (16, 7):
-            options = {"block": 16, "search_range": search_range, "reference": "previous"}
-            penalty = difference_penalty(search_range, zero_bias=0.0, motion_cost=0.0)
+            penalty = vector_penalty(search_range, 1, 0.0)
 
             def run(
-                brute_force: bool,
-                luma: Luma = luma,
-                options: dict = options,
-                penalty: NDArray[np.int32] = penalty,
+                brute_force: bool, luma: Luma = luma, penalty: NDArray[np.int64] = penalty
             ) -> float:
                 seconds = cpu_seconds(
-                    lambda: exhaustive.search(
-                        luma, penalty=penalty, brute_force=brute_force, **options
-                    )
+                    lambda: exhaustive.search(luma, Codec(16), penalty, brute_force=brute_force)
                 )
                 return seconds / (len(luma) - 1)
 
@@ -113,7 +104,7 @@ def _blocks(lumas: list[Luma], size: int) -> Iterator[Figure]:
         eight, sixteen, thirty_two = least_in_turn(
             ROUNDS,
             *(
-                lambda b=b, r=search_range: _seconds_a_search(lumas, 2, block=b, search_range=r)
+                lambda b=b, r=search_range: _seconds_a_search(lumas, Codec(b), r, 2)
                 for b in (8, 16, 32)
             ),
         )
@@ -125,18 +116,18 @@ def _blocks(lumas: list[Luma], size: int) -> Iterator[Figure]:
 
 
 def _rate(luma: Luma, start: float, seconds: float) -> float:
-    """Searches a CPU second, from a moment on."""
-    search(luma, block=16, search_range=16)
+    """Searches a CPU second, starting at a given time."""
+    search(luma, Codec(16), search_range=16)
     time.sleep(max(0.0, start - time.time()))
     done, begun = 0, time.process_time()
     while time.process_time() < begun + seconds:
-        search(luma, block=16, search_range=16)
+        search(luma, Codec(16), search_range=16)
         done += len(luma) - 1
     return done / (time.process_time() - begun)
 
 
 def _two_processes(luma: Luma) -> Figure:
-    """By CPU time, so that what else a machine does is not counted, but shared caches are."""
+    """Compare by CPU time, so that other processes do not count, but shared caches do."""
     rates = {1: 0.0, 2: 0.0}
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         for _ in range(2 * ROUNDS):

@@ -1,4 +1,4 @@
-"""What a sound script without this project does: PyAV, numpy SAD over whole frames, npz files."""
+"""A sound script without this project: PyAV, NumPy SADs over whole frames, npz files."""
 
 from __future__ import annotations
 

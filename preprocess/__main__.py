@@ -1,5 +1,7 @@
-"""`python -m preprocess`: videos into a store, once, exactly. Exit codes: 0 done, 2 the user's
-mistake, 1 anything else, 130 interrupted."""
+"""Command line `python -m preprocess`: turn videos into a store, once, exactly.
+
+Exit codes: 0 done, 2 the user's mistake, 1 any other failure, 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,19 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
-from preprocess import options as flags
+from preprocess.options import (
+    CLIP_OPTIONS,
+    SEARCH_OPTIONS,
+    Scheduler,
+    Workers,
+    takes_options,
+)
 from shared.console import EXIT_INTERRUPTED, run_command
 from shared.errors import UserError
 
 if TYPE_CHECKING:
-    from preprocess.executor import Machines
-    from preprocess.steps.fill import Filled
+    from preprocess.executor import ExecutorOptions
+    from preprocess.steps.fill import PartitionResult
     from shared.store.paths import Location
 
 Facts = TypeVar("Facts")
@@ -35,85 +43,70 @@ app = typer.Typer(
 
 
 @app.command()
+@takes_options(CLIP_OPTIONS | SEARCH_OPTIONS)
 def run(
     dataset: Annotated[str, typer.Argument(help="Its name; `datasets` lists them.")],
+    *,
     root: Annotated[
-        str | None, typer.Option(help="Where the videos lie. Default: data/DATASET")
+        str | None, typer.Option(help="Folder of the videos. Default: data/DATASET")
     ] = None,
     out: Annotated[
         str | None,
         typer.Option(
             help="The store to make. Default: stores/DATASET with -OPTIONVALUE for each option"
             " given here that is not its default, in the order size, frames, stride, clips, hop,"
-            " seed, fps, fit, crop, block, range, unit, reference, method, zerobias, motioncost,"
-            " limit:"
+            " seed, fps, fit, crop, block, range, unit, reference, method, motioncost, limit:"
             " stores/gestures-size64-block8-range24"
         ),
     ] = None,
-    size: flags.Size = None,
-    frames: flags.Frames = None,
-    stride: flags.Stride = None,
-    clips: flags.Clips = None,
-    hop: flags.Hop = None,
-    seed: flags.Seed = None,
-    fps: flags.Fps = None,
-    fit: flags.Fit = None,
-    crop: flags.Crop = None,
-    block: flags.Block = None,
-    search_range: flags.SearchRange = None,
-    vector_unit: flags.VectorUnit = None,
-    reference: flags.ReferenceFrame = None,
-    method: flags.Method = None,
-    zero_bias: flags.ZeroBias = None,
-    motion_cost: flags.MotionCost = None,
-    cost_from: flags.CostFrom = None,
-    workers: flags.Workers = None,
-    scheduler: flags.Scheduler = None,
+    given: dict[str, Any],
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Use so many videos only, spread evenly over the data set."),
+        typer.Option(min=1, help="Use only this many videos, evenly spaced over the data set."),
     ] = None,
 ) -> None:
     """Make a store from a data set's videos, or finish one that was interrupted.
 
-    The same command again does only what is missing. Files that cannot be used are listed with
+    The same command again makes only what is missing. Files that cannot be used are listed with
     the reason, here and in rejected.jsonl in the store.
     """
-    from preprocess.options import parse_crop
+    from preprocess.options import codec_options, default_store, parse_crop
+    from shared.manifest import load_manifest
 
-    given = {
-        "size": size,
-        "frames": frames,
-        "stride": stride,
-        "clips": clips,
-        "hop": hop,
-        "seed": seed,
-        "fps": fps,
-        "fit": fit,
-        "crop": parse_crop(crop),
-        "block": block,
-        "search_range": search_range,
-        "vector_unit": vector_unit,
-        "reference": reference,
-        "method": method,
-        "zero_bias": zero_bias,
-        "motion_cost": motion_cost,
-        "cost_from": cost_from,
-    }
-    _run(dataset, root, out, given, _machines(workers, scheduler), limit)
+    executor = _executor(workers, scheduler)
+    given["crop"] = parse_crop(given["crop"])
+    manifest = load_manifest(dataset)
+    options = codec_options(manifest, given)
+    if root is None and dataset == "folder":
+        raise UserError("folder: name the folder of your videos with --root DIR")
+    videos = _reachable(root) if root else Path("data", dataset)
+    store = _reachable(out) if out else default_store(manifest, given, limit)
+
+    from preprocess.datasets.gestures.dataset import ensure_rendered
+    from preprocess.pipeline import Extraction
+    from preprocess.pipeline import run as run_extraction
+    from shared.console import Progress
+
+    progress = Progress()
+    with _interruptible():
+        if dataset == "gestures" and isinstance(videos, Path):
+            ensure_rendered(videos, executor.workers, progress)
+        extraction = Extraction(manifest, videos, store, options, executor, limit)
+        outcome = run_extraction(extraction, progress)
+    for name in outcome.left_out:
+        Console(stderr=True).print(f"Split {name} left out: its lists are not below {videos}")
+    origin = "videos", f"{outcome.videos} in {videos}"
+    _print_summary(store, outcome.made, origin, f"--root {videos}")
 
 
 @app.command()
+@takes_options(SEARCH_OPTIONS)
 def reblock(
     store: Annotated[str, typer.Argument(help="A sealed store.")],
-    block: flags.Block = None,
-    search_range: flags.SearchRange = None,
-    vector_unit: flags.VectorUnit = None,
-    reference: flags.ReferenceFrame = None,
-    method: flags.Method = None,
-    zero_bias: flags.ZeroBias = None,
-    motion_cost: flags.MotionCost = None,
-    cost_from: flags.CostFrom = None,
+    *,
+    given: dict[str, Any],
     out: Annotated[
         str | None,
         typer.Option(
@@ -121,25 +114,26 @@ def reblock(
             " changes: stores/gestures-block8"
         ),
     ] = None,
-    workers: flags.Workers = None,
-    scheduler: flags.Scheduler = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Make a store with other search options from a store alone, without its videos.
 
     The result is the store that `run` would make from the videos with those options, byte for
     byte. Options that are not given stay as they are in STORE.
     """
-    given = {
-        "block": block,
-        "search_range": search_range,
-        "vector_unit": vector_unit,
-        "reference": reference,
-        "method": method,
-        "zero_bias": zero_bias,
-        "motion_cost": motion_cost,
-        "cost_from": cost_from,
-    }
-    _reblock(store, out, given, _machines(workers, scheduler))
+    from preprocess.steps.reblock import default_store
+    from preprocess.steps.reblock import reblock as search_again
+    from shared.console import Progress
+    from shared.store.store import read_attributes
+
+    executor = _executor(workers, scheduler)
+    source = _reachable(store)
+    before = read_attributes(source).options
+    target = _reachable(out) if out else default_store(source, before, given)
+    with _interruptible():
+        made = search_again(source, target, given, executor, Progress())
+    _print_summary(target, made, ("from", str(source)), "--root DIR")
 
 
 @app.command()
@@ -147,16 +141,16 @@ def export(
     store: Annotated[str, typer.Argument(help="A sealed store.")],
     out: Annotated[str, typer.Option(help="A new folder for the shards.")],
     form: Annotated[str, typer.Option("--format", help="webdataset.")] = "webdataset",
-    workers: flags.Workers = None,
-    scheduler: flags.Scheduler = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Write a store's valid clips as tar shards that WebDataset, and the trainer, can stream."""
     from preprocess.steps.export import export_store
     from shared.console import Progress
 
-    machines = _machines(workers, scheduler)
+    executor = _executor(workers, scheduler)
     with _interruptible():
-        made = export_store(_reachable(store), _reachable(out), form, machines, Progress())
+        made = export_store(_reachable(store), _reachable(out), form, executor, Progress())
     console = Console(soft_wrap=True)
     console.print(f"{len(made)} clips in {out}", markup=False, highlight=False)
     console.print(f"Next: python -m train vae --store {out}", markup=False, highlight=False)
@@ -165,9 +159,9 @@ def export(
 @app.command()
 def inspect(
     store: Annotated[str, typer.Argument(help="A store.")],
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
-    """Show what a store holds, how it was made, and what was rejected."""
+    """Show the contents of a store, its options, and the rejected files."""
     from preprocess.summary import describe, print_store
 
     _show(describe(_reachable(store)), as_json, print_store)
@@ -182,9 +176,9 @@ def report(
     ] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other clips.")] = 0,
 ) -> None:
-    """Write one page to look at: clips, vectors, residuals, energy, compression, rejects.
+    """Write a report as one page: clips, vectors, residuals, energy, compression, rejects.
 
-    The page needs no other file and no network, and stays under 20 MB whatever the store.
+    The page needs no other file and no network, and stays under 20 MB for any store.
     """
     from preprocess.report import build_report
     from shared.console import Progress, byte_count
@@ -202,13 +196,13 @@ def report(
 def verify(
     store: Annotated[str, typer.Argument(help="A sealed store.")],
     root: Annotated[
-        str | None, typer.Option(help="Where its videos lie. Default: data/DATASET")
+        str | None, typer.Option(help="Folder of its videos. Default: data/DATASET")
     ] = None,
     sample: Annotated[
         int, typer.Option(min=0, help="Clips to search again with the slow reference search.")
     ] = 8,
 ) -> None:
-    """Hold a store against its videos, decoded by another path; exit 1 where anything differs."""
+    """Compare a store with its videos, decoded independently; exit code 1 if anything differs."""
     from preprocess.steps.verify import print_findings, verify_store
     from shared.console import Progress
 
@@ -222,10 +216,10 @@ def verify(
 @app.command()
 def datasets(
     data: Annotated[Path, typer.Option(help="Folder that holds the data sets.")] = Path("data"),
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
-    """List the data sets: what, how many, where they would be, and whether they are there."""
-    from preprocess.planning.catalogue import catalogue, print_catalogue
+    """List the data sets: contents, size, folder, and whether they are present."""
+    from preprocess.planning.discover import catalogue, print_catalogue
 
     _show(catalogue(data), as_json, print_catalogue)
 
@@ -233,11 +227,9 @@ def datasets(
 @app.command()
 def download(
     dataset: Annotated[str, typer.Argument(help="Its name; `datasets` lists them.")],
-    root: Annotated[
-        Path | None, typer.Option(help="Where to put it. Default: data/DATASET")
-    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder for it. Default: data/DATASET")] = None,
 ) -> None:
-    """Fetch a data set's files, check and unpack them; goes on where it was interrupted."""
+    """Download a data set's files, check and unpack them; resumes if it was interrupted."""
     from preprocess.datasets.download import DownloadError
     from preprocess.datasets.download import download as fetch
     from shared.console import Progress
@@ -259,9 +251,9 @@ def download(
 
 @app.command()
 def render(
-    root: Annotated[Path, typer.Option(help="Where to put the videos.")] = Path("data/gestures"),
-    subjects: Annotated[int, typer.Option(help="How many people.")] = 20,
-    repetitions: Annotated[int, typer.Option(help="How often each performs each signal.")] = 1,
+    root: Annotated[Path, typer.Option(help="Folder for the videos.")] = Path("data/gestures"),
+    subjects: Annotated[int, typer.Option(help="Number of people.")] = 20,
+    repetitions: Annotated[int, typer.Option(help="Times that each performs each signal.")] = 1,
     size: Annotated[int, typer.Option(help="Height and width, pixels; even.")] = 128,
     seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
     noise_sigma: Annotated[float, typer.Option(help="Sensor noise, grey levels.")] = 0.0,
@@ -269,7 +261,7 @@ def render(
     outfits: Annotated[
         int, typer.Option(help="Sets of clothes and surroundings; 0: each subject its own.")
     ] = 0,
-    workers: flags.Workers = None,
+    workers: Workers = None,
 ) -> None:
     """Render the embedded data set: a figure performing the 24 signals, as H.264 files."""
     from preprocess.datasets.gestures.dataset import render as render_videos
@@ -296,7 +288,7 @@ def render(
 
 
 def _show(facts: Facts, as_json: bool, show: Callable[[Console, Facts], None]) -> None:
-    """Facts for people, or as JSON for machines."""
+    """Print facts for people, or as JSON for programs."""
     if as_json:
         sys.stdout.write(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     else:
@@ -308,53 +300,6 @@ def main() -> None:
     sys.exit(run_command(app))
 
 
-def _run(
-    dataset: str,
-    root: str | None,
-    out: str | None,
-    given: dict[str, Any],
-    machines: Machines,
-    limit: int | None,
-) -> None:
-    from preprocess.options import codec_options, default_store
-    from shared.manifest import load_manifest
-
-    manifest = load_manifest(dataset)
-    options = codec_options(manifest, given)
-    if root is None and dataset == "folder":
-        raise UserError("folder: say where your videos lie with --root DIR")
-    videos = _reachable(root) if root else Path("data", dataset)
-    store = _reachable(out) if out else default_store(manifest, given, limit)
-
-    from preprocess.datasets.gestures.dataset import ensure_rendered
-    from preprocess.pipeline import Extraction
-    from preprocess.pipeline import run as run_extraction
-    from shared.console import Progress
-
-    progress = Progress()
-    with _interruptible():
-        if dataset == "gestures" and isinstance(videos, Path):
-            ensure_rendered(videos, machines.workers, progress)
-        extraction = Extraction(manifest, videos, store, options, machines, limit)
-        outcome = run_extraction(extraction, progress)
-    for name in outcome.left_out:
-        Console(stderr=True).print(f"Split {name} left out: its lists are not below {videos}")
-    _summary(store, outcome.filled, ("videos", f"{outcome.videos} in {videos}"), f"--root {videos}")
-
-
-def _reblock(name: str, out: str | None, given: dict[str, Any], machines: Machines) -> None:
-    from preprocess.steps.reblock import default_store, reblock
-    from shared.console import Progress
-    from shared.store.store import read_attributes
-
-    source = _reachable(name)
-    before = read_attributes(source).options
-    store = _reachable(out) if out else default_store(source, before, given)
-    with _interruptible():
-        filled = reblock(source, store, given, machines, Progress())
-    _summary(store, filled, ("from", str(source)), "--root DIR")
-
-
 @contextmanager
 def _interruptible() -> Iterator[None]:
     try:
@@ -364,14 +309,15 @@ def _interruptible() -> Iterator[None]:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _summary(store: Location, filled: Filled | None, origin: tuple[str, str], check: str) -> None:
-    """What was made; `filled` is None where there was nothing left to do."""
+def _print_summary(
+    store: Location, made: PartitionResult | None, origin: tuple[str, str], check: str
+) -> None:
     from preprocess.summary import describe, print_made
 
     console = Console()
-    if filled is None:
+    if made is None:
         console.print(f"{store} is complete already; nothing to do", markup=False, highlight=False)
-    rate = filled.clips_a_second if filled else 0.0
+    rate = made.clips_a_second if made else 0.0
     print_made(console, describe(store), origin, check, rate)
 
 
@@ -383,12 +329,12 @@ def _reachable(text: str) -> Location:
     return place
 
 
-def _machines(workers: int | None, scheduler: str | None) -> Machines:
-    from preprocess.executor import Machines
+def _executor(workers: int | None, scheduler: str | None) -> ExecutorOptions:
+    from preprocess.executor import ExecutorOptions
 
     if workers and scheduler:
         raise UserError("--workers is for this machine; with --scheduler its own workers are used")
-    return Machines(workers or _cpus(), scheduler)
+    return ExecutorOptions(workers or _cpus(), scheduler)
 
 
 def _cpus() -> int:

@@ -1,4 +1,4 @@
-"""Run tasks one after another, in processes of this machine, or on a Dask cluster; same results."""
+"""Run tasks one after another, in local processes, or on a Dask cluster, with the same results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CONFIG: dict[str, Any] = {
     "distributed.nanny.pre-spawn-environ": {
         f"{name}_NUM_THREADS": "1" for name in ("OMP", "NUMBA", "OPENBLAS", "MKL")
     },
-    # A worker killed for reasons outside a task must not condemn the task it was at.
+    # A worker killed for reasons outside a task must not condemn its task.
     "distributed.scheduler.allowed-failures": 10,
     # Memory is bounded by the size of a partition: pausing or restarting workers loses work.
     "distributed.worker.memory.target": False,
@@ -33,18 +33,18 @@ _CONFIG: dict[str, Any] = {
 }
 
 TASKS_AHEAD = 1024
-"""Tasks a cluster knows of at a time: keeps hundreds of workers busy, and the scheduler small."""
+"""Tasks submitted to a cluster at a time: keeps hundreds of workers busy, the scheduler small."""
 
 CONNECT_SECONDS = 10
-"""How long a scheduler has to answer, and its first worker to appear."""
+"""Time for a scheduler to answer, and for its first worker to appear."""
 
 
 @dataclass(frozen=True)
-class Machines:
-    """Where tasks run.
+class ExecutorOptions:
+    """Place where tasks run.
 
     Attributes:
-        workers: processes on this machine; 1 stays in this one.
+        workers: processes on this computer; 1 runs tasks in the calling process.
         scheduler: address of a Dask scheduler, whose workers are used instead; or None.
     """
 
@@ -55,17 +55,17 @@ class Machines:
 def run_tasks(
     function: Callable[[Task], Result],
     tasks: Sequence[Task],
-    machines: Machines,
+    executor: ExecutorOptions,
     on_done: Callable[[Result], None] = lambda result: None,
     places: Sequence[Location] = (),
 ) -> list[Result]:
     """Call a function on every task.
 
     Args:
-        function: importable by name, for other processes to find it.
+        function: importable by name, so that other processes find it.
         tasks: small and picklable: paths, not arrays.
-        machines: where to run.
-        on_done: told each result as it comes, in no particular order.
+        executor: place where tasks run.
+        on_done: called with each result as it comes, in no particular order.
         places: folders that the workers of a cluster must see under the same names.
 
     Returns:
@@ -73,18 +73,18 @@ def run_tasks(
 
     Raises:
         UserError: the cluster cannot be used.
-        Exception: whatever a task raised; tasks that were under way are abandoned.
+        Exception: as raised by a task; unfinished tasks are abandoned.
     """
     if not tasks:
         return []
-    if machines.scheduler:
-        with _connected(machines.scheduler) as client:
-            _require_same_software(client, machines.scheduler)
+    if executor.scheduler:
+        with _connected(executor.scheduler) as client:
+            _require_same_software(client, executor.scheduler)
             _require_places(client, places)
             return _gather(client, function, tasks, on_done)
-    if machines.workers == 1 or len(tasks) < 2:
+    if executor.workers == 1 or len(tasks) < 2:
         return [_report(function(task), on_done) for task in tasks]
-    with _local_cluster(min(machines.workers, len(tasks))) as client:
+    with _local_cluster(min(executor.workers, len(tasks))) as client:
         return _gather(client, function, tasks, on_done)
 
 
@@ -99,7 +99,7 @@ def _gather(
     tasks: Sequence[Task],
     on_done: Callable[[Result], None],
 ) -> list[Result]:
-    """Results of all tasks, of which the cluster holds a bounded number at a time."""
+    """Collect the results of all tasks, of which the cluster has a bounded number at a time."""
     from distributed import KilledWorker, as_completed
 
     positions: dict[str, int] = {}
@@ -112,19 +112,19 @@ def _gather(
         return future
 
     ahead = [submit(*item) for item in islice(waiting, TASKS_AHEAD)]
-    under_way = as_completed(ahead, raise_errors=False)
-    # Nothing else may hold a future: its result would stay on the cluster.
+    submitted = as_completed(ahead, raise_errors=False)
+    # No other reference to a future may remain: its result would stay on the cluster.
     del ahead
     try:
-        for future in under_way:
-            # Raises what the task raised.
+        for future in submitted:
+            # result() raises the exception of the task.
             results[positions.pop(future.key)] = _report(future.result(), on_done)
             for item in islice(waiting, 1):
-                under_way.add(submit(*item))
+                submitted.add(submit(*item))
     except KilledWorker as error:
         raise UserError(
-            f"a task took down every worker it was given to ({error}); most often they have too"
-            " little memory: give them more, then the same command again"
+            f"a task took down every worker that tried it ({error}); most often they have too"
+            " little memory: give them more, then run the same command again"
         ) from None
     return [results[position] for position in range(len(tasks))]
 
@@ -148,11 +148,11 @@ def _local_cluster(workers: int) -> Iterator[Any]:
 
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
-    """A client of a scheduler that has at least one worker."""
+    """Connect to a scheduler that has at least one worker."""
     from distributed import Client
 
     try:
-        # A client alone would wait for ever on a port where something else listens.
+        # A client alone would wait for ever on a port where another program listens.
         asyncio.run(asyncio.wait_for(_identity(address), CONNECT_SECONDS))
     except (OSError, ValueError, TimeoutError) as error:
         raise UserError(
@@ -177,7 +177,7 @@ async def _identity(address: str) -> Any:
 
 
 def software() -> dict[str, str]:
-    """Versions of what decides over the stored bytes, in this process."""
+    """Versions in this process of the packages that the stored bytes depend on."""
     import av
     import numpy as np
 
@@ -186,16 +186,16 @@ def software() -> dict[str, str]:
     return {"dvdm": shared.__version__, "av": av.__version__, "numpy": np.__version__}
 
 
-def unseen(places: Sequence[str]) -> list[str]:
-    """Those folders that this process does not see."""
+def invisible(places: Sequence[str]) -> list[str]:
+    """Folders that this process does not see."""
     return [place for place in places if not location(place).exists()]
 
 
 def _require_same_software(client: Any, address: str) -> None:
-    """Workers must have this package, and what reads videos must be the same everywhere."""
+    """Refuse workers without this package, or with other versions of the video reader."""
     try:
         found: dict[str, dict[str, str]] = client.run(software)
-    except Exception as error:  # Dask wraps what a worker raised while it unpickled
+    except Exception as error:  # Dask wraps exceptions that a worker raised while it unpickled
         raise UserError(
             f"--scheduler {address}: its workers cannot import this package ({error}); install the"
             " same version in the environment they are started from"
@@ -210,12 +210,12 @@ def _require_same_software(client: Any, address: str) -> None:
 
 
 def _require_places(client: Any, places: Sequence[Location]) -> None:
-    """A worker that does not see the videos would reject them all."""
-    found: dict[str, list[str]] = client.run(unseen, [str(place) for place in places])
+    """Refuse workers that do not see the folders: they would reject all videos."""
+    found: dict[str, list[str]] = client.run(invisible, [str(place) for place in places])
     for worker, missing in found.items():
         if missing:
             raise UserError(
-                f"worker {worker} does not see {', '.join(missing)}: on several machines, root and"
+                f"worker {worker} does not see {', '.join(missing)}: on several executor, root and"
                 " store must lie on a file system that all of them share, or in S3"
             )
 
@@ -226,7 +226,7 @@ def _list(versions: dict[str, str]) -> str:
 
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """Processes started meanwhile ignore Ctrl-C, which is for this one alone to answer."""
+    """Let processes started inside the context ignore Ctrl-C, which this one alone handles."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,8 +1,11 @@
-"""From command-line flags to checked options and a default place for the store."""
+"""Options of the command line: their flags, checked values, and the default name of a store."""
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
@@ -11,55 +14,8 @@ from pydantic import ValidationError
 
 from shared.errors import UserError
 from shared.manifest import Manifest
-from shared.schema import CodecOptions
+from shared.schema import REMOVED_OPTIONS, CodecOptions
 
-# MERGED: Command-line options of `run` and `reblock`: types, help and what they are by default.
-
-
-Size = Annotated[
-    int | None,
-    typer.Option(help="Height and width, pixels. Default: the data set's; bair 64, else 128"),
-]
-Frames = Annotated[int | None, typer.Option(help="Frames in a clip. Default: the data set's, 16")]
-Stride = Annotated[
-    int | None,
-    typer.Option(
-        help="Take every so many-th frame; for windows. Default: the data set's; gestures 3, else 1"
-    ),
-]
-Clips = Annotated[
-    str | None,
-    typer.Option(
-        metavar="windows|span|random_sorted",
-        help="Consecutive clips; one clip spread evenly over each video or segment; or one of"
-        " frames drawn at random, in order. Default: the data set's; natops, mhad and mug"
-        " span, else windows",
-    ),
-]
-Hop = Annotated[
-    int | None,
-    typer.Option(help="Frames from one window to the next. Default: no overlap, no gap"),
-]
-Seed = Annotated[int | None, typer.Option(help="Of random_sorted. Default: 0")]
-Fps = Annotated[
-    float | None,
-    typer.Option(help="Take frames by time, at this rate. Default: each frame, as it comes"),
-]
-Fit = Annotated[
-    str | None,
-    typer.Option(
-        metavar="crop|pad|stretch",
-        help="How frames become square: cut, black bars, distorted. Default: crop",
-    ),
-]
-Crop = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TOP:BOTTOM,LEFT:RIGHT|none",
-        help="Part of the upright frame to use, pixels. Default: the data set's; natops"
-        " 10:239,30:290, mhad 0:480,156:492, else none",
-    ),
-]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; 1 stays in this one. Default: all CPUs")
 ]
@@ -70,50 +26,132 @@ Scheduler = Annotated[
         help="Use the workers of this Dask scheduler; root and store must be visible to them.",
     ),
 ]
-Block = Annotated[int | None, typer.Option(help="Block size, pixels: 4, 8, 16 or 32. Default: 16")]
-SearchRange = Annotated[
-    int | None, typer.Option(help="Largest vector component, pixels. Default: 16")
-]
-VectorUnit = Annotated[
-    int | None,
-    typer.Option(
-        metavar="1|2|4", help="Vectors in whole, half or quarter pixels. Default: 1, whole"
-    ),
-]
-ReferenceFrame = Annotated[
-    str | None,
-    typer.Option(
-        metavar="previous|first|either",
-        help="Frame that vectors point into; either: each block chooses. Default: previous",
-    ),
-]
-Method = Annotated[
-    str | None,
-    typer.Option(
-        metavar="exhaustive|h264",
-        help="Who searches: exhaustive finds the optimum; h264 takes what x264 chooses. Default:"
-        " exhaustive",
-    ),
-]
-ZeroBias = Annotated[
-    float | None,
-    typer.Option(help="SAD per pixel that a vector other than zero must save. Default: 0"),
-]
-MotionCost = Annotated[
-    float | None,
-    typer.Option(
-        help="SAD per pixel added for each pixel of vector length, or of distance from what"
-        " --cost-from says. Default: 0.3"
-    ),
-]
-CostFrom = Annotated[
-    str | None,
-    typer.Option(
-        metavar="zero|median|temporal",
-        help="Vector that --motion-cost is measured from: zero, the median of neighbours above and"
-        " in the frame before, or the same block's in the frame before. Default: zero",
-    ),
-]
+
+CLIP_OPTIONS: dict[str, Any] = {
+    "size": Annotated[
+        int | None,
+        typer.Option(help="Height and width, pixels. Default: the data set's; bair 64, else 128"),
+    ],
+    "frames": Annotated[
+        int | None, typer.Option(help="Frames in a clip. Default: the data set's, 16")
+    ],
+    "stride": Annotated[
+        int | None,
+        typer.Option(
+            help="Take every n-th frame; for windows. Default: the data set's; gestures 3, else 1"
+        ),
+    ],
+    "clips": Annotated[
+        str | None,
+        typer.Option(
+            metavar="windows|span|random_sorted",
+            help="Consecutive clips; one clip of evenly spaced frames of each video or segment; or"
+            " one of frames drawn at random, in order. Default: the data set's; natops, mhad and"
+            " mug span, else windows",
+        ),
+    ],
+    "hop": Annotated[
+        int | None,
+        typer.Option(help="Frames from one window to the next. Default: no overlap, no gap"),
+    ],
+    "seed": Annotated[int | None, typer.Option(help="Seed of random_sorted. Default: 0")],
+    "fps": Annotated[
+        float | None,
+        typer.Option(help="Take frames by time, at this rate. Default: every frame, in order"),
+    ],
+    "fit": Annotated[
+        str | None,
+        typer.Option(
+            metavar="crop|pad|stretch",
+            help="Make frames square: cut them, add black bars, or distort them. Default: crop",
+        ),
+    ],
+    "crop": Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOP:BOTTOM,LEFT:RIGHT|none",
+            help="Part of the upright frame to use, pixels. Default: the data set's; natops"
+            " 10:239,30:290, mhad 0:480,156:492, else none",
+        ),
+    ],
+}
+"""Options of `run` that shape clips, with their flags; each is None where the user gave none."""
+
+SEARCH_OPTIONS: dict[str, Any] = {
+    "block": Annotated[
+        int | None, typer.Option(help="Block size, pixels: 4, 8, 16 or 32. Default: 16")
+    ],
+    "search_range": Annotated[
+        int | None, typer.Option(help="Largest vector component, pixels. Default: 16")
+    ],
+    "vector_unit": Annotated[
+        int | None,
+        typer.Option(
+            metavar="1|2|4", help="Vectors in whole, half or quarter pixels. Default: 1, whole"
+        ),
+    ],
+    "reference": Annotated[
+        str | None,
+        typer.Option(
+            metavar="previous|first|either",
+            help="Frame that vectors point into; either: each block chooses. Default: previous",
+        ),
+    ],
+    "method": Annotated[
+        str | None,
+        typer.Option(
+            metavar="exhaustive|h264",
+            help="Search method: exhaustive finds the optimum; h264 takes the vectors of x264."
+            " Default: exhaustive",
+        ),
+    ],
+    "motion_cost": Annotated[
+        float | None,
+        typer.Option(help="SAD per pixel added for each pixel of vector length. Default: 0.3"),
+    ],
+}
+"""Options of `run` and `reblock` that shape vectors, with their flags."""
+
+
+def takes_options(options: dict[str, Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command these options, in place of its parameter `given`, a dict of them by name.
+
+    Options of earlier versions are refused by name.
+    """
+    removed = {
+        name: Annotated[str | None, typer.Option(hidden=True, callback=_refuse_removed)]
+        for name in REMOVED_OPTIONS
+    }
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def wrapped(**arguments: Any) -> None:
+            for name in removed:
+                arguments.pop(name)
+            given = {name: arguments.pop(name) for name in options}
+            command(given=given, **arguments)
+
+        parameters: list[inspect.Parameter] = []
+        for parameter in inspect.signature(command, eval_str=True).parameters.values():
+            flags = options | removed if parameter.name == "given" else {}
+            parameters += [
+                inspect.Parameter(
+                    name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=flag
+                )
+                for name, flag in flags.items()
+            ] or [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+        wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+        return wrapped
+
+    return decorate
+
+
+def _refuse_removed(context: typer.Context, parameter: Any, value: str | None) -> None:
+    if value is not None:
+        flag = f"--{parameter.name.replace('_', '-')}"
+        raise UserError(f"{flag} was removed from this version; use --motion-cost instead")
+
 
 CropBox: TypeAlias = tuple[int, int, int, int]
 
@@ -132,11 +170,9 @@ SUFFIXES = {
     "vector_unit": "unit",
     "reference": "reference",
     "method": "method",
-    "zero_bias": "zerobias",
     "motion_cost": "motioncost",
-    "cost_from": "costfrom",
 }
-"""How an option that differs from its default shows in the store's name, in this order."""
+"""Prefix of an option's value in the store's name, in this order; defaults are not shown."""
 
 
 def codec_options(manifest: Manifest, given: dict[str, Any]) -> CodecOptions:
@@ -144,7 +180,7 @@ def codec_options(manifest: Manifest, given: dict[str, Any]) -> CodecOptions:
 
     Args:
         manifest: states size, frames, clip policy and geometry.
-        given: by option name; None where the user gave none.
+        given: options by name; None where the user gave none.
 
     Raises:
         UserError: a value is not allowed; the message names flag, value and what is allowed.
@@ -152,21 +188,21 @@ def codec_options(manifest: Manifest, given: dict[str, Any]) -> CodecOptions:
     stated = _stated(given)
     options = _checked({**_defaults(manifest, stated), **stated})
     if options.fps is not None and manifest.source != "video":
-        raise UserError(f"--fps {options.fps:g}: the frames of {manifest.name} carry no times")
+        raise UserError(f"--fps {options.fps:g}: the frames of {manifest.name} have no times")
     return options
 
 
 def change_options(options: CodecOptions, given: dict[str, Any]) -> CodecOptions:
-    """Options with those given in place of their own.
+    """Replace options by those given; removed options of earlier versions get their defaults.
 
     Raises:
         UserError: a value is not allowed; the message names flag, value and what is allowed.
     """
-    return _checked({**options.model_dump(), **_stated(given)})
+    return _checked({**options.model_dump(), **REMOVED_OPTIONS, **_stated(given)})
 
 
 def default_store(manifest: Manifest, given: dict[str, Any], limit: int | None) -> Path:
-    """`stores/<data set>`, with a suffix for each given option that is not its default."""
+    """Name a store `stores/<data set>`, with a suffix for each option that is not its default."""
     schema = {name: field.default for name, field in CodecOptions.model_fields.items()}
     stated = _stated(given)
     usual = {**schema, **_defaults(manifest, stated)}
@@ -186,10 +222,10 @@ def _checked(values: dict[str, Any]) -> CodecOptions:
 
 
 def parse_crop(text: str | None) -> CropBox | Literal["none"] | None:
-    """`TOP:BOTTOM,LEFT:RIGHT` or `none`, as `codec_options` takes it.
+    """Parse `TOP:BOTTOM,LEFT:RIGHT` or `none` for `codec_options`.
 
     Raises:
-        UserError: it is neither.
+        UserError: the text is neither.
     """
     if text is None or text == "none":
         return cast(Literal["none"] | None, text)
@@ -203,7 +239,7 @@ def parse_crop(text: str | None) -> CropBox | Literal["none"] | None:
 
 
 def _defaults(manifest: Manifest, stated: dict[str, Any]) -> dict[str, Any]:
-    """What the data set says; its stride and hop are of use to windows alone."""
+    """Defaults of the data set; its stride and hop are for windows only."""
     names = ["size", "frames", "clips", "fps", "fit", "crop"]
     if stated.get("clips", manifest.clips) == "windows":
         names += ["stride", "hop"]
@@ -211,13 +247,13 @@ def _defaults(manifest: Manifest, stated: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stated(given: dict[str, Any]) -> dict[str, Any]:
-    """What the user gave; a crop of `none` is stated, and means no crop box."""
+    """Options that the user gave; a crop of `none` is one, and means no crop box."""
     stated = {name: value for name, value in given.items() if value is not None}
     return {name: None if value == "none" else value for name, value in stated.items()}
 
 
 def shown(value: Any) -> str:
-    """An option's value as it stands in a store's name."""
+    """Text of an option's value in a store's name."""
     if isinstance(value, tuple):
         return "x".join(map(str, value))
     return f"{value:g}" if isinstance(value, int | float) else str(value).lower()
@@ -225,7 +261,7 @@ def shown(value: Any) -> str:
 
 def _explain(error: Any) -> str:
     reason = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    if not error["loc"]:  # several options do not go together
+    if not error["loc"]:  # several options contradict each other
         return str(reason)
     flag = "--" + str(error["loc"][0]).replace("_", "-")
     return f"{flag} {error['input']}: {reason}"

@@ -1,4 +1,4 @@
-"""`run`: discover, probe, plan, extract, finalise."""
+"""Make a store from videos: discover, probe, plan, extract, finalise."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preprocess.executor import Machines, run_tasks
+from preprocess.executor import ExecutorOptions, run_tasks
 from preprocess.frames.area import warm_up
 from preprocess.frames.geometry import Geometry
 from preprocess.planning.discover import discover
@@ -16,7 +16,13 @@ from preprocess.planning.splits import read_lists, sides, usable_splits
 from preprocess.records import Probe, Reject, Video
 from preprocess.sources import ProbeTask, probe_many
 from preprocess.steps.extract import PartitionTask, extract_partition
-from preprocess.steps.fill import Filled, Work, fill_store, gather_rejects, no_clips
+from preprocess.steps.fill import (
+    PartitionJob,
+    PartitionResult,
+    fill_store,
+    gather_rejects,
+    no_clips,
+)
 from shared.console import Progress
 from shared.errors import UserError
 from shared.manifest import Manifest, Split
@@ -28,37 +34,37 @@ _PROBES_A_TASK = 64
 
 @dataclass(frozen=True)
 class Extraction:
-    """What one run is to do.
+    """Input of one run.
 
     Attributes:
         manifest: of the data set.
-        root: where the videos lie.
-        store: where the result goes.
-        options: shape the stored bytes.
-        machines: where the work is done.
-        limit: at most so many videos, spread evenly over all; None takes them all.
+        root: folder of the videos.
+        store: to make.
+        options: that shape the stored bytes.
+        executor: place where tasks run.
+        limit: number of evenly spaced videos to use at most; None uses all.
     """
 
     manifest: Manifest
     root: Location
     store: Location
     options: CodecOptions
-    machines: Machines
+    executor: ExecutorOptions
     limit: int | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run did.
+    """Results of one run.
 
     Attributes:
-        videos: files that follow the layout, after the limit.
-        filled: what was made now; None where the store was complete before.
-        left_out: split protocols whose list files are not there.
+        videos: number that follow the layout, after the limit.
+        made: clips made by this run; None if the store was complete before.
+        left_out: split protocols whose list files are missing.
     """
 
     videos: int
-    filled: Filled | None
+    made: PartitionResult | None
     left_out: tuple[str, ...] = ()
 
 
@@ -66,10 +72,12 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
     """Make a sealed store, or finish one that an earlier run of the same command began.
 
     Raises:
-        UserError: nothing to do, or the store at hand was made otherwise.
+        UserError: no clip can be made, or the existing store was made in another way.
     """
     discovery = discover(extraction.root, extraction.manifest)
-    videos = _spread(discovery.videos, extraction.limit)
+    videos = discovery.videos
+    if (limit := extraction.limit) is not None and limit < len(videos):
+        videos = tuple(videos[i * len(videos) // limit] for i in range(limit))
     probes, unfit = _probe_all(extraction, videos, progress)
     splits = usable_splits(extraction.root, extraction.manifest)
     left_out = tuple(name for name in extraction.manifest.splits if name not in splits)
@@ -78,20 +86,20 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
         [video for video in videos if video.path in probes],
         probes,
         extraction.options,
-        lambda takes: sides(takes, splits, lists),
+        lambda performances: sides(performances, splits, lists),
     )
     earlier = [*discovery.rejects, *unfit]
     if not plan.clips:
         raise no_clips([*earlier, *plan.rejects])
     attributes = plan_attributes(extraction, splits, plan)
-    work = work_for(extraction, attributes, plan, earlier)
-    return Outcome(len(videos), fill_store(work, extraction.machines, progress), left_out)
+    job = partition_job(extraction, attributes, plan, earlier)
+    return Outcome(len(videos), fill_store(job, extraction.executor, progress), left_out)
 
 
 def plan_attributes(
     extraction: Extraction, splits: Mapping[str, Split], plan: Plan
 ) -> StoreAttributes:
-    """The store's attributes, which follow from manifest, options and plan alone."""
+    """Attributes of the store, which follow from manifest, options and plan alone."""
     manifest = extraction.manifest
     # All of a manifest's labels, used or not: their indices are then the same in every store.
     labels = manifest.labels.values() or sorted(
@@ -115,12 +123,6 @@ def plan_attributes(
     )
 
 
-def _spread(videos: Sequence[Video], limit: int | None) -> list[Video]:
-    if limit is None or limit >= len(videos):
-        return list(videos)
-    return [videos[i * len(videos) // limit] for i in range(limit)]
-
-
 def _probe_all(
     extraction: Extraction, videos: Sequence[Video], progress: Progress
 ) -> tuple[dict[str, Probe], list[Reject]]:
@@ -131,22 +133,22 @@ def _probe_all(
         ProbeTask(kind, root, tuple(paths[i : i + _PROBES_A_TASK]), geometry, timed)
         for i in range(0, len(paths), _PROBES_A_TASK)
     ]
-    # Reading packets is quick: processes start only where they pay.
-    machines = extraction.machines if len(tasks) > 8 else Machines()
-    with progress.bar("Looking into files", len(paths), "files") as advance:
-        found = run_tasks(probe_many, tasks, machines, lambda answers: advance(len(answers)))
+    # Reading packets is quick: processes start only if there are many files.
+    executor = extraction.executor if len(tasks) > 8 else ExecutorOptions()
+    with progress.bar("Probing files", len(paths), "files") as advance:
+        found = run_tasks(probe_many, tasks, executor, lambda answers: advance(len(answers)))
     answers = dict(zip(paths, (answer for part in found for answer in part), strict=True))
     good = {path: answer for path, answer in answers.items() if isinstance(answer, Probe)}
     bad = [Reject(path, why, "probe") for path, why in answers.items() if isinstance(why, str)]
     return good, bad
 
 
-def work_for(
+def partition_job(
     extraction: Extraction, attributes: StoreAttributes, plan: Plan, earlier: Sequence[Reject]
-) -> Work[PartitionTask]:
-    """How the planned store is to be filled."""
+) -> PartitionJob[PartitionTask]:
+    """Job of filling the planned store."""
     root, store = str(extraction.root.absolute()), str(extraction.store.absolute())
-    return Work(
+    return PartitionJob(
         title="Extracting",
         store=extraction.store,
         attributes=attributes,

@@ -1,43 +1,24 @@
-"""What is known of a video file before it is decoded, and why one was turned down."""
+"""Records of videos: found, probed, timed, rejected; and the list of rejects in every store."""
 
 from __future__ import annotations
 
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
 from shared.store.paths import Location, write_whole
 from shared.store.store import REJECTED
 
-# MERGED: The list of rejects that lies in every store: one JSON object a line, sorted by file.
-
-
-def write_rejects(store: Location, rejects: Iterable[Reject]) -> None:
-    """One JSON object a line, sorted by file."""
-    lines = [json.dumps(reject.record(), ensure_ascii=False) + "\n" for reject in rejects]
-    write_whole(store / REJECTED, "".join(lines).encode())
-
-
-def read_rejects(store: Location) -> list[Reject]:
-    """What `write_rejects` wrote; empty before a store is finalised."""
-    path = store / REJECTED
-    if not path.exists():
-        return []
-    # Not splitlines(): names may hold characters that it takes for the end of a line.
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [Reject(**json.loads(line)) for line in lines if line]
-
-
 Stage = Literal["discover", "probe", "plan", "extract"]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a video's decoded frames, half-open: start <= frame < stop."""
+    """Stretch of a video's decoded frames, half-open: start <= frame < stop."""
 
     start: int
     stop: int
@@ -49,7 +30,7 @@ class Found:
 
     Attributes:
         path: relative to the root, `/` between folders.
-        size_bytes: of what holds its frames.
+        size_bytes: of the file, or of all images.
         mtime_ns: newest modification time, nanoseconds.
     """
 
@@ -60,12 +41,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Video:
-    """Something that may be a video, with what its name says of it.
+    """A video with the label and subject that its name states.
 
     Attributes:
         path: relative to the root, `/` between folders.
-        label: text of what it shows, or None.
-        subject: who it shows, or None.
+        label: text of its content, or None.
+        subject: person in it, or None.
         size_bytes: size of the file.
         mtime_ns: modification time, nanoseconds.
         segments: repetitions inside the file; empty means the whole file.
@@ -80,13 +61,13 @@ class Video:
 
 
 @dataclass(frozen=True)
-class Take:
-    """One performance: a whole video, or one segment of it. What is never divided by a split.
+class Performance:
+    """A whole video, or one segment of it: the unit that a split never divides.
 
     Attributes:
         video: path relative to the root.
         segment: its number within the video, from 0.
-        subject: who it shows, or None.
+        subject: person in it, or None.
     """
 
     video: str
@@ -96,14 +77,14 @@ class Take:
 
 @dataclass(frozen=True)
 class Probe:
-    """What is known of a video's frames before they are decoded.
+    """Facts about a video's frames that are known without decoding.
 
     Attributes:
-        frames: as many as a decoder is to show; a few more than it gives, for some codecs.
+        frames: number that a decoder should show; for some codecs a few more than it does.
         width: pixels.
         height: pixels.
-        damage: what is broken or missing, as far as shows without decoding; empty: nothing.
-        times: when they are shown; None where that was not asked for.
+        damage: broken or missing parts that show without decoding; empty if there are none.
+        times: of the frames; None if they were not asked for.
     """
 
     frames: int
@@ -115,11 +96,11 @@ class Probe:
 
 @dataclass(frozen=True)
 class Times:
-    """When a video's frames are shown, in units of `unit` seconds.
+    """Times at which a video's frames are shown, in units of `unit` seconds.
 
     Attributes:
         shown: start of every frame, ascending.
-        end: of the last one.
+        end: of the last frame.
         unit: seconds.
     """
 
@@ -128,7 +109,7 @@ class Times:
     unit: Fraction
 
     def sample(self, segment: Segment, fps: float) -> tuple[int, ...]:
-        """The frames shown at 0, 1/fps, 2/fps... seconds after a segment's first.
+        """Frames shown at 0, 1/fps, 2/fps... seconds after a segment's first.
 
         Containers round times: half a unit is allowed for that, or half a millisecond where units
         are coarse, as they are then as long as a frame and exact.
@@ -141,7 +122,7 @@ class Times:
         step = 1 / (Fraction(str(fps)) * self.unit)
         slack = min(Fraction(1, 2), Fraction(1, 2000) / self.unit)
         frames: list[int] = []
-        # A tick within the slack of the end would show what comes after the segment.
+        # A tick within the slack of the end would show a frame after the segment.
         while (tick := len(frames) * step) < end - start - slack:
             frames.append(bisect_right(self.shown, start + tick + slack, hi=stop) - 1)
         return tuple(frames)
@@ -149,14 +130,14 @@ class Times:
 
 @dataclass(frozen=True)
 class Reject:
-    """A file that gave fewer clips than it should have, or is damaged, and why.
+    """A file that gave fewer clips than it should have, or is damaged, and the reason.
 
     Attributes:
         file: relative to the root.
-        reason: what is wrong with it.
-        stage: that found it out.
-        clips_planned: as if it were whole, as far as it is there.
-        clips_made: those without damage.
+        reason: in words.
+        stage: at which it was rejected.
+        clips_planned: clips that the file would give if it were whole.
+        clips_made: clips without damage.
         frames_recovered: usable frames of a damaged video, in clips or not.
     """
 
@@ -168,17 +149,48 @@ class Reject:
     frames_recovered: int = 0
 
     def record(self) -> dict[str, Any]:
-        """As one line of `rejected.jsonl`."""
-        return {
-            "file": self.file,
-            "reason": self.reason,
-            "stage": self.stage,
-            "clips_planned": self.clips_planned,
-            "clips_made": self.clips_made,
-            "frames_recovered": self.frames_recovered,
-        }
+        """One line of `rejected.jsonl`, as plain data."""
+        return asdict(self)
+
+
+class DecodeError(Exception):
+    """Frames of a video are damaged or missing.
+
+    Attributes:
+        frames: number of frames that are not.
+        restarts: index of the first frame after each gap; no clip may hold frames of both sides.
+        breaks: one more than the index of the last frame before each gap.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        frames: int,
+        restarts: Sequence[int] = (),
+        breaks: Sequence[int] = (),
+    ) -> None:
+        super().__init__(reason)
+        self.frames = frames
+        self.restarts = tuple(restarts)
+        self.breaks = tuple(breaks)
+
+
+def write_rejects(store: Location, rejects: Iterable[Reject]) -> None:
+    """Write the rejects into a store, one JSON object a line."""
+    lines = [json.dumps(reject.record(), ensure_ascii=False) + "\n" for reject in rejects]
+    write_whole(store / REJECTED, "".join(lines).encode())
+
+
+def read_rejects(store: Location) -> list[Reject]:
+    """Read the rejects of a store; there are none before it is finalised."""
+    path = store / REJECTED
+    if not path.exists():
+        return []
+    # Not splitlines(): names may hold characters that it takes for the end of a line.
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [Reject(**json.loads(line)) for line in lines if line]
 
 
 def printable(path: str) -> str:
-    """A path that can be written as UTF-8, whatever bytes the file's name is made of."""
+    """Escape the bytes of a path that are no UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

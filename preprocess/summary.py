@@ -1,4 +1,4 @@
-"""What the user reads: the summary of a run and the contents of a store."""
+"""Text for the user: the summary of a run and the contents of a store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.store.paths import Location, sizes
 from shared.store.store import Store, read_attributes, read_markers
 
 OTHER_FILES = "(other files)"
-"""What a store holds beside its arrays: markers, metadata, the list of rejects."""
+"""Name for the files of a store that belong to no array: markers, metadata, rejects."""
 
 _EXAMPLES = 3
 
@@ -30,10 +30,10 @@ class Rejected:
 
     Attributes:
         reason: in words.
-        files: how many.
+        files: number of files.
         kept: clips made of clips planned.
-        usable_frames: of damaged videos; 0 where none was damaged.
-        examples: names of a few.
+        usable_frames: of damaged videos; 0 if none was damaged.
+        examples: names of a few files.
     """
 
     reason: str
@@ -44,10 +44,10 @@ class Rejected:
 
 
 def describe(path: Location) -> dict[str, Any]:
-    """All that `inspect` tells, as plain data; an unfinished store is described as far as it is.
+    """Describe a store as plain data, for `inspect`; an unfinished one as far as it is made.
 
     Raises:
-        StoreError: there is no store, or it has lost files.
+        StoreError: there is no store, or files of it are missing.
     """
     attributes = read_attributes(path)
     done = read_markers(path, range(attributes.partitions))
@@ -85,14 +85,14 @@ def describe(path: Location) -> dict[str, Any]:
 def print_made(
     console: Console, facts: dict[str, Any], origin: tuple[str, str], check: str, rate: float
 ) -> None:
-    """The summary at the end of `run` and `reblock`.
+    """Print the summary at the end of `run` and `reblock`.
 
     Args:
-        console: where to.
+        console: to print on.
         facts: from `describe`.
-        origin: what the clips are from: a heading, and how many where.
+        origin: heading and text of the row for the clips' origin.
         check: options that make `verify` compare the store with its videos.
-        rate: clips made a second; 0 where none were made now.
+        rate: clips made a second; 0 if none were made now.
     """
     table = _grid()
     invalid = facts["clips"] - facts["valid_clips"]
@@ -115,12 +115,12 @@ def print_made(
         f"Check: python -m preprocess verify {facts['store']} {check}\n"
         f"Next:  python -m train vae --store {facts['store']}"
     )
-    # Commands are to be copied: a line broken at the terminal's width would not run.
+    # Commands will be copied: a line broken at the terminal's width would not run.
     console.print(Text(following), soft_wrap=True)
 
 
 def print_store(console: Console, facts: dict[str, Any]) -> None:
-    """What `inspect` shows of `describe`'s facts."""
+    """Print the facts of `describe`, for `inspect`."""
     table = _grid()
     state = "sealed" if facts["sealed"] else "NOT sealed: run the same command again"
     progress = f"{facts['partitions_done']} of {facts['partitions']} partitions"
@@ -144,7 +144,7 @@ def print_store(console: Console, facts: dict[str, Any]) -> None:
 
 
 def print_rejects(console: Console, rejects: Sequence[Reject]) -> None:
-    """Rejects by reason, with a few names each."""
+    """Print rejects by reason, with a few names each."""
     if not rejects:
         return
     table = Table(title=f"{len(rejects)} files rejected or cut short", title_justify="left")
@@ -158,7 +158,7 @@ def print_rejects(console: Console, rejects: Sequence[Reject]) -> None:
 
 
 def by_reason(rejects: Sequence[Reject]) -> list[Rejected]:
-    """One row a reason, the most frequent first."""
+    """Group rejects by reason, the most frequent first."""
     groups: dict[str, list[Reject]] = {}
     for reject in rejects:
         groups.setdefault(reject.reason, []).append(reject)
@@ -179,7 +179,7 @@ def _rejected(reason: str, group: list[Reject]) -> Rejected:
 
 
 def _bytes_by_array(path: Location) -> dict[str, int]:
-    """Bytes on disk of each array, and of all that is not one."""
+    """Bytes on disk of each array, and of all other files."""
     found = {spec.name: 0 for spec in ARRAYS} | {OTHER_FILES: 0}
     for name, size in sizes(path).items():
         top = name.partition("/")[0]
@@ -190,7 +190,7 @@ def _bytes_by_array(path: Location) -> dict[str, int]:
 def _count(
     path: Location, attributes: StoreAttributes, column: str, names: tuple[str, ...]
 ) -> dict[str, int]:
-    """Valid clips by label or subject, in the order of the store; nothing of an unsealed store."""
+    """Count valid clips by label or subject, in the store's order; empty for an unsealed store."""
     if not attributes.sealed or not names:
         return {}
     indices = Store(path).column(column)
@@ -200,7 +200,7 @@ def _count(
 
 
 def _count_sides(path: Location, attributes: StoreAttributes) -> dict[str, dict[str, int]]:
-    """Valid clips by split protocol and side; nothing of an unsealed store."""
+    """Count valid clips by split protocol and side; empty for an unsealed store."""
     if not attributes.sealed:
         return {}
     column = Store(path).column("split")
@@ -214,10 +214,10 @@ def _count_sides(path: Location, attributes: StoreAttributes) -> dict[str, dict[
 
 
 def _protocol(name: str, made: dict[str, Any], clips: dict[str, int]) -> str:
-    """One line on a split: clips on each side, and how it was made."""
+    """Describe a split in one line: clips on each side, and its definition."""
     sides = ", ".join(f"{count} {side}" for side, count in clips.items() if count)
-    told = ", ".join(f"{key} {value}" for key, value in made.items())
-    return f"{name}: {sides or 'unknown until the store is sealed'} ({told})"
+    definition = ", ".join(f"{key} {value}" for key, value in made.items())
+    return f"{name}: {sides or 'unknown until the store is sealed'} ({definition})"
 
 
 def _raw_rgb(facts: dict[str, Any]) -> str:

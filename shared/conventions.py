@@ -22,9 +22,9 @@ reference at (y + i_y, x + i_x), one to the right, one below, and both, all clam
 That is H.264's interpolation of chroma (8.4.2.2.2) and, for halves, MPEG-4's with
 `vop_rounding_type` 0. A vector means the same in any unit that can express it.
 
-With the reference `either`, a block chooses between the frame before and frame 0, as H.264's blocks
-choose by `ref_idx` (7.4.5.1): channel 2 of its motion is the reference index, 0 the frame before,
-1 frame 0. Where a generated index is neither, anything but 0 means frame 0.
+With the reference `either`, a block chooses between the previous frame and frame 0, as H.264's
+blocks choose by `ref_idx` (7.4.5.1): channel 2 of its motion is the reference index, 0 for the
+previous frame, 1 for frame 0. Where a generated index is neither, anything but 0 means frame 0.
 
 The residual is current - prediction, int16 in [-255, 255]; first frame + motion + residual give
 back every frame bit for bit.
@@ -32,14 +32,14 @@ back every frame bit for bit.
 Search cost is the sum of absolute differences (SAD) on luma. Ties go to the zero vector, then
 to raster order of (y, x), with strict `<`. Between pixels only the neighbourhood of the best
 whole-pixel vector is searched: see `preprocess.motion.subpixel`. A search may add a cost for each
-pixel of a vector's distance from the zero vector or from the one that is expected of neighbours
-(`CostFrom`): blocks are decided in raster order, frame after frame. Where blocks choose their
-reference, each frame's best vector is found alone, with its own cost; frame 0 is taken where it
-costs less, and the index 1 counts as one pixel of vector length. Ties go to the frame before.
+pixel of a vector's length. Where blocks choose their reference, each frame's best vector is found
+alone, with its own cost; frame 0 is taken where it costs less, and the index 1 counts as one pixel
+of vector length. Ties go to the previous frame.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -49,27 +49,7 @@ Reference = Literal["previous", "first", "either"]
 
 REFERENCES: tuple[Reference, ...] = get_args(Reference)
 """`previous`: frame n is predicted from n-1 (the paper). `first`: from frame 0 (cannot drift).
-`either`: each block from one of them, with a reference index beside its vector."""
-
-
-def motion_channels(reference: Reference) -> int:
-    """Numbers a block's motion has: x and y, and the index where it chooses its reference."""
-    return 3 if reference == "either" else 2
-
-
-CostFrom = Literal["zero", "median", "temporal"]
-
-COSTS_FROM: tuple[CostFrom, ...] = get_args(CostFrom)
-"""What the cost of a vector is measured from.
-
-`zero`: the zero vector.
-`temporal`: the vector of the same block one frame before; the zero vector in the first field.
-`median`: component by component the median of three neighbours: the block above, the one above and
-to the right (in the last column: to the left), and the same block one frame before. As in H.264
-(8.4.1.3), one that does not exist counts as zero, unless just one exists: then it is taken alone.
-H.264 has the left neighbour in place of the one in time; without it, the blocks of a row do not
-wait for each other.
-"""
+`either`: each block from one of them, with a reference index after its vector."""
 
 BLOCKS: tuple[int, ...] = (4, 8, 16, 32)
 """Allowed block sizes, pixels."""
@@ -78,13 +58,46 @@ VECTOR_UNITS: tuple[int, ...] = (1, 2, 4)
 """Allowed units u of vectors: whole, half and quarter pixels."""
 
 MAX_VECTOR = 127
-"""Vectors are int8."""
+"""Largest component of a vector, which is int8."""
 
 MAX_SEARCH_RANGE_PX = MAX_VECTOR
-"""With whole pixels; in finer units search_range x vector_unit is what must fit."""
+"""Largest search range with whole pixels; in finer units, search_range x vector_unit must fit."""
 
 NO_INDEX = -1
 """Value of `label` and `subject` for a clip that has none."""
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Parameters of motion compensation: all that decoding needs besides the arrays.
+
+    Attributes:
+        block: block size b, pixels; one of `BLOCKS`.
+        reference: frame that vectors point into; one of `REFERENCES`.
+        vector_unit: u; vectors are in units of 1/u pixel; one of `VECTOR_UNITS`.
+
+    Raises:
+        ValueError: an attribute is not allowed; the message names it.
+    """
+
+    block: int
+    reference: Reference = "previous"
+    vector_unit: int = 1
+
+    def __post_init__(self) -> None:
+        _require_one_of("block", self.block, BLOCKS)
+        _require_one_of("reference", self.reference, REFERENCES)
+        _require_one_of("vector_unit", self.vector_unit, VECTOR_UNITS)
+
+
+def _require_one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} {value!r}; it must be one of {', '.join(map(str, allowed))}")
+
+
+def motion_channels(reference: Reference) -> int:
+    """Channels of motion: x and y, and the reference index where blocks choose."""
+    return 3 if reference == "either" else 2
 
 
 def grid_shape(height: int, width: int, block: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The store's schema: version, the options that shaped its bytes, and every array it holds."""
+"""Schema of a store: its version, the options that shaped its bytes, and every array it holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.conventions import (
     MAX_SEARCH_RANGE_PX,
     MAX_VECTOR,
     VECTOR_UNITS,
-    CostFrom,
+    Codec,
     Reference,
     grid_shape,
     motion_channels,
@@ -29,7 +29,11 @@ MethodName = Literal["exhaustive", "h264"]
 SourceKind = Literal["video", "images", "bair"]
 
 TRAIN, TEST, NEITHER = 0, 1, -1
-"""Values of the array `split`: the side a clip is on."""
+"""Values of the array `split`: the side of a protocol that a clip is on."""
+
+
+REMOVED_OPTIONS: dict[str, Any] = {"zero_bias": 0.0, "cost_from": "zero"}
+"""Options of earlier versions that every store records, with the values that change nothing."""
 
 
 class CodecOptions(BaseModel):
@@ -42,37 +46,39 @@ class CodecOptions(BaseModel):
     frames: int = Field(16, ge=2, le=4096)
     """Frames T in a clip, the first one included."""
     stride: int = Field(1, ge=1)
-    """Every how many video frames one is taken; for the policy `windows` only."""
+    """Step between the video frames taken, 1: every frame; for the policy `windows` only."""
     clips: ClipPolicy = "windows"
-    """`windows`: consecutive; `span`: one clip, spread evenly over each video or segment;
-    `random_sorted`: one clip of frames drawn at random without repetition, in order."""
+    """`windows`: consecutive clips; `span`: one clip of evenly spaced frames of each video or
+    segment; `random_sorted`: one clip of frames drawn at random without repetition, in order."""
     hop: int | None = Field(None, ge=1)
     """Frames from one window's start to the next's; None: frames x stride, no overlap."""
     seed: int = Field(0, ge=0)
-    """Of `random_sorted`, mixed with each video's name: not dependent on their order."""
+    """Seed of `random_sorted`; mixed with each video's name, so that their order is irrelevant."""
     fps: float | None = Field(None, gt=0, le=1000)
-    """Frames are taken by time, at this rate; None: one after another, whatever their times."""
+    """Frames a second, taken by their times; None: frames one after another, of any rate."""
     fit: FitName = "crop"
-    """How a frame that is not square becomes so: cut at two sides, black bars, or distorted."""
+    """Way to make a frame square: cut two sides, add black bars, or distort it."""
     crop: tuple[int, int, int, int] | None = None
-    """Part of the upright frame that is used: top, bottom, left, right in pixels, half-open."""
+    """Part of the upright frame to use: top, bottom, left, right in pixels, half-open."""
     block: int = 16
     """Block size, pixels."""
     search_range: int = Field(16, ge=0, le=MAX_SEARCH_RANGE_PX)
     """Largest vector component searched, pixels."""
     vector_unit: int = 1
-    """Vectors are in units of 1/vector_unit pixel: 1 whole, 2 half, 4 quarter pixels."""
+    """Unit of vectors, 1/vector_unit pixel: 1 whole, 2 half, 4 quarter pixels."""
     reference: Reference = "previous"
     """Frame that vectors point into, see `shared.conventions.REFERENCES`."""
     method: MethodName = "exhaustive"
-    """`exhaustive`: the optimum; `h264`: what x264 chooses, which its build has a say in."""
+    """`exhaustive`: the optimum; `h264`: the choice of x264, which depends on its build."""
     zero_bias: float = Field(0.0, ge=0, le=255)
-    """SAD per block pixel that a vector other than zero must save."""
+    """Recorded only, an option of earlier versions: SAD per block pixel that a vector other than
+    zero had to save. See `removed_options`."""
     motion_cost: float = Field(0.3, ge=0, le=255)
-    """SAD per block pixel added for each pixel between a vector and the expected one; 0.3 takes
-    away the vectors that follow noise and costs nothing else: docs/experiments.md, section 7."""
-    cost_from: CostFrom = "zero"
-    """What the expected vector is, see `shared.conventions.COSTS_FROM`."""
+    """SAD per block pixel added for each pixel of vector length. 0.3 removes vectors that follow
+    noise and costs nothing else: see docs/experiments."""
+    cost_from: Literal["zero", "median", "temporal"] = "zero"
+    """Recorded only, an option of earlier versions: the vector that `motion_cost` was measured
+    from. See `removed_options`."""
 
     @field_validator("block")
     @classmethod
@@ -102,25 +108,6 @@ class CodecOptions(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _neighbours_known(self) -> CodecOptions:
-        if self.cost_from != "zero" and (self.method != "exhaustive" or self.vector_unit != 1):
-            raise ValueError(
-                f"--cost-from {self.cost_from} is for whole pixels and the exhaustive search; give"
-                " --vector-unit 1 and --method exhaustive, or --cost-from zero"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _neighbours_of_one_reference(self) -> CodecOptions:
-        if self.cost_from != "zero" and self.reference == "either":
-            raise ValueError(
-                f"--cost-from {self.cost_from} expects a block's vector to be like its neighbours',"
-                " and with --reference either those may point into another frame; give --reference"
-                " previous or first, or --cost-from zero"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _vectors_fit(self) -> CodecOptions:
         if self.vector_limit > MAX_VECTOR:
             raise ValueError(
@@ -130,6 +117,20 @@ class CodecOptions(BaseModel):
                 " --vector-unit"
             )
         return self
+
+    @property
+    def codec(self) -> Codec:
+        """Block, reference and vector unit: everything that decoding depends on."""
+        return Codec(self.block, self.reference, self.vector_unit)
+
+    @property
+    def removed_options(self) -> dict[str, Any]:
+        """Options of earlier versions that shaped this store's vectors, by name.
+
+        The search has them no more: such a store can be read, but its vectors cannot be found anew.
+        """
+        recorded = {name: getattr(self, name) for name in REMOVED_OPTIONS}
+        return {name: value for name, value in recorded.items() if value != REMOVED_OPTIONS[name]}
 
     @property
     def vector_limit(self) -> int:
@@ -144,9 +145,15 @@ class CodecOptions(BaseModel):
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """One array of the store. Axis names: clip, time, and sizes given as letters or numbers.
+    """One array of the store.
 
-    The axis xy is of size 3 where the option `reference` is `either`: x, y, reference index.
+    Attributes:
+        name: of the array in the group.
+        dtype: NumPy's name of the type, or `str`.
+        axes: names of the axes. The axis xy has size 3 where the option `reference` is `either`
+            (x, y, reference index), else 2.
+        units: of the values.
+        meaning: of the values, in words.
     """
 
     name: str
@@ -157,7 +164,7 @@ class ArraySpec:
 
     @property
     def small(self) -> bool:
-        """Whether all of it is read at once: a number or a few for each clip."""
+        """True for arrays of one or a few values for each clip, which are read as a whole."""
         return len(self.axes) <= 2
 
     def shape(self, attributes: StoreAttributes) -> tuple[int, ...]:
@@ -178,12 +185,12 @@ class ArraySpec:
         return tuple(sizes[axis] for axis in self.axes[1:])
 
     def meaning_in(self, attributes: StoreAttributes) -> str:
-        """What the array of one store holds: where blocks choose their reference, an index too."""
+        """Meaning in one store: where blocks choose their reference, motion has an index too."""
         chosen = "xy" in self.axes and attributes.options.reference == "either"
         return self.meaning + ("; with 1 where they point into frame 0, else 0" if chosen else "")
 
     def fits(self, dtype: np.dtype[Any]) -> bool:
-        """Whether a numpy array of that type can hold or be this one."""
+        """Test whether a NumPy array of that type can hold or be this one."""
         return dtype.kind in "UTO" if self.dtype == "str" else dtype == self.dtype
 
 
@@ -232,7 +239,7 @@ LARGE = tuple(spec.name for spec in ARRAYS if not spec.small)
 
 
 class StoreAttributes(BaseModel):
-    """The group attribute `dvdm`: what the store holds, and how it was made."""
+    """Group attribute `dvdm`: the contents of the store, and how it was made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -241,27 +248,27 @@ class StoreAttributes(BaseModel):
     dataset: str
     manifest_hash: str
     source: SourceKind = "video"
-    """What holds a video's frames: a file, a folder of images, a record of BAIR's."""
+    """Kind of the videos: files, folders of images, or records of BAIR."""
     options: CodecOptions
     colour: str = COLOUR
     labels: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
     splits: dict[str, dict[str, Any]] = {}
-    """How each protocol was made, with its seed; its sides are in the array `split`."""
+    """Definition of each protocol, with its seed; its sides are in the array `split`."""
     clips: int
-    """Slots, including those that turned out not to be valid."""
+    """Slots for clips, including those that are not valid."""
     shard_clips: int
-    """Clips in one shard = one partition = one task."""
+    """Clips in one shard, which is one partition and one task."""
     plan_hash: str
-    """Of the planned clips and their sides, and every video's path, size, modification time."""
+    """Hash of the planned clips and sides, and of every video's path, size, modification time."""
 
     @property
     def partitions(self) -> int:
-        """Number of partitions, the last of which may be short."""
+        """Number of partitions; the last may be short."""
         return -(-self.clips // self.shard_clips)
 
     def clips_in(self, partition: int) -> int:
-        """Clips of one partition; the last may have fewer."""
+        """Number of clips in one partition; the last may have fewer."""
         return min(self.shard_clips, self.clips - partition * self.shard_clips)
 
 
@@ -271,7 +278,7 @@ def check_columns(columns: dict[str, np.ndarray], clips: int, attributes: StoreA
     Args:
         columns: by name, clip axis first.
         clips: of the partition.
-        attributes: of the store they are for.
+        attributes: of the store.
 
     Raises:
         ValueError: an array is missing, unknown, or of the wrong dtype or shape.

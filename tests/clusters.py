@@ -31,7 +31,7 @@ run_cli()
 
 @dataclass
 class Cluster:
-    """Where a scheduler listens, and the processes of its workers."""
+    """Address of a scheduler, and the processes of its workers."""
 
     address: str
     folder: Path
@@ -53,7 +53,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def running_cluster(folder: Path, workers: int) -> Iterator[Cluster]:
-    """A scheduler on loopback with so many workers; all are gone afterwards."""
+    """A scheduler on loopback with workers; all processes end with the context."""
     port = _free_port()
     scheduler = _start("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
     cluster = Cluster(f"tcp://127.0.0.1:{port}", folder)

@@ -6,12 +6,16 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from shared.conventions import BLOCKS, REFERENCES, VECTOR_UNITS, Codec
 
 # One thread a process: the tests run in several, and threads that wait for each other's turn on few
 # cores take many times as long. Set before torch or numba is imported, and for child processes.
@@ -19,6 +23,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("dvdm", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("dvdm")
+
+CODECS = [Codec(*values) for values in product(BLOCKS, REFERENCES, VECTOR_UNITS)]
+"""Every block size with every reference and vector unit."""
+
+codecs = st.sampled_from(CODECS)
+"""Draws one of them."""
 
 
 def moving_square(frames: int, height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,9 +65,7 @@ class Search:
     search_range: int
     reference: str = "previous"
     vector_unit: int = 1
-    zero_bias: float = 0.0
     motion_cost: float = 0.0
-    cost_from: str = "zero"
 
     def __call__(self, clip: NDArray[np.uint8]) -> NDArray[np.int8]:
         """Vectors of a luma clip (T, H, W)."""
@@ -80,12 +77,11 @@ class Search:
         for n, row, column in np.ndindex(frames - 1, *grid):
             source = clip[0] if self.reference == "first" else clip[n]
             place = row * self.block, column * self.block
-            e = expected(motion, n + 1, row, column, self.cost_from)
-            motion[n, :, row, column] = self.search_block(clip[n + 1], source, *place, e)
+            motion[n, :, row, column] = self.search_block(clip[n + 1], source, *place)
         return motion
 
     def choose(self, clip: NDArray[np.uint8]) -> NDArray[np.int8]:
-        """Of each block's vectors into either frame the one of less cost, then 1 for frame 0."""
+        """The cheaper of each block's vectors into either frame, then 1 for frame 0."""
         before = replace(self, reference="previous")(clip)
         first = replace(self, reference="first")(clip)
         chosen = np.zeros((len(before), 3, *before.shape[2:]), np.int8)
@@ -94,33 +90,25 @@ class Search:
             size = clip[n, y : y + self.block, x : x + self.block].size
             of_index = size * round(256 * self.motion_cost)
             vectors = [tuple(map(int, field[n, :, row, column])) for field in (before, first)]
-            of_before = self.cost(clip[n + 1], clip[n], y, x, vectors[0])  # type: ignore[arg-type]
-            of_first = self.cost(clip[n + 1], clip[0], y, x, vectors[1])  # type: ignore[arg-type]
-            index = int(of_first + of_index < of_before)
+            from_before = self.cost(clip[n + 1], clip[n], y, x, vectors[0])  # type: ignore[arg-type]
+            from_first = self.cost(clip[n + 1], clip[0], y, x, vectors[1])  # type: ignore[arg-type]
+            index = int(from_first + of_index < from_before)
             chosen[n, :, row, column] = *vectors[index], index
         return chosen
 
     def search_block(
-        self,
-        current: NDArray[np.uint8],
-        reference: NDArray[np.uint8],
-        y: int,
-        x: int,
-        e: tuple[int, int] = (0, 0),
+        self, current: NDArray[np.uint8], reference: NDArray[np.uint8], y: int, x: int
     ) -> tuple[int, int]:
-        """Best (vx, vy) of the block whose upper left pixel is (y, x), in units of 1/u pixel.
-
-        Costs are measured from (ex, ey).
-        """
+        """Best (vx, vy) of the block whose upper left pixel is (y, x), in units of 1/u pixel."""
         unit, reach = self.vector_unit, self.search_range
         offsets = range(-reach * unit, reach * unit + 1, unit)
         best = (0, 0)
-        least = self.cost(current, reference, y, x, best, e)
+        least = self.cost(current, reference, y, x, best)
         candidates = [(vx, vy) for vy in offsets for vx in offsets]
         step = unit
         while step:
             for vector in candidates:
-                cost = self.cost(current, reference, y, x, vector, e)
+                cost = self.cost(current, reference, y, x, vector)
                 if cost < least:
                     best, least = vector, cost
             step //= 2
@@ -135,7 +123,6 @@ class Search:
         y: int,
         x: int,
         vector: tuple[int, int],
-        e: tuple[int, int] = (0, 0),
     ) -> float:
         """256 SAD + pixels x penalty; infinite where the vector is not allowed."""
         (height, width), unit, (vx, vy) = current.shape, self.vector_unit, vector
@@ -152,40 +139,8 @@ class Search:
                 total += weight * near.astype(int)
         predictor = np.floor(total / unit**2 + 0.5).astype(int)
         difference = np.abs(current[y:bottom, x:right] - predictor)
-        length = math.sqrt((vx - e[0]) ** 2 + (vy - e[1]) ** 2) / unit
-        bias = self.zero_bias if any(vector) else 0.0
-        penalty = round(256 * (self.motion_cost * length + bias))
+        penalty = round(256 * self.motion_cost * math.sqrt(vx**2 + vy**2) / unit)
         return 256 * int(difference.sum()) + difference.size * penalty
-
-
-def search(clip: NDArray[np.uint8], **options: Any) -> NDArray[np.int8]:
-    """Vectors of a luma clip (T, H, W); options as those of `preprocess.motion.search`."""
-    return Search(**options)(clip)
-
-
-def expected(
-    motion: NDArray[np.int8], n: int, row: int, column: int, cost_from: str
-) -> tuple[int, int]:
-    """(x, y) that the cost of one block of frame n is measured from."""
-    columns = motion.shape[3]
-
-    def vector(n: int, row: int, column: int) -> tuple[int, int] | None:
-        if n < 1 or row < 0 or not 0 <= column < columns:
-            return None
-        return int(motion[n - 1, 0, row, column]), int(motion[n - 1, 1, row, column])
-
-    before = vector(n - 1, row, column)
-    if cost_from == "zero":
-        return 0, 0
-    if cost_from == "temporal":
-        return before or (0, 0)
-    beside = column - 1 if column == columns - 1 else column + 1
-    neighbours = [before, vector(n, row - 1, column), vector(n, row - 1, beside)]
-    known = [v for v in neighbours if v is not None]
-    if len(known) == 1:
-        return known[0]
-    xs, ys = (sorted(v[xy] if v else 0 for v in neighbours) for xy in range(2))
-    return xs[1], ys[1]
 
 
 def area_mean(
@@ -194,11 +149,11 @@ def area_mean(
     scaled: tuple[int, int],
     pixel: tuple[int, int],
     steps: tuple[int, int],
-    early: tuple[bool, bool],
+    cosited: tuple[bool, bool],
 ) -> Fraction:
     """Mean of a plane over one pixel of the frame scaled down, in fractions of luma samples.
 
-    A sample spreads over `steps` luma samples, half of one too early where it lies on the first;
+    A sample spreads over `steps` luma samples, half of one earlier where it is co-sited;
     beyond the edge the last sample goes on.
     """
     weights = []
@@ -208,7 +163,7 @@ def area_mean(
         along = []
         for sample in range(plane.shape[axis]):
             begin = Fraction(sample * steps[axis])
-            begin -= Fraction(steps[axis] - 1, 2) if early[axis] else 0
+            begin -= Fraction(steps[axis] - 1, 2) if cosited[axis] else 0
             end = begin + steps[axis]
             end = max(end, high) if sample == plane.shape[axis] - 1 else end
             along.append(max(Fraction(0), min(high, end) - max(low, begin)))

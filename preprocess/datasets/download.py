@@ -1,4 +1,4 @@
-"""Fetch a data set's files: resumed where a transfer was cut, checked, unpacked, never twice."""
+"""Download a data set's files: resume, check and unpack them, each only once."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from shared.errors import UserError
 from shared.manifest import Manifest, RemoteFile
 
 FOLDER = ".download"
-"""Below the root: what was fetched, and a marker for each file that is unpacked."""
+"""Folder below the root for fetched files, and a marker for each that is unpacked."""
 
 RETRIES = 3
-"""A transfer that is cut goes on where it was, so often; then the command is to be given again."""
+"""Times that a broken transfer is resumed before the command fails."""
 
 CHUNK_BYTES = 2**16
-"""What is kept of a transfer that is cut is a whole number of these."""
+"""Unit in which a transfer is written; a broken one keeps whole chunks."""
 
 _TIMEOUT_S = 60
 _MB = 1e6
 
 _RAR_TOOLS = (("unrar", "x", "-o+", "-y"), ("7z", "x", "-y"), ("bsdtar", "-xf"))
-"""Programs that unpack RAR, for which Python has none; each works in the current folder."""
+"""Programs that unpack RAR, which Python cannot; each works in the current folder."""
 
 
 class DownloadError(Exception):
-    """A file could not be fetched, or is not what it should be; the message says what to do."""
+    """A file could not be fetched, or has the wrong content; the message has the remedy."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What `download` did: names of the files fetched now, and of those that were there."""
+    """Names of the files fetched now, and of those fetched before."""
 
     now: tuple[str, ...]
     before: tuple[str, ...]
@@ -47,13 +47,13 @@ def download(manifest: Manifest, root: Path, progress: Progress) -> Fetched:
 
     Args:
         manifest: names the files.
-        root: where the data set is to lie.
-        progress: shows how far it is.
+        root: folder for the data set.
+        progress: shows the progress.
 
     Raises:
-        UserError: the data is not to be fetched so, there is no room for it, or no program that
-            unpacks it.
-        DownloadError: a transfer failed, or a file has another size or checksum than it should.
+        UserError: the data set has no files to download, the disk is too small, or no program
+            unpacks them.
+        DownloadError: a transfer failed, or a file has the wrong size or checksum.
     """
     if not manifest.files:
         raise UserError(
@@ -78,10 +78,10 @@ def download(manifest: Manifest, root: Path, progress: Progress) -> Fetched:
 
 
 def require_space(root: Path, files: list[RemoteFile]) -> None:
-    """Notice a disk that is too small before anything is fetched.
+    """Refuse a disk that is too small before anything is fetched.
 
     Raises:
-        UserError: archives and what is in them would not fit; sizes that nobody states count as 0.
+        UserError: archives and their contents would not fit; unknown sizes count as 0.
     """
     needed = 0
     for file in files:
@@ -90,21 +90,21 @@ def require_space(root: Path, files: list[RemoteFile]) -> None:
             for path in (_part(root / FOLDER, file), root / FOLDER / file.name)
             if path.exists()
         )
-        # Video does not compress: what is unpacked takes as much again.
+        # Video does not compress: the contents take as much again.
         needed += 2 * (file.size_bytes or _stated_size(file.url)) - there
     free = shutil.disk_usage(root).free
     if needed > free:
         raise UserError(
-            f"{root} has {free / 1e9:.1f} GB free; archives and what is in them take"
+            f"{root} has {free / 1e9:.1f} GB free; archives and their contents take"
             f" {needed / 1e9:.1f} GB. Make room, or name another place with --root DIR"
         )
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """Unpack an archive, or copy a file that is none.
+    """Unpack an archive; other files are copied.
 
     Raises:
-        UserError: it is RAR, and no program is there that unpacks it.
+        UserError: it is RAR, and no program that unpacks it is installed.
         DownloadError: it is damaged.
     """
     target.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def unpack(archive: Path, target: Path) -> None:
 
 
 def _fetch(file: RemoteFile, folder: Path, progress: Progress) -> Path:
-    """The file, complete and checked, in a folder."""
+    """Fetch a file into a folder, complete and checked."""
     pooch.get_logger().setLevel("WARNING")  # the bar says as much
     store = pooch.create(
         folder,
@@ -152,7 +152,7 @@ def _fetch(file: RemoteFile, folder: Path, progress: Progress) -> Path:
 
 
 class _Transfer:
-    """A downloader for pooch that goes on where one before it was cut."""
+    """Downloader for pooch that resumes a broken transfer."""
 
     def __init__(self, file: RemoteFile, folder: Path, progress: Progress) -> None:
         self._file, self._progress = file, progress
@@ -162,8 +162,8 @@ class _Transfer:
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         with requests.get(url, headers=self._ask(), stream=True, timeout=_TIMEOUT_S) as response:
             if response.status_code == requests.codes.requested_range_not_satisfiable:
-                self._part.unlink()  # it is not the start of what is there now
-                raise requests.exceptions.ConnectionError("the file has changed meanwhile")
+                self._part.unlink()  # it is not the start of the present file
+                raise requests.exceptions.ConnectionError("the file has changed since")
             response.raise_for_status()
             self._receive(response)
         self._part.replace(output_file)
@@ -202,7 +202,7 @@ class _Transfer:
 
 
 def _check(path: Path, file: RemoteFile) -> None:
-    """Size and checksums, where they are known; what differs is removed."""
+    """Compare size and checksums, if they are known; removes a file that differs."""
     size = path.stat().st_size
     found = {"size": f"{size:,} bytes"} if file.size_bytes not in (None, size) else {}
     wanted = {"size": f"{file.size_bytes or 0:,} bytes"}
@@ -213,20 +213,22 @@ def _check(path: Path, file: RemoteFile) -> None:
                 found[kind] = actual
     if found:
         path.unlink()
-        told = "; ".join(f"{kind} {value}, not {wanted[kind]}" for kind, value in found.items())
+        difference = "; ".join(
+            f"{kind} {value}, not {wanted[kind]}" for kind, value in found.items()
+        )
         raise DownloadError(
-            f"{file.url} is not the file it should be: {told}. It was removed; try again, and if"
-            " that changes nothing, the file has been replaced by another"
+            f"{file.url} is not the file it should be: {difference}. It was removed; try again,"
+            " and if that changes nothing, the file has been replaced by another"
         )
 
 
 def _stated_size(url: str) -> int:
-    """Bytes as the server states them; 0 where it does not."""
+    """Bytes that the server states; 0 if it does not."""
     try:
         answer = requests.head(url, allow_redirects=True, timeout=_TIMEOUT_S)
         answer.raise_for_status()
     except requests.exceptions.RequestException:
-        return 0  # fetching it will say what is wrong
+        return 0  # fetching it will report the error
     return int(answer.headers.get("Content-Length", 0))
 
 

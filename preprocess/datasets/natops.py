@@ -14,14 +14,14 @@ from shared.errors import UserError
 from shared.store.paths import Location
 
 SEGMENTATION = "data/segmentation.txt"
-"""Where the layout has it; at the root it is found, too."""
+"""Place of the file in the data set's layout; it is also found at the root."""
 
 _HEADER = re.compile(r"(\d+)\s*,\s*(\d+)\s*,\s*(\d+)")
 _REPETITION = re.compile(r"(\d+)\s*:\s*(\d+)\s*,\s*(\d+)")
 
 
 def read_segments(root: Location) -> dict[str, tuple[Segment, ...]]:
-    """Read the segmentation file of the data set at `root`; keys are its videos' file names.
+    """Read the segmentation file of a data set; keys are the file names of its videos.
 
     Raises:
         UserError: the file is missing or a line of it is malformed.
@@ -33,14 +33,14 @@ def read_segments(root: Location) -> dict[str, tuple[Segment, ...]]:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         raise UserError(
-            f"NATOPS: {path} is missing; it says where each repetition starts and ends."
+            f"NATOPS: {path} is missing; it states where each repetition starts and ends."
             " Fetch segmentation.txt from where the videos came and put it there."
         ) from None
     return parse_segmentation(text)
 
 
 def parse_segmentation(text: str) -> dict[str, tuple[Segment, ...]]:
-    """Repetitions by the video's file name, as half-open stretches of frames counted from 0.
+    """Parse repetitions by the video's file name, as half-open segments counted from 0.
 
     Raises:
         UserError: a line is malformed, out of place, or a repetition is empty.

@@ -1,1 +1,1 @@
-"""TODO."""
+"""From decoded frames of any size to square RGB frames."""

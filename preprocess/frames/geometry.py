@@ -1,4 +1,4 @@
-"""Which pixels of a frame make the square that is stored: crop box, then crop, pad or stretch."""
+"""From a frame to the square that is stored: crop box, then crop, pad or stretch."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from preprocess.frames.area import Look, Shrinker, Window, can_shrink
+from preprocess.frames.area import FrameFormat, ResizeWindow, Shrinker, can_shrink
 from shared.schema import CodecOptions, FitName
 
 MAX_PIXELS = 8192 * 8192
-"""Larger frames are refused before a decoder or scaler takes memory for them."""
+"""Largest frame; others are refused before a decoder or scaler allocates memory for them."""
 
 # Rounding that is the same on every processor, so that a store can be verified on another; and
-# colour for each pixel: without that, pairs share theirs, and all are two grey levels too dark.
+# colour for each pixel: without that, pairs have one colour, and all are two grey levels too dark.
 _EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
 
 
@@ -43,12 +43,12 @@ class Box:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a frame becomes a square.
+    """Geometry that makes a frame a square.
 
     Attributes:
         size: height and width of the square, pixels.
-        fit: what happens to a frame that is not square: its longer side is cut at both ends
-            (`crop`), its shorter side gets black bars (`pad`), or it is distorted (`stretch`).
+        fit: a frame that is not square is cut at both ends of its longer side (`crop`), gets
+            black bars at its shorter side (`pad`), or is distorted (`stretch`).
         box: part of the upright frame to use; None uses all of it.
     """
 
@@ -58,13 +58,13 @@ class Geometry:
 
     @classmethod
     def of(cls, options: CodecOptions) -> Geometry:
-        """The geometry that a store's options ask for."""
+        """Geometry of a store's options."""
         return cls(options.size, options.fit, Box(*options.crop) if options.crop else None)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How a frame is scaled, and where the square lies on it; all in scaled pixels."""
+    """Size of a scaled frame and place of the square on it, in scaled pixels."""
 
     width: int
     height: int
@@ -72,11 +72,11 @@ class Fit:
     top: int
     """The square's corner on the scaled frame; negative where there are bars."""
     shrinks: bool
-    """Whether scaling loses pixels: area averaging then, bicubic interpolation otherwise."""
+    """True if scaling loses pixels: by area averaging then, else by bicubic interpolation."""
 
 
 def fit(width: int, height: int, geometry: Geometry) -> Fit:
-    """Place the square on a frame, or on the part that the crop box left of it.
+    """Place the square on a frame, or on the part inside the crop box.
 
     Args:
         width: pixels.
@@ -96,14 +96,15 @@ def fit(width: int, height: int, geometry: Geometry) -> Fit:
 
 
 def refusal(width: int, height: int, geometry: Geometry) -> str:
-    """Why frames of that upright size cannot be used; empty where they can."""
+    """Reason why frames of an upright size cannot be used; empty if they can."""
     if width <= 0 or height <= 0:
         return "its header states no frame size that can be decoded"
     if width * height > MAX_PIXELS:
         return f"frames of {width}x{height}; at most {MAX_PIXELS} pixels are decoded"
     box = geometry.box or Box(0, height, 0, width)
     if box.bottom > height or box.right > width:
-        return f"frames of {width}x{height} do not hold the crop box {_named(box)}"
+        place = f"{box.top}:{box.bottom},{box.left}:{box.right}"
+        return f"frames of {width}x{height} do not hold the crop box {place}"
     scaled = fit(box.width, box.height, geometry)
     if scaled.width * scaled.height > MAX_PIXELS:
         return f"frames of {width}x{height} are too narrow to scale to {geometry.size} and crop"
@@ -111,28 +112,28 @@ def refusal(width: int, height: int, geometry: Geometry) -> str:
 
 
 def upright_size(width: int, height: int, degrees: float) -> tuple[int, int]:
-    """Width and height as shown, of a frame that is to be turned by multiples of 90 degrees."""
+    """Displayed width and height of a frame that is turned by a multiple of 90 degrees."""
     return (height, width) if round(degrees / 90) % 2 else (width, height)
 
 
-class Squarer:
-    """Scales, crops, turns and converts decoded frames, one scaler for a whole video."""
+class SquareCropper:
+    """Scales, crops, turns and converts decoded frames, with one scaler for a whole video."""
 
     def __init__(self, geometry: Geometry) -> None:
         self._geometry = geometry
         self._reformatter = VideoReformatter()
-        self._prepared: tuple[Look, int] | None = None
+        self._prepared: tuple[FrameFormat, int] | None = None
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """uint8 RGB, shape (3, size, size); frames may change their size and kind.
+        """Make a square: uint8 RGB, shape (3, size, size); frames may change their format.
 
         Raises:
             ValueError: the frame cannot be used; the message says why.
         """
-        look = Look.of(frame), frame.rotation
-        if look != self._prepared:
+        form = FrameFormat.of(frame), frame.rotation
+        if form != self._prepared:
             self._prepare(frame)
-            self._prepared = look
+            self._prepared = form
         turns = round(frame.rotation / 90)
         if self._geometry.box:
             rgb = self._rgb(frame, frame.width, frame.height, Interpolation.BICUBIC)
@@ -141,18 +142,23 @@ class Squarer:
         return np.ascontiguousarray(np.rot90(square, turns, (1, 2))) if turns else square
 
     def _prepare(self, frame: VideoFrame) -> None:
-        """What is the same for all frames that look like this one."""
+        """Compute everything that is the same for all frames of one format."""
         reason = refusal(*upright_size(frame.width, frame.height, frame.rotation), self._geometry)
         if reason:
             raise ValueError(reason)
         self._fit = fit(frame.width, frame.height, self._geometry)
-        window = _window(self._fit, self._geometry.size)
-        can = not self._geometry.box and can_shrink(Look.of(frame), window)
+        placed, size = self._fit, self._geometry.size
+        window = ResizeWindow(
+            (placed.height, placed.width),
+            (max(0, placed.top), max(0, placed.left)),
+            (min(size, placed.height), min(size, placed.width)),
+        )
+        can = not self._geometry.box and can_shrink(FrameFormat.of(frame), window)
         can &= all(plane.line_size > 0 for plane in frame.planes)  # some lie upside down
         self._shrinker = Shrinker(frame, window) if can else None
 
     def _shrunk(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """By area, exactly."""
+        """Square by exact area averaging."""
         assert self._shrinker
         shown, size = self._shrinker(frame), self._geometry.size
         if shown.shape[1:] == (size, size):
@@ -163,7 +169,7 @@ class Squarer:
         return square
 
     def _scaled(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """By libswscale: what is to grow, and kinds of frames that video files seldom have."""
+        """Square by libswscale: frames that grow, and formats that video files seldom have."""
         by = Interpolation.AREA if self._fit.shrinks else Interpolation.BICUBIC
         rgb = self._rgb(frame, self._fit.width, self._fit.height, by)
         return planes(_place(rgb, self._fit, self._geometry.size))
@@ -171,7 +177,7 @@ class Squarer:
     def _rgb(
         self, frame: VideoFrame, width: int, height: int, interpolation: Interpolation
     ) -> NDArray[np.uint8]:
-        """Converted to RGB and scaled, shape (height, width, 3)."""
+        """Convert to RGB and scale, shape (height, width, 3)."""
         converted = self._reformatter.reformat(
             frame,
             width=width,
@@ -204,25 +210,15 @@ def square_rgb(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
 
 
 def planes(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Colour first: (H, W, 3) to (3, H, W), contiguous."""
+    """Move the colour axis first: (H, W, 3) -> (3, H, W), contiguous."""
     return np.ascontiguousarray(rgb.transpose(2, 0, 1))
 
 
 def _place(scaled: NDArray[np.uint8], placed: Fit, size: int) -> NDArray[np.uint8]:
-    """The square on a scaled frame, with black where it reaches over the edge."""
+    """Cut the square from a scaled frame, black where it reaches over the edge."""
     if placed.left >= 0 and placed.top >= 0:
         return scaled[placed.top : placed.top + size, placed.left : placed.left + size]
     square = np.zeros((size, size, 3), np.uint8)
     top, left = -placed.top, -placed.left
     square[top : top + placed.height, left : left + placed.width] = scaled
     return square
-
-
-def _window(placed: Fit, size: int) -> Window:
-    """The part of a scaled frame that the square shows."""
-    shape = min(size, placed.height), min(size, placed.width)
-    return Window((placed.height, placed.width), (max(0, placed.top), max(0, placed.left)), shape)
-
-
-def _named(box: Box) -> str:
-    return f"{box.top}:{box.bottom},{box.left}:{box.right}"

@@ -1,8 +1,9 @@
-"""x264's choice: a clip is coded as H.264, and its vectors are read back from the bitstream.
+"""Vectors of x264: a clip is coded as H.264, and its vectors are read back from the bitstream.
 
-An encoder weighs what a vector costs to code against what it saves, and codes a vector as the
-difference to its neighbours'; so its fields are regular where an exhaustive search follows noise.
-They are not the optimum of any cost stated here, and another build of x264 may choose otherwise.
+An encoder weighs the bits that a vector costs against those that it saves, and codes a vector as
+its difference from its neighbours; so its fields are regular where an exhaustive search follows
+noise. They are not the optimum of any cost stated here, and another build of x264 may choose other
+vectors.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ from av.packet import Packet
 from av.sidedata.motionvectors import MotionVectors
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from numba import njit
 from numpy.typing import NDArray
 
-from preprocess.motion.kernels.h264 import choose_vectors
-from preprocess.motion.penalty import penalty_around_zero
-from shared.conventions import CostFrom, Reference, grid_shape
+from preprocess.motion.kernels.candidate_key import JIT, PENALTY_BITS
+from shared.conventions import Codec, grid_shape
 from shared.errors import UserError
 
 MACROBLOCK = 16
 """H.264's own block size, pixels."""
 
 _PARTITIONS = {4: "p8x8,p4x4", 8: "p8x8"}
-"""Into what a macroblock may be divided, for blocks that are smaller."""
+"""Partitions that x264 may divide a macroblock into, by block size."""
 
 _RECORD = [
     (name, "i8") for name in ("w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
 ]
-"""What is read of a vector."""
+"""Fields that are read of a vector."""
 
 _X264 = {
     # One reference, no B-frames, no deblocking, no weighted prediction, whole-pixel vectors.
@@ -45,64 +46,53 @@ _X264 = {
 }
 
 
-def search(
-    luma: NDArray[np.uint8],
-    *,
-    block: int,
-    search_range: int,
-    reference: Reference,
-    penalty: NDArray[np.int32],
-    cost_from: CostFrom = "zero",
-) -> NDArray[np.int8]:
-    """As `preprocess.motion.exhaustive.search`, with the vectors that x264 codes.
+def search(luma: NDArray[np.uint8], codec: Codec, penalty: NDArray[np.int64]) -> NDArray[np.int8]:
+    """Choose among the vectors that x264 codes; arguments as in `preprocess.motion.exhaustive`.
 
-    Of a block's candidates, the vectors of the macroblocks or partitions in it and the zero
-    vector, it takes the one of least cost. They are shortened to the search range, and so that
-    predictors lie inside the frame. Costs are measured from the zero vector. Always the same for
-    the same build of x264.
+    A block takes the one of least cost among the vectors of the macroblocks or partitions in it
+    and the zero vector. They are shortened to the search range, and so that predictors lie inside
+    the frame. Always the same for the same build of x264.
 
     Raises:
         UserError: PyAV was built without x264.
     """
     frames, height, width = luma.shape
-    motion = np.zeros((frames - 1, 2, *grid_shape(height, width, block)), np.int8)
+    motion = np.zeros((frames - 1, 2, *grid_shape(height, width, codec.block)), np.int8)
     if frames > 1:
-        coded = coded_field(luma, block, search_range, reference)
-        from_zero = penalty_around_zero(penalty)
-        choose_vectors(
-            np.ascontiguousarray(luma), coded, block, reference == "first", from_zero, motion
-        )
+        reference_is_first = codec.reference == "first"
+        coded = coded_field(luma, codec.block, len(penalty) // 2, reference_is_first)
+        luma = np.ascontiguousarray(luma)
+        choose_vectors(luma, coded, codec.block, reference_is_first, penalty, motion)
     return motion
 
 
 def coded_field(
-    luma: NDArray[np.uint8], block: int, search_range: int, reference: Reference
+    luma: NDArray[np.uint8], block: int, search_range: int, reference_is_first: bool
 ) -> NDArray[np.int16]:
-    """Vectors that x264 codes, zero where it codes none.
+    """Code a clip with x264 and return its vectors, zero where it codes none.
 
     Args:
         luma: uint8, shape (T, H, W), T >= 2.
         block: pixels; smaller than a macroblock, macroblocks may be divided.
-        search_range: that x264 is asked for, pixels; it may exceed it.
-        reference: frame that vectors point into.
+        search_range: passed to x264, pixels; it may exceed it.
+        reference_is_first: vectors point into frame 0, not into the previous frame.
 
     Returns:
         int16 pixels, shape (T-1, 2, h, w), one for every 16 x 16 pixels, or for every block where
-        blocks are smaller; over the lower and right edge of a frame that is not of whole
-        macroblocks, too.
+        blocks are smaller; a frame that is not of whole macroblocks is padded to them.
     """
-    beyond = [(0, -side % MACROBLOCK) for side in luma.shape[1:]]
-    padded = np.pad(luma, [(0, 0), *beyond], mode="edge")
+    padding = [(0, -side % MACROBLOCK) for side in luma.shape[1:]]
+    padded = np.pad(luma, [(0, 0), *padding], mode="edge")
     unit = min(block, MACROBLOCK)
     frames, height, width = padded.shape
     field = np.zeros((frames - 1, 2, height // unit, width // unit), np.int16)
-    for n, vectors in enumerate(_coded_vectors(padded, block, search_range, reference)):
-        _spread(vectors, unit, field[n])
+    for n, vectors in enumerate(_coded_vectors(padded, block, search_range, reference_is_first)):
+        _fill_field(vectors, unit, field[n])
     return field
 
 
 def exported_vectors(frame: VideoFrame) -> NDArray[Any]:
-    """Vectors that a decoder with `flags2=+export_mvs` hands out beside a frame.
+    """Vectors of a frame from a decoder with `flags2=+export_mvs`.
 
     Args:
         frame: decoded.
@@ -120,14 +110,13 @@ def exported_vectors(frame: VideoFrame) -> NDArray[Any]:
 
 
 def _coded_vectors(
-    luma: NDArray[np.uint8], block: int, search_range: int, reference: Reference
+    luma: NDArray[np.uint8], block: int, search_range: int, reference_is_first: bool
 ) -> Iterator[NDArray[Any]]:
-    """Those of frames 1...T-1."""
-    first = reference == "first"
-    # x264 predicts from the frame before: so the first frame is put before each of the others.
-    group = 2 if first else len(luma)
+    """Exported vectors of frames 1...T-1, one structured array a frame."""
+    # x264 predicts from the previous frame: so frame 0 is put before each of the others.
+    group = 2 if reference_is_first else len(luma)
     pairs = [picture for current in luma[1:] for picture in (luma[0], current)]
-    pictures = pairs if first else luma
+    pictures = pairs if reference_is_first else luma
     encoder = _encoder(luma.shape[1], luma.shape[2], block, search_range, group)
     decoder = CodecContext.create("h264", "r")
     assert isinstance(decoder, VideoCodecContext)
@@ -164,7 +153,7 @@ def _encoder(
 
 
 def _encode(encoder: VideoCodecContext, pictures: Any) -> Iterator[Packet | None]:
-    """Packets, then None, which empties a decoder."""
+    """Encode pictures; yields packets, then None, which flushes a decoder."""
     for time, picture in enumerate(pictures):
         frame = VideoFrame.from_ndarray(picture, format="gray")
         frame.pts, frame.time_base = time, encoder.time_base
@@ -173,7 +162,7 @@ def _encode(encoder: VideoCodecContext, pictures: Any) -> Iterator[Packet | None
     yield None
 
 
-def _spread(vectors: NDArray[Any], unit: int, field: NDArray[np.int16]) -> None:
+def _fill_field(vectors: NDArray[Any], unit: int, field: NDArray[np.int16]) -> None:
     """Write each vector to the units of `field`, shape (2, h, w), that its block covers."""
     top, left = (vectors[f"dst_{axis}"] - vectors[size] // 2 for axis, size in ("yh", "xw"))
     whole = [vectors[f"motion_{axis}"] // vectors["motion_scale"] for axis in "xy"]
@@ -182,3 +171,55 @@ def _spread(vectors: NDArray[Any], unit: int, field: NDArray[np.int16]) -> None:
             covered = (y < vectors["h"]) & (x < vectors["w"])
             rows, columns = (top + y)[covered] // unit, (left + x)[covered] // unit
             field[:, rows, columns] = np.stack(whole)[:, covered]
+
+
+@njit(cache=True, **JIT)
+def choose_vectors(
+    luma: NDArray[np.uint8],
+    coded: NDArray[np.int16],
+    block: int,
+    reference_is_first: bool,
+    penalty: NDArray[np.int64],
+    motion: NDArray[np.int8],
+) -> None:
+    """Choose the vector of least cost among zero and those coded in a block, clipped to bounds.
+
+    Args:
+        luma: uint8, shape (T, H, W).
+        coded: int16 pixels, shape (T-1, 2, h, w), one vector for every min(block, 16) pixels.
+        block: b, pixels.
+        reference_is_first: vectors point into frame 0, not into the previous frame.
+        penalty: int64, shape (2R+1, 2R+1), of every vector.
+        motion: receives the vectors, int8, shape (T-1, 2, ceil(H/b), ceil(W/b)).
+    """
+    frames, height, width = luma.shape
+    reach = penalty.shape[0] // 2
+    across = max(1, block // 16)
+    for n in range(1, frames):
+        source = luma[0 if reference_is_first else n - 1]
+        for row in range(motion.shape[2]):
+            for column in range(motion.shape[3]):
+                top, left = row * block, column * block
+                bottom, right = min(top + block, height), min(left + block, width)
+                here, pixels = luma[n, top:bottom, left:right], (bottom - top) * (right - left)
+                least = _sad(here, source[top:bottom, left:right]) << PENALTY_BITS
+                for i in range(row * across, min((row + 1) * across, coded.shape[2])):
+                    for j in range(column * across, min((column + 1) * across, coded.shape[3])):
+                        vx = min(max(coded[n - 1, 0, i, j], -left, -reach), width - right, reach)
+                        vy = min(max(coded[n - 1, 1, i, j], -top, -reach), height - bottom, reach)
+                        there = source[top + vy : bottom + vy, left + vx : right + vx]
+                        cost = _sad(here, there) << PENALTY_BITS
+                        cost += pixels * penalty[vy + reach, vx + reach]
+                        if cost < least:
+                            least = cost
+                            motion[n - 1, 0, row, column] = vx
+                            motion[n - 1, 1, row, column] = vy
+
+
+@njit(**JIT)
+def _sad(one, other):  # type: ignore[no-untyped-def]
+    total = np.int64(0)
+    for y in range(one.shape[0]):
+        for x in range(one.shape[1]):
+            total += abs(np.int64(one[y, x]) - np.int64(other[y, x]))
+    return total

@@ -1,7 +1,7 @@
-"""The slow oracle of the search: every SAD of a frame, then the least cost block by block.
+"""Slow oracle of the search: every SAD of a frame, then the least cost block by block.
 
-It shares no step with the other methods but the table of penalties; `verify` and the tests hold
-other methods against it.
+It shares no step with the other methods but the table of penalties; `verify` and the tests compare
+other methods with it.
 """
 
 from __future__ import annotations
@@ -9,43 +9,30 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.conventions import CostFrom, Reference, grid_shape
+from shared.conventions import Codec, grid_shape
 from shared.motion_compensation import predict
 
 _OUTSIDE = np.iinfo(np.int32).max
 
 
-def search(
-    luma: NDArray[np.uint8],
-    *,
-    block: int,
-    search_range: int,
-    reference: Reference,
-    penalty: NDArray[np.int32],
-    cost_from: CostFrom = "zero",
-) -> NDArray[np.int8]:
-    """As `preprocess.motion.exhaustive.search`, about a thousand times slower."""
+def search(luma: NDArray[np.uint8], codec: Codec, penalty: NDArray[np.int64]) -> NDArray[np.int8]:
+    """Find the vectors of least cost as `preprocess.motion.exhaustive.search`, far more slowly."""
     frames, height, width = luma.shape
-    grid = grid_shape(height, width, block)
+    grid, reach = grid_shape(height, width, codec.block), len(penalty) // 2
     motion = np.zeros((frames - 1, 2, *grid), np.int8)
-    vectors = _in_order_of_ties(search_range, height, width)
-    pixels = _pixels(height, width, block)
-    # Differences of vectors, from -2R, are indices into the table.
-    origin = 2 * search_range
+    vectors = _in_order_of_ties(reach, height, width)
+    of_vectors = penalty[vectors[:, 1] + reach, vectors[:, 0] + reach]
+    penalties = np.multiply.outer(of_vectors, _pixels(height, width, codec.block))
     for n in range(1, frames):
-        source = luma[0 if reference == "first" else n - 1]
-        sads = _sads(luma[n].astype(np.int64), source, vectors, block)
-        for row in range(grid[0]):
-            expected = expected_row(motion, n - 1, row, cost_from)
-            away = vectors[:, :, None] - expected + origin
-            penalties = penalty[vectors.any(axis=1).astype(int)[:, None], away[:, 1], away[:, 0]]
-            costs = np.int64(256) * sads[:, row] + pixels[row] * penalties
-            motion[n - 1, :, row] = vectors[costs.argmin(axis=0)].T
+        source = luma[0 if codec.reference == "first" else n - 1]
+        sads = _sads(luma[n].astype(np.int64), source, vectors, codec.block)
+        best = (np.int64(256) * sads + penalties).argmin(axis=0)  # (h, w)
+        motion[n - 1] = np.moveaxis(vectors[best], -1, 0)
     return motion
 
 
 def _in_order_of_ties(search_range: int, height: int, width: int) -> NDArray[np.int64]:
-    """(x, y) of every vector that any block can have: zero, then raster order."""
+    """Every vector (x, y) that some block can have: zero, then raster order."""
     down, across = (min(search_range, side - 1) for side in (height, width))
     raster = [
         (dx, dy)
@@ -59,7 +46,7 @@ def _in_order_of_ties(search_range: int, height: int, width: int) -> NDArray[np.
 def _sads(
     current: NDArray[np.int64], source: NDArray[np.uint8], vectors: NDArray[np.int64], block: int
 ) -> NDArray[np.int32]:
-    """SADs, shape (vectors, grid); more than any where the predictor leaves the frame."""
+    """SADs, shape (vectors, h, w); larger than any where the predictor leaves the frame."""
     height, width = current.shape
     grid = grid_shape(height, width, block)
     sads = np.empty((len(vectors), *grid), np.int32)
@@ -67,34 +54,6 @@ def _sads(
         sads[k] = _sads_at(current, source, dy, dx, block)
         sads[k][~_inside(height, width, block, dy, dx)] = _OUTSIDE
     return sads
-
-
-def expected_row(
-    motion: NDArray[np.int8], n: int, row: int, cost_from: CostFrom
-) -> NDArray[np.int64]:
-    """Expected vectors of one row of blocks, see `shared.conventions.COSTS_FROM`.
-
-    Args:
-        motion: int8, shape (T-1, 2, h, w); what is before the row is known.
-        n: index into `motion`.
-        row: of the grid.
-        cost_from: which are expected.
-
-    Returns:
-        int64 pixels, (x, y), shape (2, w).
-    """
-    none = np.zeros((2, motion.shape[3]), np.int64)
-    before = motion[n - 1, :, row].astype(np.int64) if n else none
-    above = motion[n, :, row - 1].astype(np.int64) if row else none
-    if cost_from == "zero":
-        return none
-    if cost_from == "temporal" or row == 0:
-        return before
-    columns = motion.shape[3]
-    if columns == 1:
-        return np.median([above, none, before], axis=0).astype(np.int64) if n else above
-    beside = above[:, [*range(1, columns), columns - 2]]
-    return np.median([above, beside, before], axis=0).astype(np.int64)
 
 
 def _sads_at(
@@ -116,13 +75,13 @@ def _block_sums(difference: NDArray[np.int64], block: int) -> NDArray[np.int64]:
 
 
 def _pixels(height: int, width: int, block: int) -> NDArray[np.int64]:
-    """Pixels of every block, cut ones included, shape of the grid."""
+    """Number of pixels of every block, cut ones included, shape (h, w)."""
     heights, widths = (_stops(side, block) - np.arange(0, side, block) for side in (height, width))
     return np.outer(heights, widths)
 
 
 def _inside(height: int, width: int, block: int, dy: int, dx: int) -> NDArray[np.bool_]:
-    """Blocks whose predictor at this displacement lies in the frame, shape of the grid."""
+    """Mask (h, w) of the blocks whose predictor at this displacement lies in the frame."""
     fits = [
         (np.arange(0, side, block) + shift >= 0) & (_stops(side, block) + shift <= side)
         for side, shift in ((height, dy), (width, dx))
@@ -135,32 +94,26 @@ def _stops(side: int, block: int) -> NDArray[np.int64]:
 
 
 def refine(
-    luma: NDArray[np.uint8],
-    motion: NDArray[np.int8],
-    *,
-    block: int,
-    search_range: int,
-    reference: Reference,
-    vector_unit: int,
-    penalty: NDArray[np.int64],
+    luma: NDArray[np.uint8], motion: NDArray[np.int8], codec: Codec, penalty: NDArray[np.int64]
 ) -> NDArray[np.int8]:
-    """As `preprocess.motion.subpixel.refine`, one displacement of all vectors at a time."""
+    """Refine as `preprocess.motion.subpixel.refine`, one displacement of all vectors at a time."""
+    block, unit = codec.block, codec.vector_unit
     height, width = luma.shape[1:]
-    source = luma[:1] if reference == "first" else luma[:-1]
-    limit = search_range * vector_unit
+    source = luma[:1] if codec.reference == "first" else luma[:-1]
+    limit = len(penalty) // 2
 
     def costs(vectors: NDArray[np.int16]) -> NDArray[np.int64]:
-        moved = predict(source[:, None], vectors, block=block, vector_unit=vector_unit)[:, 0]
+        moved = predict(source[:, None], vectors, codec)[:, 0]  # (T-1, H, W)
         sad = _block_sums(np.abs(luma[1:].astype(np.int64) - moved), block)
         x, y = (vectors.transpose(1, 0, 2, 3) + limit).clip(0, 2 * limit)
         cost = 256 * sad + penalty[y, x] * _pixels(height, width, block)
-        allowed = _inside_between((height, width), block, vectors, vector_unit)
+        allowed = _inside_between((height, width), block, vectors, unit)
         allowed &= (abs(vectors) <= limit).all(axis=1)
         return np.where(allowed, cost, np.iinfo(np.int64).max)
 
-    best = motion.astype(np.int16) * vector_unit
+    best = motion.astype(np.int16) * unit
     least = costs(best)
-    step = vector_unit // 2
+    step = unit // 2
     while step:
         middle = best.copy()
         for dy in (-step, 0, step):
@@ -177,7 +130,7 @@ def refine(
 def _inside_between(
     shape: tuple[int, int], block: int, vectors: NDArray[np.int16], vector_unit: int
 ) -> NDArray[np.bool_]:
-    """Which of the vectors (T, 2, h, w) have a predictor that lies in the frame, (T, h, w)."""
+    """Mask (T, h, w) of the vectors (T, 2, h, w) whose predictor lies in the frame."""
     inside = np.ones((len(vectors), *vectors.shape[2:]), np.bool_)
     for axis, side in enumerate(shape):
         corners = vectors[:, 1 - axis].swapaxes(axis + 1, 2)

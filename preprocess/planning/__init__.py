@@ -1,1 +1,1 @@
-"""TODO."""
+"""From a folder to a plan: videos, their clips, and the sides of splits."""

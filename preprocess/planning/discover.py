@@ -1,4 +1,4 @@
-"""Which files below the root belong to the data set, with their labels and subjects."""
+"""Find the files of a data set, with their labels and subjects; and list the data sets."""
 
 from __future__ import annotations
 
@@ -7,30 +7,33 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from rich.console import Console
+from rich.table import Table
 from upath import UPath
 
-from preprocess.datasets import read_segments
+from preprocess.datasets.natops import read_segments
 from preprocess.records import Found, Reject, Segment, Video, printable
 from preprocess.sources import SOURCES
 from shared.errors import UserError
-from shared.manifest import Manifest
+from shared.manifest import Manifest, load_manifest, manifest_names
 from shared.store.paths import Location, listing
 
 
 @dataclass(frozen=True)
 class Discovery:
-    """Files that follow the layout, sorted by path, and those that do not."""
+    """Videos that follow the layout, sorted by path, and the files that do not."""
 
     videos: tuple[Video, ...]
     rejects: tuple[Reject, ...]
 
 
 def discover(root: Location, manifest: Manifest) -> Discovery:
-    """List the data set's files below a folder.
+    """Find the data set's videos below a folder.
 
     Args:
-        root: where the data set lies.
+        root: folder of the data set.
         manifest: its globs (compared without case, from the right) and its pattern.
 
     Raises:
@@ -38,7 +41,7 @@ def discover(root: Location, manifest: Manifest) -> Discovery:
     """
     if not root.is_dir():
         raise UserError(_absent(f"no folder {root}", manifest))
-    segments = read_segments(manifest, root)
+    segments = read_segments(root) if manifest.segments == "natops" else {}
     items = _below(root, manifest) if isinstance(root, Path) else _remote(root, manifest)
     found = [
         item if isinstance(item, Reject) else _describe(item, manifest, segments) for item in items
@@ -63,7 +66,7 @@ def _below(root: Path, manifest: Manifest) -> Iterator[Found | Reject]:
 
 
 def _remote(root: UPath, manifest: Manifest) -> Iterator[Found | Reject]:
-    """Video files in an object store; one listing says all there is to know of them."""
+    """Find video files in an object store, from a single listing."""
     if manifest.source != "video":
         raise UserError(
             f"{manifest.name}: its frames are read from folders and records on a disk only; copy"
@@ -76,26 +79,26 @@ def _remote(root: UPath, manifest: Manifest) -> Iterator[Found | Reject]:
 
 
 def matches(relative: str, globs: tuple[str, ...]) -> bool:
-    """Whether a path fits one of the globs, compared from the right and without case."""
+    """Test whether a path matches one of the globs, from the right and without case."""
     path = PurePosixPath(relative.lower())
     return any(path.match(glob.lower()) for glob in globs)
 
 
 def walk(root: Path) -> Iterator[tuple[str, str | None]]:
-    """Every file's relative path, or a folder's with the reason why it cannot be read."""
+    """Yield every file's relative path, and unreadable folders with the reason."""
     unreadable: list[tuple[str, str | None]] = []
 
     def note(error: OSError) -> None:
         folder = PurePosixPath(os.path.relpath(error.filename, root)).as_posix()
         unreadable.append((folder, f"the folder cannot be read: {error.strerror}"))
 
-    seen: set[tuple[int, int]] = set()
+    visited: set[tuple[int, int]] = set()
     for folder, subfolders, files in os.walk(root, onerror=note, followlinks=True):
         status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in seen:
+        if (status.st_dev, status.st_ino) in visited:
             subfolders.clear()  # a link back up the tree
             continue
-        seen.add((status.st_dev, status.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         for name in files + subfolders:
             yield PurePosixPath(os.path.relpath(Path(folder, name), root)).as_posix(), None
     yield from unreadable
@@ -104,7 +107,7 @@ def walk(root: Path) -> Iterator[tuple[str, str | None]]:
 def _describe(
     found: Found, manifest: Manifest, segments: dict[str, tuple[Segment, ...]]
 ) -> Video | Reject:
-    """What a video's name says of it."""
+    """Read label and subject from a video's name."""
     match = re.fullmatch(manifest.pattern, found.path)
     groups = match.groupdict() if match else {}
     label, name = groups.get("label"), PurePosixPath(found.path).name
@@ -128,11 +131,60 @@ def _describe(
     return Reject(printable(found.path), reason, "discover")
 
 
-def _absent(what: str, manifest: Manifest) -> str:
+def _absent(problem: str, manifest: Manifest) -> str:
     fetch = f"\nOr: python -m preprocess download {manifest.name}" if manifest.files else ""
     return (
-        f"{manifest.title}: {what}.\n"
+        f"{manifest.title}: {problem}.\n"
         f"Obtain: {manifest.obtain.strip()}{fetch}\n"
         f"Layout below the root: {manifest.layout.strip()}\n"
         "Name another place with --root DIR."
     )
+
+
+def catalogue(data: Path) -> list[dict[str, Any]]:
+    """List every data set, with plain facts.
+
+    Args:
+        data: folder that holds the data sets, each in a folder of its own name.
+    """
+    return [_facts(load_manifest(name), data / name) for name in manifest_names()]
+
+
+def print_catalogue(console: Console, facts: list[dict[str, Any]]) -> None:
+    """Print a table with one row for each data set."""
+    table = Table(show_lines=True)
+    for column in ("data set", "where", "present"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("what and how many", overflow="fold")
+    for entry in facts:
+        present = "yes" if entry["present"] else "no"
+        what = f"{entry['title']}: {entry['holds']}. {_fetching(entry)}"
+        table.add_row(entry["name"], entry["root"], present, what)
+    console.print(table)
+    console.print("Get one: python -m preprocess download NAME", highlight=False)
+
+
+def _facts(manifest: Manifest, root: Path) -> dict[str, Any]:
+    sizes = [file.size_bytes for file in manifest.files]
+    return {
+        "name": manifest.name,
+        "title": manifest.title,
+        "holds": manifest.holds,
+        "homepage": manifest.homepage,
+        "licence": manifest.licence,
+        "citation": manifest.citation,
+        "obtain": manifest.obtain,
+        "splits": list(manifest.splits),
+        "files": len(sizes),
+        "bytes": sum(size for size in sizes if size) if sizes and all(sizes) else None,
+        "root": str(root),
+        "present": root.is_dir()
+        and any(problem is None and matches(name, manifest.glob) for name, problem in walk(root)),
+    }
+
+
+def _fetching(entry: dict[str, Any]) -> str:
+    if not entry["files"]:
+        return "By hand." if entry["homepage"] != "none" else "Nothing to fetch."
+    size = f"{entry['bytes'] / 1e9:.1f} GB" if entry["bytes"] else "size not stated"
+    return f"{entry['files']} {'file' if entry['files'] == 1 else 'files'} to fetch, {size}."

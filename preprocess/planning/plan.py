@@ -1,35 +1,40 @@
-"""Which clips a store will hold, in which order, in which partitions. Pure."""
+"""Plan of a store: its clips, their frames, their order and its partitions. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from preprocess.planning.clips import Frames, choose_clips, span
-from preprocess.records import Probe, Reject, Segment, Take, Video
-from shared.schema import CodecOptions
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocess.records import Performance, Probe, Reject, Segment, Video
+from shared.schema import ClipPolicy, CodecOptions
+
+Frames = Sequence[int]
+"""Ascending indices among a video's decoded frames; taken by time, some may repeat."""
 
 SHARD_RGB_BYTES = 48 * 2**20
-"""Raw bytes of the clips in a shard: large enough for object stores, small enough for memory."""
+"""Raw bytes of a shard's clips: large enough for object stores, small enough for memory."""
 
 MAX_SHARD_CLIPS = 64
-"""Keeps small frames from gathering into so few tasks that workers idle and nothing moves."""
+"""Clips in a shard at most, so that small frames still make enough tasks for all workers."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip that is to be made.
+    """Clip to make.
 
     Attributes:
         video: path relative to the root.
-        segment: number of the segment it is from, 0 where the video has none.
+        segment: number of its segment, 0 if the video has none.
         frames: index of every frame among the decoded frames, ascending.
-        label: text of what it shows, or None.
-        subject: who it shows, or None.
-        sides: train, test or neither by each split protocol.
-        damaged: whether something of its video is known to be broken or missing.
+        label: text of its content, or None.
+        subject: person in it, or None.
+        sides: train, test or neither, by each split protocol.
+        damaged: parts of its video are known to be broken or missing.
     """
 
     video: str
@@ -43,7 +48,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Plan:
-    """The clips in their order, cut into partitions of whole shards.
+    """Clips in their order, cut into partitions of whole shards.
 
     Attributes:
         clips: ordered by path, then by start.
@@ -58,7 +63,7 @@ class Plan:
     hash: str
 
     def partition(self, index: int) -> tuple[Clip, ...]:
-        """Clips of one partition."""
+        """Clips of a partition."""
         return self.clips[index * self.shard_clips : (index + 1) * self.shard_clips]
 
 
@@ -66,45 +71,47 @@ def make_plan(
     videos: Sequence[Video],
     probes: Mapping[str, Probe],
     options: CodecOptions,
-    divide: Callable[[Sequence[Take]], Sequence[tuple[int, ...]]] = lambda takes: [()] * len(takes),
+    divide: Callable[[Sequence[Performance]], Sequence[tuple[int, ...]]] = lambda of: (
+        [()] * len(of)
+    ),
 ) -> Plan:
-    """Lay out clips over every video, or over every segment of it.
+    """Lay clips over every video, or over every segment of it.
 
     Args:
         videos: sorted by path.
         probes: by path.
-        options: the policy, its numbers, and size are used here.
-        divide: gives the sides of all takes that clips are made of; see `preprocess.planning.splits`.
+        options: the clip policy, its numbers, and size are used here.
+        divide: gives the sides of all performances with clips; see `preprocess.planning.splits`.
     """
-    takes: list[tuple[Take, Video, list[Frames]]] = []
+    performances: list[tuple[Performance, Video, list[Frames]]] = []
     rejects: list[Reject] = []
     for video in videos:
         probe = probes[video.path]
-        of_video = video_clips(video, probe, options)
-        takes += [
-            (Take(video.path, number, video.subject), video, found)
-            for number, found in enumerate(of_video)
+        by_segment = video_clips(video, probe, options)
+        performances += [
+            (Performance(video.path, number, video.subject), video, found)
+            for number, found in enumerate(by_segment)
             if found
         ]
-        reason = too_short(of_video, probe, video, options)
+        reason = too_short(by_segment, probe, video, options)
         if reason:
             reason = f"{probe.damage}; {reason}" if probe.damage else reason
             rejects.append(Reject(video.path, reason, "plan"))
-    sides = divide([take for take, _, _ in takes])
+    sides = divide([performance for performance, _, _ in performances])
     clips = [
         Clip(
             video.path,
-            take.segment,
+            performance.segment,
             frames,
             video.label,
             video.subject,
             side,
             bool(probes[video.path].damage),
         )
-        for (take, video, found), side in zip(takes, sides, strict=True)
+        for (performance, video, found), side in zip(performances, sides, strict=True)
         for frames in found
     ]
-    used = {take.video for take, _, _ in takes}
+    used = {performance.video for performance, _, _ in performances}
     return Plan(
         clips=tuple(clips),
         shard_clips=shard_clips(options),
@@ -123,30 +130,30 @@ def video_clips(video: Video, probe: Probe, options: CodecOptions) -> list[list[
 
 
 def _sampled(segment: Segment, probe: Probe, options: CodecOptions) -> Frames:
-    """Frames that a segment's clips are chosen from: all, or those that time picks."""
+    """Frames that a segment's clips are chosen from: all, or those sampled by time."""
     if options.fps is not None and probe.times is not None:
         return probe.times.sample(segment, options.fps)
     return range(segment.start, max(segment.start, min(segment.stop, probe.frames)))
 
 
 def shard_clips(options: CodecOptions) -> int:
-    """Clips in a shard; depends on the options alone, never on how many workers there are."""
+    """Clips in a shard; depends on the options only, never on the number of workers."""
     clip_bytes = options.frames * 3 * options.size**2
     return min(MAX_SHARD_CLIPS, max(1, SHARD_RGB_BYTES // clip_bytes))
 
 
 def too_short(
-    of_video: Sequence[Sequence[Frames]], probe: Probe, video: Video, options: CodecOptions
+    by_segment: Sequence[Sequence[Frames]], probe: Probe, video: Video, options: CodecOptions
 ) -> str:
-    """Why a video, or some segments of it, give no clip; empty where all do."""
-    short = sum(not found for found in of_video)
+    """Reason why a video, or some of its segments, give no clip; empty if all do."""
+    short = sum(not found for found in by_segment)
     if not short:
         return ""
     rate = "" if options.fps is None else f" at {options.fps:g} frames a second"
     stride = f" at stride {options.stride}" if options.clips == "windows" else ""
     needed = f"one clip{stride} needs {span(options)}"
     if video.segments:
-        return f"{short} of {len(of_video)} segments are too short{rate}; {needed}"
+        return f"{short} of {len(by_segment)} segments are too short{rate}; {needed}"
     frames = len(_sampled(Segment(0, probe.frames), probe, options))
     return f"{frames} {'frame' if frames == 1 else 'frames'}{rate}; {needed}"
 
@@ -154,15 +161,95 @@ def too_short(
 def _hash(clips: Sequence[Clip], videos: Sequence[Video]) -> str:
     digest = hashlib.sha256()
     for clip in clips:
-        told = [clip.video, clip.segment, _told(clip.frames), clip.label, clip.subject, clip.sides]
-        digest.update(json.dumps(told).encode())
+        # A range stands for its three numbers: most clips are one.
+        frames = (
+            [clip.frames.start, clip.frames.stop, clip.frames.step]
+            if isinstance(clip.frames, range)
+            else list(clip.frames)
+        )
+        facts = [clip.video, clip.segment, frames, clip.label, clip.subject, clip.sides]
+        digest.update(json.dumps(facts).encode())
     for video in videos:
         digest.update(json.dumps([video.path, video.size_bytes, video.mtime_ns]).encode())
     return digest.hexdigest()[:16]
 
 
-def _told(frames: Frames) -> list[int]:
-    """Enough to tell frames from others; a clip of even steps is three numbers."""
-    if isinstance(frames, range):
-        return [frames.start, frames.stop, frames.step]
-    return list(frames)
+def choose_clips(sampled: Frames, options: CodecOptions, name: str) -> list[Frames]:
+    """Lay clips over a video, or over one segment of it.
+
+    Args:
+        sampled: frames to choose from.
+        options: clips, frames, stride, hop and seed are used here.
+        name: of the video and segment; with the seed, it decides the draw of `random_sorted`.
+
+    Returns:
+        Frames of each clip; no clip where there are too few frames.
+    """
+    if len(sampled) < span(options):
+        return []
+    return _POLICIES[options.clips](sampled, options, name)
+
+
+def span(options: CodecOptions) -> int:
+    """Sampled frames that a clip spans, from its first to its last, both included."""
+    return (options.frames - 1) * options.stride + 1
+
+
+def _windows(sampled: Frames, options: CodecOptions, name: str) -> list[Frames]:
+    """Consecutive clips, whose starts are `hop` frames apart."""
+    length, hop = span(options), options.hop or options.frames * options.stride
+    return [
+        sampled[start : start + length : options.stride]
+        for start in range(0, len(sampled) - length + 1, hop)
+    ]
+
+
+def _span(sampled: Frames, options: CodecOptions, name: str) -> list[Frames]:
+    """One clip from the first frame to the last, with evenly spaced frames between, rounded."""
+    last, gaps = len(sampled) - 1, options.frames - 1
+    return [tuple(sampled[(2 * n * last + gaps) // (2 * gaps)] for n in range(options.frames))]
+
+
+def _random_sorted(sampled: Frames, options: CodecOptions, name: str) -> list[Frames]:
+    """One clip of frames drawn without repetition, all sets being equally likely."""
+    digest = hashlib.sha256(f"{options.seed}\n{name}".encode()).digest()
+    # Raw numbers, because numpy promises that these stay the same in later versions.
+    keys = np.random.PCG64(int.from_bytes(digest[:16], "little")).random_raw(len(sampled))
+    drawn = np.argsort(keys, kind="stable")[: options.frames]
+    return [tuple(sampled[n] for n in sorted(drawn.tolist()))]
+
+
+_POLICIES: dict[ClipPolicy, Callable[[Frames, CodecOptions, str], list[Frames]]] = {
+    "windows": _windows,
+    "span": _span,
+    "random_sorted": _random_sorted,
+}
+
+
+def assemble(
+    decoded: Iterable[tuple[int, NDArray[np.uint8]]], clips: Sequence[Frames]
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Gather clips from a stream of frames, holding only clips that have begun.
+
+    Args:
+        decoded: index and frame, uint8 (3, H, W), in ascending order; indices may be missing.
+        clips: frames of each clip; clips may overlap.
+
+    Yields:
+        A clip's position in `clips` and its frames, uint8, shape (T, 3, H, W), as soon as it is
+        complete. A clip with a missing frame is left out.
+    """
+    wanted: dict[int, list[int]] = {}
+    for position, frames in enumerate(clips):
+        for index in frames:
+            wanted.setdefault(index, []).append(position)
+    begun: dict[int, list[NDArray[np.uint8]]] = {}
+    for index, frame in decoded:
+        for position in wanted.get(index, ()):
+            begun.setdefault(position, []).append(frame)
+        for position, gathered in list(begun.items()):
+            if len(gathered) == len(clips[position]):
+                yield position, np.stack(begun.pop(position))
+            elif clips[position][len(gathered)] <= index:
+                # A frame is missing: the others need not be held any longer.
+                del begun[position]

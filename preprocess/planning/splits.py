@@ -1,4 +1,4 @@
-"""The side of every planned clip, by each protocol of its data set."""
+"""Sides of the planned clips by each split protocol of the data set."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from preprocess.records import Take
+from preprocess.records import Performance
 from shared.errors import UserError
 from shared.manifest import ListSplit, Manifest, PathSplit, RandomSplit, Split, SubjectSplit
 from shared.schema import NEITHER, TEST, TRAIN
 from shared.store.paths import Location
 
 Lists = dict[str, int]
-"""Side by the name of a video, as the files of a `ListSplit` state it."""
+"""Side by the name of a video, from the files of a `ListSplit`."""
 
-Side = Callable[[Take], int]
+Side = Callable[[Performance], int]
 
 
 def read_lists(root: Location, splits: Mapping[str, Split]) -> dict[str, Lists]:
-    """What the list files of a data set say, by protocol; missing files give no entry.
+    """Read the list files of a data set, by protocol; missing files give no entry.
 
     Raises:
         UserError: a file cannot be read, or a video is on both lists of a protocol.
@@ -40,10 +40,10 @@ def read_lists(root: Location, splits: Mapping[str, Split]) -> dict[str, Lists]:
 
 
 def usable_splits(root: Location, manifest: Manifest) -> dict[str, Split]:
-    """The manifest's protocols, but for those whose lists are not below the root.
+    """Select the manifest's protocols, without those whose lists are missing.
 
     Raises:
-        UserError: the first one, which training takes by default, lacks its lists.
+        UserError: the first one, which training uses by default, lacks its lists.
     """
     missing = {name: _missing(root, split) for name, split in manifest.splits.items()}
     default = next(iter(manifest.splits), "")
@@ -63,45 +63,45 @@ def _missing(root: Location, split: Split) -> list[str]:
 
 
 def sides(
-    takes: Sequence[Take], splits: Mapping[str, Split], lists: Mapping[str, Lists]
+    performances: Sequence[Performance], splits: Mapping[str, Split], lists: Mapping[str, Lists]
 ) -> list[tuple[int, ...]]:
-    """Sides of some takes, by each protocol in its order.
+    """Assign a side to every performance, by each protocol in its order.
 
     Args:
-        takes: every one that a store is to hold clips of: random protocols draw from these.
+        performances: all that a store will hold clips of: random protocols draw from these.
         splits: protocols by name.
         lists: from `read_lists`.
     """
-    rules = [_rule(takes, split, lists.get(name, {})) for name, split in splits.items()]
-    # Few of them differ: one tuple for each kind, however many takes there are.
+    rules = [_rule(performances, split, lists.get(name, {})) for name, split in splits.items()]
+    # Few of them differ: equal ones are one tuple in memory.
     known: dict[tuple[int, ...], tuple[int, ...]] = {}
-    found = (tuple(rule(take) for rule in rules) for take in takes)
+    found = (tuple(rule(performance) for rule in rules) for performance in performances)
     return [known.setdefault(side, side) for side in found]
 
 
-def _rule(takes: Sequence[Take], split: Split, listed: Lists) -> Side:
+def _rule(performances: Sequence[Performance], split: Split, listed: Lists) -> Side:
     if isinstance(split, RandomSplit):
-        return _random(takes, split)
+        return _random(performances, split)
     if isinstance(split, SubjectSplit):
         by_subject = {**dict.fromkeys(split.test, TEST), **dict.fromkeys(split.train, TRAIN)}
-        return lambda take: by_subject.get(take.subject or "", NEITHER)
+        return lambda performance: by_subject.get(performance.subject or "", NEITHER)
     if isinstance(split, PathSplit):
-        return lambda take: _by_path(take.video, split)
-    return lambda take: listed.get(_name(take.video), NEITHER)
+        return lambda performance: _by_path(performance.video, split)
+    return lambda performance: listed.get(_name(performance.video), NEITHER)
 
 
-def _random(takes: Sequence[Take], split: RandomSplit) -> Side:
-    def group(take: Take) -> tuple[str, int]:
+def _random(performances: Sequence[Performance], split: RandomSplit) -> Side:
+    def group(performance: Performance) -> tuple[str, int]:
         if split.by == "subject":
-            return take.subject or "", 0
-        return take.video, take.segment if split.by == "segment" else 0
+            return performance.subject or "", 0
+        return performance.video, performance.segment if split.by == "segment" else 0
 
-    groups = sorted({group(take) for take in takes})
-    # Neither side is left empty where there are groups enough.
+    groups = sorted({group(performance) for performance in performances})
+    # Neither side is empty if there are at least two groups.
     count = min(len(groups) - 1, max(1, round(split.share * len(groups))))
     order = np.random.default_rng(split.seed).permutation(len(groups))
     held_out = {groups[i] for i in order[:count]}
-    return lambda take: TEST if group(take) in held_out else TRAIN
+    return lambda performance: TEST if group(performance) in held_out else TRAIN
 
 
 def _by_path(video: str, split: PathSplit) -> int:
@@ -111,7 +111,7 @@ def _by_path(video: str, split: PathSplit) -> int:
 
 
 def _names(path: Location) -> set[str]:
-    """The first word of every line, without folder and ending."""
+    """First word of every line, without folder and ending."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -120,5 +120,5 @@ def _names(path: Location) -> set[str]:
 
 
 def _name(path: str) -> str:
-    """Without folder and ending, and in small letters: lists and files differ in those."""
+    """Name without folder and ending, in lower case: lists and files differ in those."""
     return PurePosixPath(path).stem.lower()

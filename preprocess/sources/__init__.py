@@ -1,6 +1,6 @@
-"""Where a video's frames come from: a file, a folder of images, a record; one module each.
+"""Sources of frames: video files, folders of images, records of BAIR; one module each.
 
-Extraction, probing and verification ask a source the same four questions and know no more of it.
+Discovery, probing, extraction and verification use a source through the protocol `Source` only.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from shared.store.paths import Location, location
 
 @dataclass(frozen=True)
 class ProbeTask:
-    """Videos for a worker to look into: names and numbers, never pixels.
+    """Videos that a worker is to probe: names and numbers, never pixels.
 
     Attributes:
-        source: what holds their frames.
-        root: where the data set lies.
+        source: kind of the videos.
+        root: folder of the data set.
         paths: of the videos, relative to the root.
-        geometry: how frames are to become squares.
-        timed: whether the times of the frames are asked for.
+        geometry: of the squares to make.
+        timed: read the times of the frames too.
     """
 
     source: SourceKind
@@ -40,46 +40,46 @@ class ProbeTask:
 
 
 class Source(Protocol):
-    """One kind of source. Paths are the root and a video's name together."""
+    """Kind of videos. Paths are the root joined with a video's name."""
 
     def find(self, root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
-        """The videos in files that match the manifest's glob, by paths relative to the root."""
+        """Find the videos in files that match the manifest's glob, given relative to the root."""
 
     def probe(self, path: Location, geometry: Geometry) -> Probe | str:
-        """How many frames a video has and how large they are, or why it cannot be used."""
+        """Count and measure the frames of a video; a text is the reason why it cannot be used."""
 
     def times(self, path: Location) -> Times | str:
-        """When each frame is shown, or why that is not known."""
+        """Times at which frames are shown; a text is the reason why they are unknown."""
 
     def decode(
         self, path: Location, wanted: list[int], geometry: Geometry, *, to_end: bool = False
     ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Wanted frames with their indices, uint8, shape (3, size, size).
+        """Decode wanted frames with their indices, uint8, shape (3, size, size).
 
-        Those that damage may touch are left out. Raises DecodeError after the last, where damage
-        was met; it is looked for beyond the last wanted frame too where `to_end` asks for that.
+        Frames that damage may touch are left out. Raises DecodeError after the last one if damage
+        was found; with `to_end` it is looked for beyond the last wanted frame too.
         """
 
-    def recheck(
+    def decode_independently(
         self, path: Location, geometry: Geometry
     ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Every frame with its index, by another road than `decode`, for `verify`.
+        """Decode every frame with its index, by other code than `decode`, for `verify`.
 
-        Says nothing of frames that are damaged, or of a video that is not there.
+        Skips frames that are damaged; a video that is missing has none.
         """
 
 
 SOURCES: dict[SourceKind, Source] = {"video": video, "images": images, "bair": bair}
-"""By the name that manifests use."""
+"""Sources by the name that manifests use."""
 
 
 def probe_many(task: ProbeTask) -> list[Probe | str]:
-    """What each video holds, or why it cannot be used."""
+    """Probe videos; a text is the reason why one cannot be used."""
+    return [_probe(location(task.root) / path, task) for path in task.paths]
+
+
+def _probe(path: Location, task: ProbeTask) -> Probe | str:
     source = SOURCES[task.source]
-    return [_probe(source, location(task.root) / path, task) for path in task.paths]
-
-
-def _probe(source: Source, path: Location, task: ProbeTask) -> Probe | str:
     found = source.probe(path, task.geometry)
     if isinstance(found, str) or not task.timed:
         return found

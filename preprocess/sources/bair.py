@@ -1,7 +1,12 @@
 """BAIR robot pushing: TFRecord files, one trajectory a record, two cameras: two videos.
 
-A video's name is its file's with the record's number and the camera behind:
+The name of a video is that of its file, the record's number and the camera:
 `softmotion30_44k/test/traj_0_to_255.tfrecords#17/image_main`.
+
+The files are read without TensorFlow. A record is a length (uint64), its masked CRC-32C, the
+payload and its masked CRC-32C, all little endian. The payload is a `tf.train.Example`, a protobuf
+message in which every bytes feature lies at
+features (1) > feature (1) > value (2) > bytes_list (1) > value (1).
 """
 
 from __future__ import annotations
@@ -19,18 +24,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.frames.geometry import Geometry, refusal, square_rgb
-from preprocess.records import Found, Probe, Reject, Times
+from preprocess.records import DecodeError, Found, Probe, Reject, Times
 from preprocess.sources import video
-from preprocess.sources.decode import DecodeError
-from preprocess.sources.independent_decode import recheck_picture
+from preprocess.sources.independent_decode import square_independently
 from shared.store.paths import Location
 
-# MERGED: TFRecord files and the `tf.train.Example` in their records, without TensorFlow.
-#
-# A record is a length (uint64), its masked CRC-32C, the payload and its masked CRC-32C, all little
-# endian. An Example is a protobuf message in which every bytes feature lies at
-# features (1) > feature (1) > value (2) > bytes_list (1) > value (1).
+CAMERAS = ("image_main", "image_aux1")
+HEIGHT, WIDTH = 64, 64
 
+_FRAME_BYTES = HEIGHT * WIDTH * 3
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
@@ -41,11 +43,128 @@ class RecordError(Exception):
     """A record or the message in it is damaged."""
 
 
+def find(root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
+    """Take every record for two videos; a damaged file has those before the damage."""
+    for found in video.find(root, files):
+        if isinstance(found, Reject):
+            yield found
+            continue
+        places, damage = _scan(root / found.path, found.size_bytes, found.mtime_ns)
+        for number in range(len(places)):
+            for camera in CAMERAS:
+                yield Found(f"{found.path}#{number}/{camera}", found.size_bytes, found.mtime_ns)
+        if damage:
+            yield Reject(found.path, damage, "discover")
+
+
+def probe(path: Location, geometry: Geometry) -> Probe | str:
+    """Count the frames of a camera without reading pixels."""
+    try:
+        file, number, camera = _parts(path)
+        start, stop = _places(file)[number]
+        frames = len(_frame_names(byte_features(_mapped(file)[start:stop]), camera))
+    except Exception as error:  # one record's failure, of any kind, must not end the others
+        return f"the record cannot be read: {error}"
+    if not frames:
+        return f"the record holds no frames of {camera}"
+    return refusal(WIDTH, HEIGHT, geometry) or Probe(frames, WIDTH, HEIGHT)
+
+
+def times(path: Location) -> Times | str:
+    """Refuse: records do not state when their frames are shown."""
+    return "the records do not say when their frames are shown"
+
+
+def decode(
+    path: Location, wanted: Iterable[int], geometry: Geometry, *, to_end: bool = False
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Read the wanted frames of a record; raises DecodeError if it is damaged.
+
+    Its checksum covers the whole record, so `to_end` changes nothing.
+    """
+    try:
+        file, number, camera = _parts(path)
+        features = byte_features(payload(_mapped(file), *_places(file)[number]))
+        names = _frame_names(features, camera)
+    except (OSError, RecordError, IndexError, ValueError) as error:
+        raise DecodeError(f"the record cannot be read: {error}", 0) from None
+    for index in wanted:
+        if index >= len(names):
+            raise DecodeError(f"the record holds {len(names)} frames", len(names))
+        pixels = features[names[index]]
+        if len(pixels) != _FRAME_BYTES:
+            reason = f"frame {index} has {len(pixels)} bytes, not {_FRAME_BYTES}"
+            raise DecodeError(reason, index)
+        rgb = np.frombuffer(pixels, np.uint8).reshape(HEIGHT, WIDTH, 3)
+        yield index, square_rgb(rgb, geometry)
+
+
+def decode_independently(
+    path: Location, geometry: Geometry
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Find the pixels after each frame's name in the record's bytes, without parsing it."""
+    file, number, camera = _parts(path)
+    content = file.read_bytes() if file.is_file() else b""
+    start, stop = next(islice(_intact(content), number, None), (0, 0))
+    record = content[start:stop]
+    for index in range(record.count(f"/{camera}/encoded".encode())):
+        name = f"{index}/{camera}/encoded".encode()
+        # The name's length stands before it: `1/...` must not be found within `11/...`.
+        after_name = record.index(bytes([len(name)]) + name) + 1 + len(name)
+        # Key and length of the bytes: field 1, 64 x 64 x 3 = 12,288 in two groups of seven bits.
+        pixels = record.index(b"\x0a\x80\x60", after_name) + 3
+        rgb = np.frombuffer(record, np.uint8, _FRAME_BYTES, pixels).reshape(HEIGHT, WIDTH, 3)
+        yield index, square_independently(rgb, geometry)
+
+
+def _parts(path: Location) -> tuple[Path, int, str]:
+    """Split a video's name into file, number of the record, and camera."""
+    file, _, rest = str(path).rpartition("#")
+    number, _, camera = rest.partition("/")
+    return Path(file), int(number), camera
+
+
+def _mapped(file: Path) -> memoryview:
+    """Bytes of a file, read from disk only where they are used."""
+    return np.memmap(file, np.uint8, "r").data
+
+
+def _places(file: Path) -> tuple[tuple[int, int], ...]:
+    """Start and stop of every record's payload."""
+    status = file.stat()
+    return _scan(file, status.st_size, status.st_mtime_ns)[0]
+
+
+@lru_cache(maxsize=16)
+def _scan(file: Path, size_bytes: int, mtime_ns: int) -> tuple[tuple[tuple[int, int], ...], str]:
+    """Places of the records before any damage, and a description of the damage."""
+    found = []
+    try:
+        for place in records(_mapped(file)):
+            found.append(place)
+    except RecordError as error:
+        return tuple(found), str(error)
+    return tuple(found), ""
+
+
+def _intact(content: bytes) -> Iterator[tuple[int, int]]:
+    with suppress(RecordError):
+        yield from records(content)
+
+
+def _frame_names(features: dict[str, memoryview], camera: str) -> list[str]:
+    """Names of a camera's frames from 0 to the first that is missing."""
+    names: list[str] = []
+    while (name := f"{len(names)}/{camera}/encoded") in features:
+        names.append(name)
+    return names
+
+
 def records(content: Any) -> Iterator[tuple[int, int]]:
-    """Where the payloads of a file lie; reads headers only, so that a mapped file stays on disk.
+    """Places of the payloads of a file; reads headers only, so that a mapped file stays on disk.
 
     Args:
-        content: the file: bytes, or anything that slices to bytes and has a length.
+        content: of the file: bytes, or anything that slices to bytes and has a length.
 
     Yields:
         Start and stop of each payload, bytes.
@@ -70,7 +189,7 @@ def records(content: Any) -> Iterator[tuple[int, int]]:
 
 
 def payload(content: Any, start: int, stop: int) -> bytes:
-    """A record's payload, held against its checksum.
+    """Read the payload of a record and compare it with its checksum.
 
     Raises:
         RecordError: it is damaged.
@@ -83,7 +202,7 @@ def payload(content: Any, start: int, stop: int) -> bytes:
 
 
 def masked_crc32c(content: bytes) -> int:
-    """CRC-32C, turned and shifted as TFRecord files store it."""
+    """CRC-32C, rotated and shifted as TFRecord files store it."""
     crc = google_crc32c.value(content)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -132,7 +251,7 @@ def _extent(message: memoryview, position: int, kind: int) -> tuple[int, int]:
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """A number of seven bits a byte, least significant first, and where it ends."""
+    """Read a number of seven bits a byte, least significant first; returns its end too."""
     value = 0
     for shift in range(0, 70, 7):
         if position >= len(message):
@@ -143,124 +262,3 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, position
     raise RecordError("the record is not a tf.train.Example")
-
-
-CAMERAS = ("image_main", "image_aux1")
-HEIGHT, WIDTH = 64, 64
-
-_FRAME_BYTES = HEIGHT * WIDTH * 3
-
-
-def find(root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
-    """Two videos for every record; a damaged file gives those before the damage."""
-    for found in video.find(root, files):
-        if isinstance(found, Reject):
-            yield found
-            continue
-        places, damage = _scan(root / found.path, found.size_bytes, found.mtime_ns)
-        for number in range(len(places)):
-            for camera in CAMERAS:
-                yield Found(f"{found.path}#{number}/{camera}", found.size_bytes, found.mtime_ns)
-        if damage:
-            yield Reject(found.path, damage, "discover")
-
-
-def probe(path: Location, geometry: Geometry) -> Probe | str:
-    """Count the frames of a camera; pixels stay unread."""
-    try:
-        file, number, camera = _parts(path)
-        start, stop = _places(file)[number]
-        frames = len(_frame_names(byte_features(_mapped(file)[start:stop]), camera))
-    except Exception as error:  # one record's failure, of any kind, must not end the others
-        return f"the record cannot be read: {error}"
-    if not frames:
-        return f"the record holds no frames of {camera}"
-    return refusal(WIDTH, HEIGHT, geometry) or Probe(frames, WIDTH, HEIGHT)
-
-
-def times(path: Location) -> Times | str:
-    """Records carry no times."""
-    return "the records do not say when their frames are shown"
-
-
-def decode(
-    path: Location, wanted: Iterable[int], geometry: Geometry, *, to_end: bool = False
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """The wanted frames of a record; raises DecodeError where it is damaged.
-
-    Its checksum speaks for the whole of it, so that `to_end` asks for nothing more.
-    """
-    try:
-        file, number, camera = _parts(path)
-        features = byte_features(payload(_mapped(file), *_places(file)[number]))
-        names = _frame_names(features, camera)
-    except (OSError, RecordError, IndexError, ValueError) as error:
-        raise DecodeError(f"the record cannot be read: {error}", 0) from None
-    for index in wanted:
-        if index >= len(names):
-            raise DecodeError(f"the record holds {len(names)} frames", len(names))
-        pixels = features[names[index]]
-        if len(pixels) != _FRAME_BYTES:
-            reason = f"frame {index} has {len(pixels)} bytes, not {_FRAME_BYTES}"
-            raise DecodeError(reason, index)
-        rgb = np.frombuffer(pixels, np.uint8).reshape(HEIGHT, WIDTH, 3)
-        yield index, square_rgb(rgb, geometry)
-
-
-def recheck(path: Location, geometry: Geometry) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """The pixels behind each frame's name, found among the record's bytes without parsing it."""
-    file, number, camera = _parts(path)
-    content = file.read_bytes() if file.is_file() else b""
-    start, stop = next(islice(_intact(content), number, None), (0, 0))
-    record = content[start:stop]
-    for index in range(record.count(f"/{camera}/encoded".encode())):
-        name = f"{index}/{camera}/encoded".encode()
-        # The name's length stands before it: `1/...` is not to be found within `11/...`.
-        after_name = record.index(bytes([len(name)]) + name) + 1 + len(name)
-        # Key and length of the bytes: field 1, 64 x 64 x 3 = 12,288 in two groups of seven bits.
-        pixels = record.index(b"\x0a\x80\x60", after_name) + 3
-        rgb = np.frombuffer(record, np.uint8, _FRAME_BYTES, pixels).reshape(HEIGHT, WIDTH, 3)
-        yield index, recheck_picture(rgb, geometry)
-
-
-def _parts(path: Location) -> tuple[Path, int, str]:
-    """File, number of the record, and camera of a video's name."""
-    file, _, rest = str(path).rpartition("#")
-    number, _, camera = rest.partition("/")
-    return Path(file), int(number), camera
-
-
-def _mapped(file: Path) -> memoryview:
-    """The file's bytes, read from disk only where they are looked at."""
-    return np.memmap(file, np.uint8, "r").data
-
-
-def _places(file: Path) -> tuple[tuple[int, int], ...]:
-    """Start and stop of every record's payload."""
-    status = file.stat()
-    return _scan(file, status.st_size, status.st_mtime_ns)[0]
-
-
-@lru_cache(maxsize=16)
-def _scan(file: Path, size_bytes: int, mtime_ns: int) -> tuple[tuple[tuple[int, int], ...], str]:
-    """Places of the records before any damage, and what the damage is."""
-    found = []
-    try:
-        for place in records(_mapped(file)):
-            found.append(place)
-    except RecordError as error:
-        return tuple(found), str(error)
-    return tuple(found), ""
-
-
-def _intact(content: bytes) -> Iterator[tuple[int, int]]:
-    with suppress(RecordError):
-        yield from records(content)
-
-
-def _frame_names(features: dict[str, memoryview], camera: str) -> list[str]:
-    """Names of a camera's frames from 0 up to the first that is missing."""
-    names: list[str] = []
-    while (name := f"{len(names)}/{camera}/encoded") in features:
-        names.append(name)
-    return names

@@ -1,4 +1,4 @@
-"""A folder of images is a video: one frame a file, in the order of the numbers in their names."""
+"""Folders of images as videos: one frame a file, in the order of the numbers in their names."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from preprocess.frames.geometry import Geometry, refusal, square_rgb, upright_size
-from preprocess.records import Found, Probe, Reject, Times, printable
-from preprocess.sources.decode import DecodeError
-from preprocess.sources.independent_decode import recheck_picture
+from preprocess.records import DecodeError, Found, Probe, Reject, Times, printable
+from preprocess.sources.independent_decode import square_independently
 from shared.store.paths import Location
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
-"""Files that are frames; others in the folder are none."""
+"""Endings of the files that are frames."""
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for files that it cannot read."""
+"""Exceptions of Pillow for files that it cannot read."""
 
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-"""EXIF's tag for how a picture is to be turned, and its values that swap width and height."""
+"""EXIF's tag for turning a picture, and its values that swap width and height."""
 
 
 def find(root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
-    """One video for every folder that holds some of the files."""
+    """Take every folder that holds some of the files for a video."""
     for folder in sorted({PurePosixPath(name).parent.as_posix() for name in files}):
         try:
             statuses = [path.stat() for path in frame_files(root / folder)]
@@ -39,13 +38,13 @@ def find(root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
 
 
 def frame_files(folder: Location) -> list[Location]:
-    """The frames of a folder; `2.jpg` comes before `10.jpg`."""
+    """Frames of a folder in order; `2.jpg` comes before `10.jpg`."""
     frames = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     return sorted(frames, key=lambda path: _natural(path.name))
 
 
 def probe(path: Location, geometry: Geometry) -> Probe | str:
-    """Count the frames and look at the first one's size."""
+    """Count the frames and read the size of the first one."""
     try:
         files = frame_files(path)
         if not files:
@@ -59,17 +58,17 @@ def probe(path: Location, geometry: Geometry) -> Probe | str:
 
 
 def times(path: Location) -> Times | str:
-    """Files carry no times."""
+    """Refuse: images do not state when they are shown."""
     return "a folder of images does not say when its frames are shown"
 
 
 def decode(
     path: Location, wanted: Iterable[int], geometry: Geometry, *, to_end: bool = False
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """The wanted frames of a folder, leaving out those that are damaged.
+    """Read the wanted frames of a folder, leaving out those that are damaged.
 
     Raises:
-        DecodeError: after the last frame, where any was damaged or missing.
+        DecodeError: after the last frame, if any was damaged or missing.
     """
     files = frame_files(path)
     damage: dict[int, str] = {}
@@ -82,7 +81,7 @@ def decode(
             damage[index] = _message(error)
         else:
             yield index, square_rgb(rgb, geometry)
-    # Once there is damage, what can be saved is counted in the whole of the video.
+    # Once there is damage, usable frames are counted in the whole video.
     if damage or to_end:
         damage |= _damage(files, geometry)
     if damage:
@@ -98,7 +97,7 @@ def _error(files: list[Location], damage: dict[int, str]) -> DecodeError:
 
 
 def _damage(files: list[Location], geometry: Geometry) -> dict[int, str]:
-    """What is wrong with each frame that cannot be used, by index."""
+    """Damage of each frame that cannot be used, by index."""
     damage: dict[int, str] = {}
     for index, file in enumerate(files):
         try:
@@ -108,18 +107,20 @@ def _damage(files: list[Location], geometry: Geometry) -> dict[int, str]:
     return damage
 
 
-def recheck(path: Location, geometry: Geometry) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """The same images, cut before they are scaled."""
+def decode_independently(
+    path: Location, geometry: Geometry
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Read every frame of a folder, cut to the crop box before it is scaled."""
     for index, file in enumerate(frame_files(path) if path.is_dir() else []):
         try:
-            yield index, recheck_picture(_read(file, geometry), geometry)
+            yield index, square_independently(_read(file, geometry), geometry)
         except _UNREADABLE:
-            # Damage is for extraction to name; the clips around it must still agree.
+            # Extraction reports damage; the clips around it must still agree.
             continue
 
 
 def _read(file: Location, geometry: Geometry) -> NDArray[np.uint8]:
-    """Upright RGB, shape (H, W, 3), of which the square can be made."""
+    """Read an image as upright RGB, shape (H, W, 3); raises ValueError if it does not fit."""
     with _opened(file) as image:
         rgb = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     reason = refusal(rgb.shape[1], rgb.shape[0], geometry)
@@ -138,7 +139,7 @@ def _opened(file: Location) -> Image.Image:
 
 
 def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Sort key in which numbers count as numbers."""
+    """Sort key that compares numbers in names as numbers."""
     parts = re.findall(r"\d+|\D+", name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
 

@@ -1,10 +1,9 @@
-"""A second road from video file to RGB frames, for `verify`.
+"""Independent decoding of a video into square RGB frames, for `verify`.
 
-It shares with `preprocess.sources.decode` the decoder and scaler underneath, an ear for FFmpeg's
-complaints, and what is known of colour and of where chroma lies, but neither its packet loop, its
-threading and its scaler's life time, nor its area averages, cropping and turning.
-(FFmpeg's own scale filter would be further away still, but it does not see where a frame's chroma
-samples lie.)
+In common with `preprocess.sources.video` are the decoder and scaler underneath, the errors that
+FFmpeg logs, and the facts about colour and the place of chroma. The packet loop, threading,
+scalers, area averages, cropping and turning are separate. (FFmpeg's scale filter would be more
+independent, but it does not know where a frame's chroma samples lie.)
 """
 
 from __future__ import annotations
@@ -29,37 +28,41 @@ from preprocess.frames.area import (
     LUMA_WEIGHTS,
     MAX_RATIO,
     SUBSAMPLING,
-    Look,
-    chroma_early,
+    FrameFormat,
+    chroma_cosited,
     rgb_matrix,
 )
 from preprocess.frames.geometry import Geometry
-from preprocess.sources.media import complaints
+from preprocess.sources.media import collect_ffmpeg_errors
 from shared.store.paths import Location, openable
 
 HALF = Fraction(1, 2)
 
 _READ_ERRORS = 100
-"""A file that cannot be read at so many places is not read further."""
+"""Errors after which a file is not read further."""
 
 
 class _LostError(Exception):
     """Packets are missing, or a key frame does not come out."""
 
 
-def recheck_frames(path: Location, geometry: Geometry) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """The frames of a video with their indices: all of them, where nothing is damaged.
+def decode_independently(
+    path: Location, geometry: Geometry
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Decode the frames of a video with their indices: all of them, if nothing is damaged.
 
-    Where the decoder fails, it goes on at the next key frame, in the file opened afresh and with
-    a decoder that has seen nothing else.
+    After a failure it goes on at the next key frame, in the file opened afresh and with a new
+    decoder.
 
     Args:
-        path: the video file.
-        geometry: how frames become squares.
+        path: the video file; without one there is no frame.
+        geometry: of the squares.
 
     Yields:
         Index, ascending, and frame, uint8 RGB, shape (3, size, size).
     """
+    if not path.is_file():
+        return
     following = 0
     # Key frames are looked for only after a failure.
     for position, place in chain([(None, 0)], _key_frames(path)):
@@ -67,16 +70,16 @@ def recheck_frames(path: Location, geometry: Geometry) -> Iterator[tuple[int, ND
             continue
         try:
             for index, frame in enumerate(_frames_from(path, position), start=place):
-                yield index, _pixels(frame, geometry)
+                yield index, _square_frame(frame, geometry)
                 following = index + 1
             return
         except (FFmpegError, _LostError):
-            # Damage is for extraction to name; the clips around it must still agree.
+            # Extraction reports damage; the clips around it must still agree.
             continue
 
 
 def _frames_from(path: Location, position: int | None) -> Iterator[VideoFrame]:
-    """Frames from a key frame's packet on, or all of them, in the order they are shown.
+    """Decode from a key frame's packet on, or from the start, in the order frames are shown.
 
     Raises:
         FFmpegError: a packet does not decode.
@@ -91,15 +94,15 @@ def _frames_from(path: Location, position: int | None) -> Iterator[VideoFrame]:
         stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
         key_time: int | None = None
         first = True
-        for number, (packet, complaint) in enumerate(_packets(container, stream)):
-            lost = complaint and number > (position or 0)
+        for number, (packet, failed) in enumerate(_packets(container, stream)):
+            lost = failed and number > (position or 0)
             if lost or (number == 0 and position is None and not packet.is_keyframe):
                 raise _LostError
             if number < (position or 0):
                 continue
             if number == position:
                 key_time = packet.pts
-            # What follows a key frame but is shown before it may refer to what came before.
+            # Packets after a key frame that are shown before it may refer to earlier frames.
             if key_time is not None and packet.pts is not None and packet.pts < key_time:
                 continue
             for frame in packet.decode():
@@ -131,23 +134,23 @@ def _key_frames(path: Location) -> Iterator[tuple[int, int]]:
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[tuple[Packet, bool]]:
-    """Packets, and whether FFmpeg complained on the way to each."""
-    packets, complaint = container.demux(stream), False
+    """Read packets, each with a flag: FFmpeg logged an error on the way to it."""
+    packets, failed = container.demux(stream), False
     for _ in range(_READ_ERRORS):
         packet: Packet | None = None
         while True:
             ended = False
-            with complaints() as heard:
+            with collect_ffmpeg_errors() as errors:
                 packet = next(packets, None)
                 ended = packet is None
-            complaint = complaint or bool(heard)
+            failed = failed or bool(errors)
             if ended:
                 return
             if packet is None:
                 break
-            yield packet, complaint
-            complaint, packet = False, None
-        packets = container.demux(stream)  # reading failed: there may be more behind
+            yield packet, failed
+            failed, packet = False, None
+        packets = container.demux(stream)  # reading failed: there may be more packets
 
 
 def _open(path: Location) -> InputContainer:
@@ -159,16 +162,16 @@ def _video(container: InputContainer) -> VideoStream | None:
     return stream if isinstance(stream, VideoStream) else None
 
 
-def _pixels(frame: VideoFrame, geometry: Geometry) -> NDArray[np.uint8]:
-    """Shape (3, size, size)."""
+def _square_frame(frame: VideoFrame, geometry: Geometry) -> NDArray[np.uint8]:
+    """Square of a frame, upright, shape (3, size, size)."""
     if geometry.box:
         upright = _upright(_scaled(frame, frame.width, frame.height), frame.rotation)
-        return recheck_picture(upright, geometry)
-    return _upright(_square(frame, geometry), frame.rotation).transpose(2, 0, 1)
+        return square_independently(upright, geometry)
+    return _upright(_middle_of_scaled(frame, geometry), frame.rotation).transpose(2, 0, 1)
 
 
-def recheck_picture(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
-    """A picture cut to the crop box first, then scaled: (H, W, 3) to (3, size, size)."""
+def square_independently(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+    """Cut a picture to the crop box first, then scale it: (H, W, 3) -> (3, size, size)."""
     picture = Image.fromarray(np.ascontiguousarray(rgb))
     if box := geometry.box:
         picture = picture.crop((box.left, box.top, box.right, box.bottom))
@@ -180,11 +183,11 @@ def recheck_picture(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.ui
     return _middle(np.asarray(scaled), geometry.size).transpose(2, 0, 1)
 
 
-def _square(frame: VideoFrame, geometry: Geometry) -> NDArray[np.uint8]:
-    """The middle of a scaled frame, shape (size, size, 3)."""
+def _middle_of_scaled(frame: VideoFrame, geometry: Geometry) -> NDArray[np.uint8]:
+    """Middle of a scaled frame, shape (size, size, 3)."""
     width, height = _scaled_size(frame.width, frame.height, geometry)
-    look, steps = Look.of(frame), SUBSAMPLING.get(frame.format.name)
-    if steps is None or look.matrix not in LUMA_WEIGHTS:
+    form, steps = FrameFormat.of(frame), SUBSAMPLING.get(frame.format.name)
+    if steps is None or form.matrix not in LUMA_WEIGHTS:
         return _middle(_scaled(frame, width, height), geometry.size)
     ratios = Fraction(frame.height, height), Fraction(frame.width, width)
     fine = all(step <= by <= MAX_RATIO for step, by in zip(steps, ratios, strict=True))
@@ -193,28 +196,28 @@ def _square(frame: VideoFrame, geometry: Geometry) -> NDArray[np.uint8]:
 
 
 def _averaged(frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
-    """As `preprocess.frames.area` has it, by matrices of weights; exact, as all sums are whole."""
-    steps, early = SUBSAMPLING[frame.format.name], chroma_early(frame)
+    """Average as `preprocess.frames.area`, by matrices of weights; exact, as all sums are whole."""
+    steps, cosited = SUBSAMPLING[frame.format.name], chroma_cosited(frame)
     means = []
-    for plane, (row_step, column_step), (row_early, column_early) in zip(
-        frame.planes, ((1, 1), steps, steps), ((False, False), early, early), strict=True
+    for plane, (row_step, column_step), (row_cosited, column_cosited) in zip(
+        frame.planes, ((1, 1), steps, steps), ((False, False), cosited, cosited), strict=True
     ):
-        rows = _weights(frame.height, height, plane.height, row_step, row_early)
-        columns = _weights(frame.width, width, plane.width, column_step, column_early)
+        rows = _weights(frame.height, height, plane.height, row_step, row_cosited)
+        columns = _weights(frame.width, width, plane.width, column_step, column_cosited)
         samples = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
         sums = rows @ samples[:, : plane.width].astype(np.float64) @ columns.T
         means.append(sums * (1 / (rows[0].sum() * columns[0].sum())))
     y, u, v = np.stack(means).astype(np.float32)[..., None]
-    of_y, of_u, of_v, offset = rgb_matrix(Look.of(frame)).T
+    of_y, of_u, of_v, offset = rgb_matrix(FrameFormat.of(frame)).T
     rgb = of_y * y + of_u * u + of_v * v + offset
     return np.floor(rgb.clip(0, 255) + np.float32(0.5)).astype(np.uint8)
 
 
-def _weights(side: int, scaled: int, samples: int, step: int, early: bool) -> NDArray[np.float64]:
-    """How much of each pixel each sample covers, shape (scaled, samples), in whole numbers."""
-    common = gcd(2 * side, 2 * scaled * step, scaled * (step - 1) * early)
+def _weights(side: int, scaled: int, samples: int, step: int, cosited: bool) -> NDArray[np.float64]:
+    """Part of each pixel that each sample covers, in whole numbers, shape (scaled, samples)."""
+    common = gcd(2 * side, 2 * scaled * step, scaled * (step - 1) * cosited)
     pixels = 2 * side * np.arange(scaled + 1)
-    edges = scaled * (2 * step * np.arange(samples + 1) - (step - 1) * early)
+    edges = scaled * (2 * step * np.arange(samples + 1) - (step - 1) * cosited)
     edges[-1] = max(edges[-1], pixels[-1])
     upper = np.minimum(pixels[1:, None], edges[1:])
     covered = upper - np.maximum(pixels[:-1, None], edges[:-1])
@@ -244,7 +247,7 @@ def _scaled(frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
 
 
 def _middle(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Cut down to the middle square, or filled up to it with black."""
+    """Cut to the middle square, or pad to it with black."""
     height, width = pixels.shape[:2]
     rows, columns = max(0, size - height), max(0, size - width)
     # A frame that lacks one pixel more at one side has it at the end; one too many, too.

@@ -1,7 +1,7 @@
-"""Opening media files and reading their packets, with an ear for what FFmpeg complains of.
+"""Open media files and read their packets, with the errors that FFmpeg only logs.
 
-FFmpeg carries on past most damage: it resynchronises, conceals, and says so only in its log. None
-of the intact files we know of makes it log an error, so here an error in the log is damage, just
+FFmpeg carries on past most damage: it resynchronises, conceals, and reports that only in its log.
+No intact file that was tried makes it log an error, so here an error in the log is damage, just
 like an exception.
 """
 
@@ -23,42 +23,39 @@ from shared.store.paths import Location, openable
 
 _STRICT = {
     "max_pixels": str(MAX_PIXELS),
-    # Without it, FFmpeg gives out four in five of the frames that it found damaged as good ones.
+    # Without it, FFmpeg returns four in five of the frames that it found damaged as good ones.
     "err_detect": "crccheck+bitstream+buffer+explode",
 }
 
 CUT = "cut short"
-"""How the description of a file begins that ends too early."""
+"""Start of the description of a file that ends too early."""
 
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"uuid")
-"""Top-level boxes of MP4 and QuickTime files whose stated size is believed."""
+"""Top-level boxes of MP4 and QuickTime files whose stated size is trusted."""
 
 _HOLE = bytes(64)
-"""Zeros for which no entropy coder is to blame."""
+"""More zeros than any entropy coder writes."""
 
 _STUFFED = ("mpeg1video", "mpeg2video")
-"""Codecs that may fill up a constant bit rate with zeros."""
+"""Codecs that may pad a constant bit rate with zeros."""
 
 _log = threading.RLock()
 
 
 def open_container(path: Location) -> InputContainer:
-    """Open a media file, whatever bytes its tags are made of.
-
-    Absolute, because a relative name with a colon would be taken for a protocol.
-    """
+    """Open a media file; tags that are no UTF-8 are no error."""
     return av.open(openable(path), "r", metadata_errors="replace")
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
-    """The stream a player would show, or None."""
+    """Stream that a player would show, or None."""
     stream = container.streams.best("video")
     assert stream is None or isinstance(stream, VideoStream)
     return stream
 
 
 def make_strict(stream: VideoStream) -> None:
-    """Let the decoder stop at damage rather than conceal it, in one thread; call before decoding.
+    """Let the decoder stop at damage instead of concealing it, in one thread; call before decoding.
 
     Workers are processes already; and with more threads an error surfaces some packets late.
     """
@@ -68,18 +65,18 @@ def make_strict(stream: VideoStream) -> None:
 
 
 def message(error: Exception) -> str:
-    """An error's text without path and number, which would differ from machine to machine."""
+    """Text of an error without path and number, which would differ between machines."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text)
 
 
 @contextmanager
-def complaints() -> Iterator[list[str]]:
-    """What FFmpeg logs as errors in this thread meanwhile, and the error it raises, if any.
+def collect_ffmpeg_errors() -> Iterator[list[str]]:
+    """Collect the errors that FFmpeg logs in this thread inside the context.
 
-    An `FFmpegError` is not passed on: it is the last of the complaints.
+    An `FFmpegError` does not leave the context: it becomes the last of the errors.
     """
-    heard: list[str] = []
+    errors: list[str] = []
     # The log's level belongs to the process.
     with _log:
         before = av.logging.get_level(), av.logging.get_skip_repeated()
@@ -87,31 +84,31 @@ def complaints() -> Iterator[list[str]]:
         av.logging.set_skip_repeated(False)
         try:
             with av.logging.Capture() as lines:
-                yield heard
+                yield errors
         except FFmpegError as error:
             lines.append((av.logging.ERROR, "", message(error)))
         finally:
             av.logging.set_level(before[0])
             av.logging.set_skip_repeated(before[1])
-        heard += [text.strip().rstrip(".") for _, _, text in lines]
+        errors += [text.strip().rstrip(".") for _, _, text in lines]
 
 
 def read_packets(
     path: Location, container: InputContainer, stream: VideoStream
 ) -> Iterator[tuple[Packet, str]]:
-    """Every packet of a stream, in decoding order.
+    """Read every packet of a stream, in decoding order.
 
     Yields:
-        A packet, and why something before it is missing, or an empty text. The last packet is
-        empty; what is missing before it is said to be cut.
+        A packet, and the reason why something before it is missing, or an empty text. The last
+        packet is empty; something that is missing before it is described as cut.
     """
     packets, found, failures, lost = container.demux(stream), 0, 0, ""
     while True:
         packet, failures = None, failures + 1
-        with complaints() as heard:
+        with collect_ffmpeg_errors() as errors:
             packet = next(packets, None)
             failures = 0
-        lost = lost or (heard[0] if heard else "")
+        lost = lost or (errors[0] if errors else "")
         if failures == 1:
             packets = container.demux(stream)  # there may be more after the damage
         elif packet is None or not packet.size:
@@ -125,7 +122,7 @@ def read_packets(
 
 
 def packet_damage(packet: Packet, stream: VideoStream) -> str:
-    """What is wrong with a packet, as far as shows without decoding; empty: nothing."""
+    """Damage of a packet that shows without decoding; empty if there is none."""
     if packet.is_corrupt:
         return "a packet is damaged"
     codec = stream.codec_context.codec
@@ -135,12 +132,12 @@ def packet_damage(packet: Packet, stream: VideoStream) -> str:
 
 
 def is_shown(packet: Packet) -> bool:
-    """Whether a packet's frame has a place in the video: not so outside an edit list."""
+    """Test whether a packet's frame has a place in the video: not so outside an edit list."""
     return packet.size > 0 and not packet.is_discard
 
 
 def cut_short(path: Location) -> str:
-    """Whether an MP4 or QuickTime file ends within one of its boxes: says where, or nothing."""
+    """Place where an MP4 or QuickTime file ends inside one of its boxes, in words; else empty."""
     size, at = path.stat().st_size, 0
     with path.open("rb") as file:
         while at + 16 <= size:
@@ -158,7 +155,7 @@ def cut_short(path: Location) -> str:
 
 
 def _too_few(path: Location, container: InputContainer, stream: VideoStream, found: int) -> str:
-    """Whether the index of a file names frames that are not there."""
+    """Number of frames in a file's index that are missing, in words; empty if none is."""
     family = container.format.name.split(",")[0]
     if family not in ("mov", "avi") or found >= stream.frames:
         return ""
@@ -168,7 +165,7 @@ def _too_few(path: Location, container: InputContainer, stream: VideoStream, fou
 
 
 def _samples(path: Location, stream: VideoStream) -> int:
-    """Packets of a stream with those that an edit list leaves out."""
+    """Number of packets of a stream, including those that an edit list leaves out."""
     with av.open(
         openable(path), "r", metadata_errors="replace", options={"ignore_editlist": "1"}
     ) as whole:

@@ -1,4 +1,4 @@
-"""A video file, read by FFmpeg."""
+"""Video files, read by FFmpeg: find, probe and decode them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from pathlib import Path
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from preprocess.frames.geometry import Geometry, refusal
-from preprocess.records import Found, Probe, Reject, Times, printable
-from preprocess.sources.decode import decode
-from preprocess.sources.independent_decode import recheck_frames
+from preprocess.frames.geometry import Geometry, SquareCropper, refusal
+from preprocess.records import DecodeError, Found, Probe, Reject, Times, printable
+from preprocess.sources.independent_decode import decode_independently
 from preprocess.sources.media import (
     CUT,
-    complaints,
+    collect_ffmpeg_errors,
     cut_short,
     is_shown,
+    make_strict,
     message,
     open_container,
     packet_damage,
@@ -31,38 +33,68 @@ from preprocess.sources.media import (
 )
 from shared.store.paths import Location
 
-# MERGED: Look into a container without decoding: is it a video, how long, how large, is it whole.
+__all__ = ["decode", "decode_independently", "find", "probe", "times"]
+
+LONGEST_FRAME_SECONDS = 60
+"""Longest duration of a frame; a damaged index, or a clock set anew, can make it days."""
+
+
+def find(root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
+    """Take every file that can be read for a video."""
+    for name in files:
+        try:
+            status = (root / name).stat()
+        except OSError as error:
+            reason = "a dangling link" if (root / name).is_symlink() else str(error.strerror)
+            yield Reject(printable(name), reason, "discover")
+            continue
+        reason = _unusable(root / name, status)
+        if reason:
+            yield Reject(printable(name), reason, "discover")
+        else:
+            yield Found(name, status.st_size, status.st_mtime_ns)
+
+
+def _unusable(path: Path, status: os.stat_result) -> str:
+    if stat.S_ISDIR(status.st_mode):
+        return "a folder, not a file"
+    if not stat.S_ISREG(status.st_mode):
+        return "not a regular file"
+    if not os.access(path, os.R_OK):
+        return "no permission to read it"
+    return "the file is empty" if status.st_size == 0 else ""
 
 
 def probe(path: Location, geometry: Geometry) -> Probe | str:
-    """Read a video's packets, or say why it cannot be used.
+    """Read a video's packets; returns a text, the reason, if it cannot be used.
 
     Args:
         path: of the file.
-        geometry: how frames are to become squares.
+        geometry: of the squares to make.
     """
     try:
         container = None
-        with complaints() as heard:
+        with collect_ffmpeg_errors() as errors:
             container = open_container(path)
         if container is None:
-            return f"cannot be opened as a video: {cut_short(path) or heard[0]}"
+            return f"cannot be opened as a video: {cut_short(path) or errors[0]}"
         with container:
             stream = video_stream(container)
             if stream is None:
                 return "no video stream"
-            return _look(path, container, stream, geometry)
+            return _probe_stream(path, container, stream, geometry)
     except Exception as error:  # one file's failure, of any kind, must not end the others
         return f"cannot be opened as a video: {message(error)}"
 
 
-def _look(
+def _probe_stream(
     path: Location, container: InputContainer, stream: VideoStream, geometry: Geometry
 ) -> Probe | str:
     if stream.codec_context is None:
         return "no decoder for its codec"
     width, height = stream.codec_context.width, stream.codec_context.height
-    unfit = _refuse_size(width, height, geometry)
+    # Rotation is known once a frame is decoded: refused here is what is unfit either way round.
+    unfit = refusal(width, height, geometry) and refusal(height, width, geometry)
     if unfit:
         return unfit
     frames, damage = 0, list[str]()
@@ -77,44 +109,11 @@ def _look(
     return Probe(frames, width, height, damage[0] if damage else "")
 
 
-def _refuse_size(width: int, height: int, geometry: Geometry) -> str:
-    # Rotation is known once a frame is decoded: refused here is what is unfit either way round.
-    return refusal(width, height, geometry) and refusal(height, width, geometry)
-
-
-__all__ = ["decode", "find", "probe", "recheck", "times"]
-
-LONGEST_FRAME_SECONDS = 60
-"""A damaged index, or a clock set anew, can let a frame last for days."""
-
-
-def find(root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
-    """Every file is a video, as far as the file system can tell."""
-    for name in files:
-        try:
-            status = (root / name).stat()
-        except OSError as error:
-            reason = "a dangling link" if (root / name).is_symlink() else str(error.strerror)
-            yield Reject(printable(name), reason, "discover")
-            continue
-        reason = _refusal(root / name, status)
-        if reason:
-            yield Reject(printable(name), reason, "discover")
-        else:
-            yield Found(name, status.st_size, status.st_mtime_ns)
-
-
-def recheck(path: Location, geometry: Geometry) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Every frame, by another road."""
-    if path.is_file():
-        yield from recheck_frames(path, geometry)
-
-
 def times(path: Location) -> Times | str:
-    """When each frame is shown, read from packets without decoding.
+    """Read from packets, without decoding, when each frame is shown.
 
-    The n-th frame is shown at the n-th of the sorted times, also where a container (AVI) states
-    them in the order of decoding: frames come out of the decoder in the order they are shown.
+    The n-th frame is shown at the n-th of the sorted times, even if a container (AVI) states them
+    in the order of decoding: frames leave the decoder in the order in which they are shown.
     """
     try:
         with open_container(path) as container:
@@ -141,7 +140,7 @@ def times(path: Location) -> Times | str:
 
 
 def _plausible(times: Times) -> Times | str:
-    """The times, unless they would make thousands of clips of one still picture."""
+    """Refuse times that would make thousands of clips of one still picture."""
     ends = (*times.shown[1:], times.end)
     lengths = [end - start for start, end in zip(times.shown, ends, strict=True)]
     longest = max(range(len(lengths)), key=lengths.__getitem__)
@@ -152,16 +151,227 @@ def _plausible(times: Times) -> Times | str:
 
 
 def _last_duration(stamps: list[int], packets: list[tuple[int | None, int]]) -> int:
-    """In units of the time base: as stated, or else the mean of the others."""
+    """Duration of the last frame, in units of the time base: as stated, or the mean of all."""
     stated = dict(packets)[stamps[-1]]
     return stated or round((stamps[-1] - stamps[0]) / max(1, len(stamps) - 1)) or 1
 
 
-def _refusal(path: Path, status: os.stat_result) -> str:
-    if stat.S_ISDIR(status.st_mode):
-        return "a folder, not a file"
-    if not stat.S_ISREG(status.st_mode):
-        return "not a regular file"
-    if not os.access(path, os.R_OK):
-        return "no permission to read it"
-    return "the file is empty" if status.st_size == 0 else ""
+def decode(
+    path: Location, wanted: range | list[int], geometry: Geometry, *, to_end: bool = False
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Decode the wanted frames of a video, in order, leaving out those that damage may touch.
+
+    They are scaled by area averaging to shrink, bicubic to grow, and turned by the multiple of 90
+    degrees that the file asks for. Memory does not grow with the length of the video.
+
+    A frame is returned only if nothing that it may depend on is damaged or missing: after damage,
+    frames begin again at the next key frame. Their indices are their places among all packets of
+    the file, so that clips lie where they would lie in the undamaged video.
+
+    Args:
+        path: the video file.
+        wanted: ascending indices among the frames in the order in which they are shown.
+        geometry: of the squares.
+        to_end: look for damage beyond the last wanted frame too.
+
+    Yields:
+        Index and frame, uint8 RGB, shape (3, size, size).
+
+    Raises:
+        DecodeError: after the last frame, if any was missing or damage was found.
+    """
+    due = iter(wanted)
+    following = next(due, None)
+    if following is None:
+        return
+    video = _resume(path, following) or _Decoding(path)
+    pauses = False
+    try:
+        square, clean = SquareCropper(geometry), video.clean
+        for index, frame in video.frames:
+            while following is not None and following < index:  # it was lost in a gap
+                following = next(due, None)
+            if index == following:
+                yield index, _squared(square, frame, clean)
+                following = next(due, None)
+            # Once there is damage, usable frames are counted in the whole video.
+            if following is None and not (to_end or clean.breaks):
+                video.next_index, pauses = index + 1, True
+                return
+    finally:
+        if pauses:
+            _paused.append(video)
+        else:
+            video.container.close()
+    if clean.breaks:
+        raise clean.error(clean.description())
+    if following is not None:
+        raise DecodeError(
+            f"the video ends after {clean.count} frames, fewer than its packets", clean.count
+        )
+
+
+class _Decoding:
+    """A video that is being decoded from its start."""
+
+    def __init__(self, path: Location) -> None:
+        self.path, self.version, self.next_index = path, _version(path), 0
+        self.container = open_container(path)
+        stream = video_stream(self.container)
+        if stream is None:
+            self.container.close()
+            raise DecodeError("no video stream", 0)
+        self.clean = CleanFrames(path, self.container, stream)
+        self.frames = iter(self.clean)
+
+
+_paused: list[_Decoding] = []
+"""Decoding that may go on later; at most one for each thread, and only without damage so far. The
+clips of a video may lie in several partitions: a process that makes one partition after another
+decodes no frame twice."""
+
+
+def _resume(path: Location, wanted: int) -> _Decoding | None:
+    """Take up the decoding of a video that paused before the wanted frame; closes any other.
+
+    A file that has changed since is another video.
+    """
+    while _paused:
+        video = _paused.pop()
+        same = (video.path, video.version) == (path, _version(path))
+        if same and video.next_index <= wanted:
+            return video
+        video.container.close()
+    return None
+
+
+def _version(path: Location) -> tuple[float, int]:
+    status = path.stat()
+    return status.st_mtime, status.st_size
+
+
+class CleanFrames:
+    """Frames of a video that no damage touches, with their indices; iterate once.
+
+    Attributes:
+        count: frames returned so far.
+        breaks: index of the first frame that is lost in each gap, and the reason.
+        restarts: index of the first frame after each gap. It may be the next index: packets that
+            are missing altogether skip none.
+    """
+
+    def __init__(self, path: Location, container: InputContainer, stream: VideoStream) -> None:
+        self.count = 0
+        self.breaks: list[tuple[int, str]] = []
+        self.restarts: list[int] = []
+        self._path, self._container, self._stream = path, container, stream
+        self._order: _Order | None = None
+        self._index = 0
+        self._sound = True
+        self._restarting = False
+        self._restart_pts: int | None = None
+        make_strict(stream)
+
+    def __iter__(self) -> Iterator[tuple[int, VideoFrame]]:
+        """Decode: indices, ascending, and frames."""
+        packets = read_packets(self._path, self._container, self._stream)
+        for position, (packet, lost) in enumerate(packets):
+            if lost:
+                self._break(lost)
+            if position == 0 and not packet.is_keyframe:
+                self._break("it does not begin with a key frame")
+            damage = packet_damage(packet, self._stream)
+            if damage:
+                self._break(damage)
+            elif self._sound or self._restart(packet, position):
+                for frame in self._decode(packet):
+                    yield self._index, frame
+                    self._index += 1
+                    self.count += 1
+
+    def description(self) -> str:
+        """Damage of the video in one line; empty if there is none."""
+        cut = [reason for _, reason in self.breaks if reason.startswith(CUT)]
+        damage = [f"damaged after frame {at}: {reason}" for at, reason in self.breaks]
+        damage = [line for line in damage if CUT not in line]
+        more = f", and {len(damage) - 1} more" if len(damage) > 1 else ""
+        return "; ".join(cut[:1] + [line + more for line in damage[:1]])
+
+    def error(self, reason: str) -> DecodeError:
+        """Make the error of the damage found so far."""
+        return DecodeError(reason, self.count, self.restarts, [at for at, _ in self.breaks])
+
+    def _break(self, reason: str) -> None:
+        self._sound = False
+        self.breaks.append((self._index, reason))
+
+    def _restart(self, packet: Packet, position: int) -> bool:
+        """Begin afresh at a packet, if that is possible."""
+        if not (packet.is_keyframe and is_shown(packet)):
+            return False
+        self._order = self._order or _Order(self._path)
+        index = self._order.index(position)
+        if index < self._index:
+            return False
+        # Frames that the decoder still holds are shown after the damage, or may be.
+        self._stream.codec_context.flush_buffers()
+        self._sound = self._restarting = True
+        self._index, self._restart_pts = index, packet.pts if self._order.timed else None
+        return True
+
+    def _decode(self, packet: Packet) -> list[VideoFrame]:
+        if self._leads(packet):
+            return []
+        frames: list[VideoFrame] = []
+        with collect_ffmpeg_errors() as errors:
+            frames = self._stream.codec_context.decode(packet if packet.size else None)
+        if errors:
+            self._break(errors[0])
+            return []
+        return [frame for frame in frames if self._accept(frame)]
+
+    def _leads(self, packet: Packet) -> bool:
+        """Test whether a packet after a key frame is shown before it: it may use lost frames."""
+        start = self._restart_pts
+        return start is not None and packet.pts is not None and packet.pts < start
+
+    def _accept(self, frame: VideoFrame) -> bool:
+        if self._sound and frame.is_corrupt:
+            self._break("a frame is damaged")
+        if self._sound and self._restarting:
+            # Some streams call the start of a gradual refresh a key frame.
+            self._sound = frame.key_frame and frame.pict_type == PictureType.I
+            self._restarting = False
+            self.restarts += [self._index] if self._sound else []
+        return self._sound
+
+
+def _squared(square: SquareCropper, frame: VideoFrame, clean: CleanFrames) -> NDArray[np.uint8]:
+    try:
+        return square(frame)
+    except ValueError as error:  # frames may change their size until the square does not fit
+        raise clean.error(message(error)) from None
+
+
+class _Order:
+    """Order in which the packets' frames are shown, in a video too damaged to count frames.
+
+    Attributes:
+        timed: the order follows from the packets' times; else it is that of the packets.
+    """
+
+    def __init__(self, path: Location) -> None:
+        with open_container(path) as container:
+            stream = video_stream(container)
+            assert stream is not None
+            packets = [
+                (p.pts, is_shown(p)) for p, _ in read_packets(path, container, stream) if p.size
+            ]
+        times = [pts for pts, _ in packets if pts is not None]
+        self.timed = len(set(times)) == len(packets)
+        self._times = np.array(times if self.timed else range(len(packets)), np.int64)
+        self._shown = np.array([shown for _, shown in packets], bool)
+
+    def index(self, position: int) -> int:
+        """Index among the shown frames of the packet at a position in decoding order."""
+        return int(np.count_nonzero(self._shown & (self._times < self._times[position])))

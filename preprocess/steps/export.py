@@ -1,4 +1,4 @@
-"""`export`: a sealed store as WebDataset tar shards, resumable and in parallel."""
+"""Export a sealed store as WebDataset tar shards, resumable and in parallel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from preprocess.executor import Machines, run_tasks
+from preprocess.executor import ExecutorOptions, run_tasks
 from preprocess.records import read_rejects, write_rejects
 from shared.console import Progress
 from shared.errors import StoreError, UserError
@@ -37,7 +37,7 @@ FORMATS = ("webdataset",)
 
 @dataclass(frozen=True)
 class ExportTask:
-    """What a worker needs to write one shard."""
+    """Task of writing one shard."""
 
     source: str
     out: str
@@ -45,30 +45,30 @@ class ExportTask:
 
 
 def export_store(
-    source: Location, out: Location, form: str, machines: Machines, progress: Progress
+    source: Location, out: Location, form: str, executor: ExecutorOptions, progress: Progress
 ) -> Export:
-    """Write a sealed store's valid clips as tar shards, or finish what was interrupted.
+    """Write a sealed store's valid clips as tar shards, or finish an interrupted run.
 
     Args:
         source: a sealed store.
         out: a new folder, or one that an earlier run of the same command began.
         form: one of `FORMATS`.
-        machines: where the work is done.
-        progress: shows how far it is.
+        executor: place where tasks run.
+        progress: shows the progress.
 
     Raises:
-        UserError: the store cannot be used, or something else lies in the folder.
+        UserError: the store cannot be used, or the folder holds something else.
     """
     if form not in FORMATS:
         raise UserError(f"--format {form}: must be one of {', '.join(FORMATS)}")
     attributes = Store(source).attributes
     try:
         if not _is_complete(out, attributes):
-            _export(source, out, attributes, machines, progress)
+            _export(source, out, attributes, executor, progress)
     except storage_errors() as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"cannot write the export {out}: {reason}; run the same command again once mended"
+            f"cannot write the export {out}: {reason}; correct that and run the same command again"
         ) from error
     return Export(out)
 
@@ -100,11 +100,11 @@ def export_partition(task: ExportTask) -> int:
 def write_tar(
     path: Path, arrays: dict[str, np.ndarray], start: int, attributes: StoreAttributes
 ) -> None:
-    """One sample for every valid clip: an npy file for each large array, and a json.
+    """Write one sample for every valid clip: an npy file for each large array, and a json.
 
     Args:
         path: the tar to write; the same clips give the same bytes.
-        arrays: as `shared.store.partition.read_partition` gives them.
+        arrays: from `shared.store.partition.read_partition`.
         start: the partition's first slot in the store; keys are slots.
         attributes: for the texts of labels and subjects.
     """
@@ -122,7 +122,7 @@ def write_tar(
 
 
 def index_tar(path: Path, arrays: dict[str, np.ndarray]) -> ShardIndex:
-    """Where in a tar every clip's entries lie, with the shard's columns."""
+    """Index a tar: its columns, and offset and size of every clip's entries."""
     entries: dict[str, list[tuple[int, int]]] = {name: [] for name in LARGE}
     with tarfile.open(path) as tar:
         for member in tar:
@@ -138,7 +138,7 @@ def _export(
     source: Location,
     out: Location,
     attributes: StoreAttributes,
-    machines: Machines,
+    executor: ExecutorOptions,
     progress: Progress,
 ) -> None:
     if isinstance(out, Path):
@@ -149,7 +149,7 @@ def _export(
     tasks = [ExportTask(str(source.absolute()), str(out.absolute()), p) for p in missing]
     before = attributes.partitions - len(missing)
     with progress.bar("Exporting", attributes.partitions, "shards", done=before) as advance:
-        run_tasks(export_partition, tasks, machines, lambda p: advance(1), (source, out))
+        run_tasks(export_partition, tasks, executor, lambda p: advance(1), (source, out))
     write_rejects(out, read_rejects(source))
     if isinstance(out, Path):
         for stale in out.glob(".shard-*"):

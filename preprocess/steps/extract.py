@@ -1,4 +1,4 @@
-"""One partition, from video files to a whole shard of every array: the task of a worker."""
+"""Extract one partition, from videos to a shard of every array: the task of a worker."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from preprocess.frames.geometry import Geometry
 from preprocess.motion.encode import encode
-from preprocess.planning.clips import Frames, assemble
-from preprocess.planning.plan import Clip
-from preprocess.records import Reject
+from preprocess.planning.plan import Clip, Frames, assemble
+from preprocess.records import DecodeError, Reject
 from preprocess.sources import SOURCES
-from preprocess.sources.decode import DecodeError
 from preprocess.sources.media import message
 from shared.conventions import NO_INDEX
 from shared.schema import NEITHER, CodecOptions, StoreAttributes
@@ -27,7 +25,7 @@ from shared.store.store import Marker, read_marker
 
 @dataclass(frozen=True)
 class PartitionTask:
-    """What a worker needs to make one partition: names and numbers, never pixels."""
+    """Task of making one partition: names and numbers, never pixels."""
 
     store: str
     root: str
@@ -37,10 +35,10 @@ class PartitionTask:
 
 
 def extract_partition(task: PartitionTask) -> Marker:
-    """Make and write one partition, unless it is there already.
+    """Make and write one partition, unless it is done already.
 
     Clips that a video's damage touches are invalid, and the video is recorded with the reason;
-    the rest of the partition goes on.
+    the rest of the partition is made.
     """
     store = location(task.store)
     done = read_marker(store, task.partition)
@@ -74,20 +72,20 @@ def extract_video(
     """Decode a video once and fill its clips' entries.
 
     Args:
-        root: where the data set lies.
+        root: folder of the data set.
         video: path relative to the root.
         clips: frames of each clip.
-        writer: receives them; its attributes say how to make clips.
-        slots: of each clip.
-        valid: of all the writer's slots; set where a clip was made.
-        to_end: look for damage behind the last clip too.
+        writer: receives the clips; its attributes have the options.
+        slots: one for each clip.
+        valid: of all the writer's slots; set if a clip was made.
+        to_end: look for damage after the last clip too.
 
     Returns:
-        What is wrong with the video, as far as it was decoded, or None.
+        Record of a video with damage, as far as it was decoded, or None.
     """
     options, source = writer.attributes.options, SOURCES[writer.attributes.source]
     wanted = sorted({index for frames in clips for index in frames})
-    recovered, spoilt = 0, list[int]()
+    recovered, damaged = 0, list[int]()
     try:
         decoded = source.decode(root / video, wanted, Geometry.of(options), to_end=to_end)
         for number, clip in assemble(decoded, clips):
@@ -95,13 +93,13 @@ def extract_video(
             valid[slots[number]] = True
     except DecodeError as error:
         reason, recovered = str(error), error.frames
-        spoilt = [n for n, frames in enumerate(clips) if _touches_gap(frames, error, options)]
+        damaged = [n for n, frames in enumerate(clips) if _touches_gap(frames, error, options)]
     except Exception as error:  # one video's failure, of any kind, must not end the others
         reason = f"{type(error).__name__}: {message(error)}"
-        spoilt = list(range(len(clips)))  # nor is it known what to trust after one unforeseen
+        damaged = list(range(len(clips)))  # after an unforeseen error no clip is trusted
     else:
         return None
-    for number in spoilt:
+    for number in damaged:
         writer.clear_slot(slots[number])
         valid[slots[number]] = False
     made = int(valid[slots.start : slots.stop].sum())
@@ -109,15 +107,15 @@ def extract_video(
 
 
 def _touches_gap(frames: Frames, error: DecodeError, options: CodecOptions) -> bool:
-    """Whether a clip has frames of both sides of a gap, or may show what was lost in one."""
+    """Test whether a clip has frames of both sides of a gap, or may stand in for lost ones."""
     if any(frames[0] < restart <= frames[-1] for restart in error.restarts):
         return True
-    # Taken by time, the last frame before a gap would stand in for those that are lost.
+    # Sampled by time, the last frame before a gap would stand in for those that are lost.
     return options.fps is not None and frames[-1] + 1 in error.breaks
 
 
 def _columns(task: PartitionTask) -> dict[str, np.ndarray]:
-    """The small arrays; no clip is valid yet."""
+    """Fill the small arrays; no clip is valid yet."""
     clips, attributes = task.clips, task.attributes
     arrays: dict[str, np.ndarray] = {
         spec.name: np.zeros((len(clips), *spec.shape(attributes)), spec.dtype)

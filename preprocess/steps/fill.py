@@ -1,4 +1,4 @@
-"""From planned partitions to a sealed store, whatever the clips come from; resumable."""
+"""Fill a store: make its missing partitions, list the rejects, and seal it; resumable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from preprocess.executor import Machines, run_tasks
+from preprocess.executor import ExecutorOptions, run_tasks
 from preprocess.motion.encode import encode
 from preprocess.planning.plan import Plan
 from preprocess.records import Reject, write_rejects
@@ -31,14 +31,122 @@ from shared.store.store import (
     seal_store,
 )
 
-# MERGED: Whether a store that is there already is the one that is wanted.
+Task = TypeVar("Task")
+
+
+@dataclass(frozen=True)
+class PartitionJob(Generic[Task]):
+    """Job of filling a store, partition by partition.
+
+    Attributes:
+        title: of the progress bar.
+        store: to fill.
+        attributes: of the store.
+        source: of the clips; workers must see it.
+        function: makes and writes one partition; importable by name.
+        task: argument of the function, by partition.
+        rejects: makes the whole list of rejects from the markers of all partitions.
+        warm_up: compiles the kernels that the function needs besides the search.
+    """
+
+    title: str
+    store: Location
+    attributes: StoreAttributes
+    source: Location
+    function: Callable[[Task], Marker]
+    task: Callable[[int], Task]
+    rejects: Callable[[list[Marker]], Sequence[Reject]]
+    warm_up: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class PartitionResult:
+    """Clips made by this run, without those of an earlier one, and its seconds."""
+
+    clips: int = 0
+    seconds: float = 0.0
+
+    @property
+    def clips_a_second(self) -> float:
+        """Speed of this run; 0 if it made no clip."""
+        return self.clips / self.seconds if self.clips else 0.0
+
+
+def fill_store(
+    job: PartitionJob, executor: ExecutorOptions, progress: Progress
+) -> PartitionResult | None:
+    """Make the missing partitions, then seal; None if all that was done before.
+
+    Raises:
+        UserError: the store cannot be written, the cluster cannot be used, or no clip is valid.
+    """
+    start = time.perf_counter()
+    try:
+        # Tested before locking, so that a finished store may lie on a read-only disk.
+        if is_complete(job.store, job.attributes):
+            return None
+        with hold(job.store) as held:
+            if is_complete(job.store, job.attributes):  # another run may have finished it
+                return None
+            if held and isinstance(job.store, Path):
+                remove_leftovers(job.store)
+            else:
+                errors.print(f"{job.store}: no locks here; do not run it twice at a time")
+            made = _fill(job, executor, progress)
+    except storage_errors() as error:
+        raise _unwritable(job.store, error) from error
+    return PartitionResult(sum(marker.valid for marker in made), time.perf_counter() - start)
+
+
+def _fill(job: PartitionJob, executor: ExecutorOptions, progress: Progress) -> list[Marker]:
+    create_store(job.store, job.attributes)
+    done = read_markers(job.store, range(job.attributes.partitions))
+    missing = [p for p, marker in enumerate(done) if marker is None]
+    made = _make(job, missing, executor, progress)
+    markers = {m.partition: m for m in [*made, *done] if m is not None}
+    ordered = [markers[p] for p in sorted(markers)]
+    rejects = job.rejects(ordered)
+    if not any(marker.valid for marker in ordered):
+        remove(job.store)
+        raise no_clips(rejects)
+    write_rejects(job.store, rejects)
+    seal_store(job.store)
+    return made
+
+
+def _make(
+    job: PartitionJob, partitions: list[int], executor: ExecutorOptions, progress: Progress
+) -> list[Marker]:
+    sizes = {p: job.attributes.clips_in(p) for p in partitions}
+    # Compiled here once: worker processes then read the kernels from disk instead of racing.
+    encode(np.zeros((2, 3, 16, 16), np.uint8), job.attributes.options)
+    job.warm_up()
+    clips = job.attributes.clips
+    with progress.bar(job.title, clips, "clips", done=clips - sum(sizes.values())) as advance:
+        return run_tasks(
+            job.function,
+            [job.task(p) for p in partitions],
+            executor,
+            lambda marker: advance(sizes[marker.partition]),
+            (job.source, job.store),
+        )
+
+
+def _unwritable(store: Location, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or str(error)
+    remedy = (
+        "free some space and run the same command again: what is done is kept"
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        else "choose another --out, or correct the permissions and run the same command again"
+    )
+    return UserError(f"cannot write the store {store}: {reason}; {remedy}")
 
 
 def is_complete(store: Location, wanted: StoreAttributes) -> bool:
-    """Whether a store is sealed already; False where there is none, or only a part of one.
+    """Test whether a store is sealed already; False if there is none, or only a part of one.
 
     Raises:
-        StoreError: other options or videos made it, or something else lies there.
+        StoreError: it was made with other options or videos, or is no store.
     """
     if not (store / METADATA).exists():
         if store.exists() and (not store.is_dir() or any(store.iterdir())):
@@ -48,7 +156,7 @@ def is_complete(store: Location, wanted: StoreAttributes) -> bool:
     differences = _differences(existing, wanted)
     if differences:
         raise StoreError(
-            f"{store} was made otherwise:\n"
+            f"{store} was made with other options or videos:\n"
             + "\n".join(f"  {difference}" for difference in differences)
             + "\nChoose another --out, or delete that store."
         )
@@ -79,29 +187,8 @@ def _differences(existing: StoreAttributes, wanted: StoreAttributes) -> list[str
     return found
 
 
-# MERGED: From whole partitions to a sealed store with its list of rejects.
-
-
-def finalise(store: Location, rejects: Sequence[Reject], markers: list[Marker]) -> None:
-    """Write `rejected.jsonl` and seal; nothing is sealed that holds no clip.
-
-    Args:
-        store: all of whose partitions are done.
-        rejects: every file that gave fewer clips than it should have.
-        markers: of all partitions.
-
-    Raises:
-        UserError: not one clip could be made; the store is removed.
-    """
-    if not any(marker.valid for marker in markers):
-        remove(store)
-        raise no_clips(rejects)
-    write_rejects(store, rejects)
-    seal_store(store)
-
-
 def no_clips(rejects: Sequence[Reject]) -> UserError:
-    """The error of a data set in which no file gave a clip."""
+    """Make the error for a data set in which no file gave a clip."""
     reasons = Counter(reject.reason for reject in rejects).most_common(10)
     listed = "\n".join(f"  {count} × {reason}" for reason, count in reasons)
     return UserError(
@@ -113,13 +200,13 @@ def no_clips(rejects: Sequence[Reject]) -> UserError:
 def gather_rejects(
     plan: Plan, earlier: Iterable[Reject], markers: Iterable[Marker]
 ) -> list[Reject]:
-    """Every file that is damaged or gave fewer clips than planned, with its total of clips."""
+    """List every file that is damaged or gave fewer clips than planned, with its total of clips."""
     planned = Counter(clip.video for clip in plan.clips)
     reasons: dict[str, str] = {}
     missing: Counter[str] = Counter()
     recovered: dict[str, int] = {}
     for record in (record for marker in markers for record in marker.rejects):
-        # A long video may fail in several partitions: each that met damage tells the same.
+        # A long video may fail in several partitions, with the same reason in each.
         reasons.setdefault(record["file"], record["reason"])
         recovered.setdefault(record["file"], record["frames_recovered"])
         missing[record["file"]] += record["clips_planned"] - record["clips_made"]
@@ -130,107 +217,3 @@ def gather_rejects(
         for file, reason in reasons.items()
     ]
     return sorted([*earlier, *plan.rejects, *late], key=lambda reject: (reject.file, reject.reason))
-
-
-Task = TypeVar("Task")
-
-
-@dataclass(frozen=True)
-class Work(Generic[Task]):
-    """How a store is to be filled.
-
-    Attributes:
-        title: for the progress bar.
-        store: where the result goes.
-        attributes: of the store.
-        source: where the clips come from; workers must see it.
-        function: makes and writes one partition; importable by name.
-        task: what the function is given, by partition.
-        rejects: the whole list of rejects, from the markers of all partitions.
-        warm_up: compiles what the function needs besides the search.
-    """
-
-    title: str
-    store: Location
-    attributes: StoreAttributes
-    source: Location
-    function: Callable[[Task], Marker]
-    task: Callable[[int], Task]
-    rejects: Callable[[list[Marker]], Sequence[Reject]]
-    warm_up: Callable[[], None] = lambda: None
-
-
-@dataclass(frozen=True)
-class Filled:
-    """Clips made now, not counting those of an earlier run, and the seconds that took."""
-
-    clips: int = 0
-    seconds: float = 0.0
-
-    @property
-    def clips_a_second(self) -> float:
-        """Speed of this run; 0 where it made none."""
-        return self.clips / self.seconds if self.clips else 0.0
-
-
-def fill_store(work: Work, machines: Machines, progress: Progress) -> Filled | None:
-    """Make the partitions that are missing, then seal; None where all that was done before.
-
-    Raises:
-        UserError: the store cannot be written, the cluster cannot be used, or no clip is valid.
-    """
-    start = time.perf_counter()
-    try:
-        # Asked before locking, so that a finished store may lie where nothing can be written.
-        if is_complete(work.store, work.attributes):
-            return None
-        with hold(work.store) as held:
-            if is_complete(work.store, work.attributes):  # by now
-                return None
-            if held and isinstance(work.store, Path):
-                remove_leftovers(work.store)
-            else:
-                errors.print(f"{work.store}: no locks here; do not run this twice at once")
-            made = _fill(work, machines, progress)
-    except storage_errors() as error:
-        raise _unwritable(work.store, error) from error
-    return Filled(sum(marker.valid for marker in made), time.perf_counter() - start)
-
-
-def _fill(work: Work, machines: Machines, progress: Progress) -> list[Marker]:
-    create_store(work.store, work.attributes)
-    done = read_markers(work.store, range(work.attributes.partitions))
-    missing = [p for p, marker in enumerate(done) if marker is None]
-    made = _make(work, missing, machines, progress)
-    markers = {m.partition: m for m in [*made, *done] if m is not None}
-    ordered = [markers[p] for p in sorted(markers)]
-    finalise(work.store, work.rejects(ordered), ordered)
-    return made
-
-
-def _make(
-    work: Work, partitions: list[int], machines: Machines, progress: Progress
-) -> list[Marker]:
-    sizes = {p: work.attributes.clips_in(p) for p in partitions}
-    # Compiled here once: worker processes then read it from disk instead of racing for it.
-    encode(np.zeros((2, 3, 16, 16), np.uint8), work.attributes.options)
-    work.warm_up()
-    clips = work.attributes.clips
-    with progress.bar(work.title, clips, "clips", done=clips - sum(sizes.values())) as advance:
-        return run_tasks(
-            work.function,
-            [work.task(p) for p in partitions],
-            machines,
-            lambda marker: advance(sizes[marker.partition]),
-            (work.source, work.store),
-        )
-
-
-def _unwritable(store: Location, error: Exception) -> UserError:
-    reason = getattr(error, "strerror", None) or str(error)
-    remedy = (
-        "free some space and run the same command again: what is done is kept"
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        else "choose another --out, or mend the permissions and run the same command again"
-    )
-    return UserError(f"cannot write the store {store}: {reason}; {remedy}")

@@ -1,7 +1,7 @@
-"""`reblock`: a store with other search options, from a sealed store alone, without the videos.
+"""Make a store with other search options from a sealed store alone, without the videos.
 
-First frame, motion and residual give back every frame bit for bit, so the result is the very
-store that extraction from the videos with those options would make.
+First frame, motion and residual give back every frame bit for bit, so the result is the same store
+that extraction from the videos with those options would make.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from preprocess.executor import Machines
+from preprocess.executor import ExecutorOptions
 from preprocess.motion.encode import encode, restore_clip
 from preprocess.options import SUFFIXES, change_options, shown
 from preprocess.records import read_rejects
-from preprocess.steps.fill import Filled, Work, fill_store
+from preprocess.steps.fill import PartitionJob, PartitionResult, fill_store
 from shared.console import Progress
 from shared.errors import UserError
 from shared.schema import CodecOptions
@@ -27,7 +27,7 @@ from shared.store.store import Marker, Store, read_marker
 
 @dataclass(frozen=True)
 class ReblockTask:
-    """What a worker needs to make one partition again: names and a number, never pixels."""
+    """Task of making one partition again: names and a number, never pixels."""
 
     source: str
     store: str
@@ -38,35 +38,35 @@ def reblock(
     source: Location,
     store: Location,
     given: dict[str, Any],
-    machines: Machines,
+    executor: ExecutorOptions,
     progress: Progress,
-) -> Filled | None:
-    """Make a sealed store from another one, or finish one that was interrupted.
+) -> PartitionResult | None:
+    """Make a sealed store from another one, or finish an interrupted run.
 
     Args:
         source: a sealed store.
-        store: where the result goes.
+        store: to make.
         given: search options by name; None where the user gave none.
-        machines: where the work is done.
-        progress: shows how far it is.
+        executor: place where tasks run.
+        progress: shows the progress.
 
     Returns:
-        What was made; None where the store was complete before.
+        Clips made; None if the store was complete before.
 
     Raises:
-        UserError: the source cannot be used, or the store at hand was made otherwise.
+        UserError: the source cannot be used, or the existing store was made in another way.
     """
     existing = Store(source).attributes
     options = change_options(existing.options, given)
     if options == existing.options:
         raise UserError(
-            f"{source} was made with these very options; give another --block, --search-range,"
-            " --vector-unit, --reference, --method, --zero-bias, --motion-cost or --cost-from"
+            f"{source} was made with exactly these options; give another --block, --search-range,"
+            " --vector-unit, --reference, --method or --motion-cost"
         )
     if source == store:
         raise UserError(f"--out {store} is the store itself; choose another")
     wanted = existing.model_copy(update={"options": options, "sealed": False})
-    work = Work(
+    job = PartitionJob(
         title="Searching again",
         store=store,
         attributes=wanted,
@@ -75,13 +75,15 @@ def reblock(
         task=partial(ReblockTask, str(source.absolute()), str(store.absolute())),
         rejects=lambda markers: read_rejects(source),
     )
-    return fill_store(work, machines, progress)
+    return fill_store(job, executor, progress)
 
 
 def default_store(source: Location, before: CodecOptions, given: dict[str, Any]) -> Location:
-    """Beside the source, named after it, with a suffix for each option that becomes another."""
+    """Name a store after its source, with a suffix for each option that changes."""
     after = change_options(before, given)
     parts = source.name.split("-")
+    for name, value in before.removed_options.items():
+        parts = [part for part in parts if part != name.replace("_", "") + shown(value)]
     for name, suffix in SUFFIXES.items():
         old, new = getattr(before, name), getattr(after, name)
         if old != new:
@@ -91,7 +93,7 @@ def default_store(source: Location, before: CodecOptions, given: dict[str, Any])
 
 
 def reblock_partition(task: ReblockTask) -> Marker:
-    """Make and write one partition, unless it is there already.
+    """Make and write one partition, unless it is done already.
 
     Raises:
         StoreError: the source's partition is damaged.
@@ -108,9 +110,7 @@ def reblock_partition(task: ReblockTask) -> Marker:
             reader.entry("first_frame", slot),
             reader.entry("motion", slot),
             reader.entry("residual", slot),
-            block=before.block,
-            reference=before.reference,
-            vector_unit=before.vector_unit,
+            before.codec,
         )
         writer.put(slot, **vars(encode(clip, after)))
     return writer.write(columns, reader.marker.rejects)

@@ -1,4 +1,4 @@
-"""`verify`: hold a sealed store against its checksums, schema, videos, and the slow search."""
+"""Verify a sealed store by its checksums, schema, videos, and the slow search."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from preprocess.frames.geometry import Geometry
 from preprocess.motion import EXACT, search
-from preprocess.planning.clips import assemble
+from preprocess.planning.plan import assemble
 from preprocess.records import Reject, read_rejects
 from preprocess.sources import SOURCES
 from preprocess.summary import print_rejects
@@ -29,24 +29,26 @@ from shared.store.layout import open_group
 from shared.store.paths import Location
 from shared.store.store import Store, damaged_files
 
-_FROM = {"h264": " from what this build of x264 chooses"}
+_FROM = {"h264": " from the choice of this build of x264"}
 
 
 @dataclass
 class Findings:
-    """What verification did and what it found.
+    """Results of a verification.
 
     Attributes:
         files: shard files whose checksum was compared.
         clips: clips compared with their videos.
         searched: clips searched again.
-        wrong: one sentence for each thing that differs; empty where all is well.
+        not_searched: reason why the search was not repeated; empty if it was.
+        wrong: one sentence for each difference; empty if there is none.
         rejects: files that gave fewer clips than planned.
     """
 
     files: int = 0
     clips: int = 0
     searched: int = 0
+    not_searched: str = ""
     wrong: list[str] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
 
@@ -58,13 +60,13 @@ def verify_store(
 
     Args:
         path: a sealed store.
-        root: where its videos lie; None means `data/<data set>`.
-        sample: clips to search again: with the slow oracle where the method is exact, with the
-            method itself where it is not.
-        progress: shows how far it is.
+        root: folder of its videos; None means `data/<data set>`.
+        sample: clips to search again: with the slow oracle if the method is exact, else with the
+            method itself.
+        progress: shows the progress.
 
     Raises:
-        UserError: the store cannot be opened, or the videos' folder is not there.
+        UserError: the store cannot be opened, or the folder of the videos is missing.
     """
     store = Store(path)
     root = root or Path("data", store.attributes.dataset)
@@ -73,7 +75,7 @@ def verify_store(
     findings = Findings(rejects=read_rejects(path))
     _check_files(store, findings, progress)
     _check_metadata(store, findings)
-    # What a damaged shard decodes to says no more than that it is damaged.
+    # The content of a damaged shard says no more than that it is damaged.
     if not findings.wrong:
         _check_frames(store, root, findings, progress)
         _check_vectors(store, sample, findings, progress)
@@ -81,11 +83,12 @@ def verify_store(
 
 
 def print_findings(console: Console, findings: Findings) -> None:
-    """A short table, what differs, and the rejects."""
+    """Print a short table, the differences, and the rejects."""
     table = Table.grid(padding=(0, 2))
     table.add_row("checksums", f"{findings.files} files")
     table.add_row("decoded again", f"{findings.clips} clips, bit for bit")
-    table.add_row("searched again", f"{findings.searched} clips, bit for bit")
+    searched = f"{findings.searched} clips, bit for bit"
+    table.add_row("searched again", findings.not_searched or searched)
     table.add_row("result", "WRONG" if findings.wrong else "all is well")
     console.print(table)
     for sentence in findings.wrong:
@@ -102,14 +105,14 @@ def _check_files(store: Store, findings: Findings, progress: Progress) -> None:
 
 
 def _check_metadata(store: Store, findings: Findings) -> None:
-    """Array metadata has no checksum of its own: it must say what the schema says."""
+    """Compare the metadata of arrays, which has no checksum of its own, with the schema."""
     group = open_group(store.path)
     for spec in ARRAYS:
         try:
             array = group[spec.name]
             assert isinstance(array, zarr.Array)
             dtype = np.asarray(array[:0]).dtype
-        except Exception as error:  # whatever zarr makes of damage
+        except Exception as error:  # zarr has no single error for damage
             findings.wrong.append(f"array `{spec.name}` does not open: {error}")
             continue
         shape = (store.attributes.clips, *spec.shape(store.attributes))
@@ -134,7 +137,7 @@ def _check_frames(store: Store, root: Location, findings: Findings, progress: Pr
                     findings.wrong.append(f"{video!r}: the clip at frame {start} differs")
                 advance(1)
             if missing:
-                listed = ", ".join(str(of_clip[0]) for of_clip in missing.values())
+                listed = ", ".join(str(indices[0]) for indices in missing.values())
                 findings.wrong.append(f"{video!r} no longer gives the clips at frames {listed}")
 
 
@@ -142,7 +145,7 @@ def _clips_again(
     store: Store, path: Location, clips: list[list[int]]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     source, remaining = SOURCES[store.attributes.source], len(clips)
-    frames = source.recheck(path, Geometry.of(store.options))
+    frames = source.decode_independently(path, Geometry.of(store.options))
     for found in assemble(frames, clips):
         yield found
         remaining -= 1
@@ -151,21 +154,21 @@ def _clips_again(
 
 
 def _check_vectors(store: Store, sample: int, findings: Findings, progress: Progress) -> None:
-    chosen = evenly_spaced(len(store), sample)
     options = store.options
+    if removed := options.removed_options:
+        listed = ", ".join(f"{name} {value}" for name, value in removed.items())
+        findings.not_searched = f"not repeated: this version has no {listed}"
+        return
+    chosen = evenly_spaced(len(store), sample)
     method = "naive" if options.method in EXACT else options.method
     with progress.bar("Searching again", len(chosen), "clips") as advance:
         for index in map(int, chosen):
             found = search(
                 luma(_stored_clip(store, index)),
-                block=options.block,
+                options.codec,
                 search_range=options.search_range,
                 method=method,
-                reference=options.reference,
-                vector_unit=options.vector_unit,
-                zero_bias=options.zero_bias,
                 motion_cost=options.motion_cost,
-                cost_from=options.cost_from,
             )
             findings.searched += 1
             if not np.array_equal(found, store.clip("motion", index)):
@@ -182,7 +185,5 @@ def _stored_clip(store: Store, index: int) -> NDArray[np.uint8]:
         store.clip("first_frame", index),
         store.clip("motion", index),
         store.clip("residual", index),
-        block=store.options.block,
-        reference=store.options.reference,
-        vector_unit=store.options.vector_unit,
+        store.options.codec,
     )

@@ -10,7 +10,7 @@ import pytest
 
 import benchmarks.loading
 from benchmarks.loading import Batch, from_store, from_tars
-from preprocess.executor import Machines
+from preprocess.executor import ExecutorOptions
 from preprocess.steps.export import export_store
 from shared.console import Progress
 from tests.train.stores import make_store
@@ -30,7 +30,7 @@ def seen(batches: Iterator[Batch], count: int) -> set[bytes]:
 def test_the_same_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmarks.loading, "BATCH", 4)
     store = make_store(tmp_path / "store")
-    export_store(store.path, tmp_path / "tars", "webdataset", Machines(), Progress())
+    export_store(store.path, tmp_path / "tars", "webdataset", ExecutorOptions(), Progress())
     ours = seen(from_store(store.path), CLIPS // 4)
     assert len(ours) == CLIPS, "each once an epoch"
     # Shuffled by each worker, epoch after epoch: a few make sure that all came.

@@ -44,14 +44,14 @@ def videos(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Path:
 
 
 def extract(videos: Path, store: Path, given: dict[str, object]) -> Path:
-    from preprocess.executor import Machines
+    from preprocess.executor import ExecutorOptions
     from preprocess.options import codec_options
     from preprocess.pipeline import Extraction, run
     from shared.manifest import load_manifest
 
     manifest = load_manifest("gestures")
     options = codec_options(manifest, {"size": 64, "block": 8, **given})
-    run(Extraction(manifest, videos, store, options, Machines(1, None), None), Progress())
+    run(Extraction(manifest, videos, store, options, ExecutorOptions(1, None), None), Progress())
     return store
 
 

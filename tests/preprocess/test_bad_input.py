@@ -1,6 +1,6 @@
-"""What becomes of every real file, good and bad: clips, or the reason why not.
+"""Outcome of every real file, good and bad: clips, or the reason why not.
 
-The table was made from what each file is, as `index.json` beside the files tells: how many frames
+The table was made from the facts in `index.json` next to the files: how many frames
 it holds, and how it was damaged. Clips have 16 frames at stride 1.
 """
 
@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from preprocess.frames.geometry import Geometry
-from preprocess.sources.decode import DecodeError, decode
+from preprocess.records import DecodeError
+from preprocess.sources.video import decode
 from preprocess.steps.verify import verify_store
 from shared.console import Progress
 from shared.store.store import Store
@@ -27,7 +28,7 @@ FRAMES = 16
 
 
 class Outcome(NamedTuple):
-    """How many clips a file gives; why not more; how many frames of a damaged one are usable."""
+    """Clips of a file; the reason for no more; usable frames of a damaged one."""
 
     clips: int
     reason: str = ""
@@ -98,7 +99,7 @@ BAD = {
     "real_rotation_90_1frame.mp4": Outcome(0, TOO_SHORT),
     "real_single_frame_64x64.mp4": Outcome(0, TOO_SHORT),
     "real_frame_exceeds_screen.gif": Outcome(0, TOO_SHORT),
-    # Whole and long enough, whatever they look like.
+    # Whole and long enough, of any look.
     "bframes_pyramid.mp4": Outcome(45 // FRAMES),
     "gray_h264.mp4": Outcome(40 // FRAMES),
     "matroska_named.avi": Outcome(58 // FRAMES),
@@ -148,14 +149,17 @@ def extracted(
 
 
 def _extract(root: Path, store: Path) -> Path:
-    from preprocess.executor import Machines
+    from preprocess.executor import ExecutorOptions
     from preprocess.options import codec_options
     from preprocess.pipeline import Extraction, run
     from shared.manifest import load_manifest
 
     manifest = load_manifest("folder")
     given = {"size": 32, "frames": FRAMES, "stride": 1, "block": 8, "search_range": 4}
-    run(Extraction(manifest, root, store, codec_options(manifest, given), Machines()), Progress())
+    run(
+        Extraction(manifest, root, store, codec_options(manifest, given), ExecutorOptions()),
+        Progress(),
+    )
     return store
 
 

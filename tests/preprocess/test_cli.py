@@ -37,6 +37,9 @@ def test_natops_without_data_says_where_to_get_it(
     assert "Traceback" not in err
 
 
+FOLDER = ("run", "folder", "--root", ".")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -44,25 +47,24 @@ def test_natops_without_data_says_where_to_get_it(
             ("run", "nope"),
             "unknown data set 'nope'; known: asl, bair, davis, folder, gestures, mhad",
         ),
-        (("run", "folder", "--root", ".", "--fit", "squash"), "--fit squash: must be"),
-        (("run", "folder", "--root", ".", "--clips", "all"), "--clips all: must be"),
-        (("run", "folder", "--root", ".", "--hop", 0), "--hop 0: must be"),
-        (("run", "folder", "--root", ".", "--fps", 0), "--fps 0.0: must be"),
-        (("run", "folder", "--root", ".", "--crop", "1,2"), "--crop 1,2: give TOP:BOTTOM,"),
-        (("run", "folder", "--root", ".", "--crop", "9:9,0:5"), "--crop (9, 9, 0, 5): must be"),
-        (
-            ("run", "folder", "--root", ".", "--clips", "span", "--stride", 2),
-            "stride and hop belong to windows; clips is span",
-        ),
-        (("run", "bair", "--root", ".", "--fps", 10), "the frames of bair carry no times"),
-        (("run", "folder"), "say where your videos lie with --root DIR"),
+        ((*FOLDER, "--fit", "squash"), "--fit squash: must be"),
+        ((*FOLDER, "--fps", 0), "--fps 0.0: must be"),
+        ((*FOLDER, "--crop", "1,2"), "--crop 1,2: give TOP:BOTTOM,"),
+        ((*FOLDER, "--crop", "9:9,0:5"), "--crop (9, 9, 0, 5): must be"),
+        ((*FOLDER, "--clips", "span", "--stride", 2), "stride and hop belong to windows"),
+        (("run", "bair", "--root", ".", "--fps", 10), "the frames of bair have no times"),
+        (("run", "folder"), "name the folder of your videos with --root DIR"),
         (("run", "folder", "--root", "/nowhere/at/all"), "no folder /nowhere/at/all"),
-        (("run", "folder", "--root", ".", "--block", 7), "--block 7: must be one of 4, 8, 16, 32"),
-        (("run", "folder", "--root", ".", "--size", 0), "--size 0: must be greater than"),
-        (("run", "folder", "--root", ".", "--search-range", 200), "--search-range 200: must be"),
-        (("run", "folder", "--root", ".", "--reference", "last"), "--reference last: must be"),
-        (("run", "folder", "--root", ".", "--motion-cost", "nan"), "--motion-cost nan: must be"),
-        (("run", "folder", "--root", ".", "--workers", 0), "--workers"),
+        ((*FOLDER, "--block", 7), "--block 7: must be one of 4, 8, 16, 32"),
+        ((*FOLDER, "--search-range", 200), "--search-range 200: must be"),
+        ((*FOLDER, "--motion-cost", "nan"), "--motion-cost nan: must be"),
+        (
+            (*FOLDER, "--zero-bias", 1),
+            "this version; use --motion-cost instead",
+        ),
+        ((*FOLDER, "--cost-from", "median"), "--cost-from was removed from this version"),
+        (("reblock", ".", "--zero-bias", "x"), "--zero-bias was removed from this version"),
+        ((*FOLDER, "--workers", 0), "--workers"),
         (("inspect", "/nowhere/at/all"), "no store at /nowhere/at/all"),
         (("verify", "/nowhere/at/all"), "no store at /nowhere/at/all"),
         (("render", "--root", "/nowhere", "--size", 33), "33"),
@@ -94,7 +96,7 @@ def test_inspect(cli: Cli, store: Path) -> None:
         assert shown in out
 
 
-def test_inspect_for_machines(cli: Cli, store: Path) -> None:
+def test_inspect_as_json(cli: Cli, store: Path) -> None:
     code, out, _ = cli("inspect", store, "--json")
     facts = json.loads(out)
     assert code == 0
@@ -178,26 +180,21 @@ def test_verify_notices_wrong_vectors(
 def test_defaults_come_from_the_data_set() -> None:
     options = codec_options(load_manifest("gestures"), {"size": None, "block": 8})
     assert (options.size, options.frames, options.stride, options.block) == (128, 16, 3, 8)
-    with pytest.raises(UserError, match=r"(?s)--frames 1: must be .*--zero-bias -1"):
-        codec_options(load_manifest("folder"), {"frames": 1, "zero_bias": -1})
+    with pytest.raises(UserError, match=r"(?s)--frames 1: must be .*--motion-cost -1"):
+        codec_options(load_manifest("folder"), {"frames": 1, "motion_cost": -1})
 
 
 @pytest.mark.parametrize(
     ("given", "limit", "name"),
     [
         ({}, None, "gestures"),
-        ({"size": 128, "stride": 3, "zero_bias": 0.0}, None, "gestures"),
+        ({"size": 128, "stride": 3, "motion_cost": 0.3}, None, "gestures"),
         (
             {"motion_cost": 5, "reference": "first", "search_range": 24, "block": 8, "size": 64},
             None,
             "gestures-size64-block8-range24-referencefirst-motioncost5",
         ),
-        (
-            {"motion_cost": 0.3, "zero_bias": 0, "cost_from": "temporal"},
-            None,
-            "gestures-costfromtemporal",
-        ),
-        ({"zero_bias": 1.0}, 5, "gestures-zerobias1-limit5"),
+        ({"motion_cost": 1.0}, 5, "gestures-motioncost1-limit5"),
         ({"vector_unit": 4, "search_range": 8}, None, "gestures-range8-unit4"),
         ({"clips": "span"}, None, "gestures-clipsspan"),
         (

@@ -81,7 +81,7 @@ def test_times_that_cannot_be_right_are_refused(tmp_path: Path) -> None:
 
 
 def test_real_files_whose_times_are_damaged(real_clips: Path) -> None:
-    """Whatever can be probed has as many times as frames, or says why not."""
+    """Every file that can be probed has as many times as frames, or a reason why not."""
     for path in sorted((real_clips / "bad").iterdir()):
         times, found = video.times(path), video.probe(path, Geometry(16))
         if path.name == "moov_corrupted.mp4":

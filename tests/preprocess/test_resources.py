@@ -87,10 +87,9 @@ def test_a_read_only_disk_is_named(unshare: list[str], folder: Path, tmp_path: P
 HOSTILE = """
     import resource, sys
     from pathlib import Path
-    from preprocess.decode import DecodeError, decode
-    from preprocess.geometry import Geometry
-    from preprocess.probe import probe
-    from preprocess.videos import Probe
+    from preprocess.frames.geometry import Geometry
+    from preprocess.records import DecodeError, Probe
+    from preprocess.sources.video import decode, probe
 
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + 300 * 2**20
@@ -132,7 +131,7 @@ def test_hostile_sizes_are_refused_within_300_megabytes(tmp_path: Path) -> None:
 PEAK = r"""
     import re, sys
     from pathlib import Path
-    from preprocess.executor import Machines
+    from preprocess.executor import ExecutorOptions
     from preprocess.options import codec_options
     from preprocess.pipeline import Extraction, run
     from shared.console import Progress
@@ -142,7 +141,7 @@ PEAK = r"""
     given = {"size": 64, "block": 16, "search_range": 4}
     options = codec_options(manifest, given)
     root, store = Path(sys.argv[1]), Path(sys.argv[2])
-    run(Extraction(manifest, root, store, options, Machines()), Progress())
+    run(Extraction(manifest, root, store, options, ExecutorOptions()), Progress())
     # Not getrusage: its maximum outlives exec, and is then that of the process that started this.
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     print(int(peak[1]) // 1024)

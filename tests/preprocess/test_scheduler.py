@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import preprocess.executor
-from preprocess.executor import Machines, run_tasks
+from preprocess.executor import ExecutorOptions, run_tasks
 from shared.errors import UserError
 from tests.clusters import Cluster, running_cluster, wait_until
 from tests.stores import contents
@@ -70,14 +70,14 @@ def test_few_tasks_are_submitted_at_a_time(
 ) -> None:
     monkeypatch.setattr(preprocess.executor, "TASKS_AHEAD", 3)
     done: list[int] = []
-    found = run_tasks(_double, range(40), Machines(scheduler=cluster.address), done.append)
+    found = run_tasks(_double, range(40), ExecutorOptions(scheduler=cluster.address), done.append)
     assert found == [2 * number for number in range(40)]
     assert sorted(done) == found
 
 
 def test_what_a_task_raises_comes_back(cluster: Cluster) -> None:
     with pytest.raises(TypeError):
-        run_tasks(_double, [None, None], Machines(scheduler=cluster.address))  # type: ignore[list-item]
+        run_tasks(_double, [None, None], ExecutorOptions(scheduler=cluster.address))  # type: ignore[list-item]
 
 
 def test_no_scheduler_is_a_clear_error(
@@ -100,17 +100,17 @@ def test_workers_that_are_of_no_use(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """None at all; one that does not have the package; one that does not see the videos."""
     monkeypatch.setattr(preprocess.executor, "CONNECT_SECONDS", 1)
     with running_cluster(tmp_path, 0) as cluster:
-        machines = Machines(scheduler=cluster.address)
+        executor = ExecutorOptions(scheduler=cluster.address)
         with pytest.raises(UserError, match="has no workers; start some with: dask worker"):
-            run_tasks(_double, [1, 2], machines)
+            run_tasks(_double, [1, 2], executor)
         monkeypatch.setattr(preprocess.executor, "CONNECT_SECONDS", 30)
         cluster.start_worker()
         place = tmp_path / "only on another machine"
         with pytest.raises(UserError, match=r"does not see .*only on another machine"):
-            run_tasks(_double, [1, 2], machines, places=[place])
+            run_tasks(_double, [1, 2], executor, places=[place])
         cluster.kill_worker()
         without = tmp_path / "without_package.py"
         without.write_text("import sys\nsys.modules['preprocess'] = None\n")
         cluster.start_worker("--preload", str(without))
         with pytest.raises(UserError, match=r"cannot import this package .*install"):
-            run_tasks(_double, [1, 2], machines)
+            run_tasks(_double, [1, 2], executor)

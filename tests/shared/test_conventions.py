@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess.motion import search
-from shared.conventions import grid_shape, luma
+from shared.conventions import Codec, grid_shape, luma
 from tests import naive
 
 
@@ -37,6 +39,19 @@ def test_a_square_moving_right_and_down_has_negative_vectors(method: str) -> Non
     square = rng.integers(50, 256, (8, 8), dtype=np.uint8)
     clip[0, 6:14, 13:21] = square
     clip[1, 8:16, 16:24] = square
-    motion = search(clip, block=8, search_range=4, method=method)
+    motion = search(clip, Codec(8), search_range=4, method=method)
     assert motion[0, :, 1, 2].tolist() == [-3, -2]
     assert np.count_nonzero(motion[0, :, 3]) == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"block": 7}, "block 7; it must be one of 4, 8, 16, 32"),
+        ({"block": 8, "vector_unit": 3}, "vector_unit 3; it must be one of 1, 2, 4"),
+        ({"block": 8, "reference": "next"}, "'next'; it must be one of previous, first, either"),
+    ],
+)
+def test_a_codec_refuses_other_values_by_name(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Codec(**values)

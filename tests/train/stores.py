@@ -97,9 +97,7 @@ def _row(
     rest = residual(
         clip,
         motion,
-        block=options.block,
-        reference=options.reference,
-        vector_unit=options.vector_unit,
+        options.codec,
     )
     return {
         "first_frame": clip[0],

@@ -22,22 +22,22 @@ class Canvas:
 
     @classmethod
     def blank(cls, size: int, supersampling: int, margin_px: float) -> Self:
-        """A black canvas for frames of `size` pixels, seen from up to `margin_px` beyond them."""
+        """Make a black canvas for frames of `size` pixels with a margin around them."""
         side = round((size + 2 * margin_px) * supersampling)
         return cls(Image.new("RGB", (side, side)), size * supersampling, margin_px * supersampling)
 
     def copy(self) -> "Canvas":
-        """An independent canvas with the same content."""
+        """Copy the canvas with its content."""
         return Canvas(self.image.copy(), self.unit, self.margin)
 
     def disc(self, centre: Point, radius: float, colour: Colour, height: float = 0.0) -> None:
-        """A disc, or an upright ellipse where `height` (its half height) is given."""
+        """Draw a disc, or an upright ellipse where `height` (its half height) is given."""
         x, y = self._at(centre)
         rx, ry = radius * self.unit, (height or radius) * self.unit
         self._draw.ellipse((x - rx, y - ry, x + rx, y + ry), fill=colour)
 
     def dome(self, centre: Point, radius: float, height: float, colour: Colour) -> None:
-        """The upper half of an ellipse, a little less than half a turn on each side."""
+        """Draw the upper half of an ellipse, a little less than half a turn on each side."""
         x, y = self._at(centre)
         rx, ry = radius * self.unit, height * self.unit
         self._draw.chord((x - rx, y - ry, x + rx, y + ry), 176, 364, fill=colour)
@@ -45,7 +45,7 @@ class Canvas:
     def capsule(
         self, start: Point, end: Point, start_radius: float, end_radius: float, colour: Colour
     ) -> None:
-        """A limb: two discs and the band between them."""
+        """Draw a limb: two discs and the band between them."""
         dx, dy = end[0] - start[0], end[1] - start[1]
         length = float(np.hypot(dx, dy)) or 1.0
         nx, ny = -dy / length, dx / length
@@ -63,15 +63,15 @@ class Canvas:
         self.disc(end, b, colour)
 
     def polygon(self, points: Sequence[Point], colour: Colour) -> None:
-        """A filled polygon."""
+        """Draw a filled polygon."""
         self._draw.polygon([self._at(point) for point in points], fill=colour)
 
     def box(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
-        """A filled rectangle."""
+        """Draw a filled rectangle."""
         self._draw.rectangle((self._at((left, top)), self._at((right, bottom))), fill=colour)
 
     def gradient(self, top: float, bottom: float, upper: Colour, lower: Colour) -> None:
-        """The full width between two heights, blended vertically."""
+        """Fill the full width between two heights, blended vertically."""
         first, last = round(self._at((0, top))[1]), round(self._at((0, bottom))[1])
         weight = np.linspace(0, 1, last - first)[:, None]
         column = np.array(upper) * (1 - weight) + np.array(lower) * weight

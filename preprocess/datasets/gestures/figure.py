@@ -1,4 +1,4 @@
-"""What moves: the arms' joints, and the head and arms drawn over the static body."""
+"""The figure: its static body, the arms' joints, and the moving head, arms and hands."""
 
 import math
 from typing import NamedTuple
@@ -7,10 +7,198 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.datasets.gestures.canvas import Canvas, Point
-from preprocess.datasets.gestures.motion import ARM_FIELDS
+from preprocess.datasets.gestures.signals import ARM_FIELDS
 from preprocess.datasets.gestures.subject import HAND_LENGTH, Colour, Subject, shaded
 
-# MERGED: The figure's head: face and headgear.
+# Width of the dark line around body parts, in frame units before the subject's scale.
+OUTLINE = 0.007
+_BELT: Colour = (44, 40, 40)
+_TAPE: Colour = (232, 232, 214)
+
+
+def draw_body(canvas: Canvas, subject: Subject) -> None:
+    """Draw the body onto the backdrop, once a clip."""
+    _legs(canvas, subject)
+    _torso(canvas, subject)
+    skin = subject.lit(subject.clothes.skin, 0.8)
+    radii = 0.03 * subject.scale, 0.032 * subject.scale
+    canvas.capsule(subject.at(0, -0.09), subject.at(0, -0.04), *radii, skin)
+
+
+def _legs(canvas: Canvas, subject: Subject) -> None:
+    cloth = subject.lit(subject.clothes.trousers)
+    light = subject.scene.light * 0.016
+    _leg_pair(canvas, subject, 1.0, OUTLINE, 0.0, shaded(cloth, 0.62))
+    _leg_pair(canvas, subject, 1.0, 0.0, 0.0, shaded(cloth, 0.9))
+    _leg_pair(canvas, subject, 0.4, 0.0, light, cloth)
+
+
+def _leg_pair(
+    canvas: Canvas, subject: Subject, width: float, grow: float, shift: float, colour: Colour
+) -> None:
+    """Draw both legs at a fraction of their width, grown by an outline and shifted sideways."""
+    hip, top = subject.build.hip, subject.build.torso
+    thigh = hip * 0.58
+    for side in (-1.0, 1.0):
+        canvas.capsule(
+            subject.at(side * hip * 0.5 + shift, top + 0.03),
+            subject.at(side * hip * 0.8 + shift, 0.8),
+            (thigh * width + grow) * subject.scale,
+            (thigh * 0.8 * width + grow) * subject.scale,
+            colour,
+        )
+
+
+def _torso(canvas: Canvas, subject: Subject) -> None:
+    half = _torso_half(subject)
+    shirt = subject.lit(subject.clothes.shirt, 0.74)
+    canvas.polygon(_mirrored(subject, half, OUTLINE), shaded(shirt, 0.6))
+    canvas.polygon(_mirrored(subject, half), shirt)
+    if subject.clothes.vest is None:
+        _shade_side(canvas, subject, half, shaded(shirt, 0.86))
+    else:
+        _vest(canvas, subject, half, subject.lit(subject.clothes.vest))
+    build, belt = subject.build, subject.lit(_BELT)
+    _strip(canvas, subject, 0, build.hip, build.torso - 0.018, build.torso + 0.008, belt)
+
+
+def _torso_half(subject: Subject) -> list[Point]:
+    """Outline of the figure's left half, from the collar to the hip."""
+    build = subject.build
+    return [
+        (0.03, -0.052),
+        (build.shoulder * 0.6, -0.04),
+        (build.shoulder, -0.036),
+        (build.shoulder + 0.022, 0.0),
+        (build.shoulder * 0.5 + build.waist * 0.56, 0.1),
+        (build.waist, build.torso * 0.68),
+        (build.hip, build.torso),
+    ]
+
+
+def _vest(canvas: Canvas, subject: Subject, half: list[Point], colour: Colour) -> None:
+    """Draw a float vest with reflective tape over the shoulders and around the chest."""
+    build, tape = subject.build, subject.lit(_TAPE)
+    vest = [(x * 0.9, y) for x, y in half[1:-1]]
+    vest.append((build.hip * 0.97, build.torso - 0.012))
+    canvas.polygon(_mirrored(subject, vest), colour)
+    _shade_side(canvas, subject, vest, shaded(colour, 0.84))
+    for side in (-0.55, 0.55):
+        _strip(canvas, subject, side * build.shoulder, 0.011, -0.04, 0.15, tape)
+    _strip(canvas, subject, 0, build.waist * 0.94, 0.135, 0.16, tape)
+    _strip(canvas, subject, 0, 0.003, -0.03, build.torso - 0.018, shaded(colour, 0.6))
+
+
+def _strip(
+    canvas: Canvas,
+    subject: Subject,
+    centre: float,
+    half_width: float,
+    top: float,
+    bottom: float,
+    colour: Colour,
+) -> None:
+    left, right = subject.at(centre - half_width, top), subject.at(centre + half_width, bottom)
+    canvas.box(*left, *right, colour)
+
+
+def _shade_side(canvas: Canvas, subject: Subject, half: list[Point], colour: Colour) -> None:
+    """Darken the side of the torso away from the light."""
+    away = -math.copysign(1.0, subject.scene.light)
+    outer = [subject.at(away * x, y) for x, y in half[1:]]
+    inner = [subject.at(away * x * 0.45, y) for x, y in reversed(half[1:])]
+    canvas.polygon(outer + inner, colour)
+
+
+def _mirrored(subject: Subject, half: list[Point], grow: float = 0.0) -> list[Point]:
+    """A closed outline from its half of positive x, from top to bottom."""
+    right = [subject.at(x + grow, y) for x, y in half]
+    left = [subject.at(-x - grow, y) for x, y in reversed(half)]
+    return right + left
+
+
+# --- arms ----------------------------------------------------------------------------------------
+
+
+class ArmJoints(NamedTuple):
+    """One arm's joints in frame units; `tip` is the end of the fingers or of the wand."""
+
+    shoulder: Point
+    elbow: Point
+    wrist: Point
+    tip: Point
+
+
+def arm_joints(poses: NDArray[np.float64], subject: Subject) -> NDArray[np.float64]:
+    """Joints of both arms, (T, 2, 4, 2): right and left; shoulder, elbow, wrist, tip; x and y."""
+    build, scale = subject.build, subject.scale
+    joints = np.empty((len(poses), 2, 4, 2))
+    for arm, outwards in enumerate((-1.0, 1.0)):
+        shoulder, elbow, upper, fore = poses[:, arm * ARM_FIELDS :][:, :4].T
+        bones = (
+            _bone(shoulder, build.upper_arm * upper, outwards),
+            _bone(elbow, build.forearm * fore, outwards),
+            _bone(elbow, np.full(len(poses), subject.hand_length), outwards),
+        )
+        joints[:, arm, 0] = np.add(subject.neck, (outwards * build.shoulder * scale, 0.0))
+        joints[:, arm, 1:] = joints[:, arm, :1] + scale * np.cumsum(np.stack(bones, 1), axis=1)
+    return joints
+
+
+def _bone(
+    degrees: NDArray[np.float64], length: NDArray[np.float64], outwards: float
+) -> NDArray[np.float64]:
+    angle = np.radians(degrees)
+    return np.stack([outwards * np.sin(angle) * length, np.cos(angle) * length], axis=-1)
+
+
+def draw_moving(
+    canvas: Canvas, pose: NDArray[np.float64], joints: NDArray[np.float64], subject: Subject
+) -> None:
+    """Draw head and arms of one frame over the body: `pose` (15,) and its `joints` (2, 4, 2)."""
+    draw_head(canvas, float(pose[-1]), subject)
+    arms = [ArmJoints(*map(tuple, arm.tolist())) for arm in joints]
+    radius = subject.build.arm_radius * subject.scale
+    upper_radii, forearm_radii = (radius * 1.04, radius * 0.94), (radius * 0.94, radius * 0.8)
+    edge = OUTLINE * subject.scale
+    for arm in arms:
+        _limb(canvas, arm.shoulder, arm.elbow, upper_radii, (edge, edge), subject)
+    # No outline at the elbow, where it would cut the arm in two.
+    for arm in arms:
+        _limb(canvas, arm.elbow, arm.wrist, forearm_radii, (0.0, edge), subject)
+    # Hands carry the signal: nothing may cover them.
+    for side, arm in enumerate(arms):
+        extension = pose[side * ARM_FIELDS + 4 : (side + 1) * ARM_FIELDS].tolist()
+        draw_hand(canvas, arm.wrist, arm.tip, 1.0 - 2.0 * side, extension, subject)
+
+
+def _limb(
+    canvas: Canvas,
+    start: Point,
+    end: Point,
+    radii: tuple[float, float],
+    edges: tuple[float, float],
+    subject: Subject,
+) -> None:
+    """Draw a rounded sleeve: dark edge, body colour, and a lighter band on its lit side."""
+    sleeve = subject.lit(subject.clothes.shirt)
+    canvas.capsule(start, end, radii[0] + edges[0], radii[1] + edges[1], shaded(sleeve, 0.5))
+    canvas.capsule(start, end, *radii, shaded(sleeve, 0.9))
+    dx, dy = _towards_light(start, end, subject.scene.light)
+    shift = 0.32 * radii[1]
+    lit_start = start[0] + dx * shift, start[1] + dy * shift
+    lit_end = end[0] + dx * shift, end[1] + dy * shift
+    canvas.capsule(lit_start, lit_end, radii[0] * 0.52, radii[1] * 0.52, shaded(sleeve, 1.08))
+
+
+def _towards_light(start: Point, end: Point, light: float) -> Point:
+    """Unit normal of the limb on its lit side; light falls from above and one side."""
+    length = math.dist(start, end) or 1.0
+    nx, ny = (start[1] - end[1]) / length, (end[0] - start[0]) / length
+    return (nx, ny) if nx * light - ny > 0 else (-nx, -ny)
+
+
+# --- head ----------------------------------------------------------------------------------------
 
 
 def draw_head(canvas: Canvas, look: float, subject: Subject) -> None:
@@ -116,7 +304,7 @@ _HEADGEAR = {
 }
 
 
-# MERGED: Hands as palm, fingers and thumb, bare or gloved, with or without a lit wand.
+# --- hands ---------------------------------------------------------------------------------------
 
 
 # Finger directions from the hand's axis in degrees, from the thumb's side; the index comes first.
@@ -201,194 +389,6 @@ def _along(start: Point, direction: Point, distance: float) -> Point:
 
 
 def _turned(direction: Point, degrees: float) -> Point:
-    """The direction turned clockwise as seen in the picture."""
+    """Turn a direction clockwise in the picture."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return direction[0] * cos - direction[1] * sin, direction[0] * sin + direction[1] * cos
-
-
-# MERGED: The parts of the figure that no signal moves: legs, torso, vest and neck.
-
-
-# Width of the dark line around body parts, in frame units before the subject's scale.
-OUTLINE = 0.007
-_BELT: Colour = (44, 40, 40)
-_TAPE: Colour = (232, 232, 214)
-
-
-def draw_body(canvas: Canvas, subject: Subject) -> None:
-    """Draw the body onto the backdrop, once a clip."""
-    _legs(canvas, subject)
-    _torso(canvas, subject)
-    skin = subject.lit(subject.clothes.skin, 0.8)
-    radii = 0.03 * subject.scale, 0.032 * subject.scale
-    canvas.capsule(subject.at(0, -0.09), subject.at(0, -0.04), *radii, skin)
-
-
-def _legs(canvas: Canvas, subject: Subject) -> None:
-    cloth = subject.lit(subject.clothes.trousers)
-    light = subject.scene.light * 0.016
-    _leg_pair(canvas, subject, 1.0, OUTLINE, 0.0, shaded(cloth, 0.62))
-    _leg_pair(canvas, subject, 1.0, 0.0, 0.0, shaded(cloth, 0.9))
-    _leg_pair(canvas, subject, 0.4, 0.0, light, cloth)
-
-
-def _leg_pair(
-    canvas: Canvas, subject: Subject, width: float, grow: float, shift: float, colour: Colour
-) -> None:
-    """Both legs at a share of their width, grown by an outline and shifted sideways."""
-    hip, top = subject.build.hip, subject.build.torso
-    thigh = hip * 0.58
-    for side in (-1.0, 1.0):
-        canvas.capsule(
-            subject.at(side * hip * 0.5 + shift, top + 0.03),
-            subject.at(side * hip * 0.8 + shift, 0.8),
-            (thigh * width + grow) * subject.scale,
-            (thigh * 0.8 * width + grow) * subject.scale,
-            colour,
-        )
-
-
-def _torso(canvas: Canvas, subject: Subject) -> None:
-    half = _torso_half(subject)
-    shirt = subject.lit(subject.clothes.shirt, 0.74)
-    canvas.polygon(_mirrored(subject, half, OUTLINE), shaded(shirt, 0.6))
-    canvas.polygon(_mirrored(subject, half), shirt)
-    if subject.clothes.vest is None:
-        _shade_side(canvas, subject, half, shaded(shirt, 0.86))
-    else:
-        _vest(canvas, subject, half, subject.lit(subject.clothes.vest))
-    build, belt = subject.build, subject.lit(_BELT)
-    _strip(canvas, subject, 0, build.hip, build.torso - 0.018, build.torso + 0.008, belt)
-
-
-def _torso_half(subject: Subject) -> list[Point]:
-    """Outline of the figure's left half, from the collar to the hip."""
-    build = subject.build
-    return [
-        (0.03, -0.052),
-        (build.shoulder * 0.6, -0.04),
-        (build.shoulder, -0.036),
-        (build.shoulder + 0.022, 0.0),
-        (build.shoulder * 0.5 + build.waist * 0.56, 0.1),
-        (build.waist, build.torso * 0.68),
-        (build.hip, build.torso),
-    ]
-
-
-def _vest(canvas: Canvas, subject: Subject, half: list[Point], colour: Colour) -> None:
-    """A float vest with reflective tape over the shoulders and around the chest."""
-    build, tape = subject.build, subject.lit(_TAPE)
-    vest = [(x * 0.9, y) for x, y in half[1:-1]]
-    vest.append((build.hip * 0.97, build.torso - 0.012))
-    canvas.polygon(_mirrored(subject, vest), colour)
-    _shade_side(canvas, subject, vest, shaded(colour, 0.84))
-    for side in (-0.55, 0.55):
-        _strip(canvas, subject, side * build.shoulder, 0.011, -0.04, 0.15, tape)
-    _strip(canvas, subject, 0, build.waist * 0.94, 0.135, 0.16, tape)
-    _strip(canvas, subject, 0, 0.003, -0.03, build.torso - 0.018, shaded(colour, 0.6))
-
-
-def _strip(
-    canvas: Canvas,
-    subject: Subject,
-    centre: float,
-    half_width: float,
-    top: float,
-    bottom: float,
-    colour: Colour,
-) -> None:
-    left, right = subject.at(centre - half_width, top), subject.at(centre + half_width, bottom)
-    canvas.box(*left, *right, colour)
-
-
-def _shade_side(canvas: Canvas, subject: Subject, half: list[Point], colour: Colour) -> None:
-    """Darken the side of the torso away from the light."""
-    away = -math.copysign(1.0, subject.scene.light)
-    outer = [subject.at(away * x, y) for x, y in half[1:]]
-    inner = [subject.at(away * x * 0.45, y) for x, y in reversed(half[1:])]
-    canvas.polygon(outer + inner, colour)
-
-
-def _mirrored(subject: Subject, half: list[Point], grow: float = 0.0) -> list[Point]:
-    """A closed outline from its half of positive x, from top to bottom."""
-    right = [subject.at(x + grow, y) for x, y in half]
-    left = [subject.at(-x - grow, y) for x, y in reversed(half)]
-    return right + left
-
-
-class ArmJoints(NamedTuple):
-    """One arm's joints in frame units; `tip` is the end of the fingers or of the wand."""
-
-    shoulder: Point
-    elbow: Point
-    wrist: Point
-    tip: Point
-
-
-def arm_joints(poses: NDArray[np.float64], subject: Subject) -> NDArray[np.float64]:
-    """Joints of both arms, (T, 2, 4, 2): right and left; shoulder, elbow, wrist, tip; x and y."""
-    build, scale = subject.build, subject.scale
-    joints = np.empty((len(poses), 2, 4, 2))
-    for arm, outwards in enumerate((-1.0, 1.0)):
-        shoulder, elbow, upper, fore = poses[:, arm * ARM_FIELDS :][:, :4].T
-        bones = (
-            _bone(shoulder, build.upper_arm * upper, outwards),
-            _bone(elbow, build.forearm * fore, outwards),
-            _bone(elbow, np.full(len(poses), subject.hand_length), outwards),
-        )
-        joints[:, arm, 0] = np.add(subject.neck, (outwards * build.shoulder * scale, 0.0))
-        joints[:, arm, 1:] = joints[:, arm, :1] + scale * np.cumsum(np.stack(bones, 1), axis=1)
-    return joints
-
-
-def _bone(
-    degrees: NDArray[np.float64], length: NDArray[np.float64], outwards: float
-) -> NDArray[np.float64]:
-    angle = np.radians(degrees)
-    return np.stack([outwards * np.sin(angle) * length, np.cos(angle) * length], axis=-1)
-
-
-def draw_moving(
-    canvas: Canvas, pose: NDArray[np.float64], joints: NDArray[np.float64], subject: Subject
-) -> None:
-    """Draw head and arms of one frame over the body: `pose` (15,) and its `joints` (2, 4, 2)."""
-    draw_head(canvas, float(pose[-1]), subject)
-    arms = [ArmJoints(*map(tuple, arm.tolist())) for arm in joints]
-    radius = subject.build.arm_radius * subject.scale
-    upper_radii, forearm_radii = (radius * 1.04, radius * 0.94), (radius * 0.94, radius * 0.8)
-    edge = OUTLINE * subject.scale
-    for arm in arms:
-        _limb(canvas, arm.shoulder, arm.elbow, upper_radii, (edge, edge), subject)
-    # No outline at the elbow, where it would cut the arm in two.
-    for arm in arms:
-        _limb(canvas, arm.elbow, arm.wrist, forearm_radii, (0.0, edge), subject)
-    # Hands carry the signal: nothing may cover them.
-    for side, arm in enumerate(arms):
-        extension = pose[side * ARM_FIELDS + 4 : (side + 1) * ARM_FIELDS].tolist()
-        draw_hand(canvas, arm.wrist, arm.tip, 1.0 - 2.0 * side, extension, subject)
-
-
-def _limb(
-    canvas: Canvas,
-    start: Point,
-    end: Point,
-    radii: tuple[float, float],
-    edges: tuple[float, float],
-    subject: Subject,
-) -> None:
-    """A rounded sleeve: dark edge, body colour, and a lighter band on its lit side."""
-    sleeve = subject.lit(subject.clothes.shirt)
-    canvas.capsule(start, end, radii[0] + edges[0], radii[1] + edges[1], shaded(sleeve, 0.5))
-    canvas.capsule(start, end, *radii, shaded(sleeve, 0.9))
-    dx, dy = _towards_light(start, end, subject.scene.light)
-    shift = 0.32 * radii[1]
-    lit_start = start[0] + dx * shift, start[1] + dy * shift
-    lit_end = end[0] + dx * shift, end[1] + dy * shift
-    canvas.capsule(lit_start, lit_end, radii[0] * 0.52, radii[1] * 0.52, shaded(sleeve, 1.08))
-
-
-def _towards_light(start: Point, end: Point, light: float) -> Point:
-    """Unit normal of the limb on its lit side; light falls from above and one side."""
-    length = math.dist(start, end) or 1.0
-    nx, ny = (start[1] - end[1]) / length, (end[0] - start[0]) / length
-    return (nx, ny) if nx * light - ny > 0 else (-nx, -ny)

@@ -1,24 +1,71 @@
-"""The 24 NATOPS aircraft handling signals as keyframed poses.
+"""The 24 NATOPS aircraft handling signals as keyframed poses, and their interpolation.
 
 "Right" and "left" are the figure's; it faces the viewer. Every signal starts at rest, has raised
 its arms by time 0.2 and ends in its final phase. No movement repeats more than twice, so that 16
 frames of a whole clip still show it.
+
+Angles are degrees in the picture plane: 0 hangs straight down, 90 points outwards, 180 up, and
+-90 (or 270) inwards across the body; the same number mirrors for the other arm. The elbow angle is
+the forearm's own direction, not the bend.
 """
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from preprocess.datasets.gestures.pose import (
-    FIST,
-    OPEN,
-    POINT,
-    REST,
-    THUMB,
-    THUMB_OTHER_SIDE,
-    Arm,
-    Key,
-    Signal,
-)
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocess.datasets.gestures.subject import Subject
+
+# Columns of a pose: the right arm's ARM_FIELDS numbers, the left arm's, then the head's turn.
+ARM_FIELDS = 7
+_ANGLES = [0, 1, ARM_FIELDS, ARM_FIELDS + 1]
+
+
+class Hand(NamedTuple):
+    """Extension of the fingers, the index finger and the thumb (sign = side), each 0 to 1."""
+
+    fingers: float
+    index_finger: float
+    thumb: float
+
+
+OPEN = Hand(1.0, 1.0, 0.8)
+RELAXED = Hand(0.55, 0.55, 0.3)
+FIST = Hand(0.0, 0.0, 0.0)
+POINT = Hand(0.0, 1.0, 0.0)
+THUMB = Hand(0.0, 0.0, 1.0)
+THUMB_OTHER_SIDE = Hand(0.0, 0.0, -1.0)
+
+
+class Arm(NamedTuple):
+    """One arm: directions in degrees, hand, and foreshortening (1 lies in the picture plane)."""
+
+    shoulder: float
+    elbow: float
+    hand: Hand = OPEN
+    upper: float = 1.0
+    fore: float = 1.0
+
+
+REST = Arm(11, 3, RELAXED)
+
+
+class Key(NamedTuple):
+    """A pose at a time in [0, 1]; `look` turns the head, 1 towards the figure's left."""
+
+    time: float
+    right: Arm
+    left: Arm = REST
+    look: float = 0.0
+
+
+class Signal(NamedTuple):
+    """A named signal and its keyframes, the first of which is the rest pose at time 0."""
+
+    name: str
+    keys: tuple[Key, ...]
 
 
 def _signal(name: str, *keys: tuple[float, Arm] | tuple[float, Arm, Arm] | Key) -> Signal:
@@ -34,7 +81,7 @@ def _mirrored(keys: tuple[Key, ...]) -> Iterator[Key]:
 
 
 def _loop(centre: Arm, swing: Arm, turns: float, direction: int, cross: int) -> Iterator[Arm]:
-    """Arms along a Lissajous loop: cross = 1 gives an ellipse, 2 a figure of eight."""
+    """Move arms along a Lissajous loop: cross = 1 gives an ellipse, 2 a figure of eight."""
     for step in range(int(turns * 8) + 1):
         phase = direction * step * math.pi / 4
         yield Arm(
@@ -171,7 +218,7 @@ SIGNALS: tuple[Signal, ...] = (
         (0.44, _NOSE, Arm(34, -86, OPEN, 0.9)),
         (0.74, _NOSE, Arm(88, 90)),
     ),
-    # Left arm points down at the wheels, right hand fans beside the face.
+    # Left arm points down at the wheels, right hand fans next to the face.
     _signal(
         "Hot Brakes",
         (0.2, Arm(62, 148), _POINT_LOW),
@@ -183,7 +230,7 @@ SIGNALS: tuple[Signal, ...] = (
     _signal(
         "Brakes On", *_both((0.2, Arm(138, 164)), (0.42, Arm(138, 164)), (0.68, Arm(84, 182, FIST)))
     ),
-    # Fists beside the head; they open as the arms rise.
+    # Fists next to the head; they open as the arms rise.
     _signal(
         "Brakes Off",
         *_both((0.2, Arm(84, 182, FIST)), (0.42, Arm(84, 182, FIST)), (0.68, Arm(138, 164))),
@@ -211,3 +258,47 @@ SIGNALS: tuple[Signal, ...] = (
 )
 
 NAMES: tuple[str, ...] = tuple(signal.name for signal in SIGNALS)
+
+
+def poses(gesture: int, subject: Subject, frames: int) -> NDArray[np.float64]:
+    """Poses of a clip, (frames, 15) float64.
+
+    Per arm: shoulder and elbow angle in degrees, foreshortening of upper arm and forearm, extension
+    of fingers, index finger and thumb; then the turn of the head. `gesture` counts from 1.
+    """
+    keys = SIGNALS[gesture - 1].keys
+    values = np.array([_row(key) for key in keys])
+    values[:, _ANGLES] = values[0, _ANGLES] + subject.amplitude * (
+        values[:, _ANGLES] - values[0, _ANGLES]
+    )
+    when = np.linspace(0.0, 1.0, frames)
+    progress = np.maximum(when - subject.onset, 0.0) * subject.tempo
+    return monotone_cubic(np.array([key.time for key in keys]), values, progress)
+
+
+def _row(key: Key) -> list[float]:
+    arms = ((a.shoulder, a.elbow, a.upper, a.fore, *a.hand) for a in (key.right, key.left))
+    return [*(value for arm in arms for value in arm), key.look]
+
+
+def monotone_cubic(
+    times: NDArray[np.float64], values: NDArray[np.float64], when: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Fritsch-Butland interpolation of `values` (K, N) at `when` (T,): smooth, never overshoots.
+
+    Slopes are harmonic means of the neighbouring secants, zero at extrema and at both ends; before
+    the first and after the last time the ends hold.
+    """
+    steps = np.diff(times)[:, None]
+    secants = np.diff(values, axis=0) / steps
+    slopes = np.zeros_like(values)
+    before, after = secants[:-1], secants[1:]
+    same_sign = before * after > 0
+    slopes[1:-1] = 2 * before * after / np.where(same_sign, before + after, 1.0) * same_sign
+    when = np.clip(when, times[0], times[-1])
+    left = np.clip(np.searchsorted(times, when, side="right") - 1, 0, len(times) - 2)
+    step = steps[left]
+    u = (when - times[left])[:, None] / step
+    start = (1 + 2 * u) * (1 - u) ** 2 * values[left] + u * (1 - u) ** 2 * step * slopes[left]
+    end = u**2 * (3 - 2 * u) * values[left + 1] + u**2 * (u - 1) * step * slopes[left + 1]
+    return start + end

@@ -1,11 +1,8 @@
-"""Who signals: build, clothes, surroundings and manner, drawn from a seed."""
+"""The person who signals: build, clothes, surroundings and manner, drawn from a seed."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-
-# MERGED: Colours of clothes, skin and surroundings, and how they are told apart.
-
 
 Colour = tuple[int, int, int]
 
@@ -69,7 +66,7 @@ SURROUNDINGS: tuple[tuple[Colour, Colour, Colour], ...] = (
 
 
 def shaded(colour: Colour, factor: float) -> Colour:
-    """The colour made darker (factor < 1) or lighter, clipped to 0..255."""
+    """Darken (factor < 1) or lighten a colour, clipped to 0..255."""
     red, green, blue = (min(255, max(0, round(channel * factor))) for channel in colour)
     return red, green, blue
 
@@ -86,7 +83,7 @@ def contrasting(
     against: tuple[Colour, ...],
     minimum: float,
 ) -> Colour:
-    """A random choice at least `minimum` from all of `against`; else the farthest one."""
+    """Draw a colour at a distance of at least `minimum` from all of `against`, or the farthest."""
     distances = [min(colour_distance(choice, other) for other in against) for choice in choices]
     far = [choice for choice, d in zip(choices, distances, strict=True) if d >= minimum]
     return far[rng.integers(len(far))] if far else choices[int(np.argmax(distances))]
@@ -118,7 +115,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Clothes:
-    """Colours of what is worn and held; without a vest or wands these are None."""
+    """Colours of clothes, skin and wands; `vest` and `wands` are None if there are none."""
 
     shirt: Colour
     vest: Colour | None
@@ -160,7 +157,7 @@ class Subject:
 
     @property
     def hand_length(self) -> float:
-        """From the wrist to the end of the fingers or of the wand, before `scale`."""
+        """Length from the wrist to the end of the fingers or of the wand, before `scale`."""
         return HAND_LENGTH if self.clothes.wands is None else WAND_LENGTH
 
     def at(self, x: float, y: float) -> tuple[float, float]:
@@ -173,7 +170,7 @@ class Subject:
 
 
 def draw_subject(seed: int, index: int, repetition: int = 1, outfits: int = 0) -> Subject:
-    """Subject `index` of `seed`, with the small variation of one of its repetitions.
+    """Draw subject `index` of `seed`, with the small variation of one of its repetitions.
 
     With `outfits`, clothes and scene are those of subject `index % outfits`: a crew in uniform.
     """
@@ -259,7 +256,7 @@ def _draw_build(rng: np.random.Generator) -> Build:
 def _placed(
     rng: np.random.Generator, build: Build, hand: float
 ) -> tuple[float, tuple[float, float]]:
-    """Scale and neck point so that no stretched arm can leave the frame."""
+    """Draw scale and neck point so that no stretched arm can leave the frame."""
     arm = build.upper_arm + build.forearm + hand
     reach = build.shoulder + arm
     x = 0.5 + rng.uniform(-0.015, 0.015)

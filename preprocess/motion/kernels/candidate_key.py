@@ -1,7 +1,7 @@
-"""What the kernels have in common: sizes, keys, Numba's flags.
+"""Common parts of the kernels: Numba's flags, the checksum of their sources, candidate keys.
 
-A candidate's *key* is its cost, then its place in the order of ties. The least key is the answer,
-whatever the order in which candidates are looked at.
+The *key* of a candidate vector is its cost, followed by its place in the order of ties. The least
+key is the answer, in any order in which candidates are compared.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from numba import njit
 
 JIT: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
 """Numba flags of every kernel. No fast-math: all is integer."""
 
 PART: dict[str, Any] = {**JIT, "forceinline": True}
-"""Of a kernel's parts. Not cached on disk: they are in the whole."""
+"""Numba flags of the parts of a kernel. Not cached on disk: they are compiled into the kernel."""
 
 _PACKAGE = Path(__file__).parents[2]
 KERNEL_SOURCE_HASH = zlib.crc32(
@@ -26,42 +27,42 @@ KERNEL_SOURCE_HASH = zlib.crc32(
         for path in sorted((_PACKAGE / folder).glob("*.py"))
     )
 )
-"""Checksum of the code of every folder with kernels, the default of a last argument of those that
-are cached.
+"""Checksum of the sources of all kernels, the default of a last argument of those that are cached.
 
-Numba's cache on disk looks at the age of a kernel's own file alone, not at those of its parts; but
-a default is part of its key.
+Numba's cache on disk compares the age of a kernel's own file only, not those of its parts; but a
+default is part of the cache's key.
 """
 
+PENALTY_BITS = 8
+"""Penalties are integers in units of 1/256 grey level per block pixel: cost = 256 SAD + ..."""
+
 ORDER_BITS = 16
-"""The zero vector and (2 * 127 + 1)^2 others have fewer places than 2^16."""
+"""Bits for the order of ties: the zero vector and (2 * 127 + 1)^2 others are fewer than 2^16."""
 
 ORDERS = (1 << ORDER_BITS) - 1
 
 
 class Size(NamedTuple):
-    """What does not change within a clip; pixels."""
+    """Sizes that are constant within a clip, pixels."""
 
     height: int
     width: int
     block: int
     reach: int
-    """The search range R."""
+    """Search range R."""
     shift: int
     """Quarter sums are kept >> shift, so that four differences fit in 16 bits."""
-    cost_from: int
-    """Index into `shared.conventions.COSTS_FROM`."""
 
 
 @njit(**PART)
 def key_of(sad, extra, order):  # type: ignore[no-untyped-def]
     """Key of a candidate; `extra` is its penalty times the block's pixels."""
-    return (((sad << 8) + extra) << ORDER_BITS) | order
+    return (((sad << PENALTY_BITS) + extra) << ORDER_BITS) | order
 
 
 @njit(**PART)
 def vector_of(size, key):  # type: ignore[no-untyped-def]
-    """(vx, vy) that a key stands for: order 0 is the zero vector, then raster order from 1."""
+    """Vector (vx, vy) of a key: order 0 is the zero vector, then raster order from 1."""
     order = key & ORDERS
     side = 2 * size.reach + 1
     vx, vy = 0, 0
@@ -71,17 +72,22 @@ def vector_of(size, key):  # type: ignore[no-untyped-def]
 
 
 @njit(**PART)
-def zero_place(size, x_expected, y_expected):  # type: ignore[no-untyped-def]
-    """Index of the zero vector's penalty in a flat table by differences from the expected one.
-
-    Another vector's is dy (4R + 1) + dx behind it, in the second table.
-    """
-    return (2 * size.reach - y_expected) * (4 * size.reach + 1) + 2 * size.reach - x_expected
-
-
-@njit(**PART)
 def store(size, key, motion, n, row, column):  # type: ignore[no-untyped-def]
-    """Write down the vector that a key of frame n stands for."""
+    """Write the vector of a key into the motion of frame n."""
     vx, vy = vector_of(size, key)
     motion[n - 1, 0, row, column] = vx
     motion[n - 1, 1, row, column] = vy
+
+
+@njit(**PART)
+def interpolated(pixels, place, right, below, across, down, shift):  # type: ignore[no-untyped-def]
+    """Interpolate one pixel of a prediction, by the formula of `shared.conventions`.
+
+    `place` is the index of its upper left neighbour in flat pixels, `right` and `below` the steps
+    to the other neighbours, `across` and `down` the fraction in units of 1/2^shift pixel.
+    """
+    unit = np.int64(1) << shift
+    upper = (unit - across) * pixels[place] + across * pixels[place + right]
+    place += below
+    lower = (unit - across) * pixels[place] + across * pixels[place + right]
+    return ((unit - down) * upper + down * lower + (unit * unit >> 1)) >> (2 * shift)

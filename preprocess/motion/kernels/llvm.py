@@ -1,23 +1,24 @@
-"""Sums of absolute differences: the one place that knows processors.
+"""Shorthands for LLVM's vector code in llvmlite, and sums of absolute differences.
 
-LLVM does not find x86's `psadbw`, one instruction for 8 to 64 bytes, so it is called by name where
-the processor has it, and spelled out in plain vector code elsewhere. All spellings give the same.
+A vector is `<count x element>`.
+
+`sums_of_8` is the one function that depends on the processor: LLVM does not find x86's `psadbw`,
+one instruction for 8 to 64 bytes, so it is called by name where the processor has it, and spelled
+out in plain vector code elsewhere. All spellings give the same sums.
 
 The choice follows the features that Numba compiles for, which are part of the key of its cache on
 disk. So a cache that several machines share never gives one of them another's code, and
-`NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES=` shows the plain spelling on any machine.
+`NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES=` selects the plain spelling on any machine.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-
-# MERGED: Shorthands for writing LLVM's vector code with llvmlite. A vector is `<count x element>`.
-
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 
@@ -32,37 +33,37 @@ def pointers(context: Any, builder: Any, signature: Any, arguments: Any) -> dict
 
 
 def load(builder: Any, data: Any, index: Any, count: int, element: Any = I8) -> Any:
-    """A vector of so many elements from `data[index:]`, which need not be aligned."""
+    """Load a vector of `count` elements from `data[index:]`, which need not be aligned."""
     pointer = builder.gep(data, [index])
     vector = builder.bitcast(pointer, ir.PointerType(ir.VectorType(element, count)))
     return builder.load(vector, align=element.width // 8)
 
 
 def store(builder: Any, vector: Any, data: Any, index: Any) -> None:
-    """Write a vector to `data[index:]`, which need not be aligned."""
+    """Store a vector to `data[index:]`, which need not be aligned."""
     pointer = builder.bitcast(builder.gep(data, [index]), ir.PointerType(vector.type))
     builder.store(vector, pointer, align=vector.type.element.width // 8)
 
 
 def row_start(builder: Any, start: Any, stride: Any, row: int) -> Any:
-    """`start + row * stride`."""
+    """Index of a row's first element, `start + row * stride`."""
     return builder.add(start, builder.mul(stride, I64(row)))
 
 
 def splat(vector: Any, value: int) -> Any:
-    """A constant vector of equal elements."""
+    """Constant vector of equal elements."""
     return vector([vector.element(value)] * vector.count)
 
 
 def broadcast(builder: Any, value: Any, vector: Any) -> Any:
-    """A vector of equal elements."""
+    """Vector of equal elements."""
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, value, I32(0))
     return shuffle(builder, first, [0] * vector.count)
 
 
 def shuffle(builder: Any, vector: Any, lanes: list[int], other: Any = None) -> Any:
-    """The elements of one or two vectors at these positions."""
+    """Elements of one or two vectors at the positions `lanes`."""
     mask = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
     return builder.shuffle_vector(vector, vector if other is None else other, mask)
 
@@ -75,7 +76,7 @@ def part(builder: Any, vector: Any, start: int, count: int) -> Any:
 
 
 def concatenate(builder: Any, parts: list[Any]) -> Any:
-    """One vector of 2^n equal ones."""
+    """Join 2^n vectors of the same type into one."""
     while len(parts) > 1:
         lanes = list(range(2 * parts[0].type.count))
         parts = [
@@ -85,13 +86,13 @@ def concatenate(builder: Any, parts: list[Any]) -> Any:
 
 
 def declared(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
-    """A function of that name, declared once in a module."""
+    """Function of a name, declared once in a module."""
     kind = ir.FunctionType(result, arguments)
     return cgutils.get_or_insert_function(builder.module, kind, name)
 
 
 def call(builder: Any, name: str, first: Any, second: Any) -> Any:
-    """LLVM's intrinsic of that name on vectors of the first argument's type."""
+    """Call an LLVM intrinsic on vectors of the first argument's type."""
     kind = first.type
     full = f"llvm.{name}.v{kind.count}i{kind.element.width}"
     return builder.call(declared(builder, full, kind, [kind, second.type]), [first, second])
@@ -116,22 +117,22 @@ def sums_of_8(context: Any, builder: Any, a: Any, b: Any) -> Any:
 
 
 def _psadbw(builder: Any, a: Any, b: Any, width: int, name: str) -> Any:
-    """The instruction at the widest that the processor has, piece by piece."""
+    """Sums by the instruction of the widest form that the processor has, chunk by chunk."""
     width = min(width, a.type.count)
     if width == 16:  # a block of 4 x 4, two rows of 8
         name = "llvm.x86.sse2.psad.bw"
     function = declared(
         builder, name, ir.VectorType(I64, width // 8), [ir.VectorType(I8, width)] * 2
     )
-    pieces = [
+    chunks = [
         builder.call(function, [part(builder, v, start, width) for v in (a, b)])
         for start in range(0, a.type.count, width)
     ]
-    return concatenate(builder, pieces)
+    return concatenate(builder, chunks)
 
 
 def _plain_sums_of_8(builder: Any, a: Any, b: Any) -> Any:
-    """Differences as 64-bit words, folded in halves: pairs, quadruplets, all eight bytes."""
+    """Sums of differences as 64-bit words, folded in halves: pairs, quadruplets, eight bytes."""
     word = ir.VectorType(I64, a.type.count // 8)
     difference = builder.sub(call(builder, "umax", a, b), call(builder, "umin", a, b))
     x = builder.bitcast(difference, word)
@@ -140,3 +141,38 @@ def _plain_sums_of_8(builder: Any, a: Any, b: Any) -> Any:
     x = builder.add(x, builder.lshr(x, splat(word, 16)))
     x = builder.add(x, builder.lshr(x, splat(word, 32)))
     return builder.and_(x, splat(word, 0xFFFF))
+
+
+def switch(
+    builder: Any, value: Any, cases: Sequence[int], emit: Callable[[int], Sequence[Any]]
+) -> list[Any]:
+    """Emit one copy of unrolled code for each case, of which `value` selects one at run time.
+
+    Args:
+        builder: LLVM's.
+        value: integer; the last case also stands for all other values.
+        cases: values, each with its own copy.
+        emit: writes the copy of a case and returns its results, of the same types for all cases.
+
+    Returns:
+        The results of the copy that was run.
+    """
+    blocks = [builder.append_basic_block(f"case.{case}") for case in cases]
+    end = builder.append_basic_block("case.end")
+    chosen = builder.switch(value, blocks[-1])
+    ends, found = [], []
+    for case, block in zip(cases, blocks, strict=True):
+        if block is not blocks[-1]:
+            chosen.add_case(value.type(case), block)
+        builder.position_at_end(block)
+        found.append(emit(case))
+        ends.append(builder.block)
+        builder.branch(end)
+    builder.position_at_end(end)
+    results = []
+    for values in zip(*found, strict=True):
+        phi = builder.phi(values[0].type)
+        for result, block in zip(values, ends, strict=True):
+            phi.add_incoming(result, block)
+        results.append(phi)
+    return results

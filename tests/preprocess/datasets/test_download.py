@@ -122,7 +122,7 @@ def tarred(names: dict[str, bytes]) -> bytes:
 
 
 def manifest(site: Site, **known: object) -> Manifest:
-    """Of all the files on the site; `known` is added to the first."""
+    """Manifest of all the files on the site; `known` is added to the first."""
     files = [{"url": site.url + path} for path in site.files]
     files[0].update(known)  # type: ignore[arg-type]
     return Manifest.model_validate(

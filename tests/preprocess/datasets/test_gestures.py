@@ -9,16 +9,10 @@ import av
 import numpy as np
 import pytest
 
-from preprocess.datasets.gestures import (
-    NAMES,
-    RenderOptions,
-    render_clip,
-    render_dataset,
-    video_path,
-    write_video,
-)
+from preprocess.datasets.gestures.dataset import render_dataset, video_path, write_video
 from preprocess.datasets.gestures.figure import arm_joints
-from preprocess.datasets.gestures.motion import monotone_cubic, poses
+from preprocess.datasets.gestures.render import RenderOptions, render_clip
+from preprocess.datasets.gestures.signals import NAMES, monotone_cubic, poses
 from preprocess.datasets.gestures.subject import draw_subject
 
 SMALL = RenderOptions(subjects=2, size=32, frames=6, gestures=(4, 17))
@@ -171,15 +165,8 @@ def test_names_carry_label_subject_and_repetition(tmp_path):
     ("name", "value"),
     [
         ("subjects", 0),
-        ("repetitions", 0),
-        ("size", 16),
-        ("fps", 0),
-        ("frames", 1),
-        ("seed", -1),
-        ("noise_sigma", -1.0),
         ("noise_sigma", float("nan")),
         ("camera_px", 100.0),
-        ("crf", 52),
         ("gestures", (0, 1)),
         ("gestures", (2, 2)),
         ("gestures", ()),

@@ -18,10 +18,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from preprocess.frames.area import Look, Shrinker, Window, can_shrink, chroma_early, rgb_matrix
+from preprocess.frames.area import (
+    FrameFormat,
+    ResizeWindow,
+    Shrinker,
+    can_shrink,
+    chroma_cosited,
+    rgb_matrix,
+)
 from preprocess.frames.geometry import Geometry, fit
-from preprocess.sources.decode import decode
-from preprocess.sources.independent_decode import recheck_frames
+from preprocess.sources.independent_decode import decode_independently
+from preprocess.sources.video import decode
 from tests import naive
 from tests.conftest import moving_square, write_video
 
@@ -60,22 +67,22 @@ def test_each_pixel_is_the_mean_of_what_it_covers(
     )
     start = tuple(data.draw(st.integers(0, side - 1)) for side in scaled)
     shape = tuple(data.draw(st.integers(1, side - at)) for side, at in zip(scaled, start))  # noqa: B905
-    frame, window = frame_of_noise(form, height, width, seed), Window(scaled, start, shape)
-    assert can_shrink(Look.of(frame), window)
+    frame, window = frame_of_noise(form, height, width, seed), ResizeWindow(scaled, start, shape)
+    assert can_shrink(FrameFormat.of(frame), window)
     found = Shrinker(frame, window)(frame)
     assert (found.dtype, found.shape) == (np.uint8, (3, *shape))
     for y, x in np.ndindex(shape):
         pixel = y + start[0], x + start[1]
         yuv = [
-            naive.area_mean(plane, (height, width), scaled, pixel, step, early)
-            for plane, step, early in zip(
+            naive.area_mean(plane, (height, width), scaled, pixel, step, cosited)
+            for plane, step, cosited in zip(
                 samples(frame),
                 ((1, 1), FORMATS[form], FORMATS[form]),
-                ((False, False), *[chroma_early(frame)] * 2),
+                ((False, False), *[chroma_cosited(frame)] * 2),
                 strict=True,
             )
         ]
-        matrix = rgb_matrix(Look.of(frame)).astype(float)
+        matrix = rgb_matrix(FrameFormat.of(frame)).astype(float)
         exact = (matrix[:, :3] @ [float(value) for value in yuv] + matrix[:, 3]).clip(0, 255)
         assert np.abs(found[:, y, x] - exact).max() <= 0.5 + 1e-4
 
@@ -87,14 +94,16 @@ def test_sums_of_any_size_fit(height: int) -> None:
         frame = VideoFrame(322, height, "yuv420p")
         for plane, value in zip(frame.planes, (level, 128, 128), strict=True):
             plane.update(bytes([value]) * plane.buffer_size)
-        square = Shrinker(frame, Window((128, 144), (0, 8), (128, 128)))(frame)
+        square = Shrinker(frame, ResizeWindow((128, 144), (0, 8), (128, 128)))(frame)
         assert (square == wanted).all()
 
 
 def test_colour_of_the_standard() -> None:
     """Red, green and blue of H.273 come back, whichever matrix the frame names."""
     for number, (red, blue) in ((1, (0.2126, 0.0722)), (5, (0.299, 0.114)), (9, (0.2627, 0.0593))):
-        matrix = rgb_matrix(Look(4, 4, "yuv444p", number, int(ColorRange.JPEG))).astype(float)
+        matrix = rgb_matrix(FrameFormat(4, 4, "yuv444p", number, int(ColorRange.JPEG))).astype(
+            float
+        )
         for rgb in np.eye(3) * 200:
             y = rgb @ [red, 1 - red - blue, blue]
             u, v = (rgb[2] - y) / (2 - 2 * blue), (rgb[0] - y) / (2 - 2 * red)
@@ -117,7 +126,7 @@ def scaled_by_swscale(frame: VideoFrame, size: int) -> NDArray[np.int64]:
 
 
 @pytest.mark.parametrize(
-    ("container", "codec", "pixels", "early"),
+    ("container", "codec", "pixels", "cosited"),
     [
         ("mp4", "mpeg4", "yuv420p", (False, True)),
         ("avi", "mjpeg", "yuvj420p", (False, False)),
@@ -127,7 +136,7 @@ def scaled_by_swscale(frame: VideoFrame, size: int) -> NDArray[np.int64]:
     ],
 )
 def test_chroma_lies_where_the_scaler_says(
-    container: str, codec: str, pixels: str, early: tuple[bool, bool], tmp_path: Path
+    container: str, codec: str, pixels: str, cosited: tuple[bool, bool], tmp_path: Path
 ) -> None:
     """Codecs differ in it; half a luma sample is several grey levels in coarse coloured noise."""
     video = np.random.default_rng(0).integers(0, 256, (2, 6, 8, 3), dtype=np.uint8)
@@ -135,7 +144,7 @@ def test_chroma_lies_where_the_scaler_says(
     path = write_video(tmp_path / f"v.{container}", video, codec=codec, pixels=pixels)
     with av.open(str(path)) as opened:
         frame = next(opened.decode(video=0))
-    assert chroma_early(frame) == early
+    assert chroma_cosited(frame) == cosited
     [(_, square)] = decode(path, [0], Geometry(64))
     difference = np.abs(square - scaled_by_swscale(frame, 64))
     assert difference.max() <= 1
@@ -143,17 +152,17 @@ def test_chroma_lies_where_the_scaler_says(
 
 
 def test_real_files_look_as_the_scaler_makes_them(real_clips: Path) -> None:
-    """Every file that can be shrunk here: within one grey level, and both roads bit for bit."""
+    """Every file that can be shrunk here: within one grey level, and both decoders bit for bit."""
     compared = 0
     for path in sorted((real_clips / "clips").glob("*")):
         with av.open(str(path), metadata_errors="replace") as container:
             frame = next(container.decode(video=0))
         [(_, square)] = decode(path, [0], Geometry(64))
-        [(_, again)] = islice(recheck_frames(path, Geometry(64)), 1)
+        [(_, again)] = islice(decode_independently(path, Geometry(64)), 1)
         assert np.array_equal(square, again), path
         fitted = fit(frame.width, frame.height, Geometry(64))
-        window = Window((fitted.height, fitted.width), (fitted.top, fitted.left), (64, 64))
-        if can_shrink(Look.of(frame), window):
+        window = ResizeWindow((fitted.height, fitted.width), (fitted.top, fitted.left), (64, 64))
+        if can_shrink(FrameFormat.of(frame), window):
             compared += 1
             shrunk = Shrinker(frame, window)(frame)
             assert np.abs(shrunk - scaled_by_swscale(frame, 64)).max() <= 1, path
@@ -162,8 +171,8 @@ def test_real_files_look_as_the_scaler_makes_them(real_clips: Path) -> None:
 
 def test_what_cannot_be_shrunk() -> None:
     def can(form: str, height: int, width: int, matrix: int = 2) -> bool:
-        window = Window((64, 80), (0, 8), (64, 64))
-        return can_shrink(Look(width, height, form, matrix, 0), window)
+        window = ResizeWindow((64, 80), (0, 8), (64, 64))
+        return can_shrink(FrameFormat(width, height, form, matrix, 0), window)
 
     assert can("yuv420p", 128, 160)
     assert not can("yuv420p", 127, 160), "chroma would grow"
@@ -175,8 +184,8 @@ def test_what_cannot_be_shrunk() -> None:
 
 
 def checksum() -> int:
-    """Of two frames, one with sums in 32 bits, one in 16."""
-    window, total = Window((70, 80), (3, 9), (61, 66)), 0
+    """Checksum of two frames, one with sums in 32 bits, one in 16."""
+    window, total = ResizeWindow((70, 80), (3, 9), (61, 66)), 0
     for form, height, width in (("yuv420p", 271, 322), ("yuvj420p", 280, 260)):
         frame = frame_of_noise(form, height, width)
         total = zlib.crc32(Shrinker(frame, window)(frame).tobytes(), total)

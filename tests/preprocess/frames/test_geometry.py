@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess.frames.geometry import Box, Geometry, fit, refusal, square_rgb, upright_size
-from preprocess.sources.decode import decode
-from preprocess.sources.independent_decode import recheck_frames, recheck_picture
+from preprocess.sources.independent_decode import decode_independently, square_independently
+from preprocess.sources.video import decode
 from shared.schema import FitName
 from tests.conftest import moving_square, write_video
 
@@ -59,7 +59,7 @@ def test_the_boxes_of_the_papers_give_the_shapes_that_they_state() -> None:
     st.sampled_from(FITS),
     st.data(),
 )
-def test_both_roads_scale_a_picture_alike(
+def test_both_decoders_scale_a_picture_alike(
     width: int, height: int, size: int, by: FitName, data: st.DataObject
 ) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
@@ -71,7 +71,7 @@ def test_both_roads_scale_a_picture_alike(
     geometry = Geometry(size, by, box)
     square = square_rgb(picture, geometry)
     assert square.shape == (3, size, size)
-    assert np.array_equal(square, recheck_picture(picture, geometry))
+    assert np.array_equal(square, square_independently(picture, geometry))
 
 
 def test_a_box_cuts_exactly_these_pixels() -> None:
@@ -92,13 +92,13 @@ def test_bars_are_black_and_centred() -> None:
 
 @pytest.mark.parametrize("by", FITS)
 @pytest.mark.parametrize("box", [None, Box(3, 17, 5, 28)])
-def test_both_roads_through_a_video_agree(tmp_path: Path, by: FitName, box: Box | None) -> None:
+def test_both_decoders_agree_on_a_video(tmp_path: Path, by: FitName, box: Box | None) -> None:
     path = write_video(tmp_path / "v.mp4", moving_square(6, 20, 30))
     for size in (8, 20, 33):
         geometry = Geometry(size, by, box)
         frames = [frame for _, frame in decode(path, range(6), geometry)]
         assert np.array_equal(
-            np.stack(frames), np.stack([frame for _, frame in recheck_frames(path, geometry)])
+            np.stack(frames), np.stack([frame for _, frame in decode_independently(path, geometry)])
         )
 
 
@@ -119,7 +119,7 @@ def test_quarter_turns_swap_the_sides() -> None:
 
 @pytest.mark.parametrize("by", FITS)
 def test_the_box_is_of_the_upright_picture(real_clips: Path, by: FitName) -> None:
-    """Turned files: a box over the whole upright frame keeps what none keeps, either road."""
+    """Turned files: a box over the whole upright frame changes nothing, for either decoder."""
     import av
 
     turned = []
@@ -135,5 +135,5 @@ def test_the_box_is_of_the_upright_picture(real_clips: Path, by: FitName) -> Non
         [(_, plain)] = decode(path, [0], Geometry(48, by))
         errors = [np.abs(np.rot90(boxed, n, (1, 2)) - 1.0 * plain).mean() for n in range(4)]
         assert np.argmin(errors) == 0
-        assert np.array_equal(boxed, next(recheck_frames(path, whole))[1])
-        assert np.array_equal(plain, next(recheck_frames(path, Geometry(48, by)))[1])
+        assert np.array_equal(boxed, next(decode_independently(path, whole))[1])
+        assert np.array_equal(plain, next(decode_independently(path, Geometry(48, by)))[1])

@@ -3,7 +3,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +15,13 @@ from hypothesis import strategies as st
 from numba.core.registry import cpu_target
 from numpy.typing import NDArray
 
-from preprocess.motion import EXACT, METHODS, exhaustive, search
+from preprocess.motion import EXACT, METHODS, exhaustive, search, vector_penalty
 from preprocess.motion import naive as naive_method
+from preprocess.motion.exhaustive import search_clip
 from preprocess.motion.kernels.candidate_key import KERNEL_SOURCE_HASH
-from preprocess.motion.kernels.exhaustive import search_clip
-from preprocess.motion.penalty import difference_penalty
-from shared.conventions import BLOCKS, COSTS_FROM, REFERENCES, VECTOR_UNITS, Reference, grid_shape
+from shared.conventions import BLOCKS, REFERENCES, Codec, Reference, grid_shape
 from tests import naive
+from tests.conftest import codecs
 
 GREYS = (1, 2, 3, 256)
 """Few grey levels make many ties, one makes nothing else."""
@@ -33,44 +36,25 @@ def random_clip(seed: int, frames: int, height: int, width: int, greys: int) -> 
     seed=st.integers(0, 2**32 - 1),
     shape=st.tuples(st.integers(1, 3), st.integers(1, 21), st.integers(1, 21)),
     greys=st.sampled_from(GREYS),
-    block=st.sampled_from(BLOCKS),
+    codec=codecs,
     search_range=st.integers(0, 6),
-    reference=st.sampled_from(REFERENCES),
-    zero_bias=st.sampled_from([0.0, 0.25, 3.0]),
     motion_cost=st.sampled_from([0.0, 0.3, 2.0]),
-    cost_from=st.sampled_from(COSTS_FROM),
-    vector_unit=st.sampled_from(VECTOR_UNITS),
 )
 def test_every_exact_method_equals_the_oracle(
     method: str,
     seed: int,
     shape: tuple[int, int, int],
     greys: int,
-    block: int,
+    codec: Codec,
     search_range: int,
-    reference: str,
-    zero_bias: float,
     motion_cost: float,
-    cost_from: str,
-    vector_unit: int,
 ) -> None:
     """Sizes that are no multiple of the block, ranges beyond the frame, ties and all costs."""
-    if cost_from != "zero":
-        vector_unit = 1
-        reference = "first" if reference == "either" else reference
     clip = random_clip(seed, *shape, greys)
-    options = {
-        "block": block,
-        "search_range": search_range,
-        "reference": reference,
-        "zero_bias": zero_bias,
-        "motion_cost": motion_cost,
-        "cost_from": cost_from,
-        "vector_unit": vector_unit,
-    }
-    found = search(clip, method=method, **options)  # type: ignore[arg-type]
+    options = {"search_range": search_range, "motion_cost": motion_cost}
+    found = search(clip, codec, method=method, **options)  # type: ignore[arg-type]
     assert found.dtype == np.int8
-    assert np.array_equal(found, naive.search(clip, **options))
+    assert np.array_equal(found, naive.Search(**vars(codec), **options)(clip))  # type: ignore[arg-type]
 
 
 CONTENTS = ("noise", "few greys", "constant", "scroll", "half noise")
@@ -92,32 +76,17 @@ def content(kind: str, frames: int, height: int, width: int) -> NDArray[np.uint8
 
 
 @pytest.mark.parametrize("kind", CONTENTS)
-@pytest.mark.parametrize("reference", ["previous", "first"])
-@pytest.mark.parametrize("block", BLOCKS)
-def test_elimination_and_brute_force_leave_out_nothing(
-    kind: str, reference: Reference, block: int
-) -> None:
+def test_elimination_and_brute_force_leave_out_nothing(kind: str) -> None:
     """Frames wide enough for whole groups of blocks, with cut blocks at two edges."""
     luma = content(kind, 3, 38, 2 * 64 + 13)
-    cases = [(7, 0.0, "zero"), (17, 0.0, "zero"), (17, 0.4, "zero")]
-    cases += [(17, 0.4, "median"), (7, 4.0, "temporal")]
-    for search_range, cost, cost_from in cases:
-        penalty = difference_penalty(search_range, zero_bias=cost, motion_cost=cost / 4)
-        options = {
-            "block": block,
-            "search_range": search_range,
-            "reference": reference,
-            "cost_from": cost_from,
-        }
-        wanted = naive_method.search(luma, penalty=penalty, **options)  # type: ignore[arg-type]
-        for brute_force in (False, True):
-            found = exhaustive.search(
-                luma,
-                penalty=penalty,
-                brute_force=brute_force,
-                **options,  # type: ignore[arg-type]
-            )
-            assert np.array_equal(found, wanted), (search_range, cost, cost_from, brute_force)
+    for block, reference in product(BLOCKS, REFERENCES[:2]):
+        codec = Codec(block, reference)
+        for search_range, cost in ((7, 0.0), (17, 0.0), (17, 0.1), (7, 1.0)):
+            penalty = vector_penalty(search_range, 1, cost)
+            wanted = naive_method.search(luma, codec, penalty)
+            for brute_force in (False, True):
+                found = exhaustive.search(luma, codec, penalty, brute_force=brute_force)
+                assert np.array_equal(found, wanted), (codec, search_range, cost, brute_force)
 
 
 @pytest.mark.parametrize("features", ["", "+avx2"])
@@ -146,7 +115,7 @@ def has_feature(name: str) -> bool:
 
 def test_the_cache_follows_all_of_a_kernels_files() -> None:
     """Numba would take a kernel from disk whose parts, in other files, have changed since."""
-    search(random_clip(1, 2, 16, 16, 256), block=16, search_range=1)
+    search(random_clip(1, 2, 16, 16, 256), Codec(16), search_range=1)
     keys = [signature[-1] for signature in search_clip.signatures]
     assert keys
     assert {getattr(key, "value", None) for key in keys} == {KERNEL_SOURCE_HASH}
@@ -154,65 +123,45 @@ def test_the_cache_follows_all_of_a_kernels_files() -> None:
 
 def test_a_cost_without_bounds_overflows_nothing() -> None:
     clip = random_clip(3, 3, 40, 40, 256)
-    for options in ({"motion_cost": 1e300}, {"zero_bias": 1e300}):
-        assert not search(clip, block=16, search_range=127, **options).any()
-    options = {"block": 32, "search_range": 9, "zero_bias": 1e300, "motion_cost": 1e300}
-    for cost_from in COSTS_FROM:
-        found = search(clip, cost_from=cost_from, **options)  # type: ignore[arg-type]
-        wanted = search(clip, cost_from=cost_from, method="naive", **options)  # type: ignore[arg-type]
-        assert np.array_equal(found, wanted)
+    assert not search(clip, Codec(16), search_range=127, motion_cost=1e300).any()
+    assert not search(clip, Codec(32), search_range=9, motion_cost=1e300, method="naive").any()
 
 
 def test_frames_in_another_order_in_memory() -> None:
     clip = random_clip(5, 3, 40, 48, 256)
     turned = np.asfortranarray(clip)
-    assert np.array_equal(
-        search(turned, block=8, search_range=4), search(clip, block=8, search_range=4)
-    )
+    found = search(turned, Codec(8), search_range=4)
+    assert np.array_equal(found, search(clip, Codec(8), search_range=4))
 
 
-@pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("search_range", [16, 40, 127])
-def test_wide_ranges(block: int, search_range: int) -> None:
-    clip = random_clip(block, 2, 37, 67, 256)
-    options = {"block": block, "search_range": search_range, "motion_cost": 0.05}
-    found = search(clip, **options)  # type: ignore[arg-type]
-    assert np.array_equal(found, search(clip, method="naive", **options))  # type: ignore[arg-type]
+def test_wide_ranges(search_range: int) -> None:
+    for block in BLOCKS:
+        clip, codec = random_clip(block, 2, 37, 67, 256), Codec(block)
+        found = search(clip, codec, search_range=search_range, motion_cost=0.05)
+        slow = search(clip, codec, search_range=search_range, motion_cost=0.05, method="naive")
+        assert np.array_equal(found, slow)
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("block", BLOCKS)
-@pytest.mark.parametrize("frames", [1, 2, 4])
-def test_a_frame_of_one_pixel(method: str, block: int, frames: int) -> None:
-    clip = random_clip(7, frames, 1, 1, 256)
-    found = search(clip, block=block, search_range=127, method=method)
-    assert found.shape == (frames - 1, 2, 1, 1)
-    assert not found.any()
-
-
-@pytest.mark.parametrize("method", METHODS)
-@given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 50), width=st.integers(1, 50))
-@settings(max_examples=15)
-def test_predictors_stay_inside_the_frame(method: str, seed: int, height: int, width: int) -> None:
-    clip = random_clip(seed, 2, height, width, 256)
-    motion = search(clip, block=8, search_range=20, method=method)[0]
-    for row in range(motion.shape[1]):
-        for column in range(motion.shape[2]):
-            vx, vy = motion[:, row, column].astype(int)
-            assert 0 <= row * 8 + vy <= height - (min(row * 8 + 8, height) - row * 8)
-            assert 0 <= column * 8 + vx <= width - (min(column * 8 + 8, width) - column * 8)
+def test_a_frame_of_one_pixel(method: str) -> None:
+    for block, frames in product(BLOCKS, (1, 2, 4)):
+        clip = random_clip(7, frames, 1, 1, 256)
+        found = search(clip, Codec(block), search_range=127, method=method)
+        assert found.shape == (frames - 1, 2, 1, 1)
+        assert not found.any()
 
 
 @pytest.mark.parametrize("method", METHODS)
 @given(
-    kind=st.sampled_from(["noise", "few greys", "constant", "scroll", "half noise"]),
+    kind=st.sampled_from(CONTENTS),
     shape=st.tuples(st.integers(2, 4), st.integers(1, 60), st.integers(1, 60)),
     block=st.sampled_from(BLOCKS),
     search_range=st.integers(0, 20),
-    reference=st.sampled_from(["previous", "first"]),
+    reference=st.sampled_from(REFERENCES[:2]),
     motion_cost=st.sampled_from([0.0, 0.5]),
 )
-@settings(max_examples=25)
+@settings(max_examples=30)
 def test_no_vector_leaves_its_bounds_or_costs_more_than_none(
     method: str,
     kind: str,
@@ -222,9 +171,10 @@ def test_no_vector_leaves_its_bounds_or_costs_more_than_none(
     reference: Reference,
     motion_cost: float,
 ) -> None:
+    """Predictors lie inside the frame; a vector costs less than the zero vector."""
     clip = content(kind, *shape)
-    options = {"search_range": search_range, "motion_cost": motion_cost, "zero_bias": 0.25}
-    found = search(clip, block=block, reference=reference, method=method, **options)  # type: ignore[arg-type]
+    options = {"search_range": search_range, "motion_cost": motion_cost, "method": method}
+    found = search(clip, Codec(block, reference), **options)  # type: ignore[arg-type]
     assert found.dtype == np.int8
     assert found.shape == (shape[0] - 1, 2, *grid_shape(*shape[1:], block))
     assert np.abs(found.astype(int)).max() <= search_range
@@ -236,7 +186,7 @@ def test_no_vector_leaves_its_bounds_or_costs_more_than_none(
         source = clip[0 if reference == "first" else n].astype(int)
         here = clip[n + 1, y:bottom, x:right].astype(int)
         moved = np.abs(here - source[y + vy : bottom + vy, x + vx : right + vx]).sum()
-        price = here.size * (0.25 + motion_cost * np.hypot(vx, vy))
+        price = here.size * motion_cost * np.hypot(vx, vy)
         assert moved + price < np.abs(here - source[y:bottom, x:right]).sum() + here.size / 256
 
 
@@ -244,7 +194,12 @@ def test_no_vector_leaves_its_bounds_or_costs_more_than_none(
 def test_the_largest_difference_does_not_overflow(method: str) -> None:
     clip = np.stack([np.zeros((64, 64), np.uint8), np.full((64, 64), 255, np.uint8)])
     for block in BLOCKS:
-        assert not search(clip, block=block, search_range=8, method=method).any()
+        assert not search(clip, Codec(block), search_range=8, method=method).any()
+
+
+@pytest.mark.parametrize("name", METHODS.values())
+def test_every_method_is_a_module_with_a_search(name: str) -> None:
+    assert callable(import_module(name).search)
 
 
 def test_the_first_frame_is_the_reference_where_asked() -> None:
@@ -253,9 +208,8 @@ def test_the_first_frame_is_the_reference_where_asked() -> None:
     clip = np.zeros((3, 16, 32), np.uint8)
     for n, x in enumerate((8, 12, 16)):
         clip[n, 8:16, x : x + 8] = square
-    options = {"block": 8, "search_range": 8}
-    previous = search(clip, reference="previous", **options)  # type: ignore[arg-type]
-    first = search(clip, reference="first", **options)  # type: ignore[arg-type]
+    previous = search(clip, Codec(8, "previous"), search_range=8)
+    first = search(clip, Codec(8, "first"), search_range=8)
     assert previous[1, :, 1, 2].tolist() == [-4, 0]
     assert first[1, :, 1, 2].tolist() == [-8, 0]
 
@@ -266,75 +220,56 @@ def test_a_block_takes_the_frame_that_matches() -> None:
     pictures = rng.integers(0, 256, (3, 8, 16), dtype=np.uint8)
     last = np.concatenate([pictures[1, :, :8], pictures[0, :, 8:]], axis=1)
     clip = np.stack([pictures[0], pictures[1], last])
-    motion = search(clip, block=8, search_range=0, reference="either")
+    motion = search(clip, Codec(8, "either"), search_range=0)
     assert motion.tolist() == [[[[0, 0]]] * 3, [[[0, 0]], [[0, 0]], [[0, 1]]]]
-    assert not search(clip, block=8, search_range=0, reference="either", motion_cost=255).any()
+    assert not search(clip, Codec(8, "either"), search_range=0, motion_cost=255).any()
 
 
 def test_the_index_costs_what_a_pixel_of_length_does() -> None:
     """A block that is 7 grey levels nearer to frame 0 is worth the index at a cost below 7."""
     clip = np.stack([np.full((4, 4), grey, np.uint8) for grey in (13, 20, 10)])
     for cost, index in ((6.9, 1), (7.0, 0)):  # 10 from the frame before, 3 from the first
-        found = search(clip, block=4, search_range=0, reference="either", motion_cost=cost)
+        found = search(clip, Codec(4, "either"), search_range=0, motion_cost=cost)
         assert found[1].ravel().tolist() == [0, 0, index]
 
 
 def test_costs_make_fields_regular() -> None:
     clip = random_clip(0, 3, 64, 64, 3)
-    plain = np.count_nonzero(search(clip, block=8, search_range=8))
-    biased = np.count_nonzero(search(clip, block=8, search_range=8, zero_bias=255.0))
-    costly = search(clip, block=8, search_range=8, motion_cost=0.02)
-    assert plain > 0
-    assert biased == 0
-    assert np.abs(costly).sum() < np.abs(search(clip, block=8, search_range=8)).sum()
-
-
-def test_a_cost_from_neighbours_lets_what_moves_go_on() -> None:
-    """Stripes, 4 apart, move by 3: -3 and 1 match alike, and are told apart by what was before."""
-    stripes = np.arange(32) % 4 * 60
-    still = np.tile(stripes, (16, 1)).astype(np.uint8)
-    clip = np.stack([still, np.roll(still, 3, axis=1), np.roll(still, 6, axis=1)])
-    motion = {
-        cost_from: search(clip, block=8, search_range=3, motion_cost=0.1, cost_from=cost_from)
-        for cost_from in COSTS_FROM
-    }
-    assert (motion["zero"][1, 0, :, 1:-1] == 1).all()
-    for cost_from in ("median", "temporal"):
-        assert np.array_equal(motion[cost_from][1], motion[cost_from][0])
+    lengths = [
+        np.abs(search(clip, Codec(8), search_range=8, motion_cost=cost)).sum()
+        for cost in (0, 0.02, 255)
+    ]
+    assert lengths[0] > lengths[1] > lengths[2] == 0
 
 
 def test_penalty_in_its_units() -> None:
-    of_zero, of_others = difference_penalty(3, zero_bias=0.5, motion_cost=0.25)
-    assert of_zero[6, 6] == 0
-    assert of_zero[6, 7] == 256 * 0.25
-    assert of_others[6, 6] == 256 * 0.5
-    assert of_others[6, 7] == 256 * 0.75
-    assert of_others[0, 6] == of_others[6, 12] == 256 * 2
+    penalty = vector_penalty(3, 1, 0.25)
+    assert penalty.shape == (7, 7)
+    assert [penalty[3, 3], penalty[3, 4], penalty[0, 3], penalty[6, 3]] == [0, 64, 192, 192]
+    assert penalty[0, 0] == round(64 * 18**0.5)
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("codec", "changed", "message"),
     [
-        ({"block": 7}, "block 7; it must be one of 4, 8, 16, 32"),
-        ({"search_range": 128}, r"search_range 128; it must be in \[0, 127\]"),
-        ({"search_range": 32, "vector_unit": 4}, r"32; it must be in \[0, 31\] at vector_unit 4"),
-        ({"vector_unit": 3}, "vector_unit 3; it must be one of 1, 2, 4"),
-        ({"method": "psychic"}, "it must be one of exhaustive, naive, h264"),
-        ({"reference": "next"}, "it must be one of previous, first, either"),
-        ({"cost_from": "median", "vector_unit": 2}, "needs vector_unit 1 and method exhaustive"),
-        ({"cost_from": "median", "method": "h264"}, "needs vector_unit 1 and method exhaustive"),
-        ({"cost_from": "median", "reference": "either"}, "needs one reference; it is 'either'"),
-        ({"cost_from": "habit"}, "it must be one of zero, median, temporal"),
-        ({"zero_bias": -1.0}, "zero_bias -1.0; it must be finite and not negative"),
-        ({"motion_cost": float("nan")}, "motion_cost nan"),
+        (Codec(8), {"search_range": 128}, r"search_range 128; it must be in \[0, 127\]"),
+        (
+            Codec(8, vector_unit=4),
+            {"search_range": 32},
+            r"32; it must be in \[0, 31\] at vector_unit 4",
+        ),
+        (Codec(8), {"method": "psychic"}, "it must be one of exhaustive, naive, h264"),
+        (Codec(8), {"motion_cost": -1.0}, "motion_cost -1.0; it must be finite and not negative"),
+        (Codec(8), {"motion_cost": float("nan")}, "motion_cost nan"),
     ],
 )
-def test_arguments_out_of_bounds_are_named(changed: dict[str, object], message: str) -> None:
-    arguments = {"block": 8, "search_range": 2, **changed}
+def test_arguments_out_of_bounds_are_named(
+    codec: Codec, changed: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
-        search(np.zeros((2, 8, 8), np.uint8), **arguments)  # type: ignore[arg-type]
+        search(np.zeros((2, 8, 8), np.uint8), codec, **{"search_range": 2, **changed})
 
 
 def test_luma_of_another_kind_is_refused() -> None:
     with pytest.raises(ValueError, match=r"luma is float64 \(2, 8, 8\)"):
-        search(np.zeros((2, 8, 8)), block=8, search_range=1)  # type: ignore[arg-type]
+        search(np.zeros((2, 8, 8)), Codec(8), search_range=1)  # type: ignore[arg-type]

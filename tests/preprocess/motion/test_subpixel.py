@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from preprocess.frames.geometry import Geometry
-from preprocess.motion import METHODS, search
+from preprocess.motion import METHODS, search, vector_penalty
 from preprocess.motion.encode import encode
 from preprocess.motion.kernels.candidate_key import KERNEL_SOURCE_HASH
-from preprocess.motion.kernels.subpixel import refine_clip
-from preprocess.motion.penalty import penalty_table, subpixel_penalty
-from preprocess.motion.subpixel import refine
-from preprocess.sources.decode import decode
-from shared.conventions import BLOCKS, REFERENCES, Reference, luma
+from preprocess.motion.subpixel import refine, refine_clip
+from preprocess.sources.video import decode
+from shared.conventions import BLOCKS, REFERENCES, Codec, luma
 from shared.motion_compensation import decode_clip, predict
 from shared.schema import CodecOptions
 from tests import naive
@@ -44,21 +42,18 @@ def smooth_picture(seed: int, side: int) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("kind", CONTENTS)
-@pytest.mark.parametrize("reference", REFERENCES)
-@pytest.mark.parametrize("block", BLOCKS)
-def test_the_kernel_equals_the_slow_method(kind: str, reference: Reference, block: int) -> None:
+def test_the_kernel_equals_the_slow_method(kind: str) -> None:
     """Frames wider than any vector, with cut blocks at two edges."""
     clip = content(kind, 3, 38, 77)
-    for unit, cost in ((2, 0.0), (4, 0.0), (4, 0.4)):
-        options: dict[str, Any] = {
-            "block": block,
-            "search_range": 5,
-            "reference": reference,
-            "vector_unit": unit,
-            "zero_bias": cost,
-            "motion_cost": cost / 4,
-        }
-        assert np.array_equal(search(clip, **options), search(clip, method="naive", **options))
+    for block, reference, (unit, cost) in product(
+        BLOCKS, REFERENCES, ((2, 0.0), (4, 0.0), (4, 0.1))
+    ):
+        codec = Codec(block, reference, unit)
+        found, slow = (
+            search(clip, codec, search_range=5, motion_cost=cost, method=method)
+            for method in ("exhaustive", "naive")
+        )
+        assert np.array_equal(found, slow), (codec, cost)
 
 
 @given(
@@ -73,11 +68,11 @@ def test_refined_vectors_never_cost_more(
 ) -> None:
     """By the oracle's count; and they stay near where they started, and in the frame."""
     clip = random_clip(seed, *shape, 9)
-    options: dict[str, Any] = {"block": block, "search_range": 4, "motion_cost": cost}
-    whole = search(clip, **options) * unit
-    fine = search(clip, vector_unit=unit, **options)
+    options: dict[str, Any] = {"search_range": 4, "motion_cost": cost}
+    whole = search(clip, Codec(block), **options) * unit
+    fine = search(clip, Codec(block, vector_unit=unit), **options)
     assert np.abs(fine - whole).max() < unit
-    costs = naive.Search(vector_unit=unit, **options)
+    costs = naive.Search(block, vector_unit=unit, **options)
     for row, column in np.ndindex(*fine.shape[2:]):
         place = clip[1], clip[0], row * block, column * block
         before, after = (
@@ -93,31 +88,25 @@ def test_a_movement_between_pixels_is_found(unit: int, vector: tuple[int, int]) 
     before = smooth_picture(1, 96)
     field = np.empty((2, 6, 6), np.int8)
     field[:] = np.array(vector).reshape(2, 1, 1)
-    after = predict(before[None], field, block=16, vector_unit=unit)[0]
-    found = search(np.stack([before, after]), block=16, search_range=3, vector_unit=unit)
+    codec = Codec(16, vector_unit=unit)
+    after = predict(before[None], field, codec)[0]
+    found = search(np.stack([before, after]), codec, search_range=3)
     inner = (slice(None), slice(1, -1), slice(1, -1))
     assert np.array_equal(found[0][inner], field[inner])
 
 
 def test_a_still_picture_does_not_move() -> None:
     still = random_clip(0, 1, 40, 40, 256).repeat(2, axis=0)
-    assert not search(still, block=8, search_range=3, vector_unit=4).any()
-    assert not search(np.zeros_like(still), block=8, search_range=3, vector_unit=4).any()
+    codec = Codec(8, vector_unit=4)
+    assert not search(still, codec, search_range=3).any()
+    assert not search(np.zeros_like(still), codec, search_range=3).any()
 
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_vector_out_of_the_frame_stays_what_it_is(unit: int) -> None:
     clip = random_clip(2, 3, 20, 28, 256)
     motion = np.full((2, 2, 3, 4), -9, np.int8)
-    refined = refine(
-        clip,
-        motion,
-        block=8,
-        search_range=9,
-        reference="previous",
-        vector_unit=unit,
-        penalty=subpixel_penalty(9, unit, zero_bias=0, motion_cost=0),
-    )
+    refined = refine(clip, motion, Codec(8, vector_unit=unit), vector_penalty(9, unit, 0))
     # Only blocks from the third row and column on have a predictor nine pixels up and left.
     inside = np.zeros((3, 4), bool)
     inside[2:, 2:] = True
@@ -130,20 +119,19 @@ def test_the_longest_vectors_fit(unit: int) -> None:
     reach = 127 // unit
     clip = np.zeros((2, 8, reach + 8), np.uint8)
     clip[0, :, -8:] = clip[1, :, :8] = random_clip(0, 1, 8, 8, 256)[0]
-    found = search(clip, block=8, search_range=reach, vector_unit=unit)
+    found = search(clip, Codec(8, vector_unit=unit), search_range=reach)
     assert found[0, :, 0, 0].tolist() == [reach * unit, 0]
 
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_whole_vectors_have_the_same_penalty_in_any_unit(unit: int) -> None:
-    for bias, cost in ((0.0, 0.1), (0.7, 0.3), (0.0, 1 / 3)):
-        fine = subpixel_penalty(24, unit, zero_bias=bias, motion_cost=cost)
-        whole = penalty_table(24, zero_bias=bias, motion_cost=cost)
+    for cost in (0.1, 0.3, 1 / 3):
+        fine, whole = vector_penalty(24, unit, cost), vector_penalty(24, 1, cost)
         assert np.array_equal(fine[::unit, ::unit], whole)
 
 
 def test_the_cache_follows_all_of_the_kernels_files() -> None:
-    search(random_clip(1, 2, 16, 16, 256), block=16, search_range=1, vector_unit=2)
+    search(random_clip(1, 2, 16, 16, 256), Codec(16, vector_unit=2), search_range=1)
     keys = [signature[-1] for signature in refine_clip.signatures]
     assert keys
     assert {getattr(key, "value", None) for key in keys} == {KERNEL_SOURCE_HASH}
@@ -157,23 +145,20 @@ def test_real_clips(real_clips: Path, unit: int) -> None:
         clip = np.stack([frame for _, frame in frames])
         options = CodecOptions(size=96, frames=3, block=8, search_range=7, vector_unit=unit)
         encoded = encode(clip, options)
-        how: dict[str, Any] = {"block": 8, "reference": "previous", "vector_unit": unit}
-        restored = decode_clip(clip[0], encoded.motion, encoded.residual, **how)
+        restored = decode_clip(clip[0], encoded.motion, encoded.residual, options.codec)
         assert np.array_equal(restored, clip)
-        costs = {"search_range": 7, "motion_cost": options.motion_cost}
-        slow = search(luma(clip), method="naive", **costs, **how)  # type: ignore[arg-type]
+        cost = options.motion_cost
+        slow = search(luma(clip), options.codec, search_range=7, motion_cost=cost, method="naive")
         assert np.array_equal(encoded.motion, slow)
         whole = encode(clip, options.model_copy(update={"vector_unit": 1}))
         assert np.abs(encoded.residual).mean() < np.abs(whole.residual).mean()
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("reference", REFERENCES)
-def test_every_methods_vectors_are_refined(method: str, reference: Reference) -> None:
+def test_every_methods_vectors_are_refined(method: str) -> None:
     clip = np.stack([smooth_picture(3, 64)[n : n + 48, :48] for n in range(3)])
-    options: dict[str, Any] = {"block": 16, "search_range": 4, "reference": reference}
-    whole = search(clip, method=method, **options)
-    fine = search(clip, method=method, vector_unit=4, **options)
-    penalty = subpixel_penalty(4, 4, zero_bias=0, motion_cost=0)
-    wanted = refine(clip, whole, vector_unit=4, penalty=penalty, **options)
-    assert np.array_equal(fine, wanted)
+    for reference in REFERENCES[:2]:
+        codec = Codec(16, reference, 4)
+        whole = search(clip, Codec(16, reference), search_range=4, method=method)
+        fine = search(clip, codec, search_range=4, method=method)
+        assert np.array_equal(fine, refine(clip, whole, codec, vector_penalty(4, 4, 0)))

@@ -5,14 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from preprocess.planning.discover import discover
 from shared.errors import UserError
-from shared.manifest import load_manifest
+from shared.manifest import load_manifest, manifest_names
 
+Cli = Callable[..., tuple[int, str, str]]
 FOLDER = load_manifest("folder")
 
 
@@ -56,7 +58,7 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
 LIST_REJECTS = """
 import json, sys
 from pathlib import Path
-from preprocess.discover import discover
+from preprocess.planning.discover import discover
 from shared.manifest import load_manifest
 
 rejects = discover(Path(sys.argv[1]), load_manifest("folder")).rejects
@@ -97,3 +99,25 @@ def test_names_outside_the_layout_are_rejected(tmp_path: Path) -> None:
         "gesture01/g01s0xr1.mp4": "its name does not follow the data set's layout",
         "gesture77/g77s01r01.mp4": "label '77' is not in the manifest",
     }
+
+
+def test_every_data_set_with_its_place(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mhad/RGB").mkdir(parents=True)
+    (tmp_path / "mhad/RGB/a1_s1_t1_color.avi").touch()
+    (tmp_path / "natops").mkdir()
+    code, out, _ = cli("datasets", "--data", tmp_path, "--json")
+    assert code == 0
+    facts = {entry["name"]: entry for entry in json.loads(out)}
+    assert sorted(facts) == manifest_names()
+    assert [name for name, entry in facts.items() if entry["present"]] == ["mhad"]
+    assert facts["natops"]["root"] == str(tmp_path / "natops")
+    assert facts["mhad"]["bytes"] == 1106885499
+    assert facts["natops"]["bytes"] is None
+    assert facts["natops"]["files"] == 25
+
+
+def test_the_table(cli: Cli) -> None:
+    code, out, _ = cli("datasets")
+    assert code == 0
+    for shown in ("data/ucf101", "861 videos", "1.1 GB", "By hand", "download NAME"):
+        assert shown in out

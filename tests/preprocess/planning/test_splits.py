@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess.planning.splits import read_lists, sides, usable_splits
-from preprocess.records import Take
+from preprocess.records import Performance
 from shared.errors import UserError
 from shared.manifest import ListSplit, PathSplit, RandomSplit, SubjectSplit, load_manifest
 from shared.schema import NEITHER, TEST, TRAIN
@@ -20,30 +20,43 @@ from tests.conftest import moving_square, write_video
 
 Cli = Callable[..., tuple[int, str, str]]
 
-TAKES = st.lists(
-    st.builds(Take, st.sampled_from("abcdefgh"), st.integers(0, 3), st.sampled_from("123")),
-    unique_by=lambda take: (take.video, take.segment),
+PERFORMANCES = st.lists(
+    st.builds(Performance, st.sampled_from("abcdefgh"), st.integers(0, 3), st.sampled_from("123")),
+    unique_by=lambda of: (of.video, of.segment),
     min_size=1,
 )
 
 
-def side_of(takes: list[Take], split: object) -> list[int]:
-    return [side for (side,) in sides(takes, {"only": split}, {})]  # type: ignore[dict-item]
+def side_of(performances: list[Performance], split: object) -> list[int]:
+    return [side for (side,) in sides(performances, {"only": split}, {})]  # type: ignore[dict-item]
 
 
-@given(TAKES, st.sampled_from(["subject", "video", "segment"]), st.floats(0, 1), st.integers(0, 9))
+@given(
+    PERFORMANCES,
+    st.sampled_from(["subject", "video", "segment"]),
+    st.floats(0, 1),
+    st.integers(0, 9),
+)
 def test_groups_are_whole_on_one_side(
-    takes: list[Take], by: str, test_fraction: float, seed: int
+    performances: list[Performance], by: str, test_fraction: float, seed: int
 ) -> None:
     split = RandomSplit(by=by, test_fraction=test_fraction, seed=seed)  # type: ignore[arg-type]
-    found = side_of(takes, split)
+    found = side_of(performances, split)
     group = {
-        "subject": lambda take: take.subject,
-        "video": lambda take: take.video,
-        "segment": lambda take: (take.video, take.segment),
+        "subject": lambda of: of.subject,
+        "video": lambda of: of.video,
+        "segment": lambda of: (of.video, of.segment),
     }[by]
-    train = {group(take) for take, side in zip(takes, found, strict=True) if side == TRAIN}
-    test = {group(take) for take, side in zip(takes, found, strict=True) if side == TEST}
+    train = {
+        group(performance)
+        for performance, side in zip(performances, found, strict=True)
+        if side == TRAIN
+    }
+    test = {
+        group(performance)
+        for performance, side in zip(performances, found, strict=True)
+        if side == TEST
+    }
     assert not train & test
     assert NEITHER not in found
     groups = len(train | test)
@@ -51,22 +64,26 @@ def test_groups_are_whole_on_one_side(
 
 
 def test_seeds_draw_differently_and_the_order_does_not_matter() -> None:
-    takes = [Take(f"{n}.mp4", 0, None) for n in range(30)]
-    drawn = [side_of(takes, RandomSplit(by="video", test_fraction=0.3, seed=s)) for s in range(3)]
+    performances = [Performance(f"{n}.mp4", 0, None) for n in range(30)]
+    drawn = [
+        side_of(performances, RandomSplit(by="video", test_fraction=0.3, seed=s)) for s in range(3)
+    ]
     assert drawn[0] != drawn[1] != drawn[2]
-    assert side_of(takes[::-1], RandomSplit(by="video", test_fraction=0.3))[::-1] == drawn[0]
+    assert side_of(performances[::-1], RandomSplit(by="video", test_fraction=0.3))[::-1] == drawn[0]
 
 
 def test_subjects_by_name() -> None:
-    takes = [Take(f"{subject}.mp4", 0, subject) for subject in ("1", "2", "3", None)]
+    performances = [Performance(f"{subject}.mp4", 0, subject) for subject in ("1", "2", "3", None)]
     split = SubjectSplit(kind="subjects", train=("1",), test=("3",))
-    assert side_of(takes, split) == [TRAIN, NEITHER, TEST, NEITHER]
+    assert side_of(performances, split) == [TRAIN, NEITHER, TEST, NEITHER]
 
 
 def test_paths_by_pattern() -> None:
-    takes = [Take(name, 0, None) for name in ("x/sky_train/a", "sky_test/a", "other/a")]
+    performances = [
+        Performance(name, 0, None) for name in ("x/sky_train/a", "sky_test/a", "other/a")
+    ]
     split = PathSplit(kind="paths", train="(^|/)sky_train/", test="(^|/)sky_test/")
-    assert side_of(takes, split) == [TRAIN, TEST, NEITHER]
+    assert side_of(performances, split) == [TRAIN, TEST, NEITHER]
 
 
 def test_lists_by_name(tmp_path: Path) -> None:
@@ -75,8 +92,8 @@ def test_lists_by_name(tmp_path: Path) -> None:
     split = ListSplit(kind="lists", train="train.txt", test="test.txt")
     lists = read_lists(tmp_path, {"only": split})
     names = ("v_a_g01.avi", "v_B_g01", "v_A_g02.avi", "c")
-    takes = [Take(f"deep/{name}", 0, None) for name in names]
-    assert sides(takes, {"only": split}, lists) == [(TRAIN,), (TRAIN,), (TEST,), (NEITHER,)]
+    performances = [Performance(f"deep/{name}", 0, None) for name in names]
+    assert sides(performances, {"only": split}, lists) == [(TRAIN,), (TRAIN,), (TEST,), (NEITHER,)]
     (tmp_path / "test.txt").write_text("v_b_g01.avi")
     with pytest.raises(UserError, match=r"both list v_b_g01; no video may be on both sides"):
         read_lists(tmp_path, {"only": split})
@@ -108,8 +125,8 @@ def counts(store: Path, protocol: str) -> tuple[int, int]:
 
     opened = Store(store)
     train, test = split_clips(opened, protocol)
-    takes = [*zip(opened.column("video"), opened.column("segment"), strict=True)]
-    assert not {takes[i] for i in train} & {takes[i] for i in test}
+    performances = [*zip(opened.column("video"), opened.column("segment"), strict=True)]
+    assert not {performances[i] for i in train} & {performances[i] for i in test}
     return len(train), len(test)
 
 
@@ -139,7 +156,7 @@ def test_mhad_of_full_size(tiny: Path, tmp_path: Path, cli: Cli) -> None:
 def test_natops_of_full_size(
     tiny: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Few large shards: what takes time here are files, not clips.
+    # Few large shards: what performances time here are files, not clips.
     monkeypatch.setattr("preprocess.planning.plan.MAX_SHARD_CLIPS", 4096)
     root, store = tmp_path / "natops", tmp_path / "store"
     lines = []

@@ -28,7 +28,7 @@ OPTIONS = ("--size", 30, "--frames", 4, "--block", 8, "--search-range", 5)
 @pytest.fixture(scope="module")
 def made(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of 19 clips with labels, rejects, and options that differ from the defaults."""
-    from preprocess.executor import Machines
+    from preprocess.executor import ExecutorOptions
     from preprocess.options import codec_options
     from preprocess.pipeline import Extraction, run
     from shared.console import Progress
@@ -38,7 +38,7 @@ def made(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     given = {"size": 30, "frames": 4, "block": 8, "search_range": 5, "crop": (0, 20, 2, 22)}
     store = tmp_path_factory.mktemp("stores") / "store"
     options = codec_options(manifest, given)
-    run(Extraction(manifest, folder, store, options, Machines(1, None), None), Progress())
+    run(Extraction(manifest, folder, store, options, ExecutorOptions(1, None), None), Progress())
     return store
 
 

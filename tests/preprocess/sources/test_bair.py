@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from preprocess.frames.geometry import Geometry
-from preprocess.records import Probe
+from preprocess.records import DecodeError, Probe
 from preprocess.sources import bair
-from preprocess.sources.decode import DecodeError
 from shared.schema import TEST, TRAIN
 from shared.store.store import Store
 from tests.preprocess.sources.test_tfrecord import write_example, write_record
@@ -54,7 +53,7 @@ def test_frames_are_the_bytes_themselves(root: Path) -> None:
     frames = dict(bair.decode(path, [0, 2, 11], Geometry(64)))
     for index, frame in frames.items():
         assert np.array_equal(frame, pixels(4, "image_aux1", index).transpose(2, 0, 1))
-    again = dict(bair.recheck(path, Geometry(64)))
+    again = dict(bair.decode_independently(path, Geometry(64)))
     assert len(again) == 30
     assert all(np.array_equal(frame, again[index]) for index, frame in frames.items())
 

@@ -10,10 +10,9 @@ from hypothesis import given as cases
 from hypothesis import strategies as st
 
 from preprocess.frames.geometry import Geometry
-from preprocess.records import Probe
-from preprocess.sources.decode import DecodeError, _left, decode
-from preprocess.sources.independent_decode import recheck_frames
-from preprocess.sources.video import probe
+from preprocess.records import DecodeError, Probe
+from preprocess.sources.independent_decode import decode_independently
+from preprocess.sources.video import _paused, decode, probe
 from tests.conftest import moving_square, write_video
 
 
@@ -35,10 +34,10 @@ def test_pixels_and_indices_are_right(lossless: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 20, 64])
-def test_both_roads_give_the_same_pixels(lossless: Path, folder: Path, size: int) -> None:
+def test_both_decoders_give_the_same_pixels(lossless: Path, folder: Path, size: int) -> None:
     for path in (lossless, *folder.glob("wave/*")):
         frames = [frame for _, frame in decode(path, range(8), Geometry(size))]
-        again = [frame for _, frame in islice(recheck_frames(path, Geometry(size)), 8)]
+        again = [frame for _, frame in islice(decode_independently(path, Geometry(size)), 8)]
         assert np.array_equal(np.stack(frames), np.stack(again))
         assert frames[0].shape == (3, size, size)
 
@@ -51,17 +50,17 @@ def test_nothing_is_decoded_after_the_last_wanted_frame(tmp_path: Path) -> None:
     assert [index for index, _ in decode(path, range(6), Geometry(16))] == list(range(6))
 
 
-def test_what_was_left_off_goes_on_with_the_same_frames(tmp_path: Path) -> None:
+def test_what_was_paused_off_goes_on_with_the_same_frames(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4", moving_square(40, 64, 64))
     whole = dict(decode(path, range(40), Geometry(32)))
-    before = _left[0]
+    before = _paused[0]
     parts = [range(5), range(5, 9), [11, 20], [8, 12], range(30, 40)]
     for part, goes_on in zip(parts, (False, True, True, False, True), strict=True):
         frames = dict(decode(path, part, Geometry(32)))
         assert list(frames) == list(part)
         assert all(np.array_equal(frames[index], whole[index]) for index in part)
-        assert [reading is before for reading in _left] == [goes_on]
-        before = _left[0]
+        assert [video is before for video in _paused] == [goes_on]
+        before = _paused[0]
     dict(decode(path, range(3), Geometry(32)))
     write_video(path, moving_square(44, 64, 64))  # another one by now
     assert [index for index, _ in decode(path, [43], Geometry(32))] == [43]
@@ -126,7 +125,7 @@ def key_places(path: Path) -> list[int]:
 def test_frames_before_and_after_damage_are_kept(
     damaged: int, groups: Path, tmp_path: Path
 ) -> None:
-    """What a destroyed packet leaves are the frames before it and the later groups, unchanged."""
+    """After a destroyed packet, the frames before it and the later groups remain, unchanged."""
     whole, error = frames_of(groups, 30)
     assert error is None
     assert len(whole) == 30
@@ -146,7 +145,7 @@ def test_frames_before_and_after_damage_are_kept(
     assert not set(given) & set(range(damaged, following))
     assert error.frames == len(given)
     assert error.restarts == ((following,) if following < 30 else ())
-    again = {index: frame.tobytes() for index, frame in recheck_frames(path, Geometry(24))}
+    again = {index: frame.tobytes() for index, frame in decode_independently(path, Geometry(24))}
     assert given.items() <= again.items() <= whole.items()
 
 
@@ -188,7 +187,7 @@ def test_whatever_happens_no_wrong_frame_is_given_out(
 def test_a_hole_of_zeros_is_noticed_where_decoders_do_not(
     container: str, codec: str, tmp_path: Path
 ) -> None:
-    """Arithmetic coding makes a frame of almost anything; but it never writes so many zeros."""
+    """Arithmetic coding decodes almost any bytes; but it never writes that many zeros."""
     path = tmp_path / f"v.{container}"
     noise = np.random.default_rng(0).integers(0, 12, (24, 64, 64, 3), dtype=np.uint8)
     options = {"x265-params": "log-level=0"} if codec == "libx265" else None
@@ -209,7 +208,7 @@ def test_a_hole_of_zeros_is_noticed_where_decoders_do_not(
 
 
 def test_frames_may_change_their_size(tmp_path: Path) -> None:
-    """Each is scaled by itself, by both roads."""
+    """Each is scaled by itself, by both decoders."""
     small = write_video(tmp_path / "s.avi", moving_square(6, 32, 48), codec="mjpeg",
                         pixels="yuvj420p")  # fmt: skip
     large = write_video(tmp_path / "l.avi", moving_square(6, 80, 64), codec="mjpeg",
@@ -225,7 +224,9 @@ def test_frames_may_change_their_size(tmp_path: Path) -> None:
     assert error is None
     assert [given[index] for index in range(6)] == list(frames_of(small, 6)[0].values())
     assert [given[index] for index in range(6, 12)] == list(frames_of(large, 6)[0].values())
-    assert given == {index: frame.tobytes() for index, frame in recheck_frames(path, Geometry(24))}
+    assert given == {
+        index: frame.tobytes() for index, frame in decode_independently(path, Geometry(24))
+    }
 
 
 @pytest.mark.parametrize("container", ["mkv", "avi", "mp4"])

@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 
 from preprocess.frames.geometry import Box, Geometry
-from preprocess.records import Probe
+from preprocess.records import DecodeError, Probe
 from preprocess.sources import images
-from preprocess.sources.decode import DecodeError
 from shared.schema import NEITHER, TEST, TRAIN
 from shared.store.store import Store
 from tests.conftest import moving_square
@@ -40,12 +39,12 @@ def test_frames_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("box", [None, Box(2, 19, 3, 24)])
 @pytest.mark.parametrize("size", [7, 20, 33])
-def test_both_roads_give_the_same_pixels(tmp_path: Path, size: int, box: Box | None) -> None:
+def test_both_decoders_give_the_same_pixels(tmp_path: Path, size: int, box: Box | None) -> None:
     folder = write_frames(tmp_path / "v", ending="jpg")
     for fit in ("crop", "pad", "stretch"):
         geometry = Geometry(size, fit, box)  # type: ignore[arg-type]
         frames = [frame for _, frame in images.decode(folder, range(6), geometry)]
-        again = [frame for _, frame in images.recheck(folder, geometry)]
+        again = [frame for _, frame in images.decode_independently(folder, geometry)]
         assert np.array_equal(np.stack(frames), np.stack(again))
 
 
@@ -67,7 +66,13 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match=r"^frame 2, frame9\.png: not an image$") as caught:
         next(found)
     assert (caught.value.frames, caught.value.restarts) == (5, (3,))
-    assert [index for index, _ in images.recheck(folder, Geometry(8))] == [0, 1, 3, 4, 5]
+    assert [index for index, _ in images.decode_independently(folder, Geometry(8))] == [
+        0,
+        1,
+        3,
+        4,
+        5,
+    ]
     cut = (folder / "frame10.png").read_bytes()
     (folder / "frame10.png").write_bytes(cut[: len(cut) // 2])
     with pytest.raises(DecodeError, match=r"^frame 2, frame9\.png: .*, and 1 more$") as caught:

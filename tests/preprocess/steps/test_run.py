@@ -67,7 +67,7 @@ def test_a_folder_becomes_a_store(folder: Path, tmp_path: Path, cli: Cli) -> Non
 
 def test_stored_clips_are_the_videos_frames(folder: Path, tmp_path: Path, cli: Cli) -> None:
     from preprocess.frames.geometry import Geometry
-    from preprocess.sources.decode import decode
+    from preprocess.sources.video import decode
 
     store = tmp_path / "store"
     assert cli("run", "folder", "--root", folder, "--out", store, *OPTIONS)[0] == 0
@@ -75,9 +75,7 @@ def test_stored_clips_are_the_videos_frames(folder: Path, tmp_path: Path, cli: C
     index = opened.column("video").tolist().index("jump/a 100%d.mp4") + 2
     clip = decode_clip(
         *(opened.clip(name, index) for name in ("first_frame", "motion", "residual")),
-        block=8,
-        reference="previous",
-        vector_unit=1,
+        opened.options.codec,
     )
     frames = [frame for _, frame in decode(folder / "jump/a 100%d.mp4", range(8, 12), Geometry(32))]
     assert np.array_equal(clip, np.stack(frames))
@@ -120,7 +118,7 @@ def test_an_interrupted_run_is_finished_by_the_same_command(
     assert failure is SystemExit or "same command again" in err
     with pytest.raises(StoreError, match="not sealed"):
         Store(broken)
-    # What a killed worker leaves: a shard without its marker, and a folder to write beside.
+    # Left by a killed worker: a shard without its marker, and a folder of unfinished files.
     (broken / "partitions/000001.json").unlink()
     (broken / "motion/c/1/0/0/0/0").write_bytes(b"cut")
     (broken / ".partition00002-left").mkdir()
@@ -172,7 +170,7 @@ def test_changed_videos_are_refused(folder: Path, tmp_path: Path, cli: Cli) -> N
 def test_a_damaged_video_keeps_its_clips_before_and_after(
     stride: int, tmp_path: Path, cli: Cli
 ) -> None:
-    """At the same places as in the whole one, whatever the partition borders and the workers."""
+    """At the same places as in the whole one, for any partition borders and workers."""
     roots = tmp_path / "whole", tmp_path / "damaged"
     for root in roots:
         write_video(root / "other.mp4", moving_square(20, 64, 64, 7))
@@ -240,7 +238,7 @@ def test_damage_leaves_clips_by_time_as_they_were(tmp_path: Path, cli: Cli) -> N
 
 
 def slots_of(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Which slots of a store are valid, and its pixels slot by slot."""
+    """Valid slots of a store, and its pixels slot by slot."""
     group = zarr.open_group(path, mode="r")
     names = ("first_frame", "motion", "residual")
     return group["valid"][:], [group[name][:] for name in names]  # type: ignore[index,return-value]

@@ -13,6 +13,7 @@ from shared.conventions import (
     BLOCKS,
     REFERENCES,
     VECTOR_UNITS,
+    Codec,
     Reference,
     grid_shape,
     motion_channels,
@@ -54,11 +55,12 @@ def test_predictions_equal_numpy(
     first_frame, motion, _ = random_parts(seed, height, width, block)
     frames, vectors = (torch.from_numpy(array).to(device) for array in (first_frame, motion))
     how = {"block": block, "vector_unit": unit}
+    codec = Codec(**how)
     one = predict(frames, vectors[:, 0], **how)
     assert one.dtype == torch.uint8
-    assert np.array_equal(one.cpu().numpy(), exact.predict(first_frame, motion[:, 0], **how))
+    assert np.array_equal(one.cpu().numpy(), exact.predict(first_frame, motion[:, 0], codec))
     every = predict_from_first(frames, vectors, **how)
-    assert np.array_equal(every.cpu().numpy(), exact.predict(first_frame[:, None], motion, **how))
+    assert np.array_equal(every.cpu().numpy(), exact.predict(first_frame[:, None], motion, codec))
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -77,8 +79,7 @@ def test_decoding_equals_numpy(
     tensors = (torch.from_numpy(array).to(device) for array in parts)
     decoded = decode_clips(*tensors, block=block, reference=reference, vector_unit=unit)
     expected = [
-        exact.decode_clip(*clip, block=block, reference=reference, vector_unit=unit)
-        for clip in zip(*parts, strict=True)
+        exact.decode_clip(*clip, Codec(block, reference, unit)) for clip in zip(*parts, strict=True)
     ]
     assert decoded.dtype == torch.uint8
     assert np.array_equal(decoded.cpu().numpy(), np.stack(expected))
@@ -90,7 +91,7 @@ def test_stored_residuals_give_the_clip_back(reference: Reference, vector_unit: 
     rng = np.random.default_rng(0)
     clip = rng.integers(0, 256, (4, 3, 9, 14), dtype=np.uint8)
     motion = rng.integers(-128, 128, (3, motion_channels(reference), 3, 4), dtype=np.int8)
-    rest = exact.residual(clip, motion, block=4, reference=reference, vector_unit=vector_unit)
+    rest = exact.residual(clip, motion, Codec(4, reference, vector_unit))
     tensors = (torch.from_numpy(array)[None] for array in (clip[0], motion, rest))
     decoded = decode_clips(*tensors, block=4, reference=reference, vector_unit=vector_unit)
     assert np.array_equal(decoded[0].numpy(), clip)

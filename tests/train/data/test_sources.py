@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from preprocess.executor import Machines
+from preprocess.executor import ExecutorOptions
 from preprocess.steps.export import export_store
 from shared.console import Progress
 from shared.store.export import Export
@@ -39,7 +39,7 @@ def upload(folder: Path, place: Location, scratch: Path) -> None:
 @pytest.fixture
 def export(tmp_path: Path) -> Export:
     store = make_store(tmp_path / "store")
-    return export_store(store.path, tmp_path / "out", "webdataset", Machines(), Progress())
+    return export_store(store.path, tmp_path / "out", "webdataset", ExecutorOptions(), Progress())
 
 
 def test_batches_are_equal(export: Export, tmp_path: Path) -> None:

@@ -36,9 +36,7 @@ def stored(options: CodecOptions, count: int = 2) -> tuple[ClipBatch, Tensor]:
         residual(
             clip,
             motion,
-            block=options.block,
-            reference=options.reference,
-            vector_unit=options.vector_unit,
+            options.codec,
         )
         for clip, motion in zip(clips, motions, strict=True)
     ]
