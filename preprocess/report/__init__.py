@@ -15,7 +15,7 @@ from shared.console import Progress
 from shared.errors import UserError
 from shared.manifest import load_manifest
 from shared.report.pages import write_page
-from shared.schema import StoreAttributes
+from shared.schema import REMOVED_OPTIONS, StoreAttributes
 from shared.store.paths import Location
 from shared.store.store import Store
 
@@ -93,7 +93,7 @@ def command_of(attributes: StoreAttributes, store: str) -> tuple[str, str]:
         usual = codec_options(load_manifest(attributes.dataset), {}).model_dump()
     except UserError:  # a data set that is not known here
         usual = {}
-    options = attributes.options.model_dump()
+    options = attributes.options.model_dump(exclude=set(REMOVED_OPTIONS))
     given = {name: value for name, value in options.items() if value != usual.get(name, ...)}
     flags = [part for name, value in given.items() for part in _flag(name, value)]
     command = ["python", "-m", "preprocess", "run", attributes.dataset, "--root", "DIR"]
@@ -103,6 +103,9 @@ def command_of(attributes: StoreAttributes, store: str) -> tuple[str, str]:
     )
     if lost := [name for name, value in given.items() if not _flag(name, value)]:
         remark += f" No flag sets {', '.join(lost)} to none, as in this store."
+    if removed := attributes.options.removed_options:
+        listed = ", ".join(f"{name} {value}" for name, value in removed.items())
+        remark += f" This version cannot make its vectors again: it has no {listed}."
     return shlex.join([*command, "--out", store, *flags]), remark
 
 

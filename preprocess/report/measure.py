@@ -178,13 +178,12 @@ class Statistics:
 
 def read_clip(store: Store, index: int) -> Clip:
     """Read a valid clip and restore its frames."""
-    options = store.options
     motion, residual = store.clip("motion", index), store.clip("residual", index)
     frames = restore_clip(
         store.clip("first_frame", index),
         motion,
         residual,
-        options.codec,
+        store.options.codec,
     )
     return Clip(frames, motion, residual)
 

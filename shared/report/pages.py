@@ -2,7 +2,7 @@
 
 A page is one file that needs nothing else: style and pictures are inside it, there is no script,
 and it reads offline, on a phone, in light and dark. Values in a template are escaped unless they
-are `Html`. Templates lie beside the code that fills them and are named from the folder that holds
+are `Html`. Templates lie next to the code that fills them and are named from the folder that holds
 the packages, such as `shared/report/page.html`, which all pages extend.
 """
 
@@ -141,7 +141,7 @@ def _environment() -> Environment:
 
 
 def _is_numeric(column: Iterable[Cell]) -> bool:
-    """Whether a column holds numbers, or numbers and dashes."""
+    """Test whether a column holds numbers, or numbers and dashes."""
     given = [value for value in column if value is not None]
     return bool(given) and not any(isinstance(value, str | bool) for value in given)
 

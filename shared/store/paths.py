@@ -84,7 +84,7 @@ def storage_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
 
 
 def write_whole(path: Location, content: bytes) -> None:
-    """Write a file that is never seen half-written; a local folder must exist.
+    """Write a file that readers never find half-written; a local folder must exist.
 
     A local file reaches the disk before it gets its name, so a power cut leaves the old or the new
     content.

@@ -1,4 +1,4 @@
-"""A headless Chromium that opens local pages, offline, as wide as one likes."""
+"""A headless Chromium that opens local pages offline, at any width."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 _MOST_PX = 16_000
-"""Chromium draws no higher picture."""
+"""Height of the largest picture that Chromium draws."""
 
 # Elements that reach beyond the page's width, apart from those that may be scrolled sideways.
 _TOO_WIDE = """
@@ -39,7 +39,7 @@ return [...document.images].filter(i => !i.complete || i.naturalWidth === 0).map
 
 @dataclass(frozen=True)
 class Seen:
-    """What a page does in a browser of some width.
+    """State of a page in a browser of some width.
 
     Attributes:
         console: messages of the browser's console, errors and warnings.
@@ -67,7 +67,7 @@ class Browser:
         self._driver = driver
 
     def look(self, page: Path, width: int, picture: Path, *, dark: bool = False) -> Seen:
-        """Open a page in a window of so many pixels, and take a picture of all of it."""
+        """Open a page in a window of `width` pixels, and take a picture of the whole page."""
         self._window(width, 900, dark)
         self._driver.get("about:blank")
         for log in ("browser", "performance"):  # reading empties them: what comes is the page's
@@ -99,7 +99,7 @@ class Browser:
         self._driver.execute_cdp_cmd(name, parameters)
 
     def _requests(self, page: Path) -> list[str]:
-        """From the log of the network, which ends with this call."""
+        """Addresses that the page requested; reading the log empties it."""
         entries = [json.loads(entry["message"])["message"]
                    for entry in self._driver.get_log("performance")]  # fmt: skip
         asked = [entry["params"]["request"]["url"] for entry in entries
@@ -110,7 +110,7 @@ class Browser:
 
 @contextmanager
 def browser(profile: Path) -> Iterator[Browser]:
-    """A browser with a profile of its own; skips the test where none is installed."""
+    """A browser with its own profile; the test is skipped if none is installed."""
     binary, driver = (next(filter(None, map(shutil.which, names)), None)
                       for names in (BROWSERS, DRIVERS))  # fmt: skip
     if binary is None or driver is None:

@@ -1,4 +1,4 @@
-"""Report pages in headless Chromium, offline, on a phone's and a desktop's width.
+"""Report pages in headless Chromium, offline, at the widths of a phone and a desktop.
 
 Pictures of them go to DVDM_SCREENSHOTS where that names a folder. Pages in DVDM_PAGES, separated
 by colons, are looked at, too.
@@ -62,7 +62,7 @@ def store(videos: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def compare_page(videos: Path) -> Path:
-    """The spaces alone, of networks as small as can be."""
+    """A comparison of the smallest networks."""
     stores, out = videos.parent / "stores", videos.parent / "compared"
     extract(videos, stores / "previous-cost0", {"reference": "previous", "motion_cost": 0.0})
     options = (*SMALLEST, "--codec-seeds", 0, "--budget-tflop", 0.03)
@@ -79,7 +79,7 @@ def store_page(store: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def run(store: Path) -> Path:
-    """A run of a few steps: the page's pictures need not be good."""
+    """A run of a few steps; its pictures need not be good."""
     path = store.parent / "run"
     changes = TINY | {"diffusion_training.checkpoint_every": "2"}
     overrides = [part for name, value in changes.items() for part in ("--set", f"{name}={value}")]
@@ -91,7 +91,7 @@ def run(store: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def bare_page(run: Path) -> Path:
-    """Of a run before its evaluation, without its store."""
+    """The page of a run before its evaluation, without its store."""
     assert call_train("report", run, "--out", run.parent / "bare") == 0
     return run.parent / "bare" / "index.html"
 
@@ -105,7 +105,7 @@ def run_page(bare_page: Path, run: Path, store: Path) -> Path:
 
 
 def check(chromium: Browser, page: Path, pictures: Path) -> str:
-    """Whether a page is whole at both widths; returns what can be read."""
+    """Check a page at both widths, and return its text."""
     assert page.stat().st_size < MAX_BYTES
     pictures = Path(os.environ.get("DVDM_SCREENSHOTS") or pictures)
     for width in WIDTHS:
@@ -150,7 +150,7 @@ def test_a_given_page(chromium: Browser, page: Path, tmp_path: Path) -> None:
     check(chromium, page, tmp_path)
 
 
-def test_what_is_wrong_with_a_page_is_seen(chromium: Browser, tmp_path: Path) -> None:
+def test_every_fault_of_a_page_is_detected(chromium: Browser, tmp_path: Path) -> None:
     """The checks above can fail: one page with each fault."""
     faults = {
         "requests": '<img src="http://example.invalid/a.png" alt="far">',

@@ -28,12 +28,7 @@ OPTIONS = CodecOptions(size=10, frames=3, block=4, search_range=2)
 
 
 def clip_of(frames: np.ndarray, motion: np.ndarray, options: CodecOptions = OPTIONS) -> Clip:
-    left = residual(
-        frames,
-        motion,
-        options.codec,
-    )
-    return Clip(frames, motion, left)
+    return Clip(frames, motion, residual(frames, motion, options.codec))
 
 
 def random_clip(seed: int, options: CodecOptions = OPTIONS) -> Clip:
