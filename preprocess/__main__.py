@@ -21,6 +21,9 @@ from preprocess.options import (
     SEARCH_OPTIONS,
     Scheduler,
     Workers,
+    codec_options,
+    default_store,
+    parse_crop,
     takes_options,
 )
 from shared.console import EXIT_INTERRUPTED, run_command
@@ -72,7 +75,6 @@ def run(
     The same command again makes only what is missing. Files that cannot be used are listed with
     the reason, here and in rejected.jsonl in the store.
     """
-    from preprocess.options import codec_options, default_store, parse_crop
     from shared.manifest import load_manifest
 
     executor = _executor(workers, scheduler)
@@ -122,15 +124,15 @@ def reblock(
     The result is the store that `run` would make from the videos with those options, byte for
     byte. Options that are not given stay as they are in STORE.
     """
-    from preprocess.steps.reblock import default_store
     from preprocess.steps.reblock import reblock as search_again
+    from preprocess.steps.reblock import store_beside
     from shared.console import Progress
     from shared.store.store import read_attributes
 
     executor = _executor(workers, scheduler)
     source = _reachable(store)
     before = read_attributes(source).options
-    target = _reachable(out) if out else default_store(source, before, given)
+    target = _reachable(out) if out else store_beside(source, before, given)
     with _interruptible():
         made = search_again(source, target, given, executor, Progress())
     _print_summary(target, made, ("from", str(source)), "--root DIR")

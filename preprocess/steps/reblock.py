@@ -78,7 +78,7 @@ def reblock(
     return fill_store(job, executor, progress)
 
 
-def default_store(source: Location, before: CodecOptions, given: dict[str, Any]) -> Location:
+def store_beside(source: Location, before: CodecOptions, given: dict[str, Any]) -> Location:
     """Name a store after its source, with a suffix for each option that changes."""
     after = change_options(before, given)
     parts = source.name.split("-")

@@ -10,7 +10,7 @@ import pytest
 
 import preprocess.steps.reblock
 from preprocess.options import change_options
-from preprocess.steps.reblock import ReblockTask, default_store, reblock_partition
+from preprocess.steps.reblock import ReblockTask, reblock_partition, store_beside
 from shared.schema import CodecOptions
 from shared.store.store import Marker, Store
 from tests.stores import contents
@@ -176,11 +176,11 @@ def test_a_damaged_or_unfinished_source_is_refused(source: Path, tmp_path: Path,
     assert "is not sealed" in err
 
 
-def test_the_default_store_lies_beside_its_source() -> None:
+def test_the_default_store_is_named_after_its_source() -> None:
     before = CodecOptions(block=8)
     source = Path("stores/gestures-size64-block8")
     given = {"block": 4, "motion_cost": 0.5, "reference": "first"}
-    named = default_store(source, before, given)
+    named = store_beside(source, before, given)
     assert named == Path("stores/gestures-size64-block4-referencefirst-motioncost0.5")
     assert change_options(before, given | {"method": None}).block == 4
 
