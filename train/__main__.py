@@ -275,7 +275,7 @@ def compare(
 
     given = {name: value for name, value in options.items() if value is not None}
     folder = data or (None if store else Path("compare/stores"))
-    names = systems.split(",") if systems else []
+    names = [name.strip() for name in systems.split(",")] if systems else []
     compare_systems(
         store or [], folder, out, given,
         names=names, workers=workers, device=device, finished=finished,

@@ -8,7 +8,6 @@ from shared.console import Progress, byte_count, console
 from train.evaluate.report import build_report
 from train.generate.generator import load_with_store
 from train.trainer.distributed import choose_device
-from train.trainer.signals import stoppable
 
 
 def report_run(

@@ -42,7 +42,7 @@ TINY: Overrides = {
         "log_every": "1",
     }.items()
 }
-"""Overrides that make the demo's recipe a matter of a second."""
+"""Overrides with which the demo's recipe trains in about a second."""
 
 NO_REFINER: Overrides = {"refiner": "null", "refiner.width": None}
 
@@ -63,7 +63,7 @@ TINY_PIXELS: Overrides = {
     "autoencoder.hidden": None,
     "autoencoder.latent_channels": None,
 }
-"""Changes to `TINY` for recipes of other spaces than the codec's."""
+"""Changes to `TINY` for recipes of spaces other than the codec's."""
 
 
 @pytest.fixture(scope="session")

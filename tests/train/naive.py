@@ -10,9 +10,9 @@ from torch import Tensor
 COSINE_OFFSET = 0.008
 
 
-def cosine(share: float) -> float:
+def cosine(fraction: float) -> float:
     """f of Nichol and Dhariwal 2021, equation 17; alpha-bar is f(t) / f(0)."""
-    return math.cos((share + COSINE_OFFSET) / (1 + COSINE_OFFSET) * math.pi / 2) ** 2
+    return math.cos((fraction + COSINE_OFFSET) / (1 + COSINE_OFFSET) * math.pi / 2) ** 2
 
 
 def alpha_bars(schedule: str, steps: int, zero_terminal_snr: bool) -> Tensor:
@@ -34,7 +34,7 @@ def alpha_bars(schedule: str, steps: int, zero_terminal_snr: bool) -> Tensor:
 def ddim_moments(
     mean: Tensor, covariance: Tensor, alpha_bars: list[float], eta: float
 ) -> tuple[Tensor, Tensor]:
-    """Mean and covariance of what DDIM makes of N(mean, covariance) with its best denoiser.
+    """Mean and covariance of DDIM samples of N(mean, covariance) with its best denoiser.
 
     Every step is linear: equation 12 of Song et al. 2021, with sigma_t(eta) of equation 16, from
     standard normal noise over alpha-bars in rising order of time. All in float64.

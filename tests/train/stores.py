@@ -25,7 +25,7 @@ OPTIONS = CodecOptions(size=16, frames=4, block=4, search_range=3, reference="fi
 _SHARD_CLIPS = 5
 _INVALID = (2, 9)
 _EVERY = 5
-"""Of so many videos, one is for the test by the protocol `videos`."""
+"""The protocol `videos` takes every fifth video for the test."""
 
 
 def random_clip(options: CodecOptions, seed: int) -> NDArray[np.uint8]:
@@ -114,7 +114,7 @@ def _row(
 
 
 def _failed(row: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A slot whose video failed, filled with what nobody may ever see."""
+    """A slot whose video failed, filled with values that no reader may return."""
     failed = {name: np.full_like(array, 77) for name, array in row.items() if name != "video"}
     return failed | {"video": row["video"], "valid": np.array(False)}
 

@@ -29,7 +29,7 @@ from tests.train.stores import OPTIONS, make_store
 Cli = Callable[..., tuple[int, str, str]]
 
 
-def test_training_leaves_all_its_parts(run: Path) -> None:
+def test_training_writes_every_stage(run: Path) -> None:
     for stage in ("vae", "diffusion", "refiner"):
         assert (run / stage / "config.json").is_file()
         assert len((run / stage / "metrics.jsonl").read_text().splitlines()) == 4
@@ -37,7 +37,7 @@ def test_training_leaves_all_its_parts(run: Path) -> None:
     statistics = json.loads((run / "statistics" / "config.json").read_text())
     assert len(statistics["mean"]) == len(statistics["std"]) == 6
     commands = [json.loads(line) for line in (run / "commands.jsonl").read_text().splitlines()]
-    # Other tests score the same run, which is recorded behind these.
+    # Other tests evaluate the same run; their commands follow these.
     stages = [record["command"].split()[3] for record in commands[:3]]
     assert stages == ["vae", "encode", "diffusion"]
     assert json.loads((run / "recipe.json").read_text())["denoiser"]["dim"] == 16
@@ -199,7 +199,7 @@ def test_quarter_pixels_reach_a_generated_clip(cli: Cli, picture: Path, tmp_path
 def test_resumed_stages_equal_undisturbed_ones(
     store: Store, tmp_path: Path, recipe: str, network: Overrides
 ) -> None:
-    """In two pieces and in one: the same bytes, random numbers of the loss included."""
+    """Resumed or not: the same bytes, random numbers of the loss included."""
     cut = network | {f"{name}_training.steps": "2" for name in ("autoencoder", "diffusion")}
     one, two = tmp_path / "one", tmp_path / "two"
 
@@ -251,6 +251,12 @@ def test_a_loop_over_frames_works_with_and_without_a_refiner(
     assert (run / "refiner").exists() == (changes is not NO_REFINER)
 
 
+CONTEXTUAL: Overrides = {
+    "autoencoder.hidden": None,
+    "autoencoder.latent_channels": None,
+    "autoencoder.kind": "contextual",
+    "autoencoder.blocks": "200",
+}
 SPACES: dict[str, tuple[str, str, Overrides]] = {
     "rgb": ("vdm_demo", "previous", TINY_PIXELS),
     "difference": ("d_vdm_demo", "first", TINY_PIXELS),
@@ -265,10 +271,10 @@ SPACES: dict[str, tuple[str, str, Overrides]] = {
         "either",
         {"space.closed_loop": "true"},
     ),
-    "codec, closed loop, seeing the prediction": (
+    "codec, closed loop, contextual": (
         "ed_vdm_demo",
         "previous",
-        {"space.closed_loop": "true", "space.conditioned_decoder": "true"},
+        {"space.closed_loop": "true"} | CONTEXTUAL,
     ),
 }
 """Recipe, reference of the store, changes."""

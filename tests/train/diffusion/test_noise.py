@@ -31,6 +31,20 @@ def test_schedules_equal_their_formulas(options: NoiseOptions) -> None:
     assert torch.allclose(alphas_cumprod(options).double(), expected, rtol=2e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("options", PROCESSES, ids=str)
+def test_schedules_equal_those_of_diffusers_bit_for_bit(options: NoiseOptions) -> None:
+    from diffusers import DDPMScheduler
+
+    schedule = "squaredcos_cap_v2" if options.schedule == "cosine" else "linear"
+    scheduler = DDPMScheduler(
+        options.steps,
+        beta_schedule=schedule,
+        prediction_type="v_prediction" if options.prediction == "v" else "epsilon",
+        rescale_betas_zero_snr=options.zero_terminal_snr,
+    )
+    assert alphas_cumprod(options).equal(scheduler.alphas_cumprod)
+
+
 def test_cosine_is_nichol_and_dhariwals_closed_form() -> None:
     """alpha-bar = f(t) / f(0), but for the last step, whose beta is capped."""
     table = alphas_cumprod(NoiseOptions())
@@ -52,7 +66,7 @@ def test_epsilon_cannot_have_zero_terminal_snr() -> None:
 
 
 @pytest.mark.parametrize("options", PROCESSES, ids=str)
-def test_the_right_prediction_gives_x0_back_at_every_time(options: NoiseOptions) -> None:
+def test_the_right_prediction_gives_x0_at_every_time(options: NoiseOptions) -> None:
     t = torch.arange(options.steps)
     generator = torch.Generator().manual_seed(0)
     x0, noise = torch.randn(2, len(t), 2, 1, 1, 1, generator=generator)
@@ -60,7 +74,7 @@ def test_the_right_prediction_gives_x0_back_at_every_time(options: NoiseOptions)
     again = predicted_x0(options, noisy, target(options, x0, noise, t), t)
     signal, sigma = coefficients(options, t, x0.ndim)
     assert torch.allclose(signal.square() + sigma.square(), torch.ones_like(signal))
-    # Epsilon says less and less about x_0 as the signal fades: division amplifies rounding.
+    # As the signal fades, division by it amplifies rounding of epsilon.
     precise = signal.flatten() > (0.01 if options.prediction == "epsilon" else -1)
     assert precise.sum() > 0.9 * options.steps
     assert torch.allclose(again[precise], x0[precise], atol=1e-3)
@@ -68,7 +82,7 @@ def test_the_right_prediction_gives_x0_back_at_every_time(options: NoiseOptions)
 
 
 @pytest.mark.parametrize("options", PROCESSES, ids=str)
-def test_a_prediction_and_its_x0_stand_for_each_other(options: NoiseOptions) -> None:
+def test_prediction_for_inverts_predicted_x0(options: NoiseOptions) -> None:
     t = torch.arange(options.steps)[:950]  # beyond, division by the signal amplifies rounding
     generator = torch.Generator().manual_seed(0)
     noisy, output = torch.randn(2, len(t), 2, 1, generator=generator)
@@ -78,7 +92,7 @@ def test_a_prediction_and_its_x0_stand_for_each_other(options: NoiseOptions) -> 
 
 @pytest.mark.parametrize("options", PROCESSES, ids=str)
 def test_min_snr_weighs_errors_of_x0_by_the_clipped_snr(options: NoiseOptions) -> None:
-    """Hang et al. 2023, section 3.4: min(SNR, gamma) on x_0, whatever is predicted."""
+    """Hang et al. 2023, section 3.4: min(SNR, gamma) on x_0 for either prediction."""
     weighted = replace(options, loss_weight="min_snr", min_snr_gamma=5.0)
     t = torch.arange(0, 950, 7)
     generator = torch.Generator().manual_seed(0)

@@ -47,8 +47,8 @@ def gaussian_denoiser(options: NoiseOptions, mean: Tensor = MEAN) -> Denoise:
     def denoise(noisy: Tensor, t: Tensor) -> Tensor:
         time = int(t[0])
         signal, sigma = table[time].sqrt(), (1 - table[time]).sqrt()
-        spread = signal**2 * COVARIANCE + sigma**2 * torch.eye(len(mean), dtype=torch.float64)
-        away = (noisy.double().flatten(1) - signal * mean) @ torch.linalg.inv(spread)
+        total = signal**2 * COVARIANCE + sigma**2 * torch.eye(len(mean), dtype=torch.float64)
+        away = (noisy.double().flatten(1) - signal * mean) @ torch.linalg.inv(total)
         epsilon, x0 = sigma * away, mean + signal * away @ COVARIANCE
         output = epsilon if options.prediction == "epsilon" else signal * epsilon - sigma * x0
         return output.view(noisy.shape).float()
@@ -66,32 +66,32 @@ def draw(
 
 
 def assert_moments(drawn: Tensor, mean: Tensor, covariance: Tensor, discretisation: float) -> None:
-    """Equal but for five standard errors of the draw, and what a finite number of steps may do."""
+    """Equal within five standard errors of the draw and the error of discretisation."""
     variance = covariance.diagonal()
-    of_mean = (variance / len(drawn)).sqrt()
-    of_covariance = ((variance * variance[:, None] + covariance**2) / len(drawn)).sqrt()
+    error_of_mean = (variance / len(drawn)).sqrt()
+    error_of_covariance = ((variance * variance[:, None] + covariance**2) / len(drawn)).sqrt()
     largest = (variance * variance[:, None]).sqrt()
     away = (drawn.double().mean(0) - mean).abs()
-    assert bool((away <= 5 * of_mean + discretisation * variance.sqrt()).all()), away
-    spread = (drawn.double().T.cov() - covariance).abs()
-    assert bool((spread <= 5 * of_covariance + discretisation * largest).all()), spread
+    assert bool((away <= 5 * error_of_mean + discretisation * variance.sqrt()).all()), away
+    apart = (drawn.double().T.cov() - covariance).abs()
+    assert bool((apart <= 5 * error_of_covariance + discretisation * largest).all()), apart
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: f"{s.name}-{s.eta:g}")
 @pytest.mark.parametrize("options", PROCESSES, ids=PROCESS_NAMES)
 def test_gaussian_data_is_sampled(sampler: SamplerOptions, options: NoiseOptions) -> None:
-    """Mean and covariance, whatever the prediction and the process."""
+    """Mean and covariance, for each prediction and process."""
     assert_moments(draw(sampler, options), MEAN, COVARIANCE, discretisation=0.05)
 
 
 @pytest.mark.parametrize("options", PROCESSES, ids=PROCESS_NAMES)
 @pytest.mark.parametrize(("steps", "eta"), [(3, 0.0), (7, 0.5), (7, 1.0), (600, 0.0)])
-def test_few_and_odd_numbers_of_steps_err_as_the_formula_does(
+def test_ddim_has_the_moments_of_its_formula_at_any_number_of_steps(
     options: NoiseOptions, steps: int, eta: float
 ) -> None:
     """DDIM's own moments at any number of steps; DDPM is DDIM with eta = 1.
 
-    600 does not divide 1000: the noise left at each step must be what the network is told.
+    600 does not divide 1000: the noise left at each step must be that of the network's time.
     """
     times = sampling_times(steps, options.steps).tolist()
     table = alpha_bars(options.schedule, options.steps, options.zero_terminal_snr)
@@ -105,7 +105,7 @@ def test_few_and_odd_numbers_of_steps_err_as_the_formula_does(
 
 @pytest.mark.parametrize("options", PROCESSES, ids=PROCESS_NAMES)
 @pytest.mark.parametrize("steps", [1, 2, 13, 1000])
-def test_the_solver_gets_better_with_steps_and_never_breaks(
+def test_the_solver_converges_and_stays_finite_at_any_number_of_steps(
     options: NoiseOptions, steps: int
 ) -> None:
     drawn = draw(SamplerOptions(name="dpm++", steps=steps), options, count=512)
@@ -125,7 +125,7 @@ def test_second_order_needs_fewer_steps() -> None:
 
 
 @pytest.mark.parametrize("name", list(ALL))
-def test_the_wrong_parametrisation_misses(name: str) -> None:
+def test_the_wrong_parametrisation_fails(name: str) -> None:
     """The tests above can fail: a network that predicts epsilon, read as v."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(COUNT, 3, 1, 1, 1, generator=generator)
@@ -137,7 +137,7 @@ def test_the_wrong_parametrisation_misses(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(ALL))
-def test_a_seed_decides(name: str) -> None:
+def test_a_seed_decides_the_sample(name: str) -> None:
     sampler, options = SamplerOptions(name=name, steps=5), NoiseOptions(prediction="v")
     one = draw(sampler, options, 1, count=8)
     assert one.equal(draw(sampler, options, 1, count=8))
@@ -145,7 +145,7 @@ def test_a_seed_decides(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "eta"), [("ddim", 0.0), ("ddim", 0.5), ("ddpm", 0), ("dpm++", 0)])
-def test_who_adds_noise_on_the_way(name: str, eta: float) -> None:
+def test_ddpm_and_ddim_with_eta_add_noise_at_each_step(name: str, eta: float) -> None:
     sampler, options = SamplerOptions(name=name, steps=5, eta=eta), NoiseOptions(prediction="v")
     noise = torch.randn(8, 3, 1, 1, 1, generator=torch.Generator().manual_seed(0))
     one, other = (
@@ -172,25 +172,25 @@ def test_a_generator_for_each_clip_makes_clips_independent(name: str, eta: float
 
 
 @pytest.mark.parametrize("name", list(ALL))
-def test_every_step_asks_the_network_once_from_the_last_time_on(name: str) -> None:
+def test_every_step_calls_the_network_once_from_the_last_time_on(name: str) -> None:
     options, steps = NoiseOptions(prediction="v"), 13
-    asked, counted = [], []
+    called, counted = [], []
 
     def denoise(noisy: Tensor, t: Tensor) -> Tensor:
         assert t.shape == (2,)
-        asked.append(int(t[0]))
+        called.append(int(t[0]))
         return gaussian_denoiser(options)(noisy, t)
 
     sampler = SamplerOptions(name=name, steps=steps)
     noise, generator = torch.zeros(2, 3, 1, 1, 1), torch.Generator()
     sample(denoise, noise, sampler, options, generator, lambda: counted.append(None))
-    assert asked == sampling_times(steps, options.steps).tolist()[::-1]
-    assert asked[0] == options.steps - 1
+    assert called == sampling_times(steps, options.steps).tolist()[::-1]
+    assert called[0] == options.steps - 1
     assert len(counted) == steps
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 12, 600, 999, 1000])
-def test_times_are_spread_evenly_and_end_at_the_last(count: int) -> None:
+def test_times_are_evenly_spaced_and_end_at_the_last(count: int) -> None:
     times = sampling_times(count, 1000)
     assert len(times) == count == len(times.unique())
     assert int(times[-1]) == 999

@@ -1,4 +1,4 @@
-"""What a loaded run generates."""
+"""Clips and longer videos of a loaded run."""
 
 from __future__ import annotations
 
@@ -25,32 +25,38 @@ from train.generate.generator import (
     with_sampler,
 )
 
-# MERGED: Clips one after another.
+CPU = torch.device("cpu")
 
 
-@given(frames=st.integers(2, 200), clip_frames=st.integers(2, 20))
-def test_no_clip_is_missing_or_superfluous(frames: int, clip_frames: int) -> None:
-    clips = clips_for(frames, clip_frames)
+@given(frames=st.integers(2, 200), clip_frames=st.integers(2, 20), data=st.data())
+def test_no_clip_is_missing_or_superfluous(
+    frames: int, clip_frames: int, data: st.DataObject
+) -> None:
+    adds = data.draw(st.integers(1, clip_frames - 1))
+    clips = clips_for(frames, clip_frames, adds)
 
     def length(count: int) -> int:
-        return 1 + count * (clip_frames - 1)
+        return clip_frames + (count - 1) * adds
 
-    assert length(clips) >= frames > length(clips - 1)
+    assert length(clips) >= frames
+    assert clips == 1 or frames > length(clips - 1)
+    assert clips_for(frames, clip_frames) == clips_for(frames, clip_frames, clip_frames - 1)
 
 
 @pytest.fixture(scope="module")
 def generator(run: Path) -> Generator:
-    return load_generator(run, torch.device("cpu"))
+    return load_generator(run, CPU)
 
 
 @pytest.fixture(scope="module")
-def first(store: Store) -> Tensor:
-    return torch.from_numpy(store.clip("first_frame", 0))[None]
+def frames(store: Store) -> Tensor:
+    return torch.from_numpy(np.stack([store.clip("first_frame", k) for k in range(3)]))
 
 
-def test_clips_go_on_from_the_last_frame_before(generator: Generator, first: Tensor) -> None:
-    whole = generate_frames(generator, first.expand(2, -1, -1, -1), [1, None], [5, 6], 10)
-    clips, given = [], first.expand(2, -1, -1, -1)
+def test_clips_go_on_from_the_last_frame_before(generator: Generator, frames: Tensor) -> None:
+    given = frames[[0, 0]]
+    whole = generate_frames(generator, given, [1, None], [5, 6], 10)
+    clips = []
     for number in range(3):
         clips.append(generator(given, [1, None], [5, 6], clip=number))
         given = clips[-1].frames[:, -1]
@@ -63,22 +69,14 @@ def test_clips_go_on_from_the_last_frame_before(generator: Generator, first: Ten
     assert whole.parts["unrefined"][:, 4:7].equal(clips[1].parts["unrefined"][:, 1:])
 
 
-@pytest.mark.parametrize("frames", [2, 4, 5, 9])
-def test_the_last_clip_is_cut(generator: Generator, first: Tensor, frames: int) -> None:
-    whole = generate_frames(generator, first, [1], [5], frames)
-    longer = generate_frames(generator, first, [1], [5], 10)
-    assert whole.frames.equal(longer.frames[:, :frames])
+@pytest.mark.parametrize("length", [2, 4, 5, 9])
+def test_the_last_clip_is_cut(generator: Generator, frames: Tensor, length: int) -> None:
+    whole = generate_frames(generator, frames[:1], [1], [5], length)
+    longer = generate_frames(generator, frames[:1], [1], [5], 10)
+    assert whole.frames.equal(longer.frames[:, :length])
     for name in ("motion", "prediction", "residual"):
-        assert whole.parts[name].equal(longer.parts[name][:, : frames - 1])
-    assert whole.parts["unrefined"].equal(longer.parts["unrefined"][:, :frames])
-
-
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def frames(store: Store) -> Tensor:
-    return torch.from_numpy(np.stack([store.clip("first_frame", k) for k in range(3)]))
+        assert whole.parts[name].equal(longer.parts[name][:, : length - 1])
+    assert whole.parts["unrefined"].equal(longer.parts["unrefined"][:, :length])
 
 
 def test_shapes_ranges_and_parts(generator: Generator, frames: Tensor) -> None:
@@ -101,7 +99,7 @@ def test_a_clip_depends_on_its_own_inputs_alone(generator: Generator, frames: Te
         assert (together[k] - alone).abs().max() <= 1
 
 
-def test_more_clips_than_fit_a_batch_come_in_order(generator: Generator, frames: Tensor) -> None:
+def test_clips_of_several_batches_are_in_order(generator: Generator, frames: Tensor) -> None:
     many = generator(frames[[0] * 10], [1] * 10, list(range(10))).frames
     assert len(many) == 10
     alone = generator(frames[:1], [1], [9]).frames[0]
@@ -112,7 +110,7 @@ def test_more_clips_than_fit_a_batch_come_in_order(generator: Generator, frames:
 def test_batches_and_steps_are_counted(generator: Generator, frames: Tensor) -> None:
     steps: list[None] = []
     generator(frames[[0] * 10], [1] * 10, range(10), on_step=lambda: steps.append(None))
-    assert len(steps) == batches(10) * generator.recipe.sampler.steps == 2 * 4
+    assert len(steps) == batches(10) * generator.steps == 2 * 4
 
 
 def test_each_clip_of_a_video_has_noise_of_its_own(generator: Generator, frames: Tensor) -> None:
@@ -141,7 +139,7 @@ def test_the_sampler_of_a_run_can_be_changed(generator: Generator, frames: Tenso
     assert (options.name, options.steps, options.eta, options.guidance) == ("ddim", 7, 0.5, 2.0)
     assert with_sampler(generator, name=None, steps=None).recipe == generator.recipe
     assert not changed(frames[:1], [1], [5]).frames.equal(generator(frames[:1], [1], [5]).frames)
-    # What belongs to the sampler that was before goes with it.
+    # Noise on the way is an option of DDIM alone.
     assert with_sampler(changed, name="ddpm").recipe.sampler.eta == 0
 
 
@@ -177,5 +175,5 @@ def test_another_autoencoder_than_the_denoiser_learned_with_is_refused(
     shutil.rmtree(tmp_path / "run" / "vae")
     retrained = {"autoencoder_training.learning_rate": "3e-2"}
     assert train_stages(store.path, tmp_path / "run", retrained, ("vae",)) == [0]
-    with pytest.raises(UserError, match="autoencoder"):
+    with pytest.raises(UserError, match="vae was trained again since the later stages"):
         load_generator(tmp_path / "run", CPU)

@@ -1,7 +1,8 @@
-"""Which files a sampling writes, and what they show."""
+"""Files that the command `sample` writes."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from train.generate.sample import (
     save_video,
     write_videos,
 )
-from train.spaces import Decoded
+from train.spaces import Decoded, build_space
+from train.spaces.rgb import RgbSpaceOptions
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 48), (33, 47), (16, 17)])
@@ -106,7 +108,7 @@ def test_sixteen_bit_greys_keep_their_brightness(tmp_path: Path) -> None:
     assert frame.float().mean() == pytest.approx(128, abs=1)
 
 
-def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
+def test_files_that_are_no_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--image .*absent.png: no such file"):
         load_first_frame(tmp_path / "absent.png", 8)
     (tmp_path / "text.png").write_text("not a picture")
@@ -129,7 +131,7 @@ def test_the_picture_is_fitted_as_the_store_was(tmp_path: Path) -> None:
     assert stretched.how == "20x10, stretched to a square, resized to 8x8"
 
 
-def test_what_was_done_to_a_picture_is_told(tmp_path: Path) -> None:
+def test_changes_to_a_picture_are_described(tmp_path: Path) -> None:
     for width, height, how in [
         (80, 40, "80x40, cut to the middle square, resized to 8x8"),
         (40, 40, "40x40, resized to 8x8"),
@@ -225,16 +227,18 @@ def test_motion_is_drawn_on_the_generated_frames(
     assert 150 <= columns.min() <= columns.max() <= 160 + 3 * 16 + 4
 
 
-def test_a_space_without_vectors_has_no_motion_to_show(
+def test_a_space_without_drawn_parts_writes_no_motion(
     generator: Generator, store: Store, tmp_path: Path
 ) -> None:
     options = SampleOptions(tmp_path / "v.mp4")
     decoded = generate(generator, store, options)
-    written = write_videos(Decoded(decoded.frames, {}), generator, options)
+    space = build_space(RgbSpaceOptions(), generator.store.options)
+    pixels = replace(generator, space=space)
+    written = write_videos(Decoded(decoded.frames, {}), pixels, options)
     assert {path.name for path in written} == {"v.mp4", "v.gif", "v.png"}
 
 
-def test_what_is_generated_is_told(generator: Generator) -> None:
+def test_the_sampling_is_described(generator: Generator) -> None:
     plain = SampleOptions(Path("v.mp4"), seed=3)
     assert describe_sampling(generator, plain, None) == (
         "dpm++, 4 steps; no text; seed 3; 4 frames"

@@ -31,7 +31,8 @@ KINDS = {
 
 def code(kind: str, count: int = 6) -> LinearAutoencoder:
     network = KINDS[kind](count)
-    network.fit_initial(residuals())
+    if network.initial_fits:
+        network.fit_initial(residuals())
     return network
 
 

@@ -10,19 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import train.stages.latent_store
 import zarr
 from torch import Tensor
-from train.stages.latent_store import Latents, write_latents
 
+import train.stages.derived
 from shared.errors import StoreError, UserError
 from shared.store.store import Store
 from tests.stores import contents
 from tests.train.stores import OPTIONS, make_store
 from train.data.clips import ClipBatch, Clips
-from train.models.autoencoder import pad_to_blocks
 from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
+from train.models.layers import pad_to_blocks
+from train.spaces.base import Derived
 from train.spaces.codec import CodecSpace, CodecSpaceOptions
+from train.stages.derived import DerivedArray, write_derived
 
 CPU = torch.device("cpu")
 SHARD_CLIPS = 5
@@ -32,7 +33,7 @@ BATCH = 2
 
 
 class Slow(CodecSpace):
-    """Takes its time, so that it can be killed at work."""
+    """Slow enough to be killed while it encodes."""
 
     def compress(self, batch: ClipBatch) -> Tensor:
         time.sleep(0.1)
@@ -41,25 +42,32 @@ class Slow(CodecSpace):
 
 def codec(store: Store, seed: int = 0, kind: type[CodecSpace] = CodecSpace) -> CodecSpace:
     torch.manual_seed(seed)
-    network = BlockAutoencoder(BlockAutoencoderOptions(latent_channels=3, hidden=8), 4)
+    network = BlockAutoencoder(
+        BlockAutoencoderOptions(latent_channels=3, hidden=8), 4, store.options
+    )
     return kind(store.options, CodecSpaceOptions(), network)
 
 
+def latents_of(store: Store, space: CodecSpace | None = None) -> Derived:
+    (array,) = (space or codec(store)).derived()
+    return array
+
+
 def write(store: Store, space: CodecSpace | None = None) -> Path:
-    made = write_latents(Clips(store, None), space or codec(store), CPU)
+    made = write_derived(Clips(store, None), latents_of(store, space), CPU)
     assert isinstance(made, Path)
     return made
 
 
 def read(store: Store, space: CodecSpace | None = None) -> np.ndarray:
-    latents = Latents(store, (space or codec(store)).identity)
+    latents = DerivedArray(store, latents_of(store, space))
     return Clips(store, None, {"latent": latents}).read("latent", range(len(store))).numpy()
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train.stages.latent_store, "SHARD_CLIPS", SHARD_CLIPS)
-    monkeypatch.setattr(train.stages.latent_store, "_BATCH", BATCH)
+    monkeypatch.setattr(train.stages.derived, "SHARD_CLIPS", SHARD_CLIPS)
+    monkeypatch.setattr(train.stages.derived, "_BATCH", BATCH)
 
 
 @pytest.fixture
@@ -82,6 +90,22 @@ def test_latents_are_those_of_the_autoencoder(own_store: Store) -> None:
         assert np.allclose(latents[index], expected, rtol=1e-3, atol=1e-5)
 
 
+def test_a_derived_array_is_any_function_of_the_clips(own_store: Store) -> None:
+    """Not of the autoencoder alone; its name and identity name the cache."""
+    means = Derived(
+        "mean", lambda: "abc", (3,), lambda batch: batch.first_frame.float().mean((2, 3)) / 255
+    )
+    path = write_derived(Clips(own_store, None), means, CPU)
+    assert path == own_store.path.with_name("store.means-abc")
+    array = DerivedArray(own_store, means)
+    assert (array.path, array.shape, array.dtype) == (path, (3,), np.float16)
+    entry = np.empty(array.shape, array.dtype)
+    for index in range(len(own_store)):
+        array.read_into(index, entry)
+        expected = own_store.clip("first_frame", index).mean((1, 2)) / 255
+        assert np.allclose(entry, expected, rtol=1e-3)
+
+
 def test_any_zarr_reader_reads_them(own_store: Store) -> None:
     path = write(own_store)
     group = zarr.open_group(path, mode="r")
@@ -99,10 +123,10 @@ def test_latents_are_written_once(own_store: Store) -> None:
 SCRIPT = f"""
 import sys
 from pathlib import Path
-import train.latents
-from shared.store import Store
-from tests.train.test_latents import Slow, codec, write
-train.stages.latent_store.SHARD_CLIPS, train.stages.latent_store._BATCH = {SHARD_CLIPS}, {BATCH}
+import train.stages.derived
+from shared.store.store import Store
+from tests.train.stages.test_derived import Slow, codec, write
+train.stages.derived.SHARD_CLIPS, train.stages.derived._BATCH = {SHARD_CLIPS}, {BATCH}
 store = Store(Path(sys.argv[1]))
 write(store, codec(store, kind=Slow))
 """
@@ -112,7 +136,7 @@ write(store, codec(store, kind=Slow))
 def test_a_killed_run_goes_on_at_the_shard_where_it_was(
     kills: tuple[int, ...], own_store: Store
 ) -> None:
-    """SIGKILL, once so many shards are finished."""
+    """SIGKILL once a given number of shards is finished."""
     undisturbed = contents(write(own_store))
     path = own_store.path.with_name(f"store.latents-{codec(own_store).identity}")
     shutil.rmtree(path)
@@ -128,7 +152,7 @@ def test_a_killed_run_goes_on_at_the_shard_where_it_was(
             read(own_store)
         done = {file.name: file.stat().st_mtime_ns for file in path.glob("shards/0*")}
         assert len(done) == shards
-        assert finished.items() <= done.items(), "what was finished is not made again"
+        assert finished.items() <= done.items(), "finished shards are not made again"
         finished = done
     (path / "latent/c/2").mkdir(parents=True)
     (path / "latent/c/2/.0.17").touch()  # as a kill within a write leaves it
@@ -136,7 +160,7 @@ def test_a_killed_run_goes_on_at_the_shard_where_it_was(
     assert contents(path) == undisturbed
 
 
-def test_damage_is_named_and_encoding_again_mends_it(
+def test_a_damaged_shard_is_named_and_encoded_again(
     own_store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(own_store)
@@ -145,7 +169,7 @@ def test_damage_is_named_and_encoding_again_mends_it(
     content = bytearray(shard.read_bytes())
     content[10] ^= 1
     shard.write_bytes(content)
-    latents = Latents(own_store, codec(own_store).identity)
+    latents = DerivedArray(own_store, latents_of(own_store))
     entry = np.empty(latents.shape, latents.dtype)
     latents.read_into(6, entry)
     with pytest.raises(StoreError, match=r"latent of clip 5: .*c/1/0.*checksum is wrong.*encode"):
@@ -157,7 +181,7 @@ def test_damage_is_named_and_encoding_again_mends_it(
     assert (path / "latent/c/0/0/0/0/0").stat().st_mtime_ns == before
 
 
-def test_a_lost_shard_is_named_and_made_again(own_store: Store) -> None:
+def test_a_missing_shard_is_named_and_encoded_again(own_store: Store) -> None:
     path = write(own_store)
     undisturbed = contents(path)
     (path / "latent/c/2/0/0/0/0").unlink()
@@ -167,7 +191,7 @@ def test_a_lost_shard_is_named_and_made_again(own_store: Store) -> None:
     assert contents(path) == undisturbed
 
 
-def test_no_latents_are_a_clear_error(own_store: Store) -> None:
+def test_a_missing_cache_names_the_command_to_run(own_store: Store) -> None:
     with pytest.raises(UserError, match=r"no latents at .*: first run `python -m train encode`"):
         read(own_store)
 
@@ -183,7 +207,9 @@ def test_another_autoencoder_has_another_place(own_store: Store) -> None:
 
 
 @pytest.mark.parametrize("other", ["options", "plan", "identity"])
-def test_latents_of_something_else_are_refused(own_store: Store, other: str) -> None:
+def test_latents_of_other_options_plans_and_spaces_are_refused(
+    own_store: Store, other: str
+) -> None:
     path = write(own_store)
     changed = {"reference": "previous"} if other == "options" else {}
     options = own_store.options.model_copy(update=changed)
@@ -197,7 +223,7 @@ def test_latents_of_something_else_are_refused(own_store: Store, other: str) -> 
             use(store, space)
 
 
-def test_what_is_no_cache_is_refused(own_store: Store) -> None:
+def test_other_groups_are_refused(own_store: Store) -> None:
     path = write(own_store)
     (path / "zarr.json").write_text('{"attributes": {"plan": "plan"}}')
     for use in (read, write):

@@ -1,4 +1,4 @@
-"""What the diffusion stage shows of itself while it trains."""
+"""Logs and previews of the diffusion stage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALWAYS = {
 def test_tensorboard_and_the_plain_log_hold_the_same_numbers(run: Path) -> None:
     lines = read_metrics(run / "diffusion")
     assert all(line.keys() - {"step"} - BANDS == ALWAYS for line in lines)
-    assert BANDS & set().union(*lines), "of a band in which no time was drawn there is no number"
+    assert BANDS & set().union(*lines), "a quarter without a drawn time has no number"
     shown = EventAccumulator(str(run / "diffusion")).Reload()
     assert set(shown.Tags()["scalars"]) == set().union(*lines) - {"step"}
     for name in ALWAYS:

@@ -1,4 +1,4 @@
-"""What the encode stage leaves, and what it refuses to go on with."""
+"""Statistics of the encode stage, and their checks by later stages."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_statistics_are_those_of_the_training_clips_alone(
 ) -> None:
     """Against numpy, of the clips themselves; test clips are much brighter and would show."""
     options = OPTIONS.model_copy(update={"reference": reference})
-    clips = write_store(tmp_path / "plain", options=options)
-    train, test = split_clips(Store(tmp_path / "plain"), split)
+    clips = write_store(tmp_path / "dark", options=options)
+    train, test = split_clips(Store(tmp_path / "dark"), split)
     for index in test:
         clips[index] = 255 - clips[index] // 4
     write_store(tmp_path / "store", options=options, clips=clips)
@@ -75,7 +75,7 @@ def test_statistics_of_other_clips_are_refused(
 def test_statistics_that_name_no_store_are_refused(
     tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As runs had them that are older than this check."""
+    """Runs older than this check have such statistics."""
 
     def train(*stages: str) -> list[int]:
         return train_stages(store.path, tmp_path / "run", TINY_PIXELS, stages, recipe="vdm_demo")
@@ -85,5 +85,5 @@ def test_statistics_that_name_no_store_are_refused(
     del config["store"]
     (tmp_path / "run/statistics/config.json").write_text(json.dumps(config))
     assert train("diffusion") == [2]
-    assert "does not say of which store it is" in capsys.readouterr().err
+    assert "is of an earlier version and does not name its store" in capsys.readouterr().err
     assert train("encode", "diffusion") == [0, 0]

@@ -1,4 +1,4 @@
-"""A run whose labels a text encoder read: trained, resumed and sampled, with it and without."""
+"""Runs with a text encoder: trained, resumed and sampled, with the encoder and without."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(store: Store, encoder: Path, tmp_path_factory: pytest.TempPathFactory) -
     return path
 
 
-def test_the_run_holds_the_texts_and_says_who_read_them(run: Path, encoder: Path) -> None:
+def test_the_run_holds_the_texts_and_names_their_encoder(run: Path, encoder: Path) -> None:
     generator = load_generator(run, torch.device("cpu"))
     reader = TextEncoder(str(encoder))
     texts = generator.network.label.texts
@@ -92,7 +92,7 @@ def test_prompts_differ_as_labels_do(run: Path, store: Store) -> None:
     assert not first.equal(second)
 
 
-def test_another_encoder_does_not_go_on_with_the_run(
+def test_another_encoder_cannot_resume_the_run(
     store: Store, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "run"
@@ -102,7 +102,7 @@ def test_another_encoder_does_not_go_on_with_the_run(
     assert "text_encoder" in capsys.readouterr().err
 
 
-def test_a_missing_encoder_is_told_before_anything_is_trained(
+def test_a_missing_encoder_is_an_error_before_anything_is_trained(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changes = {"text.encoder": str(tmp_path / "none")}

@@ -129,12 +129,18 @@ def protocol(comparison: Comparison) -> list[str]:
     options, store, setup = comparison.options, comparison.store, comparison.setup
     recipe = comparison.runs[0].load_recipe()
     training, sampler, noise = recipe.diffusion_training, recipe.sampler, recipe.noise
+    rule = store.splits.get(setup.split, {})
+    by_person = rule.get("kind") == "subjects" or rule.get("by") == "subject"
+    apart = ": nobody in a test clip was trained on" if by_person else ""
+    choice = (
+        f"{options.clips_a_label} a label, subjects taking turns, from its first frame and label"
+    )
+    choice = choice if store.labels else "evenly spaced, from its first frame"
     size = f"{store.options.frames} frames of {store.options.size}x{store.options.size}"
     return [
         f"Data: {store.dataset}, {store.clips} clips of {size}, {len(store.labels)} labels,"
-        f" {len(store.subjects)} subjects; split {setup.split}. One generated video for each of"
-        f" {len(setup.chosen)} test clips, {options.clips_a_label} a label, subjects taking turns,"
-        " from its first frame and its label.",
+        f" {len(store.subjects)} subjects; split {setup.split}{apart}. One generated video for each"
+        f" of {len(setup.chosen)} test clips, {choice}.",
         f"Equal FLOPs: {options.budget_tflop:g} TFLOP of training a run, forward and backward"
         " passes of the denoiser, two operations a multiply-accumulate. Autoencoders and cached"
         " latents are not included; their cost stands in a column of its own. Equal steps: as many"

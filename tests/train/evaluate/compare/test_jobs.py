@@ -74,7 +74,7 @@ def _content(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
