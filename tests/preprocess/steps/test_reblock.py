@@ -176,7 +176,7 @@ def test_a_damaged_or_unfinished_source_is_refused(source: Path, tmp_path: Path,
     assert "is not sealed" in err
 
 
-def test_the_store_beside_lies_beside_its_source() -> None:
+def test_the_default_store_is_named_after_its_source() -> None:
     before = CodecOptions(block=8)
     source = Path("stores/gestures-size64-block8")
     given = {"block": 4, "motion_cost": 0.5, "reference": "first"}
