@@ -158,6 +158,7 @@ def reconstruct_vae_alone(store: Store, run: Path, networks: Path, kind: str, lo
     changes: dict[str, str | None] = {
         "autoencoder.kind": kind,
         "autoencoder.hidden": None,
+        "autoencoder.latent_channels": "8",
         "space.closed_loop": str(loop).lower(),
         "split": "videos",
     }
