@@ -112,6 +112,13 @@ def test_chosen_clips_are_of_every_label_and_of_different_people(data: st.DataOb
         assert len(set(own.tolist())) == min(per_label, max(1, people - 1))
 
 
+def test_labels_begin_with_different_people() -> None:
+    """Two people with two clips of each of two labels: 0 to 3 are the first's."""
+    label, subject = np.tile([0, 0, 1, 1], 2), np.repeat([0, 1], 4)
+    chosen = choose_clips(label, subject, np.arange(8), 2, alternate=True)
+    assert chosen.tolist() == [0, 4, 6, 3]
+
+
 def test_a_label_with_too_few_clips_is_named() -> None:
     label, subject = np.array([0, 0, 1]), np.zeros(3, np.int64)
     with pytest.raises(UserError, match="label 1 has 1 clips to choose from; 2 of each"):

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shared.console import Progress, console
 from shared.errors import UserError
+from shared.report.pictures import evenly_spaced
 from shared.store.export import ClipReader
 from shared.store.layout import ATTRIBUTE, METADATA
 from train.data.clips import open_store, split_clips
@@ -30,7 +30,7 @@ from train.evaluate.compare.systems import (
     system_cost,
     systems,
 )
-from train.evaluate.protocols import split_name
+from train.evaluate.protocols import choose_clips, split_name
 from train.recipes import load_recipe
 from train.run import own_command
 from train.trainer.checkpoint import check_same_config
@@ -168,7 +168,9 @@ def prepare(
     runs = plan_runs(table, settings, sources, gflop, options)
     label, subject = (opened[frames].column(n).astype(np.int64) for n in ("label", "subject"))
     _, test = split_clips(opened[frames], split)
-    chosen = choose_clips(label, subject, test, options.clips_a_label)
+    chosen = choose_clips(label, subject, test, options.clips_a_label, alternate=True)
+    if not len(chosen):  # a store without labels
+        chosen = test[evenly_spaced(len(test), options.clips_a_label)]
     setup = Setup(out, frames, split, tuple(chosen.tolist()), options.judge_steps, device)
     return Comparison(options, store, setup, table, costs, runs, left_out)
 
@@ -193,37 +195,3 @@ def _open(paths: Sequence[str]) -> dict[str, ClipReader]:
                 " python -m preprocess reblock, or compare them one at a time"
             )
     return opened
-
-
-def choose_clips(
-    label: NDArray[np.int64],
-    subject: NDArray[np.int64],
-    test: NDArray[np.int64],
-    per_label: int,
-) -> NDArray[np.int64]:
-    """Choose as many test clips of every label, subjects taking turns; evenly without labels.
-
-    Args:
-        label, subject: of all clips, shape (N,); -1 = none.
-        test: positions of the test clips, sorted.
-        per_label: clips of each label; without labels, clips in all.
-
-    Returns:
-        Positions, label by label.
-
-    Raises:
-        UserError: a label has fewer test clips.
-    """
-    if not (label[test] >= 0).any():
-        return test[np.linspace(0, len(test) - 1, min(per_label, len(test))).round().astype(int)]
-    chosen = []
-    for turn, one in enumerate(np.unique(label[test][label[test] >= 0])):
-        own = test[label[test] == one]
-        if len(own) < per_label:
-            raise UserError(
-                f"--clips-a-label {per_label}: label {one} has {len(own)} test clips only"
-            )
-        # How often a clip's subject came before: all come once before one comes again.
-        before = [int((subject[own[:k]] == subject[clip]).sum()) for k, clip in enumerate(own)]
-        chosen.append(np.roll(own[np.lexsort((subject[own], before))], -turn)[:per_label])
-    return np.concatenate(chosen)

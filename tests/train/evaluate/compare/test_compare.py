@@ -15,16 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from shared.errors import UserError
 from shared.store.store import Store
 from tests.train.conftest import call_train
 from tests.train.evaluate.compare.conftest import FIRST, SPLITS, SUBJECTS
 from tests.train.stores import write_store
 from train.data.clips import Clips
-from train.evaluate.compare.compare import choose_clips
 from train.evaluate.compare.jobs import generated_clips
 from train.evaluate.metrics.frames import psnr
 
@@ -174,32 +170,6 @@ def test_stores_that_do_not_serve_are_named(
         write_store(tmp_path / "others", options=FIRST, subjects=SUBJECTS[1:], splits=SPLITS)
     assert call_train("compare", *arguments, "--out", "out", *SMALLEST) == 2
     assert message in capsys.readouterr().err
-
-
-@given(st.data())
-def test_chosen_clips_are_test_clips_of_every_label_and_of_different_people(
-    data: st.DataObject,
-) -> None:
-    labels, people, each = (data.draw(st.integers(1, 4)) for _ in range(3))
-    label = np.tile(np.repeat(np.arange(labels), each), people)
-    subject = np.repeat(np.arange(people), labels * each)
-    test = np.flatnonzero(subject < max(1, people - 1))
-    per_label = data.draw(st.integers(1, each * max(1, people - 1)))
-    chosen = choose_clips(label, subject, test, per_label)
-    assert len(set(chosen.tolist())) == len(chosen) == labels * per_label
-    assert set(chosen.tolist()) <= set(test.tolist())
-    for one in range(labels):
-        own = subject[chosen[label[chosen] == one]]
-        assert len(set(own.tolist())) == min(per_label, max(1, people - 1))
-
-
-def test_labels_begin_with_different_people_and_a_rare_one_is_named() -> None:
-    """Two people with two clips of each of two labels: 0 to 3 are the first's."""
-    label, subject = np.tile([0, 0, 1, 1], 2), np.repeat([0, 1], 4)
-    assert choose_clips(label, subject, np.arange(8), 2).tolist() == [0, 4, 6, 3]
-    assert choose_clips(np.full(8, -1), subject, np.arange(8), 3).tolist() == [0, 4, 7]
-    with pytest.raises(UserError, match="--clips-a-label 2: label 1 has 1 test clips"):
-        choose_clips(np.array([0, 0, 1]), np.zeros(3, np.int64), np.arange(3), 2)
 
 
 def _films(store: Store, chosen: list[int]) -> torch.Tensor:
