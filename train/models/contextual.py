@@ -144,8 +144,10 @@ class ContextualAutoencoder(Autoencoder):
         """
         if self._last is not None and self._last[0] is context:
             return self._last[1]
-        step = 1 if context.device.type == "cpu" else len(context)
-        with torch.autocast(context.device.type, enabled=False):
+        device = context.device.type
+        step = 1 if device == "cpu" else len(context)
+        # Without contents, when operations are counted, there is nothing to cast.
+        with torch.autocast("cpu" if device == "meta" else device, enabled=False):
             found = torch.cat([self._basis(some.float()) for some in context.split(step)])
         self._last = (context, found)  # decoding follows encoding
         return found

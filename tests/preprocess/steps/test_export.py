@@ -148,7 +148,7 @@ def test_a_damaged_entry_is_named(out: Path, tmp_path: Path) -> None:
     content[offset + 3] ^= 1
     tar.write_bytes(content)
     before = len(json.loads((spoilt / "shard-000000.json").read_text())["columns"]["label"])
-    message = rf"clip {before + 1} of .*motion in shard-000001.tar .*no npy file.*export again"
+    message = rf"clip {before + 1} of .*motion in shard-000001.tar .*not an npy file.*export again"
     with pytest.raises(StoreError, match=message):
         export.clip("motion", before + 1)
     export.clip("motion", before)

@@ -158,7 +158,7 @@ def reconstruct_vae_alone(store: Store, run: Path, networks: Path, kind: str, lo
     changes: dict[str, str | None] = {
         "autoencoder.kind": kind,
         "autoencoder.hidden": None,
-        "autoencoder.latent_channels": "8",
+        "autoencoder.latent_channels": None,
         "space.closed_loop": str(loop).lower(),
         "split": "videos",
     }
@@ -179,7 +179,7 @@ def test_autoencoders_are_compared_by_their_reconstructions(
         for kind, loop in (("zero", True), ("dct", True), ("klt", True), ("klt", False))
     }
     psnr_of = {key: scores["frames"]["psnr"] for key, scores in found.items()}
-    assert psnr_of["klt", True] > psnr_of["dct", True] > psnr_of["zero", True]
+    assert min(psnr_of["klt", True], psnr_of["dct", True]) > psnr_of["zero", True] + 1
     last = {key: scores["scores"]["psnr_by_frame"][-1] for key, scores in found.items()}
     assert last["klt", True] > last["klt", False]
     # A code of nothing restores what exact vectors alone do.
