@@ -67,7 +67,7 @@ def sample(
         typer.Option(help="Where the run's text encoder is now, if not where it was."),
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", help="The video to write; GIF and contact sheet beside it.")
+        Path, typer.Option("--out", help="The video to write; GIF and contact sheet next to it.")
     ] = Path("samples/sample.mp4"),
     count: Annotated[
         int, typer.Option("--count", min=1, help="Videos, of as many seeds from --seed on.")
