@@ -15,11 +15,14 @@ from tests.train.evaluate.compare import tasks
 from train.evaluate.compare.jobs import Job, cpu_seconds, once, run_jobs
 
 PARENT = """
+import signal
 import sys
 from pathlib import Path
 from tests.train.evaluate.compare import tasks
 from train.evaluate.compare.jobs import Job, run_jobs
 if __name__ == "__main__":
+    # Whoever runs the tests in the background may have told them to ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     run_jobs([Job("waiting", tasks.wait, Path(sys.argv[1]))], 1)
 """
 
