@@ -114,6 +114,7 @@ def fit(stage: Stage, *, clock: Callable[[], float] = time.monotonic) -> nn.Modu
                 run.write_line()
             if run.step % stage.options.checkpoint_every == 0 and run.progress < 1:
                 run.save()
+        run.write_last_line()
         run.save()
         run.should_continue(signals.received)  # a signal may have come while it was saved
     if run.stopped_by:
@@ -167,6 +168,7 @@ class _Run:
             checkpoint.save_config(stage.folder, stage.config)
             self.log = RunLog(stage.folder, self.step)
         self._clock, self._started, self._first_step = clock, clock(), self.step
+        self._line_step = self.step
         self._seconds, self._rate, self._loss_note = self._seconds_before, 0.0, ""
         self.throughput = Throughput(world, clock)
 
@@ -248,9 +250,14 @@ class _Run:
         memory = self.world.all_reduce_max(peak_memory(self.stage.device) / 1024**3)[0]
         line = self.means.pop() | {"lr": self._rate, "seconds": self._seconds}
         line |= self.throughput.pop() | {"memory_gib": memory}
-        self._loss_note = f"  loss {line['loss']:.4f}"
+        self._line_step, self._loss_note = self.step, f"  loss {line['loss']:.4f}"
         if self.log:
             self.log.scalars(self.step, line)
+
+    def write_last_line(self) -> None:
+        """Write what a finished stage has not logged: even the shortest one has a line."""
+        if self.step > self._line_step and not self.stopped_by:
+            self.write_line()
 
     def save(self) -> None:
         """Write a checkpoint, then the stage's preview."""

@@ -179,6 +179,22 @@ def test_a_line_holds_means_since_the_one_before(tmp_path: Path) -> None:
         assert line["lr"] == steps[-1]["lr"]
 
 
+@pytest.mark.parametrize(("log_every", "steps"), [(50, [20]), (8, [8, 16, 20]), (10, [10, 20])])
+def test_the_last_line_is_of_the_last_step(
+    tmp_path: Path, log_every: int, steps: list[int]
+) -> None:
+    """Even of a stage that ends before its first line; resuming a finished one adds none."""
+    fit(toy_stage(tmp_path / "each"))
+    each = read_metrics(tmp_path / "each")
+    for _ in range(2):
+        fit(toy_stage(tmp_path / "run", options=replace(OPTIONS, log_every=log_every)))
+        lines = read_metrics(tmp_path / "run")
+        assert [line["step"] for line in lines] == steps
+    last = each[steps[-2] if len(steps) > 1 else 0 :]
+    mean = sum(line["loss"] for line in last) / len(last)
+    assert lines[-1]["loss"] == pytest.approx(mean, rel=1e-6)
+
+
 def test_a_line_has_the_rate_and_the_fraction_of_time_spent_waiting(tmp_path: Path) -> None:
     """A step of 8 clips waits 1 s for them and takes 4 s; previews do not count."""
     clock = Clock()

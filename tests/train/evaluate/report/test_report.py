@@ -221,3 +221,21 @@ def test_a_run_that_was_not_trained_is_named(cli: Cli, tmp_path: Path) -> None:
     code, out, err = cli("report", tmp_path / "none")
     assert (code, out) == (2, "")
     assert "run first: python -m train diffusion" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("stages", [(), ("vae",), ("diffusion",)])
+def test_stages_without_a_line_in_their_log(
+    cli: Cli, bare: Path, tmp_path: Path, stages: tuple[str, ...]
+) -> None:
+    """As a stage that was stopped before its first line leaves it."""
+    run = tmp_path / "run"
+    shutil.copytree(bare, run)
+    for log in run.glob("*/metrics.jsonl"):
+        if log.parent.name not in stages:
+            log.unlink()
+    code, _, err = cli("report", run, "--out", tmp_path)
+    assert code == 0, err
+    source = (tmp_path / "index.html").read_text()
+    assert ('id="training"' in source) == bool(stages)
+    assert ("curves of vae" in source) == ("vae" in stages)
+    assert ('aria-label="diffusion: loss"' in source) == ("diffusion" in stages)
