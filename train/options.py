@@ -47,7 +47,7 @@ def read_options(table: Mapping[str, type[HasOptions]], value: Any) -> Any:
     Raises:
         ValueError: the kind is unknown, or a field is wrong.
     """
-    if type(value) in {entry.options_type for entry in table.values()} or value is None:
+    if type(value) in {entry.options_type for entry in table.values()}:
         return value
     kind = value.get("kind") if isinstance(value, Mapping) else None
     if not isinstance(kind, str) or kind not in table:
@@ -64,10 +64,12 @@ def without_deleted_fields(content: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: such an option was in use.
     """
-    space = dict(content.get("space") or {})
+    if not isinstance(content.get("space"), Mapping):
+        return content
+    space = dict(content["space"])
     if space.pop("conditioned_decoder", False):
         raise UserError(
             "space.conditioned_decoder=true: the option was removed; take"
             " autoencoder.kind=contextual, which conditions on the prediction too"
         )
-    return {**content, "space": space} if "space" in content else content
+    return {**content, "space": space}

@@ -52,7 +52,7 @@ class Recipe:
     designed_for: ClipShape = ClipShape()
     """A store may have others, as long as the denoiser's levels fit its grid."""
     space: one_of(SPACES) = CodecSpaceOptions()  # type: ignore[valid-type]
-    autoencoder: one_of(AUTOENCODERS) = KlAutoencoderOptions()  # type: ignore[valid-type]
+    autoencoder: one_of(AUTOENCODERS) | None = KlAutoencoderOptions()  # type: ignore[valid-type]
     """Autoencoder of residuals (codec) or of frames (latent); none for the other spaces."""
     autoencoder_training: TrainingOptions = TrainingOptions()
     denoiser: one_of(DENOISERS) = UNet3DOptions()  # type: ignore[valid-type]
@@ -78,10 +78,10 @@ class Recipe:
         if space.needs_autoencoder != (self.autoencoder is not None):
             wanted = "needs an autoencoder" if self.autoencoder is None else "has no autoencoder"
             raise ValueError(f"the space {kind!r} {wanted}")
-        coder = self.autoencoder and AUTOENCODERS[self.autoencoder.kind]
-        if coder and coder.needs_prediction and not space.has_prediction:
+        coder = None if self.autoencoder is None else self.autoencoder.kind
+        if coder and AUTOENCODERS[coder].needs_prediction and not space.has_prediction:
             raise ValueError(
-                f"autoencoder.kind={self.autoencoder.kind} codes residuals given their prediction:"
+                f"autoencoder.kind={coder} codes residuals given their prediction:"
                 " space.kind=codec only"
             )
         if self.refiner is not None and not space.has_prediction:
@@ -127,11 +127,6 @@ def option_defaults(field: str, kind: Any) -> dict[str, Any]:
     """
     table = KINDS.get(field, {})
     return asdict(read_options(table, {"kind": kind})) if kind in table else {"kind": kind}
-
-
-def read_autoencoder_options(content: dict[str, Any]) -> Any:
-    """Read the options of an autoencoder back from JSON."""
-    return read_options(AUTOENCODERS, content)
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from torch import Tensor
 from shared.store.store import Store
 from tests.train import toy_space
 from tests.train.stores import make_store
+from train.data.clips import Clips
+from train.evaluate.make_clips import load_run, run_identity
 from train.generate.generator import Generator, generate_frames, load_generator
 from train.recipe import Recipe, recipe_from_dict
 from train.run import RunFolder
@@ -136,6 +140,40 @@ def test_longer_videos_go_on_as_the_space_says(generator: Generator, first: Tens
     head = generator(first, [1, None], [5, 6])
     assert whole.frames[:, :4].equal(head.frames)
     assert whole.frames[:, 4].equal(head.frames[:, -1]), "the next clip's given frame"
+    assert {part.shape for part in whole.parts.values()} == {(2, 10, 3)}
+    changes = whole.parts["change"].split(4, dim=1)
+    assert all(change.eq(change[:, :1]).all() for change in changes)
+    given = whole.frames[:, 4].float().mean(dim=(-2, -1)) / 255
+    assert torch.allclose(whole.parts["colours"][:, 4], given)
+
+
+def test_clips_are_made_anew_where_anything_that_shapes_them_changed(
+    run: RunFolder, own_store: Store
+) -> None:
+    loaded, clips = load_run(run.root, CPU), Clips(own_store, None)
+
+    def identity(of: Generator) -> str:
+        changed = replace(loaded, generator=of, recipe=of.recipe)
+        return run_identity(changed, clips, reconstruct=False)
+
+    assert loaded.generator is not None and loaded.generator.guide is not None
+    generator, guide = loaded.generator, loaded.generator.guide
+    retrained = deepcopy(guide)
+    with torch.no_grad():
+        next(retrained.network.parameters()).add_(1)
+    dropout = replace(generator.recipe, condition_dropout={CHANGE: 0.25})
+    guidance = replace(guide.recipe, sampler=replace(guide.recipe.sampler, guidance=3.0))
+    found = {
+        "as it is": identity(generator),
+        "guide trained anew": identity(replace(generator, guide=retrained)),
+        "guide sampled otherwise": identity(
+            replace(generator, guide=replace(guide, recipe=guidance))
+        ),
+        "no guide": identity(replace(generator, guide=None)),
+        "other dropout": identity(replace(generator, recipe=dropout)),
+    }
+    assert len(set(found.values())) == len(found)
+    assert identity(deepcopy(generator)) == found["as it is"]
 
 
 def test_it_is_sampled_scored_and_reported(

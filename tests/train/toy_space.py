@@ -112,6 +112,11 @@ def mean_colours(batch: ClipBatch, store: CodecOptions) -> Tensor:
     return stored_frames(batch, store).float().mean(dim=(-2, -1)) / 255
 
 
+def of_frames(value: Tensor, frames: int) -> Tensor:
+    """A value of each clip, (B, ...), as one of each of its frames, (B, T, ...)."""
+    return value[:, None].expand(-1, frames, *value.shape[1:])
+
+
 @dataclass(frozen=True, config=STRICT)
 class ChangeOptions:
     """Options of `ChangeSpace`."""
@@ -119,7 +124,19 @@ class ChangeOptions:
     kind: Literal["toy_change"] = "toy_change"
 
 
-class ChangeSpace(Space):
+class ToySpace(Space):
+    """Reads the mean colours of frames, which it derives from clips."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("first_frame", "colour")
+
+    def derived(self) -> tuple[Derived, ...]:
+        shape = (self.store.frames, 3)
+        return (Derived("colour", lambda: "mean", shape, lambda b: mean_colours(b, self.store)),)
+
+
+class ChangeSpace(ToySpace):
     """x_0 is the change of colour from the first frame to the last, shape (3,)."""
 
     options_type = ChangeOptions
@@ -135,20 +152,12 @@ class ChangeSpace(Space):
     ) -> None:
         super().__init__(store, (3,), store.size, statistics=statistics)
 
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return ("first_frame", "colour")
-
-    def derived(self) -> tuple[Derived, ...]:
-        shape = (self.store.frames, 3)
-        return (Derived("colour", lambda: "mean", shape, lambda b: mean_colours(b, self.store)),)
-
     def unscaled(self, known: Known) -> Tensor:
         return (known["colour"][:, -1] - known["colour"][:, 0]).float()
 
     def restore(self, raw: Tensor, known: Known) -> Decoded:
         still = known["first_frame"][:, None].expand(-1, self.store.frames, -1, -1, -1)
-        return Decoded(still, {"change": raw})
+        return Decoded(still, {"change": of_frames(raw, self.store.frames)})
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -158,7 +167,7 @@ class ColoursOptions:
     kind: Literal["toy_colours"] = "toy_colours"
 
 
-class ColoursSpace(Space):
+class ColoursSpace(ToySpace):
     """x_0 are latents of colours of frames 1...T-1, shape (3, T-1): no grid at all."""
 
     options_type = ColoursOptions
@@ -182,14 +191,6 @@ class ColoursSpace(Space):
     def identity(self) -> str:
         return weights_hash(self.autoencoder)
 
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return ("first_frame", "colour")
-
-    def derived(self) -> tuple[Derived, ...]:
-        shape = (self.store.frames, 3)
-        return (Derived("colour", lambda: "mean", shape, lambda b: mean_colours(b, self.store)),)
-
     def conditions(self, known: Known) -> dict[str, Tensor]:
         """In training the change of real clips; at sampling the guide's, or none: null."""
         plain = super().conditions(known)
@@ -204,14 +205,21 @@ class ColoursSpace(Space):
             return self.autoencoder.encode(known["colour"][:, 1:].float()).mT  # (B, 3, T-1)
 
     def restore(self, raw: Tensor, known: Known) -> Decoded:
-        """First frame, shifted in colour: parts `colours` (B, T-1, 3), `change` (B, 3)."""
+        """First frame, shifted in colour: parts `colours`, `change` (B, T, 3)."""
         colours = self.autoencoder.decode(raw.mT)  # (B, T-1, 3)
         first = known["first_frame"].float()
-        shift = 255 * colours - first.mean(dim=(-2, -1))[:, None]
+        given = first.mean(dim=(-2, -1))[:, None]  # (B, 1, 3)
+        shift = 255 * colours - given
         frames = (first[:, None] + shift[..., None, None]).round().clamp(0, 255).to(torch.uint8)
         whole = torch.cat([known["first_frame"][:, None], frames], dim=1)
         used = self.conditions(known)[KIND_OF_CONDITION]
-        return Decoded(whole, {"colours": colours, "change": used})
+        return Decoded(
+            whole,
+            {
+                "colours": torch.cat([given / 255, colours], dim=1),
+                "change": of_frames(used, self.store.frames),
+            },
+        )
 
     @property
     def adds(self) -> int:
@@ -219,7 +227,12 @@ class ColoursSpace(Space):
         return self.store.frames
 
     def continue_from(self, decoded: Decoded, known: Known) -> dict[str, Tensor]:
-        return {**super().continue_from(decoded, known), "change": decoded.parts["change"]}
+        change = self.known_from_guide(decoded)
+        return {**super().continue_from(decoded, known), **change}
+
+    def known_from_guide(self, decoded: Decoded) -> dict[str, Tensor]:
+        """A part is the same in all frames of a clip."""
+        return {"change": decoded.parts["change"][:, 0]}
 
     def examples(self, batch: ClipBatch, generators: list[torch.Generator]) -> Any:
         """A random frame's colour of each clip."""

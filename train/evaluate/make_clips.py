@@ -12,6 +12,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from train.recipe import Recipe, recipe_from_dict
 from train.run import RunFolder
 from train.spaces import Decoded, Space, build_space
 from train.stages.autoencoder import load_autoencoder
-from train.stages.diffusion import SAVED_RECIPE_FIELDS
+from train.stages.diffusion import saved_fields
 from train.trainer.checkpoint import checkpoints, load_config
 
 PART_CLIPS = 32
@@ -95,21 +96,31 @@ def run_identity(run: TrainedRun, clips: Clips, *, reconstruct: bool) -> str:
     Weights, recipe and sampler, the store's clips and options, the kind of device, and whether
     clips are reconstructed or generated. Not torch's version: bits may differ between versions.
     """
-    store, recipe = clips.store.attributes, run.recipe.to_dict()
-    networks = {
-        "denoiser": run.generator.network if run.generator else None,
-        "autoencoder": run.space.autoencoder,
-        "refiner": run.space.refiner,
-    }
-    content = {
-        "weights": {name: weights_hash(n) for name, n in networks.items() if n is not None},
-        "recipe": {name: recipe[name] for name in SAVED_RECIPE_FIELDS},
-        "statistics": [run.space.statistics.mean, run.space.statistics.std],
+    store = clips.store.attributes
+    content = _learned(run.space, run.recipe, run.generator) | {
         "store": [store.plan_hash, store.options.model_dump(mode="json"), list(store.labels)],
         "device": run.device.type,
         "restored": reconstruct,
     }
     return _hash(content)
+
+
+def _learned(space: Space, recipe: Recipe, generator: Generator | None) -> dict[str, Any]:
+    """Weights, recipe and statistics of a run, its guide's included."""
+    networks = {
+        "denoiser": None if generator is None else generator.network,
+        "autoencoder": space.autoencoder,
+        "refiner": space.refiner,
+    }
+    content: dict[str, Any] = {
+        "weights": {name: weights_hash(n) for name, n in networks.items() if n is not None},
+        "recipe": saved_fields(recipe.to_dict()),
+        "statistics": [space.statistics.mean, space.statistics.std],
+    }
+    if generator is not None and generator.guide is not None:
+        guide = generator.guide
+        content["guide"] = _learned(guide.space, guide.recipe, guide)
+    return content
 
 
 def reconstruct(space: Space, batch: ClipBatch) -> Decoded:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from shared.errors import UserError
 from shared.schema import StoreAttributes
+from shared.store.export import ClipReader
 from train.data.batches import generator_for
 from train.data.clips import check_same_store, open_store
 from train.diffusion.objective import Denoise, guided, thresholded
@@ -25,13 +26,10 @@ from train.models.text_encoder import TextIdentity, text_condition
 from train.recipe import Recipe, recipe_from_dict
 from train.run import RunFolder
 from train.spaces import Decoded, Space
-from train.stages.diffusion import SAVED_IF_SET, SAVED_RECIPE_FIELDS
+from train.stages.diffusion import saved_fields
 from train.stages.encode import load_space
 from train.trainer.checkpoint import load_config, load_trained
 from train.trainer.monitor import autocast
-
-if TYPE_CHECKING:  # zarr is slow to import, and sampling needs none
-    from shared.store.export import ClipReader
 
 BATCH = 8
 """Clips generated together; no clip depends on the others."""
@@ -231,8 +229,7 @@ def load_generator(path: Path, device: torch.device) -> Generator:
     run = RunFolder(path)
     config = load_config(run.diffusion, "run first: python -m train diffusion")
     store = StoreAttributes.model_validate(config["store"])
-    saved = [*SAVED_RECIPE_FIELDS, *(name for name in SAVED_IF_SET if name in config)]
-    recipe = recipe_from_dict({"name": "run", **{name: config[name] for name in saved}})
+    recipe = recipe_from_dict({"name": "run", **saved_fields(config)})
     kept = config["statistics"], config["latents"]
     space = load_space(*kept, recipe.space, store.options, run, device)
     space = space.with_refiner(_load_refiner(run, device))

@@ -34,7 +34,9 @@ class Decoded:
 
     Attributes:
         frames: uint8, shape (B, T, 3, H, W), frame 0 being the given one.
-        parts: further arrays that the space can show, by name.
+        parts: further arrays that the space can show, by name, with an entry for each frame, shape
+            (B, T, ...), or none for frame 0, (B, T-1, ...), where a longer video's next clip
+            begins with a frame that is there (`Space.adds` < T). Longer videos join them as frames.
     """
 
     frames: Tensor

@@ -15,9 +15,10 @@ from shared.schema import LARGE, CodecOptions
 from shared.store.export import ClipReader
 from train.data.batches import BatchSlice
 from train.data.clips import ClipBatch, Clips
-from train.models import build_autoencoder
+from train.models import AUTOENCODERS, build_autoencoder
 from train.models.autoencoder import Autoencoder
-from train.recipe import Recipe, read_autoencoder_options
+from train.options import read_options
+from train.recipe import Recipe
 from train.run import RunFolder
 from train.spaces import SPACES, CompressedSpace, build_space
 from train.trainer.checkpoint import (
@@ -83,7 +84,7 @@ def load_autoencoder(options: Any, run: RunFolder, device: torch.device) -> Auto
     """
     config = load_config(run.autoencoder, "run first: python -m train vae")
     store = CodecOptions.model_validate(config["store"]["options"])
-    network = _build(read_autoencoder_options(config["autoencoder"]), options, store)
+    network = _build(read_options(AUTOENCODERS, config["autoencoder"]), options, store)
     load_trained(run.autoencoder, network)
     return network.to(device)
 

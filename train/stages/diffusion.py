@@ -26,13 +26,10 @@ from train.stages.texts import load_texts
 from train.trainer.loop import Stage, fit
 from train.trainer.monitor import RunLog, autocast
 
-SAVED_RECIPE_FIELDS = (
+_SAVED = (
     "space", "autoencoder", "denoiser", "noise", "label_dropout", "sampler", "split", "seed",
 )  # fmt: skip
-"""Fields of a recipe that its diffusion stage saves: all that sampling needs."""
-
-SAVED_IF_SET = ("condition_dropout",)
-"""Further ones, saved where they are not empty: earlier runs do not have them."""
+_SAVED_IF_SET = ("condition_dropout",)  # earlier runs do not have them
 
 _PREVIEW_CLIPS = 4
 
@@ -43,16 +40,17 @@ def train_diffusion(
     """Train, or go on training, RUN/diffusion."""
     encoded = load_encoded(recipe, store, run, device)
     space = encoded.space
-    known_conditions = dict(space.denoiser_input.conditions)
-    if unknown := recipe.dropout.keys() - known_conditions.keys():
+    shapes = space.denoiser_input
+    conditions = dict(shapes.conditions)
+    if unknown := recipe.dropout.keys() - conditions.keys():
         raise UserError(
             f"condition_dropout: {', '.join(sorted(unknown))} is no condition of the space"
-            f" {recipe.space.kind!r}; it has: {', '.join(known_conditions)}"
+            f" {recipe.space.kind!r}; it has: {', '.join(conditions)}"
         )
     texts, identity = load_texts(recipe, run)
     torch.manual_seed(recipe.seed)
     labels = len(store.attributes.labels)
-    network = build_denoiser(recipe.denoiser, space.denoiser_input, labels, texts).to(device)
+    network = build_denoiser(recipe.denoiser, shapes, labels, texts).to(device)
 
     def prepare(known: dict[str, Tensor], part: BatchSlice) -> tuple[Tensor, dict[str, Tensor]]:
         return space.target(known), space.conditions(known)
@@ -96,14 +94,18 @@ def diffusion_config(
     recipe: Recipe, store: ClipReader, encoded: EncodedClips, texts: TextIdentity | None
 ) -> dict[str, Any]:
     """All that sampling needs besides the weights, as JSON holds it."""
-    whole = recipe.to_dict()
-    further = [name for name in SAVED_IF_SET if whole[name]]
-    return {name: whole[name] for name in (*SAVED_RECIPE_FIELDS, *further)} | {
+    return saved_fields(recipe.to_dict()) | {
         "store": store.attributes.model_dump(mode="json"),
         "text_encoder": None if texts is None else asdict(texts),
         "statistics": {n: list(v) for n, v in asdict(encoded.space.statistics).items()},
         "latents": encoded.space.identity,
     }
+
+
+def saved_fields(content: dict[str, Any]) -> dict[str, Any]:
+    """Fields that the diffusion stage saves, all that sampling needs, of a recipe or a config."""
+    further = [name for name in _SAVED_IF_SET if content.get(name)]
+    return {name: content[name] for name in (*_SAVED, *further)}
 
 
 def preview_clips(

@@ -13,7 +13,7 @@ from train.models import AUTOENCODERS, build_autoencoder, build_denoiser
 from train.models.block_autoencoder import BlockAutoencoderOptions
 from train.models.kl_autoencoder import KlAutoencoderOptions
 from train.options import PartError, one_of, read_options
-from train.recipe import Recipe, read_autoencoder_options, recipe_from_dict
+from train.recipe import Recipe, recipe_from_dict
 from train.recipes import load_recipe, recipe_names
 from train.spaces import SPACES, build_space
 from train.spaces.latent import LatentSpaceOptions
@@ -26,7 +26,7 @@ def test_recipes_round_trip_through_json(name: str) -> None:
     content = json.loads(json.dumps(recipe.to_dict()))
     assert recipe_from_dict(content) == recipe
     if recipe.autoencoder is not None:
-        assert read_autoencoder_options(content["autoencoder"]) == recipe.autoencoder
+        assert read_options(AUTOENCODERS, content["autoencoder"]) == recipe.autoencoder
 
 
 PAPER = {
@@ -125,6 +125,10 @@ def test_the_autoencoder_is_chosen_by_its_kind() -> None:
         ("sampler.steps=many", r"sampler.steps: .*got 'many'"),
         ("sampler.name=euler", r"sampler.name: .*one of ddim, ddpm, dpm\+\+ \(got 'euler'"),
         ("autoencoder.kind=vq", r"autoencoder: kind must be one of kl, block, .*got 'vq'"),
+        ("denoiser=null", r"denoiser: kind must be one of unet3d, got None"),
+        ("denoiser=3", r"denoiser: kind must be one of unet3d, got None"),
+        ("space=null", r"space: kind must be one of rgb, latent, .*, got None"),
+        ("space=rgb", r"space: kind must be one of rgb, latent, .*, got None"),
         ("label_dropout=yes", r"--set label_dropout=yes: "),
         ("denoiser.mults=[true, 2]", r"--set denoiser.mults=\[true, 2\]: "),
         ("diffusion_training.compile=1", r"compile=1: must be true or false"),
@@ -185,11 +189,10 @@ def test_options_are_read_by_their_kind() -> None:
     found = read_options(AUTOENCODERS, {"kind": "block", "hidden": 8})
     assert found == BlockAutoencoderOptions(hidden=8)
     assert read_options(AUTOENCODERS, found) is found
-    assert read_options(AUTOENCODERS, None) is None
 
 
 @pytest.mark.parametrize(
-    "value", [{"kind": "vq"}, {}, "kl", {"kind": ["kl"]}, LatentSpaceOptions()]
+    "value", [{"kind": "vq"}, {}, "kl", {"kind": ["kl"]}, LatentSpaceOptions(), None]
 )
 def test_an_unknown_kind_lists_the_choices(value: object) -> None:
     with pytest.raises(ValueError, match=f"kind must be one of {', '.join(AUTOENCODERS)}, got"):
