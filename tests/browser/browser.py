@@ -43,7 +43,7 @@ class Seen:
 
     Attributes:
         console: messages of the browser's console, errors and warnings.
-        requests: addresses that were asked for beside the page and the data within it.
+        requests: addresses that were asked for other than the page and the data within it.
         broken: what pictures that could not be shown are of.
         overflow_px: by so much the content is wider than the window.
         too_wide: elements that do.

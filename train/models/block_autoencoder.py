@@ -60,7 +60,7 @@ class BlockAutoencoderOptions:
     latent_channels: int = 8
     hidden: int = 256
     l2_weight: float = 4.0
-    """Weight of the squared error beside the absolute one."""
+    """Weight of the squared error; that of the absolute error is 1."""
 
 
 class BlockAutoencoder(Autoencoder):

@@ -77,10 +77,11 @@ class RunLog:
 def read_metrics(folder: Path) -> list[dict[str, float]]:
     """Read all lines of a stage's `metrics.jsonl`, in the order of steps; none if it is missing.
 
-    A run that was killed and resumed repeats steps: the last line of a step counts.
+    A run that was killed and resumed repeats steps: the last line of a step counts. A line that is
+    still being written, or was cut off by a kill, does not.
     """
     path = folder / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = path.read_text().rpartition("\n")[0].splitlines() if path.is_file() else []
     by_step = {record["step"]: record for record in map(json.loads, lines)}
     return [by_step[step] for step in sorted(by_step)]
 

@@ -64,7 +64,7 @@ def test_training_is_the_same_from_all_of_them(export: Export, tmp_path: Path) -
         place = new_place(bucket)
         upload(tmp_path / "store", place, tmp_path / "copy")
         assert train_stages(place, runs["s3"], changes) == [0, 0, 0]  # type: ignore[arg-type]
-        beside = [path.name for path in place.parent.iterdir()]
-        assert any(name.startswith(f"{place.name}.latents-") for name in beside)
+        neighbours = [path.name for path in place.parent.iterdir()]
+        assert any(name.startswith(f"{place.name}.latents-") for name in neighbours)
     assert weights(runs["out"]) == weights(runs["store"])
     assert weights(runs["s3"]) == weights(runs["store"])

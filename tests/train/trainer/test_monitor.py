@@ -51,6 +51,7 @@ def test_a_line_that_a_kill_tore_is_dropped(tmp_path: Path) -> None:
     log.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "lo')
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 1.0}], "a run that nobody resumed"
     log = RunLog(tmp_path, 1)
     log.scalars(2, {"loss": 2.0})
     log.close()

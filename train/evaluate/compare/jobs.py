@@ -42,6 +42,7 @@ from train.run import RunFolder
 from train.stages.run_stage import train_stage
 from train.trainer.checkpoint import check_same_config, save_config
 from train.trainer.distributed import World
+from train.trainer.monitor import read_metrics
 from train.trainer.signals import StoppedError
 
 GENERATED = "generated"
@@ -220,11 +221,8 @@ class RunJob:
 
     def progress(self) -> float:
         """Estimate the finished part, 0...1, by the log of the denoiser's training."""
-        try:
-            lines = (self.folder / "diffusion" / "metrics.jsonl").read_bytes().splitlines()
-            return 0.9 * min(1.0, json.loads(lines[-1])["step"] / self.run.steps)
-        except (OSError, IndexError, ValueError, KeyError):  # no log yet, or half a line
-            return 0.0
+        lines = read_metrics(RunFolder(self.folder).diffusion)
+        return 0.9 * min(1.0, lines[-1]["step"] / self.run.steps) if lines else 0.0
 
     def facts(self) -> dict[str, Any]:
         """Settings that the result depends on, as JSON holds them."""
@@ -288,12 +286,14 @@ def _train(stage: str, recipe: Recipe, job: RunJob) -> None:
 
 def _copy_stages(source: Path, target: Path, *, denoiser: bool) -> None:
     """Copy what another run has learned before its denoiser, or with it; each stage as a whole."""
-    for name in ("texts", "vae", "statistics", "guide", *(["diffusion"] if denoiser else [])):
-        if (source / name).exists() and not (target / name).exists():
-            scratch = target / f".{name}"
+    run = RunFolder(source)
+    learned = [run.texts, run.autoencoder, run.statistics, run.guide.root]
+    for stage in [*learned, run.diffusion] if denoiser else learned:
+        if stage.exists() and not (target / stage.name).exists():
+            scratch = target / f".{stage.name}"
             shutil.rmtree(scratch, ignore_errors=True)
-            shutil.copytree(source / name, scratch)
-            scratch.rename(target / name)
+            shutil.copytree(stage, scratch)
+            scratch.rename(target / stage.name)
 
 
 def _generate(job: RunJob) -> None:

@@ -87,7 +87,7 @@ class Extraction:
         return same and tuple(getattr(options, name) for name in names) == wanted
 
     def command(self, store: str) -> str:
-        """Command that makes such a store from another one, beside it."""
+        """Command that makes such a store from another one, next to it."""
         folder = f"{store.rstrip('/').rpartition('/')[0] or '.'}"
         return (
             f"python -m preprocess reblock {store} --reference {self.reference} --motion-cost"

@@ -27,10 +27,10 @@ class TinyI3D(nn.Module):
         assert x.shape[1] == 3
         arguments = 100 * int(rescale) + 10 * int(resize) + int(return_features)
         scaled = x.float() / 127.5 - 1 if rescale else x.float()
-        told = torch.full((x.shape[0], 1), float(arguments))
+        seen = torch.full((x.shape[0], 1), float(arguments))
         last = scaled[:, :, -1].mean(dim=(1, 2, 3))[:, None]
         small = F.adaptive_avg_pool3d(scaled, (4, 4, 4)).flatten(1)
-        return torch.cat([scaled.mean(dim=(2, 3, 4)), last, told, small @ self.projection], dim=1)
+        return torch.cat([scaled.mean(dim=(2, 3, 4)), last, seen, small @ self.projection], dim=1)
 
 
 def save_script(network: nn.Module, folder: Path) -> Path:
