@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shared.errors import UserError
+from train.models.perceptual import PerceptualLoss, pyramid_loss
+from train.models.reduction import reduce
+
+VGG19 = "0:64 relu 2:64 pool 5:128 relu 7:128 pool 10:256 relu 12:256 14:256 16:256 pool"
+VGG19 += " 19:512 relu 21:512 23:512 25:512 pool 28:512 relu"
+"""Number in `features` and width of each convolution; `relu`: its features are compared."""
+
+DAMAGED = "cannot be read"
+
+
+def fabricated() -> dict[str, Tensor]:
+    """Random weights of VGG19's shapes that keep the features' size from layer to layer."""
+    generator = torch.Generator().manual_seed(0)
+    weights, before = {}, 3
+    for part in VGG19.split():
+        if ":" in part:
+            number, width = part.split(":")
+            shape = (int(width), before, 3, 3)
+            scale = math.sqrt(2 / (9 * before))
+            weights[f"features.{number}.weight"] = scale * torch.randn(shape, generator=generator)
+            weights[f"features.{number}.bias"] = 0.1 * torch.randn(shape[0], generator=generator)
+            before = int(width)
+    return weights
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("vgg") / "vgg19-dcbb9e9d.pth"
+    torch.save({**fabricated(), "classifier.0.weight": torch.zeros(2, 2)}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def loss(file: Path) -> PerceptualLoss:
+    return PerceptualLoss(file)
+
+
+def pictures(seed: int, *size: int) -> Tensor:
+    return torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(seed))
+
+
+def features_slowly(picture: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:
+    x = torch.stack(
+        [
+            (picture[:, 0] - 0.485) / 0.229,
+            (picture[:, 1] - 0.456) / 0.224,
+            (picture[:, 2] - 0.406) / 0.225,
+        ],
+        dim=1,
+    )
+    found = []
+    for part in VGG19.split():
+        if part == "relu":
+            found.append(x)
+        elif part == "pool":
+            if x.shape[2] == 1 or x.shape[3] == 1:
+                break
+            x = F.max_pool2d(x, 2)
+        else:
+            name = f"features.{part.split(':')[0]}"
+            x = F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], padding=1).relu()
+    return found
+
+
+@pytest.mark.parametrize(("size", "layers"), [((32, 48), 5 + 5 + 4 + 3), ((16, 16), 14)])
+def test_it_sums_the_features_differences(
+    loss: PerceptualLoss, size: tuple[int, int], layers: int
+) -> None:
+    made, real, weights = pictures(0, *size), pictures(1, *size), fabricated()
+    expected, compared = torch.zeros(2), 0
+    for scale in (1, 2, 4, 8):
+        pairs = zip(
+            features_slowly(reduce(made, scale), weights),
+            features_slowly(reduce(real, scale), weights),
+            strict=True,
+        )
+        for a, b in pairs:
+            compared += 1
+            for row in range(2):
+                expected[row] += 10 * (a[row] - b[row]).abs().mean()
+    assert compared == layers
+    assert expected.min() > 1
+    assert torch.allclose(loss(made, real), expected, rtol=1e-4)
+
+
+def test_equal_pictures_have_no_loss(loss: PerceptualLoss) -> None:
+    picture = pictures(0, 16, 16)
+    assert loss(picture, picture.clone()).equal(torch.zeros(2))
+
+
+def test_rows_do_not_depend_on_each_other(loss: PerceptualLoss) -> None:
+    made, real = pictures(0, 16, 16), pictures(1, 16, 16)
+    assert torch.allclose(loss(made, real)[1:], loss(made[1:], real[1:]), rtol=1e-5)
+
+
+def test_gradients_reach_the_made_picture_alone(loss: PerceptualLoss) -> None:
+    made, real = pictures(0, 16, 16).requires_grad_(), pictures(1, 16, 16).requires_grad_()
+    loss(made, real).sum().backward()
+    assert made.grad is not None
+    assert real.grad is None
+    assert (made.grad.abs().amax(dim=(1, 2, 3)) > 0).all()
+    step = made.detach() - 1e-3 * made.grad / made.grad.abs().max()
+    assert (loss(step, real.detach()) < loss(made.detach(), real.detach())).all()
+
+
+def test_a_network_that_holds_it_neither_trains_nor_saves_its_weights(loss: PerceptualLoss) -> None:
+    network = nn.Linear(1, 1)
+    network.perceptual = loss  # type: ignore[assignment]
+    assert len(list(network.parameters())) == len(network.state_dict()) == 2
+
+
+def test_it_is_float32_under_autocast(loss: PerceptualLoss) -> None:
+    made, real = pictures(0, 16, 16), pictures(1, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss(made, real)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, loss(made, real), rtol=0.05)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("kept", [0.0, 1e-6, 0.3, 0.9999])
+def test_files_that_were_cut_short_are_refused(
+    file: Path, tmp_path: Path, kept: float, zipped: bool
+) -> None:
+    whole = tmp_path / "whole.pth"
+    torch.save(fabricated(), whole, _use_new_zipfile_serialization=zipped)
+    content = whole.read_bytes()
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(UserError, match=rf"cut\.pth: {DAMAGED}.*IMAGENET1K_V1"):
+        PerceptualLoss(cut)
+
+
+def test_the_older_format_is_read(loss: PerceptualLoss, tmp_path: Path) -> None:
+    """The published file is in it."""
+    torch.save(fabricated(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    made, real = pictures(0, 8, 8), pictures(1, 8, 8)
+    assert PerceptualLoss(tmp_path / "old.pth")(made, real).equal(loss(made, real))
+
+
+def test_missing_files_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.pth", tmp_path):
+        with pytest.raises(UserError, match=f"{path}: there is no such file.*vgg19-dcbb9e9d.pth"):
+            PerceptualLoss(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"version https://git-lfs.github.com/spec/v1", b"<html>", b"\x80\x02.", b"(lp0\n."]
+)
+def test_other_formats_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "other.pth").write_bytes(content)
+    with pytest.raises(UserError, match=r"other\.pth: .*IMAGENET1K_V1"):
+        PerceptualLoss(tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([torch.zeros(1)], "holds a list"),
+        ({}, r"features\.0\.weight needs the shape \(64, 3, 3, 3\), got no such tensor"),
+        (
+            {**fabricated(), "features.5.weight": torch.zeros(64)},
+            r"features\.5\.weight needs the shape \(128, 64, 3, 3\), got shape \(64,\)",
+        ),
+        ({**fabricated(), "features.28.bias": 3}, r"features\.28\.bias needs.*no such tensor"),
+    ],
+    ids=["list", "empty", "another network", "number"],
+)
+def test_other_contents_are_refused(tmp_path: Path, content: Any, message: str) -> None:
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(UserError, match=rf"other\.pth: {message}.*IMAGENET1K_V1"):
+        PerceptualLoss(tmp_path / "other.pth")
+
+
+def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
+    torch.save({"features.0.weight": Path("anything")}, tmp_path / "code.pth")
+    with pytest.raises(UserError, match=DAMAGED):
+        PerceptualLoss(tmp_path / "code.pth")
+
+
+def test_the_pyramids_loss_is_the_formula() -> None:
+    made, real = pictures(0, 16, 24), pictures(1, 16, 24)
+    expected = torch.zeros(2)
+    for row in range(2):
+        for scale in (1, 2, 4):
+            a, b = (reduce(picture[row : row + 1], scale)[0] for picture in (made, real))
+            across = (a[:, :, 1:] - a[:, :, :-1]) - (b[:, :, 1:] - b[:, :, :-1])
+            down = (a[:, 1:] - a[:, :-1]) - (b[:, 1:] - b[:, :-1])
+            for part in (a - b, across, down):
+                expected[row] += part.abs().mean()
+    assert torch.allclose(pyramid_loss(made, real), expected, rtol=1e-5)
+
+
+def test_a_brighter_picture_costs_its_brightness_at_three_scales() -> None:
+    picture = pictures(0, 16, 16)
+    assert torch.allclose(pyramid_loss(picture + 0.2, picture), torch.tensor(0.6), atol=1e-5)
+    assert pyramid_loss(picture, picture).equal(torch.zeros(2))
+
+
+def test_the_pyramids_gradients_reach_the_made_picture() -> None:
+    made = pictures(0, 16, 16).requires_grad_()
+    pyramid_loss(made, pictures(1, 16, 16)).sum().backward()
+    assert made.grad is not None
+    assert (made.grad != 0).any()
