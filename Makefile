@@ -150,7 +150,7 @@ test: setup  ## all tests but the slow ones
 	@$(PY) -m pytest -n 2 -m "not slow and not browser"
 
 test-slow: setup  ## the slow tests
-	@$(PY) -m pytest -m "slow and not browser"
+	@$(PY) -m pytest -n 2 -m "slow and not browser"
 
 test-browser: setup  ## report pages in headless Chromium, if installed
 	@$(PY) -m pytest -m browser -rs

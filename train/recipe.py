@@ -79,11 +79,10 @@ class Recipe:
             wanted = "needs an autoencoder" if self.autoencoder is None else "has no autoencoder"
             raise ValueError(f"the space {kind!r} {wanted}")
         coder = None if self.autoencoder is None else self.autoencoder.kind
-        if coder and AUTOENCODERS[coder].needs_prediction and not space.has_prediction:
-            raise ValueError(
-                f"autoencoder.kind={coder} codes residuals given their prediction:"
-                " space.kind=codec only"
-            )
+        if coder and AUTOENCODERS[coder].codes not in space.coded:
+            codes = AUTOENCODERS[coder].codes
+            fitting = " or ".join(name for name, other in SPACES.items() if codes in other.coded)
+            raise ValueError(f"autoencoder.kind={coder} codes {codes}: space.kind={fitting} only")
         if self.refiner is not None and not space.has_prediction:
             raise ValueError("a refiner follows motion compensation: space.kind=codec only")
         if self.sampler.steps > self.noise.steps:

@@ -65,3 +65,25 @@ def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             places = key.exp()[j] / key.exp().sum(0)
             result[i] += (features * places).sum() * value[j] / math.sqrt(numbers)
     return result
+
+
+def warp(picture: Tensor, flow: Tensor) -> Tensor:
+    """Bilinear samples of a picture (C, H, W) at p + flow (2, H, W), pixel by pixel.
+
+    Coordinates are clamped to the frame, which replicates its border.
+    """
+    channels, height, width = picture.shape
+    result = torch.zeros_like(picture)
+    for y in range(height):
+        for x in range(width):
+            across = min(max(x + float(flow[0, y, x]), 0.0), width - 1.0)
+            down = min(max(y + float(flow[1, y, x]), 0.0), height - 1.0)
+            left, top = int(across), int(down)
+            right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
+            u, v = across - left, down - top
+            for channel in range(channels):
+                p = picture[channel]
+                upper = (1 - u) * p[top, left] + u * p[top, right]
+                lower = (1 - u) * p[bottom, left] + u * p[bottom, right]
+                result[channel, y, x] = (1 - v) * upper + v * lower
+    return result

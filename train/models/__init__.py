@@ -11,6 +11,7 @@ from train.models.autoencoder import Autoencoder
 from train.models.block_autoencoder import BlockAutoencoder
 from train.models.contextual import ContextualAutoencoder
 from train.models.denoiser import Denoiser, DenoiserInput
+from train.models.flow_autoencoder import FlowAutoencoder
 from train.models.kl_autoencoder import KlAutoencoder
 from train.models.linear_codes import DctAutoencoder, KltAutoencoder, ZeroAutoencoder
 from train.models.unet3d import UNet3D
@@ -21,6 +22,7 @@ AUTOENCODERS: dict[str, type[Autoencoder]] = {
     "kl": KlAutoencoder,
     "block": BlockAutoencoder,
     "contextual": ContextualAutoencoder,
+    "flow": FlowAutoencoder,
     "klt": KltAutoencoder,
     "dct": DctAutoencoder,
     "zero": ZeroAutoencoder,

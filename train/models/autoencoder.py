@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+
+Coded = Literal["pictures", "residuals", "motion"]
+"""What an autoencoder codes: frames or residuals alike, residuals given their prediction, or motion
+between two frames."""
 
 
 class Autoencoder(nn.Module, ABC):
@@ -18,7 +22,7 @@ class Autoencoder(nn.Module, ABC):
 
     Attributes:
         options_type: dataclass of its options.
-        needs_prediction: whether it codes residuals given their prediction, and nothing else.
+        codes: what it codes.
         block: b, pixels = the downsampling factor.
         latent_channels: numbers K in a latent.
         context: names of the pictures it conditions on, see `train.models.contextual`, the
@@ -29,7 +33,7 @@ class Autoencoder(nn.Module, ABC):
     """
 
     options_type: ClassVar[type]
-    needs_prediction: ClassVar[bool] = False
+    codes: ClassVar[Coded] = "pictures"
     block: int
     latent_channels: int
     context: tuple[str, ...] = ()

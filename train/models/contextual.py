@@ -27,6 +27,7 @@ from shared.errors import UserError
 from shared.schema import CodecOptions
 from train.models.autoencoder import Autoencoder
 from train.models.block_autoencoder import active, from_blocks, principal, to_blocks
+from train.models.layers import full_precision
 from train.models.linear_codes import dct_matrix
 from train.options import STRICT
 
@@ -88,7 +89,7 @@ class ContextualAutoencoder(Autoencoder):
     """
 
     options_type = ContextualOptions
-    needs_prediction = True
+    codes = "residuals"
     initial_fits = 2
 
     fixed: Tensor
@@ -144,10 +145,8 @@ class ContextualAutoencoder(Autoencoder):
         """
         if self._last is not None and self._last[0] is context:
             return self._last[1]
-        device = context.device.type
-        step = 1 if device == "cpu" else len(context)
-        # Without contents, when operations are counted, there is nothing to cast.
-        with torch.autocast("cpu" if device == "meta" else device, enabled=False):
+        step = 1 if context.device.type == "cpu" else len(context)
+        with full_precision(context.device):
             found = torch.cat([self._basis(some.float()) for some in context.split(step)])
         self._last = (context, found)  # decoding follows encoding
         return found

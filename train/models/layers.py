@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared.conventions import grid_shape
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+def full_precision(device: torch.device) -> torch.autocast:
+    """A context without autocast, for numbers that bfloat16 would spoil."""
+    kind = "cpu" if device.type == "meta" else device.type  # autocast knows no "meta"
+    return torch.autocast(kind, enabled=False)
 
 
 def zero_initialise(layer: Layer) -> Layer:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from train.models.layers import full_precision
+
 
 def reduce(picture: Tensor, factor: int) -> Tensor:
     """Pictures with one pixel for each square of `factor` x `factor`, after a Gaussian filter.
@@ -28,7 +30,7 @@ def reduce(picture: Tensor, factor: int) -> Tensor:
     offset = torch.arange(taps, device=x.device) - (taps - 1) / 2
     kernel = torch.softmax(-2 * (offset / (factor - 1)).square(), dim=0).expand(channels, 1, -1)
     margin = (taps - factor) // 2  # so that the first square has the filter's centre
-    with torch.autocast(x.device.type, enabled=False):
+    with full_precision(x.device):
         x = F.pad(x, (margin,) * 4, mode="replicate")
         x = F.conv2d(x, kernel[:, :, None], stride=(1, factor), groups=channels)
         return F.conv2d(x, kernel[..., None], stride=(factor, 1), groups=channels)

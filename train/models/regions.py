@@ -16,9 +16,8 @@ longer side, their origin the picture's centre. Shapes: N pairs, K regions, P = 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,13 +26,11 @@ from pydantic.dataclasses import dataclass as options_dataclass
 from torch import Tensor, nn
 
 from train.models.equivariance import random_deformation
+from train.models.flow_predictors import FLOW_CELL, FlowPredictor
 from train.models.hourglass import GROUPS, DownPath, Hourglass
-from train.models.layers import zero_initialise
+from train.models.layers import full_precision, zero_initialise
 from train.models.reduction import reduce
 from train.options import STRICT
-
-CELL = 4
-"""Pixels of a flow cell in each direction."""
 
 _ROUND = 0.05
 """Anisotropy below which a region counts as round: axes that differ by 5%."""
@@ -51,7 +48,6 @@ Width = Annotated[int, Field(ge=GROUPS, multiple_of=GROUPS)]
 class RegionsOptions:
     """Options of `RegionPredictor`; the defaults are those published for 128x128."""
 
-    kind: Literal["regions"] = "regions"
     regions: Positive = 10
     reduction: Literal[1, 2, 4, 8] = 4
     """Regions are found in the picture at 1 / reduction of its size."""
@@ -104,13 +100,13 @@ class Regions:
         return torch.exp(-distance / 2)
 
 
-class RegionPredictor(nn.Module):
+class RegionPredictor(FlowPredictor):
     """Flow and occlusion between two pictures, by the motions of regions and of the background.
 
     Before training the flow is near zero.
     """
 
-    options_type: ClassVar[type] = RegionsOptions
+    options_type = RegionsOptions
     optimiser = "adamw"  # its last layers are coordinates and logits, no hidden activations
 
     def __init__(self, options: RegionsOptions) -> None:
@@ -153,7 +149,7 @@ class RegionPredictor(nn.Module):
     def heat_maps(self, picture: Tensor) -> Tensor:
         """Where each region is, float32, shape (N, K, H / reduction, W / reduction); sum 1."""
         features = self.region_features(reduce(picture, self.options.reduction))
-        with _float32(picture):
+        with full_precision(picture.device):
             logits = self.region_maps(features.float()) / self.options.temperature
             return logits.flatten(2).softmax(dim=-1).view_as(logits)
 
@@ -161,7 +157,7 @@ class RegionPredictor(nn.Module):
         """Displacement of the background, an affine map [E, t], float32, shape (N, 2, 3)."""
         pair = torch.cat([reference, driving], dim=1)
         features = self.background_features(pair)[-1].mean(dim=(2, 3))
-        with _float32(reference):
+        with full_precision(reference.device):
             return self.background(features.float()).unflatten(1, (2, 3))
 
     def mix(
@@ -175,10 +171,10 @@ class RegionPredictor(nn.Module):
             target: regions of the driving picture.
             background: see `background_affine`.
         """
-        picture = reduce(reference, CELL)
+        picture = reduce(reference, FLOW_CELL)
         height, width = picture.shape[-2:]
         centres = cell_centres(picture)
-        with _float32(reference):
+        with full_precision(reference.device):
             motions = torch.cat(
                 [
                     _apply(background[:, None, :, :2], centres) + background[:, None, None, :, 2],
@@ -191,14 +187,14 @@ class RegionPredictor(nn.Module):
             warped = _warp(picture, centres + motions)
             seen = torch.cat([heat[:, :, None], warped], dim=2)  # (N, K + 1, 4, h, w)
         features = self.mix_features(seen.flatten(1, 2))
-        with _float32(reference):
+        with full_precision(reference.device):
             features = features.float()
             masks = self.masks(features).softmax(dim=1).flatten(2)  # (N, K + 1, P)
             flow = (masks[..., None] * motions).sum(dim=1).mT.unflatten(-1, (height, width))
             half_side_px = max(reference.shape[-2:]) / 2
             return half_side_px * flow, torch.sigmoid(self.occlusion(features))
 
-    def equivariance_loss(self, driving: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    def equivariance_loss(self, driving: Tensor, generators: list[torch.Generator]) -> Tensor:
         """Failure of regions to move with the picture under a random deformation T: (N,).
 
         In the deformed picture X(p) = D(T(p)) a region at p with covariance C must be the one that
@@ -211,12 +207,12 @@ class RegionPredictor(nn.Module):
             generators: one a row, on its device.
         """
         found = self.find(driving)
-        with _float32(driving):
+        with full_precision(driving.device):
             deformation = random_deformation(generators)
             places = deformation(cell_centres(driving).expand(len(driving), -1, -1))[:, None]
             deformed = _warp(driving.float(), places, padding="reflection")[:, 0]
         moved = self.find(deformed)
-        with _float32(driving):
+        with full_precision(driving.device):
             jacobian = deformation.jacobian(moved.shift)
             expected = _product(_product(jacobian, moved.covariance), jacobian.mT)
             rest = affine_between(found.covariance, expected) - torch.eye(2, device=driving.device)
@@ -347,7 +343,3 @@ def _warp(picture: Tensor, places: Tensor, padding: str = "border") -> Tensor:
 
 def _output(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 7, padding=3)
-
-
-def _float32(picture: Tensor) -> torch.autocast:
-    return torch.autocast(picture.device.type, enabled=False)

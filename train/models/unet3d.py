@@ -50,9 +50,15 @@ class UNet3DOptions:
     head_dim: Positive = 32
     full_attention: Annotated[int, Field(ge=0)] = 1024
     """Most places of a frame with full attention; levels of more take linear attention."""
-    context: Positive = 64
-    """Channels of the first frame's features."""
+    context: Annotated[int, Field(ge=0)] = 64
+    """Channels of the first frame's features; where a space brings features, 0 takes them as they
+    are."""
     label_dim: Positive = 256
+    fold: Positive = 1
+    """Side of squares of cells whose channels are joined before the network and parted after it; an
+    addition of ours: half the grid costs a quarter."""
+    input_kernel: Literal[3, 7] = 3
+    """Side of the first convolution's kernel; VDM's public code has 7."""
     layout: Annotated[int, Field(ge=0)] = 0
     """Channels of a learned map of the label over the clip, see `LabelMap`; 0: none. An addition of
     ours."""
@@ -149,7 +155,8 @@ class UNet3D(Denoiser):
 
     Args:
         options: widths and depths.
-        shapes: target (C, T, h, w); the first frame's encoder is strided by its cell.
+        shapes: target (C, T, h, w); the first frame's encoder is strided by its cell. With a
+            condition `features`, (C', h, w), on the target's grid, it takes these instead.
         labels: number of label texts; index `labels` is the null condition.
         texts: embeddings of the label texts by a text encoder, shape (labels, D); without them an
             embedding of each label is learned.
@@ -171,10 +178,15 @@ class UNet3D(Denoiser):
         super().__init__()
         channels, time, height, width = shapes.x0
         _check_grid(options, height, width)
+        channels, height, width = (
+            channels * options.fold**2, height // options.fold, width // options.fold
+        )  # fmt: skip
         self.options = options
         widths = [options.dim * mult for mult in options.mults]
         embedding = 4 * options.dim
-        self.first_frame = FirstFrameEncoder(options.context, shapes.cell)
+        given = dict(shapes.conditions).get("features")
+        self.takes_features = given is not None
+        self.first_frame, context = _first_frame_network(options, shapes.cell, given)
         self.null_label = labels  # its row of the table
         self.label: nn.Embedding | LabelEmbedding = (
             nn.Embedding(labels + 1, options.label_dim)
@@ -201,7 +213,7 @@ class UNet3D(Denoiser):
             if options.layout
             else None
         )
-        self.input = conv(channels + options.context + 2 + options.layout, widths[0])
+        self.input = conv(channels + context + 2 + options.layout, widths[0], options.input_kernel)
         self.down = nn.ModuleList(
             Level(options, before, width)
             for before, width in zip([widths[0], *widths[:-1]], widths, strict=True)
@@ -230,31 +242,34 @@ class UNet3D(Denoiser):
             noisy: see `Denoiser.forward`.
             t: see there.
             conditions: `label`, indices, shape (B,), below 0 the null condition; `first_frame`,
-                float in [-1, 1], whole cells, shape (B, 3, h b, w b).
+                float in [-1, 1], whole cells, shape (B, 3, h b, w b), or `features`.
         """
         batch, _, time = noisy.shape[:3]
         _check_grid(self.options, *noisy.shape[-2:])
-        label, first_frame = conditions["label"], conditions["first_frame"]
+        label = conditions["label"]
+        still = conditions["features" if self.takes_features else "first_frame"]
         label = torch.where(label < 0, self.null_label, label)
-        x = torch.cat([noisy, *self._maps(noisy, label, first_frame)], dim=1)
+        fold = {"f": self.options.fold, "g": self.options.fold}
+        noisy = rearrange(noisy, "b c t (h f) (w g) -> b (c f g) t h w", **fold)
+        x = torch.cat([noisy, *self._maps(noisy, label, still)], dim=1)
         x = rearrange(x, "b c t h w -> (b t) c h w")  # (N, C, h, w)
         skip = x = self.input(x.contiguous(memory_format=torch.channels_last))
         condition = self._condition(t, label, time)
         x = torch.cat([self._levels(x, condition, time), skip], dim=1)
         if self.output_block is not None:
             x = self.output_block(x, condition)
-        return rearrange(self.output(x), "(b t) c h w -> b c t h w", b=batch)
+        return rearrange(self.output(x), "(b t) (c f g) h w -> b c t (h f) (w g)", b=batch, **fold)
 
     def parameter_groups(self) -> dict[str, int]:
         """Parameters of the first frame's encoder, as `first_frame`."""
         return {"first_frame": parameter_count(self.first_frame)}
 
-    def _maps(self, noisy: Tensor, label: Tensor, first_frame: Tensor) -> list[Tensor]:
+    def _maps(self, noisy: Tensor, label: Tensor, still: Tensor) -> list[Tensor]:
         """Features of every cell: first frame and coordinates, then the label's map, if any.
 
         Each has the shape (B, C, T, h, w).
         """
-        still = torch.cat([self.first_frame(first_frame), _coordinates(noisy)], dim=1)
+        still = torch.cat([self.first_frame(still), _coordinates(noisy)], dim=1)
         maps = [still[:, :, None].expand(-1, -1, noisy.shape[2], -1, -1)]
         return maps if self.layout is None else [*maps, self.layout(self.label(label))]
 
@@ -302,11 +317,26 @@ def _coordinates(x: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(down, across, indexing="ij")).expand(len(x), -1, -1, -1)
 
 
+def _first_frame_network(
+    options: UNet3DOptions, cell: int, features: tuple[int, ...] | None
+) -> tuple[nn.Module, int]:
+    """What makes the first frame's maps on the folded grid, and the number of their channels."""
+    fold = options.fold
+    if features is None:
+        if not options.context:
+            raise UserError("denoiser.context=0: the space brings no features to take as they are")
+        return FirstFrameEncoder(options.context, cell * fold), options.context
+    if options.context:
+        return nn.Conv2d(features[0], options.context, fold, stride=fold), options.context
+    return nn.PixelUnshuffle(fold), features[0] * fold**2
+
+
 def _check_grid(options: UNet3DOptions, height: int, width: int) -> None:
     halvings = len(options.mults) - 1
-    factor = 2**halvings
+    factor = options.fold * 2**halvings
     if height % factor or width % factor:
+        folded = f" after folding {options.fold}x{options.fold} cells" if options.fold > 1 else ""
         raise UserError(
-            f"a {height}x{width} grid cannot be halved {halvings} times: take a recipe with fewer"
-            f" `mults`, or a store whose size / block is a multiple of {factor}"
+            f"a {height}x{width} grid cannot be halved {halvings} times{folded}: take a recipe with"
+            f" fewer `mults`, or a store whose size / block is a multiple of {factor}"
         )

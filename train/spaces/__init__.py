@@ -10,6 +10,7 @@ from train.models.autoencoder import Autoencoder
 from train.spaces.base import CompressedSpace, Decoded, Space, Statistics
 from train.spaces.codec import CodecSpace
 from train.spaces.difference import DifferenceSpace
+from train.spaces.flow import FlowSpace
 from train.spaces.latent import LatentSpace
 from train.spaces.rgb import RgbSpace
 
@@ -20,6 +21,7 @@ SPACES: dict[str, type[Space]] = {
     "latent": LatentSpace,
     "difference": DifferenceSpace,
     "codec": CodecSpace,
+    "flow": FlowSpace,
 }
 
 

@@ -17,15 +17,16 @@ from torch import Tensor, nn
 from shared.schema import LARGE, CodecOptions
 from train.data.batches import BatchSlice
 from train.data.clips import ClipBatch, normalise_frame
-from train.models.autoencoder import Autoencoder, weights_hash
+from train.models.autoencoder import Autoencoder, Coded, weights_hash
 from train.models.denoiser import DenoiserInput
 from train.models.layers import pad_to_blocks
 
 Known = Mapping[str, Tensor]
 """Arrays of B clips by name: stored ones (`first_frame`, `label` ...) and derived ones."""
 
-Drawing = Literal["arrows"]
-"""Ways in which reports draw a decoded part: `arrows` over the frames, for vectors of blocks."""
+Drawing = Literal["arrows", "colours", "greys"]
+"""Ways to draw a decoded part: `arrows` over the frames, for vectors of blocks; `colours`, for
+flow in pixels, (B, T-1, 2, h, w); `greys`, for maps in [0, 1], (B, T-1, 1, h, w)."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Space(ABC):
     Attributes:
         options_type: dataclass of its options; its field `kind` names the space.
         needs_autoencoder: whether an autoencoder has to be trained first.
+        coded: what that may code.
         has_prediction: whether frames are decoded from a prediction, which a refining network or an
             autoencoder can condition on.
         bounded: whether unscaled x_0 lies in [-1, 1], so that a sampler can keep it there.
@@ -115,6 +117,7 @@ class Space(ABC):
 
     options_type: ClassVar[type]
     needs_autoencoder: ClassVar[bool] = False
+    coded: ClassVar[tuple[Coded, ...]] = ("pictures",)
     has_prediction: ClassVar[bool] = False
     bounded: ClassVar[bool] = False
     generates: ClassVar[str]
@@ -209,9 +212,11 @@ class Space(ABC):
         return DenoiserInput(self.shape, self.cell, shapes)
 
     def example(self) -> dict[str, Tensor]:
-        """Zeros in place of what is known of one clip at sampling."""
-        pixels = torch.zeros(1, 3, self.store.size, self.store.size, dtype=torch.uint8)
-        return {"first_frame": pixels, "label": torch.zeros(1, dtype=torch.long)}
+        """Zeros in place of what is known of one clip at sampling, where the autoencoder is."""
+        weights = () if self.autoencoder is None else self.autoencoder.parameters()
+        with next((weight.device for weight in weights), torch.device("cpu")):
+            pixels = torch.zeros(1, 3, self.store.size, self.store.size, dtype=torch.uint8)
+            return {"first_frame": pixels, "label": torch.zeros(1, dtype=torch.long)}
 
     # Videos longer than a clip, and conditions that another recipe generates.
 

@@ -100,6 +100,7 @@ class CodecSpace(CompressedSpace):
     """
 
     options_type = CodecSpaceOptions
+    coded = ("pictures", "residuals")
     has_prediction = True
     generates = "motion vectors and residual latents"
     restored_from = "motion and residual latents"
