@@ -38,7 +38,7 @@ CELL = 4
 _ROUND = 0.05
 """Anisotropy below which a region counts as round: axes that differ by 5%."""
 
-_OPENING = math.exp(-3)
+_OPENING = math.exp(-5)
 """Weight of all regions' motions together before training, relative to the background's."""
 
 _SHIFT_WEIGHT = _AFFINE_WEIGHT = 10.0
