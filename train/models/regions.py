@@ -237,7 +237,7 @@ def cell_centres(maps: Tensor) -> Tensor:
 def affine_between(source: Tensor, target: Tensor) -> Tensor:
     """The matrix M with M target M' = source that turns the least: shape (..., 2, 2).
 
-    MRAA's A_s A_t^-1 (section 3.1), A = U S^(1/2) of a covariance U S U'. The covariance leaves
+    MRAA's A_s A_t^-1, with A = U S^(1/2) of a covariance U S U'. The covariance leaves
     open in which direction an axis points, that is, whether M or -M is meant: this one turns by at
     most 90 degrees.
 

@@ -74,7 +74,7 @@ def anisotropy(covariance: Tensor) -> float:
 
 
 def root(covariance: Tensor) -> Tensor:
-    """U S^(1/2), the longer axis first, U a rotation: MRAA, section 3.1."""
+    """U S^(1/2), the longer axis first, U a rotation, as in MRAA."""
     values, vectors = torch.linalg.eigh(covariance)
     values, vectors = values.flip(-1), vectors.flip(-1)
     if torch.linalg.det(vectors) < 0:
