@@ -1,7 +1,7 @@
 """Random smooth deformations of pictures, under which detected regions must move along.
 
 An affine map plus a thin-plate spline (Bookstein 1989), as in the first-order motion model
-(Siarohin et al. 2019, section 3.1). Units: half of the picture's longer side; the origin is the
+(Siarohin et al. 2019). Units: half of the picture's longer side; the origin is the
 picture's centre.
 """
 

@@ -35,7 +35,7 @@ from train.options import STRICT
 _ROUND = 0.05
 """Anisotropy below which a region counts as round: axes that differ by 5%."""
 
-_OPENING = math.exp(-3)
+_OPENING = math.exp(-5)
 """Weight of all regions' motions together before training, relative to the background's."""
 
 _SHIFT_WEIGHT = _AFFINE_WEIGHT = 10.0
@@ -233,7 +233,7 @@ def cell_centres(maps: Tensor) -> Tensor:
 def affine_between(source: Tensor, target: Tensor) -> Tensor:
     """The matrix M with M target M' = source that turns the least: shape (..., 2, 2).
 
-    MRAA's A_s A_t^-1 (section 3.1), A = U S^(1/2) of a covariance U S U'. The covariance leaves
+    MRAA's A_s A_t^-1, with A = U S^(1/2) of a covariance U S U'. The covariance leaves
     open in which direction an axis points, that is, whether M or -M is meant: this one turns by at
     most 90 degrees.
 

@@ -110,6 +110,7 @@ def test_gradients_reach_the_made_picture_alone(loss: PerceptualLoss) -> None:
     loss(made, real).sum().backward()
     assert made.grad is not None
     assert real.grad is None
+    assert not any(weight.requires_grad for weight in loss._layers.parameters())
     assert (made.grad.abs().amax(dim=(1, 2, 3)) > 0).all()
     step = made.detach() - 1e-3 * made.grad / made.grad.abs().max()
     assert (loss(step, real.detach()) < loss(made.detach(), real.detach())).all()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from shared.errors import UserError
+from train.models.equivariance import random_deformation
 from train.models.regions import (
     _ROUND,
     RegionPredictor,
@@ -73,7 +74,7 @@ def anisotropy(covariance: Tensor) -> float:
 
 
 def root(covariance: Tensor) -> Tensor:
-    """U S^(1/2), the longer axis first, U a rotation: MRAA, section 3.1."""
+    """U S^(1/2), the longer axis first, U a rotation, as in MRAA."""
     values, vectors = torch.linalg.eigh(covariance)
     values, vectors = values.flip(-1), vectors.flip(-1)
     if torch.linalg.det(vectors) < 0:
@@ -188,12 +189,13 @@ def test_a_scaled_round_region_gives_the_scale() -> None:
 
 
 @settings(deadline=None)
-@given(st.floats(0, 1e-4), angles, angles)
+@given(st.floats(0, 0.01), angles, angles)
 def test_noise_does_not_turn_round_regions(noise: float, one: float, other: float) -> None:
+    """Anisotropies of noise / 2 turn it by (noise / 2 _ROUND)^2 / 2 at most, 0.005."""
     round_one = torch.eye(2, dtype=torch.float64)
     bits = [noise * ellipse(1, 0, angle) for angle in (one, other)]
     matrix = affine_between(round_one + bits[0], round_one + bits[1])
-    assert torch.allclose(matrix, round_one, atol=2e-4)
+    assert torch.allclose(matrix, round_one, atol=0.005 + noise)
 
 
 @pytest.mark.parametrize("elongated_is", ["source", "target"])
@@ -233,16 +235,13 @@ def test_gradients_are_finite(name: str) -> None:
     assert logits.grad.abs().max() < 100
 
 
-def test_gradients_are_finite_where_the_angle_has_none() -> None:
-    """Anisotropies a and -b with a b = _ROUND^2: nearly round, at a right angle."""
-    covariances = torch.eye(2).repeat(2, 1, 1)
-    covariances[:, 0, 0] += 2 * _ROUND * torch.tensor([1.0, -1.0])
-    covariances[:, 1, 1] = covariances[:, 0, 0] * (1 - _ROUND) / (1 + _ROUND)
-    covariances[1, 1, 1] = covariances[1, 0, 0] * (1 + _ROUND) / (1 - _ROUND)
+def test_gradients_are_bounded_where_the_angle_has_none() -> None:
+    """Anisotropies of _ROUND at a right angle: a b exp(2 i d) + _ROUND^2 is zero."""
+    covariances = torch.tensor([[1 + _ROUND, 1 - _ROUND], [1 - _ROUND, 1 + _ROUND]]).diag_embed()
     covariances.requires_grad_()
-    affine_between(covariances[0], covariances[1]).sum().backward()
+    affine_between(covariances[0], covariances[1])[0, 1].backward()
     assert covariances.grad is not None
-    assert covariances.grad.isfinite().all()
+    assert covariances.grad.abs().max() < 1 / _ROUND**4
 
 
 def random_regions(seed: int, rows: int = 2, count: int = 4) -> Regions:
@@ -436,6 +435,47 @@ def test_regions_that_move_with_the_picture_have_no_equivariance_loss() -> None:
     assert ideal.max() < 0.05
     assert blind.min() > 0.3
     assert blind.mean() == pytest.approx(0.8, rel=0.4)
+
+
+def sampled_slowly(plane: Tensor, x: float, y: float) -> float:
+    """Bilinear value at pixel coordinates, mirrored at the picture's edges."""
+
+    def inside(value: float, count: int) -> float:
+        value = (value + 0.5) % (2 * count)
+        return min(max(min(value, 2 * count - value) - 0.5, 0), count - 1)
+
+    height, width = plane.shape
+    x, y = inside(x, width), inside(y, height)
+    left, top = min(int(x), width - 2), min(int(y), height - 2)
+    right_part, lower_part = x - left, y - top
+    rows = [
+        float(plane[top + i, left]) * (1 - right_part)
+        + float(plane[top + i, left + 1]) * right_part
+        for i in range(2)
+    ]
+    return rows[0] * (1 - lower_part) + rows[1] * lower_part
+
+
+class Recorder(Ideal):
+    """An ideal detector that keeps the pictures it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__(SMALL)
+        self.seen: list[Tensor] = []
+
+    def heat_maps(self, picture: Tensor) -> Tensor:
+        self.seen.append(picture)
+        return super().heat_maps(picture)
+
+
+def test_the_deformed_picture_shows_the_driving_one_at_the_deformed_places() -> None:
+    network, driving = Recorder(), pictures(0, 1, 16, 24)
+    network.equivariance_loss(driving, [rng(3)])
+    _, deformed = network.seen
+    places = random_deformation([rng(3)])(cell_centres(driving)[None])[0] * 12  # pixels
+    expected = [sampled_slowly(driving[0, 1], float(x) + 11.5, float(y) + 7.5) for x, y in places]
+    assert not (places.abs() < torch.tensor([12.0, 8.0])).all()  # some are outside
+    assert torch.allclose(deformed[0, 1].flatten(), torch.tensor(expected), atol=1e-4)
 
 
 def test_equivariance_depends_on_the_rows_generator_alone() -> None:
