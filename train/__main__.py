@@ -30,10 +30,31 @@ DEFAULT_OUT = Path("runs/gestures-ed_vdm_demo")
 
 
 STAGES = {
-    "vae": "Train the autoencoder, where the recipe has one.",
     "encode": "Compute the latents of every clip, cached next to the store, and their statistics.",
     "diffusion": "Train the denoiser, and the refining network where the recipe has one.",
 }
+
+
+@app.command()
+def vae(
+    recipe: RecipeName = DEFAULT_RECIPE,
+    store: StorePath = DEFAULT_STORE,
+    out: OutPath = DEFAULT_OUT,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Start from this run's autoencoder; with --set autoencoder.train=decoder its"
+            " denoiser is kept.",
+        ),
+    ] = None,
+    set_: Overrides = None,
+    device: Device = "auto",
+) -> None:
+    """Train the autoencoder, where the recipe has one."""
+    from train.stages.run_stage import run_stage
+
+    run_stage("vae", recipe, store, out, set_ or [], device, start)
 
 
 def _add_stage(name: str, help_text: str) -> None:

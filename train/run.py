@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,11 @@ class RunFolder:
 
     Attributes:
         root: the folder that `--out` or `--run` names.
+        start: a run from whose autoencoder the stage `vae` starts, if any.
     """
 
     root: Path
+    start: RunFolder | None = None
 
     @property
     def texts(self) -> Path:
@@ -53,7 +56,7 @@ class RunFolder:
     @property
     def guide(self) -> RunFolder:
         """The run of the recipe's guide."""
-        return RunFolder(self.root / "guide")
+        return RunFolder(self.root / "guide", self.start and self.start.guide)
 
     @property
     def evaluation(self) -> Path:
@@ -69,6 +72,15 @@ class RunFolder:
     def trained_stages(self) -> dict[str, Path]:
         """Folders of the stages with a training log, by name, in the order of training."""
         return {"vae": self.autoencoder, "diffusion": self.diffusion, "refiner": self.refiner}
+
+    def copy_missing(self, stages: Iterable[Path]) -> None:
+        """Copy folders of another run that are there and missing here, each whole or not at all."""
+        for stage in stages:
+            if stage.exists() and not (self.root / stage.name).exists():
+                scratch = self.root / f".{stage.name}"
+                shutil.rmtree(scratch, ignore_errors=True)
+                shutil.copytree(stage, scratch)
+                scratch.rename(self.root / stage.name)
 
     def save_recipe(self, content: dict[str, Any]) -> None:
         """Write RUN/recipe.json."""

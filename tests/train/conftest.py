@@ -57,6 +57,15 @@ TINY_PAPER: Overrides = {
 }
 """Changes to `TINY` for the paper's recipe, without a refiner."""
 
+TINY_FLOW: Overrides = {
+    "refiner.width": None,
+    "autoencoder.hidden": None,
+    "autoencoder.latent_channels": None,
+    "autoencoder.widths": "[8, 8, 16]",
+    "autoencoder.dense.widths": "[8, 8, 16]",
+}
+"""Changes to `TINY` for LFDM's demo recipe."""
+
 TINY_LATENT: Overrides = {"refiner.width": None, "space.factor": "4"}
 TINY_PIXELS: Overrides = {
     "refiner.width": None,
@@ -91,16 +100,17 @@ def train_stages(
     changes: Overrides | None = None,
     stages: tuple[str, ...] = STAGES,
     recipe: str = "ed_vdm_demo",
+    further: tuple[object, ...] = (),
 ) -> list[int]:
     """Train a tiny run; returns the exit codes, of the stages up to the first that failed.
 
-    `changes` go over `TINY`; None leaves the recipe's own value.
+    `changes` go over `TINY`; None leaves the recipe's own value. `further` are arguments.
     """
     values = {name: value for name, value in (TINY | (changes or {})).items() if value is not None}
     overrides = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
     codes = []
     for stage in stages:
-        arguments = ("--recipe", recipe, "--store", store, "--out", run, *overrides)
+        arguments = ("--recipe", recipe, "--store", store, "--out", run, *overrides, *further)
         codes.append(call_train(stage, *arguments))
         if codes[-1]:
             break

@@ -95,6 +95,9 @@ class FlowAutoencoder(Autoencoder):
         self.encoder = Encoder(options.widths)
         self.decoder = Decoder(options.widths, options.blocks, skips=options.skips)
         self._perceptual: PerceptualLoss | None = None
+        if options.train == "decoder":
+            self.predictor.requires_grad_(False)
+            self.encoder.requires_grad_(False)
 
     def features(self, reference: Tensor) -> Tensor:
         """z of the reference, shape (N, C, ceil(H/4), ceil(W/4))."""
@@ -138,6 +141,9 @@ class FlowAutoencoder(Autoencoder):
         latent = self.encode(driving, reference)
         flow = latent[:, :2]
         made = self.decode(latent, reference)
+        if options.train == "decoder":
+            loss = self._distance(made, driving).mean()
+            return {"loss": loss, "reconstruction": loss.detach()}
         height, width = driving.shape[-2:]
         whole = resize_field(flow, FLOW_CELL)[..., :height, :width]
         warped = warp(reference, whole)

@@ -18,18 +18,20 @@ from train.recipe import ClipShape, Recipe
 from train.spaces.flow import FlowSpaceOptions
 from train.trainer.schedule import TrainingOptions
 
+AUTOENCODER = FlowAutoencoderOptions(
+    predictor="regions",
+    widths=(64, 128, 256),
+    blocks=6,
+    perceptual="vgg19-dcbb9e9d.pth",
+    warped_weight=0.0,
+    smoothness=0.0,
+)
+
 RECIPE = Recipe(
     name="lfdm_128",
     designed_for=ClipShape(size=128, frames=40),
     space=FlowSpaceOptions(),
-    autoencoder=FlowAutoencoderOptions(
-        predictor="regions",
-        widths=(64, 128, 256),
-        blocks=6,
-        perceptual="vgg19-dcbb9e9d.pth",
-        warped_weight=0.0,
-        smoothness=0.0,
-    ),
+    autoencoder=AUTOENCODER,
     autoencoder_training=TrainingOptions(
         steps=43_100,
         batch=100,

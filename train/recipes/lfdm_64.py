@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from train.models.regions import RegionsOptions
 from train.recipe import ClipShape, Recipe
+from train.recipes.lfdm_128 import AUTOENCODER
 from train.recipes.lfdm_128 import RECIPE as LFDM_128
 
 RECIPE: Recipe = replace(
     LFDM_128,
     name="lfdm_64",
     designed_for=ClipShape(size=64),
-    autoencoder=replace(LFDM_128.autoencoder, regions=RegionsOptions(reduction=2, halvings=4)),
+    autoencoder=replace(AUTOENCODER, regions=RegionsOptions(reduction=2, halvings=4)),
 )

@@ -73,8 +73,8 @@ class FlowSpace(Space):
 
     @property
     def identity(self) -> str:
-        """Hash of the autoencoder's weights."""
-        return weights_hash(self.autoencoder)
+        """Hash of the encoder's and the flow predictor's weights: the decoder is not in x_0."""
+        return weights_hash(self.autoencoder.encoder) + weights_hash(self.autoencoder.predictor)
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from shared.console import Progress, console
+from shared.errors import UserError
 from shared.schema import LARGE, CodecOptions
 from shared.store.export import ClipReader
 from train.data.batches import BatchSlice
 from train.data.clips import ClipBatch, Clips
 from train.models import AUTOENCODERS, build_autoencoder
-from train.models.autoencoder import Autoencoder
+from train.models.autoencoder import Autoencoder, weights_hash
 from train.options import read_options
 from train.recipe import Recipe
 from train.run import RunFolder
@@ -25,10 +26,12 @@ from train.trainer.checkpoint import (
     check_same_config,
     checkpoints,
     load_config,
+    load_network,
     load_trained,
     save_checkpoint,
     save_config,
 )
+from train.trainer.distributed import world
 from train.trainer.loop import Stage, fit
 
 _CLIPS_PER_BATCH = 4  # when the initial weights are fitted
@@ -37,7 +40,14 @@ _CLIPS_PER_BATCH = 4  # when the initial weights are fitted
 def train_autoencoder(
     recipe: Recipe, store: ClipReader, run: RunFolder, device: torch.device
 ) -> None:
-    """Train, or go on training, RUN/vae; say so where the space has no autoencoder."""
+    """Train, or go on training, RUN/vae; say so where the space has no autoencoder.
+
+    With a `run.start`, from the weights of that run's autoencoder. Its later stages are copied too
+    where what they saw of the autoencoder is as it was: so a decoder is adapted to another store.
+
+    Raises:
+        UserError: `run.start` has no autoencoder, or one of other layers.
+    """
     if recipe.autoencoder is None:
         console.print(f"space {recipe.space.kind}: no autoencoder to train")
         return
@@ -47,10 +57,15 @@ def train_autoencoder(
     space: Any = build_space(recipe.space, store.options, network)
     config = {name: recipe.to_dict()[name] for name in ("autoencoder", "space", "split", "seed")}
     config["store"] = store.attributes.model_dump(mode="json")
+    if run.start is not None:
+        _load_weights(run.start, network)
+        config["from"] = weights_hash(network)
+    seen = space.identity
     if not network.learns:
         _fit_once(space, clips, run, config)
         return
-    _fit_initial(space, clips)
+    if run.start is None:
+        _fit_initial(space, clips)
     network.to(device)
 
     def prepare(tensors: dict[str, Tensor], part: BatchSlice) -> Any:
@@ -73,7 +88,9 @@ def train_autoencoder(
         options=recipe.autoencoder_training,
         device=device,
     )
-    fit(stage)
+    trained = build_space(recipe.space, store.options, cast(Autoencoder, fit(stage)))
+    if run.start is not None and trained.identity == seen and world().is_main:
+        run.copy_missing([run.start.texts, run.start.statistics, run.start.diffusion])
 
 
 def load_autoencoder(options: Any, run: RunFolder, device: torch.device) -> Autoencoder:
@@ -87,6 +104,23 @@ def load_autoencoder(options: Any, run: RunFolder, device: torch.device) -> Auto
     network = _build(read_options(AUTOENCODERS, config["autoencoder"]), options, store)
     load_trained(run.autoencoder, network)
     return network.to(device)
+
+
+def _load_weights(start: RunFolder, network: Autoencoder) -> None:
+    """Fill an autoencoder with the averaged weights of another run's."""
+    found = checkpoints(start.autoencoder)
+    if not found:
+        raise UserError(
+            f"--from {start.root}: no checkpoint in {start.autoencoder}; give a run whose stage vae"
+            " was trained"
+        )
+    try:
+        load_network(found[-1], "ema", network)
+    except UserError:
+        raise UserError(
+            f"--from {start.root}: its autoencoder has other layers than the recipe's; give the"
+            " --recipe and the --set of that run"
+        ) from None
 
 
 def _build(options: Any, space: Any, store: CodecOptions) -> Autoencoder:

@@ -40,14 +40,30 @@ ON_ALL_RANKS: dict[str, tuple[Step, ...]] = {
 
 
 def run_stage(
-    stage: str, recipe_name: str, store_path: str, out: Path, overrides: list[str], device: str
+    stage: str,
+    recipe_name: str,
+    store_path: str,
+    out: Path,
+    overrides: list[str],
+    device: str,
+    start: Path | None = None,
 ) -> None:
     """Run one training stage into a run's folder, that of the recipe's guide first.
 
     Processes that torchrun started train together.
+
+    Args:
+        stage: `vae`, `encode` or `diffusion`.
+        recipe_name: see `load_recipe`.
+        store_path: to train on.
+        out: the run's folder.
+        overrides: of the recipe's fields.
+        device: see `choose_device`.
+        start: another run, see `RunFolder`.
     """
     recipe, store = load_recipe(recipe_name, overrides), open_store(store_path)
-    run, chosen = RunFolder(out), own_device(choose_device(device))
+    run = RunFolder(out, None if start is None else RunFolder(start))
+    chosen = own_device(choose_device(device))
     out.mkdir(parents=True, exist_ok=True)
     with process_group(chosen) as world, stoppable():
         with run.record_command() if world.is_main else nullcontext():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import threading
 import time
@@ -270,7 +269,7 @@ def train_run(job: RunJob) -> None:
         check_same_config(folder, job.facts())
         save_config(folder, job.facts())
         if run.after is not None:
-            _copy_stages(folder.with_name(run.after), folder, denoiser=run.takes_denoiser)
+            _take_stages(folder.with_name(run.after), folder, denoiser=run.takes_denoiser)
         stages = {"vae": recipe, "encode": recipe, "diffusion": replace(recipe, refiner=None)}
         for stage, of_stage in stages.items():
             once(folder, stage, partial(_train, stage, of_stage, job))
@@ -284,16 +283,11 @@ def _train(stage: str, recipe: Recipe, job: RunJob) -> None:
     train_stage(stage, recipe, open_store(job.run.store), RunFolder(job.folder), device, World())
 
 
-def _copy_stages(source: Path, target: Path, *, denoiser: bool) -> None:
-    """Copy what another run has learned before its denoiser, or with it; each stage as a whole."""
+def _take_stages(source: Path, target: Path, *, denoiser: bool) -> None:
+    """Copy what another run has learned before its denoiser, or with it."""
     run = RunFolder(source)
     learned = [run.texts, run.autoencoder, run.statistics, run.guide.root]
-    for stage in [*learned, run.diffusion] if denoiser else learned:
-        if stage.exists() and not (target / stage.name).exists():
-            scratch = target / f".{stage.name}"
-            shutil.rmtree(scratch, ignore_errors=True)
-            shutil.copytree(stage, scratch)
-            scratch.rename(target / stage.name)
+    RunFolder(target).copy_missing([*learned, run.diffusion] if denoiser else learned)
 
 
 def _generate(job: RunJob) -> None:
