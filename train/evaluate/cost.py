@@ -33,7 +33,7 @@ from train.trainer.distributed import choose_device
 
 GIGA = 1e9
 
-DEFAULT_RECIPES = "vdm_128,ldm_128,d_vdm_128,ed_vdm_128"
+DEFAULT_RECIPES = "vdm_128,ldm_128,lfdm_128,d_vdm_128,ed_vdm_128"
 """Systems of the paper's Table 4, at 128x128."""
 
 _LABELS, _TEXT_WIDTH = 24, 768
@@ -47,7 +47,10 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class PaperCost:
-    """A row of the paper's Table 4: to train on one clip of 16x128x128x3."""
+    """A row of the paper's Table 4: to train on one clip of 16x128x128x3, says its caption.
+
+    LFDM's figure is that of its 40 frames: of 16 its public network would need 251 GFLOP.
+    """
 
     gflop: float
     gigabytes: float
@@ -55,6 +58,7 @@ class PaperCost:
 
 PAPER = {
     "vdm_128": PaperCost(8814, 11.56),
+    "lfdm_128": PaperCost(627, 6.69),
     "d_vdm_128": PaperCost(8611, 11.49),
     "ed_vdm_128": PaperCost(78, 3.47),
 }
@@ -328,12 +332,13 @@ _HEADINGS = (
 )
 
 _CONVENTION = """\
-GFLOP: forward and backward pass of one 16-frame clip, of which 15 are diffused; 2 FLOP a
-multiply-accumulate, by torch's FlopCounterMode. Paper: its Table 4.
+GFLOP: forward and backward pass of one clip, 16 frames of which 15 are diffused, or as x0 says; 2
+FLOP a multiply-accumulate, by torch's FlopCounterMode. Paper: its Table 4, whose figure for LFDM is
+that of 40 frames: compare with --set designed_for.frames=16.
 Activations: {activations}, under bfloat16 autocast.
 Training: weights, gradients and AdamW's moments in float32, 16 bytes a parameter, and the
 activations of one clip; the average of the weights takes 4 bytes a parameter more.
-Autoencoder: all 15 pictures of a clip once; latents are cached, so no other column contains it."""
+Autoencoder: all diffused pictures of a clip once; latents are cached, so no other column contains it."""
 _COUNTED = "what autograd saves for the backward pass, counted and not measured"
 _MEASURED = "the most that a GPU's allocator held besides the network, measured"
 
