@@ -233,7 +233,7 @@ def datasets(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[DATASET]...",
+            metavar="DATASET",
             help="Names, or your own manifests, path/to/mine.yaml. Default: all that have a name",
         ),
     ] = None,
