@@ -30,7 +30,9 @@ Scheduler = Annotated[
 CLIP_OPTIONS: dict[str, Any] = {
     "size": Annotated[
         int | None,
-        typer.Option(help="Height and width, pixels. Default: the data set's; bair 64, else 128"),
+        typer.Option(
+            help="Height and width, pixels. Default: the data set's; bair and weizmann 64, else 128"
+        ),
     ],
     "frames": Annotated[
         int | None, typer.Option(help="Frames in a clip. Default: the data set's, 16")
@@ -38,7 +40,8 @@ CLIP_OPTIONS: dict[str, Any] = {
     "stride": Annotated[
         int | None,
         typer.Option(
-            help="Take every n-th frame; for windows. Default: the data set's; gestures 3, else 1"
+            help="Take every n-th frame; for windows. Default: the data set's; gestures 3, weizmann"
+            " 2, else 1"
         ),
     ],
     "clips": Annotated[
@@ -52,7 +55,10 @@ CLIP_OPTIONS: dict[str, Any] = {
     ],
     "hop": Annotated[
         int | None,
-        typer.Option(help="Frames from one window to the next. Default: no overlap, no gap"),
+        typer.Option(
+            help="Frames from one window to the next. Default: the data set's; weizmann 2, else no"
+            " overlap, no gap"
+        ),
     ],
     "seed": Annotated[int | None, typer.Option(help="Seed of random_sorted. Default: 0")],
     "fps": Annotated[
@@ -63,7 +69,8 @@ CLIP_OPTIONS: dict[str, Any] = {
         str | None,
         typer.Option(
             metavar="crop|pad|stretch",
-            help="Make frames square: cut them, add black bars, or distort them. Default: crop",
+            help="Make frames square: cut them, add black bars, or distort them. Default: the data"
+            " set's; weizmann-original pad, else crop",
         ),
     ],
     "crop": Annotated[

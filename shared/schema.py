@@ -26,7 +26,7 @@ COLOUR = "RGB, full range; luma BT.601"
 FitName = Literal["crop", "pad", "stretch"]
 ClipPolicy = Literal["windows", "span", "random_sorted"]
 MethodName = Literal["exhaustive", "h264"]
-SourceKind = Literal["video", "images", "bair"]
+SourceKind = Literal["video", "images", "strips", "bair"]
 
 TRAIN, TEST, NEITHER = 0, 1, -1
 """Values of the array `split`: the side of a protocol that a clip is on."""
@@ -248,7 +248,7 @@ class StoreAttributes(BaseModel):
     dataset: str
     manifest_hash: str
     source: SourceKind = "video"
-    """Kind of the videos: files, folders of images, or records of BAIR."""
+    """Kind of the videos: files, folders of images, strips of frames, or records of BAIR."""
     options: CodecOptions
     colour: str = COLOUR
     labels: tuple[str, ...] = ()

@@ -8,7 +8,14 @@ from pydantic import ValidationError
 
 import shared.manifest
 from shared.errors import ManifestError
-from shared.manifest import Manifest, PathSplit, RandomSplit, load_manifest, manifest_names
+from shared.manifest import (
+    Manifest,
+    PathSplit,
+    RandomSplit,
+    SubjectSplit,
+    load_manifest,
+    manifest_names,
+)
 
 
 @pytest.mark.parametrize("name", manifest_names())
@@ -37,6 +44,15 @@ def test_an_unknown_name_lists_the_known() -> None:
         ("sky", "sky_test/a/a_1", None, None),
         ("bair", "softmotion30_44k/test/traj_0_to_255.tfrecords#0/image_aux1", None, None),
         ("gestures", "gesture24/g24s01r02.mp4", "24", "01"),
+        ("weizmann", "wave1/s0_wave1.mkv", "wave1", "s0"),
+        ("weizmann", "deep/er/bend/s8_bend.mkv", "bend", "s8"),
+        ("weizmann-strips", "data/actions/0/00000002.jpg", "0", "02"),
+        ("weizmann-strips", "4/00000070.jpg", "4", "70"),
+        ("weizmann-original", "daria_walk.avi", "walk", "daria"),
+        ("weizmann-original", "walk/lena_walk1.avi", "walk", "lena"),
+        ("weizmann-original", "lena_run2.avi", "run", "lena"),
+        ("weizmann-original", "a/b/moshe_wave2.avi", "wave2", "moshe"),
+        ("weizmann-original", "ido_pjump.avi", "pjump", "ido"),
         ("folder", "top.mp4", None, None),
         ("folder", "wave/deep/er.mp4", "wave", None),
         ("folder", "a\nb/-'\" %d:🎬\n.mp4", "a\nb", None),
@@ -59,7 +75,17 @@ def test_both_data_sets_of_signals_have_the_same_24_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "texts"), [("natops", 24), ("gestures", 24), ("mhad", 27), ("ucf101", 101), ("mug", 7)]
+    ("name", "texts"),
+    [
+        ("natops", 24),
+        ("gestures", 24),
+        ("mhad", 27),
+        ("ucf101", 101),
+        ("mug", 7),
+        ("weizmann", 4),
+        ("weizmann-strips", 4),
+        ("weizmann-original", 10),
+    ],
 )
 def test_every_label_has_its_own_text(name: str, texts: int) -> None:
     assert len(set(load_manifest(name).labels.values())) == texts
@@ -73,6 +99,24 @@ def test_manifests_state_source_licence_and_layout(name: str) -> None:
         assert file.url.startswith(("http://", "https://"))
     if name != "folder":
         assert manifest.citation and manifest.licence and manifest.layout
+
+
+def test_weizmann_is_the_same_people_and_texts_in_each_layout() -> None:
+    cut, strips, original = (load_manifest(f"weizmann{x}") for x in ("", "-strips", "-original"))
+    assert cut.splits == strips.splits
+    assert set(cut.labels.values()) == set(strips.labels.values()) < set(original.labels.values())
+    people = [f"s{n}" for n in range(9)]
+    # Eight numbers a person, each second one mirrored.
+    named = {f"{n:02}": people[n // 8] for n in range(0, 72, 2)}
+    assert strips.subject_names == named
+    names = ["shahar", "moshe", "lyova", "lena", "ira", "ido", "eli", "denis", "daria"]
+    for name, split in cut.splits.items():
+        assert isinstance(split, SubjectSplit)
+        assert sorted([*split.train, *split.test]) == people
+        theirs = original.splits[name]
+        assert isinstance(theirs, SubjectSplit)
+        assert set(theirs.test) == {names[int(person[1])] for person in split.test}
+        assert set(theirs.train) == set(names) - set(theirs.test)
 
 
 def test_the_crops_are_those_of_the_published_code() -> None:
