@@ -47,10 +47,11 @@ CLIP_OPTIONS: dict[str, Any] = {
     "clips": Annotated[
         str | None,
         typer.Option(
-            metavar="windows|span|random_sorted",
-            help="Consecutive clips; one clip of evenly spaced frames of each video or segment; or"
-            " one of frames drawn at random, in order. Default: the data set's; natops, mhad and"
-            " mug span, else windows",
+            metavar="windows|span|random_sorted|jittered",
+            help="Consecutive clips; one clip of evenly spaced frames of each video or segment; one"
+            " of frames drawn at random, in order; or one of evenly spaced frames, each moved at"
+            " random between its neighbours. Default: the data set's; natops, mhad and mug span,"
+            " else windows",
         ),
     ],
     "hop": Annotated[
@@ -60,7 +61,15 @@ CLIP_OPTIONS: dict[str, Any] = {
             " overlap, no gap"
         ),
     ],
-    "seed": Annotated[int | None, typer.Option(help="Seed of random_sorted. Default: 0")],
+    "seed": Annotated[
+        int | None, typer.Option(help="Seed of random_sorted and jittered. Default: 0")
+    ],
+    "draws": Annotated[
+        int | None,
+        typer.Option(
+            help="Clips that random_sorted or jittered draw of each video or segment. Default: 1"
+        ),
+    ],
     "fps": Annotated[
         float | None,
         typer.Option(help="Take frames by time, at this rate. Default: every frame, in order"),
@@ -169,6 +178,7 @@ SUFFIXES = {
     "clips": "clips",
     "hop": "hop",
     "seed": "seed",
+    "draws": "draws",
     "fps": "fps",
     "fit": "fit",
     "crop": "crop",

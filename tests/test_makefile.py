@@ -113,6 +113,7 @@ def test_every_option_of_an_extraction_is_passed_on(make: Make) -> None:
         "STRIDE": "2",
         "CLIPS": "windows",
         "HOP": "4",
+        "DRAWS": "2",
         "FPS": "10",
         "FIT": "pad",
         "CROP": "0:9,1:8",
