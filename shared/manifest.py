@@ -324,7 +324,7 @@ def _explain(error: dict[str, Any], root: yaml.Node | None) -> str:
     fields: dict[str, Any] = Manifest.model_fields
     if place[:1] == ("files",):
         fields = RemoteFile.model_fields
-    if place[:1] == ("splits",) and len(place) > 2:  # the third part is the kind of the split
+    if place[:1] == ("splits",) and place[2:3] and place[2] in _PROTOCOLS:  # the split's kind
         fields = _PROTOCOLS[place[2]].model_fields
         place = place[:2] + place[3:]
     line, node = [(1, root), *_steps(root, place)][-1]

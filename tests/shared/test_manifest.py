@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import shared.manifest
@@ -204,6 +208,12 @@ def test_a_manifest_of_ones_own_is_like_any_other(
             "splits: {a: {kind: paths, train: a, tset: b}}",
             "line 8, splits.a.tset: no such field; the fields are kind, train, test",
         ),
+        (
+            "splits: {1: {kind: lists, train: a, test: b}}",
+            "line 8, splits.1: got 1; must be a text",
+        ),
+        ("splits: {a: 3}", "line 8, splits.a: got 3; must be a mapping, `field: value`"),
+        ("splits: [a]", "line 8, splits: must be a mapping, `field: value`"),
         ("labels: {a: b,\n  c: d, a: e}", "line 9: a is there twice; keep one of them"),
         ("labels: [a", "line 8: expected ',' or ']'"),
         ("labels: {[a]: b}", "line 8: found unhashable key"),
@@ -304,3 +314,38 @@ def test_the_template_shows_every_field(tmp_path: Path) -> None:
     assert set(load_manifest(str(tmp_path / "mine.yaml")).splits) == {
         *("unseen-person", "random", "by-folder", "by-list")
     }
+
+
+PARTS = [
+    "",
+    ":",
+    "[",
+    "]",
+    "{",
+    "}",
+    "1",
+    "- ",
+    "\n",
+    "'",
+    " ",
+    "&a",
+    "*a",
+    "!!x",
+    "~",
+    "<<: ",
+    "\t",
+]
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from(PARTS)), max_size=6))
+@settings(max_examples=200)
+def test_any_text_is_a_manifest_or_a_named_mistake(changes: list[tuple[float, str]]) -> None:
+    """No other exception, whatever stands where in the template."""
+    letters = list(re.sub(r"^( *)#(?=\S)", r"\1", TEMPLATE.read_text(), flags=re.MULTILINE))
+    for place, part in changes:
+        letters[int(place * (len(letters) - 1))] = part
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "mine.yaml")
+        path.write_text("".join(letters))
+        with suppress(ManifestError):
+            assert load_manifest(str(path)).name == "mine"
