@@ -14,11 +14,12 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 # The variables that a user sets. Their values are data: they reach the recipes through the
 # environment, as "$$TEXT", and are never expanded by make nor read as shell text.
-VALUES := DATASET ROOT SIZE FRAMES STRIDE CLIPS HOP CLIP_SEED FPS FIT CROP LIMIT \
+VALUES := DATASET ROOT SIZE FRAMES STRIDE CLIPS HOP CLIP_SEED DRAWS FPS FIT CROP LIMIT \
   BLOCK SEARCH_RANGE VECTOR_UNIT REFERENCE METHOD MOTION_COST WORKERS SCHEDULER STORE NEW \
   RECIPE RUN SET PROCESSES IMAGE TEXT SEED OUT COUNT VIDEO_FRAMES SAMPLER STEPS GUIDANCE
 # Not empty where the user chose a run, and `make sample` must not take another one.
 CHOSEN := $(filter-out undefined,$(foreach name,RUN DATASET RECIPE,$(origin $(name))))
+LISTED := $(filter-out undefined,$(origin DATASET))
 DATASET ?= gestures
 RECIPE ?= ed_vdm_demo
 IMAGE ?= demo/first_frame.png
@@ -34,8 +35,8 @@ $(foreach name,ZERO_BIAS COST_FROM,$(if $(value $(name)),$(error $(name) is gone
 flag = $${$1:+--$2 "$$$1"}
 CLIP_FLAGS = $(call flag,ROOT,root) $(call flag,SIZE,size) $(call flag,FRAMES,frames) \
   $(call flag,STRIDE,stride) $(call flag,CLIPS,clips) $(call flag,HOP,hop) \
-  $(call flag,CLIP_SEED,seed) $(call flag,FPS,fps) $(call flag,FIT,fit) $(call flag,CROP,crop) \
-  $(call flag,LIMIT,limit)
+  $(call flag,CLIP_SEED,seed) $(call flag,DRAWS,draws) $(call flag,FPS,fps) $(call flag,FIT,fit) \
+  $(call flag,CROP,crop) $(call flag,LIMIT,limit)
 SEARCH_FLAGS = $(call flag,BLOCK,block) $(call flag,SEARCH_RANGE,search-range) \
   $(call flag,VECTOR_UNIT,vector-unit) $(call flag,REFERENCE,reference) \
   $(call flag,METHOD,method) $(call flag,MOTION_COST,motion-cost)
@@ -43,11 +44,12 @@ WORKER_FLAGS = $(call flag,WORKERS,workers) $(call flag,SCHEDULER,scheduler)
 SAMPLE_FLAGS = $(call flag,COUNT,count) $(call flag,VIDEO_FRAMES,frames) \
   $(call flag,SAMPLER,sampler) $(call flag,STEPS,steps) $(call flag,GUIDANCE,guidance)
 
-# Shell text of recipes: `preprocess` itself names a store after its options.
+# Shell text of recipes: `preprocess` itself names a store after its options. A data set may be the
+# path of a manifest, and is then known by the manifest's name, which is also the file's.
 EXTRACTION = $(PY) -m preprocess run "$$DATASET" $(CLIP_FLAGS) $(SEARCH_FLAGS) $(call flag,STORE,out)
 FIND_STORE = store="$${STORE:-$$($(EXTRACTION) --print-store)}"
 FIND_SOURCE = store="$${STORE:-$$($(PY) -m preprocess run "$$DATASET" $(CLIP_FLAGS) --print-store)}"
-FIND_RUN = run="$${RUN:-runs/$$DATASET-$$RECIPE}"
+FIND_RUN = name="$${DATASET\#\#*/}"; run="$${RUN:-runs/$${name%.y*ml}-$$RECIPE}"
 TRAINER = $(if $(PROCESSES),$(VENV)/bin/torchrun --standalone --nproc-per-node "$$PROCESSES",$(PY)) -m train
 
 .PHONY: help setup demo demo-tiny datasets download preprocess reblock export train cost codes \
@@ -95,7 +97,7 @@ _demo:
 	@echo 'Try:  make sample IMAGE=$(DEMO)/first_frame.png TEXT="Turn Left" RUN=$(DEMO)/run'
 
 datasets: setup  ## list the data sets and whether they are here
-	@$(PY) -m preprocess datasets
+	@$(PY) -m preprocess datasets $(if $(LISTED),"$$DATASET")
 
 download: setup  ## fetch a data set: DATASET=mhad [ROOT=folder]
 	@$(PY) -m preprocess download "$$DATASET" $(call flag,ROOT,root)

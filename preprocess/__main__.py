@@ -36,6 +36,13 @@ if TYPE_CHECKING:
 
 Facts = TypeVar("Facts")
 
+Dataset = Annotated[
+    str,
+    typer.Argument(
+        help="Its name, which `datasets` lists; or your own manifest, path/to/mine.yaml."
+    ),
+]
+
 app = typer.Typer(
     name="preprocess",
     no_args_is_help=True,
@@ -48,7 +55,7 @@ app = typer.Typer(
 @app.command()
 @takes_options(CLIP_OPTIONS | SEARCH_OPTIONS)
 def run(
-    dataset: Annotated[str, typer.Argument(help="Its name; `datasets` lists them.")],
+    dataset: Dataset,
     *,
     root: Annotated[
         str | None, typer.Option(help="Folder of the videos. Default: data/DATASET")
@@ -58,8 +65,8 @@ def run(
         typer.Option(
             help="The store to make. Default: stores/DATASET with -OPTIONVALUE for each option"
             " given here that is not its default, in the order size, frames, stride, clips, hop,"
-            " seed, fps, fit, crop, block, range, unit, reference, method, motioncost, limit:"
-            " stores/gestures-size64-block8-range24"
+            " seed, draws, fps, fit, crop, block, range, unit, reference, method, motioncost,"
+            " limit: stores/gestures-size64-block8-range24"
         ),
     ] = None,
     given: dict[str, Any],
@@ -87,9 +94,9 @@ def run(
         typer.echo(out or default_store(manifest, given, limit))
         return
     options = codec_options(manifest, given)
-    if root is None and dataset == "folder":
+    if root is None and manifest.name == "folder":
         raise UserError("folder: name the folder of your videos with --root DIR")
-    videos = _reachable(root) if root else Path("data", dataset)
+    videos = _reachable(root) if root else Path("data", manifest.name)
     store = _reachable(out) if out else default_store(manifest, given, limit)
 
     from preprocess.datasets.gestures.dataset import ensure_rendered
@@ -99,7 +106,7 @@ def run(
 
     progress = Progress()
     with _interruptible():
-        if dataset == "gestures" and isinstance(videos, Path):
+        if manifest.name == "gestures" and isinstance(videos, Path):
             ensure_rendered(videos, executor.workers, progress)
         extraction = Extraction(manifest, videos, store, options, executor, limit)
         outcome = run_extraction(extraction, progress)
@@ -223,18 +230,25 @@ def verify(
 
 @app.command()
 def datasets(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DATASET",
+            help="Names, or your own manifests, path/to/mine.yaml. Default: all that have a name",
+        ),
+    ] = None,
     data: Annotated[Path, typer.Option(help="Folder that holds the data sets.")] = Path("data"),
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
-    """List the data sets: contents, size, folder, and whether they are present."""
+    """List data sets: contents, size, folder, and whether they are present."""
     from preprocess.planning.discover import catalogue, print_catalogue
 
-    _show(catalogue(data), as_json, print_catalogue)
+    _show(catalogue(data, names or ()), as_json, print_catalogue)
 
 
 @app.command()
 def download(
-    dataset: Annotated[str, typer.Argument(help="Its name; `datasets` lists them.")],
+    dataset: Dataset,
     root: Annotated[Path | None, typer.Option(help="Folder for it. Default: data/DATASET")] = None,
 ) -> None:
     """Download a data set's files, check and unpack them; resumes if it was interrupted."""
@@ -244,7 +258,7 @@ def download(
     from shared.manifest import load_manifest
 
     manifest = load_manifest(dataset)
-    place = root or Path("data", dataset)
+    place = root or Path("data", manifest.name)
     console = Console(soft_wrap=True)
     try:
         with _interruptible():

@@ -30,7 +30,9 @@ Scheduler = Annotated[
 CLIP_OPTIONS: dict[str, Any] = {
     "size": Annotated[
         int | None,
-        typer.Option(help="Height and width, pixels. Default: the data set's; bair 64, else 128"),
+        typer.Option(
+            help="Height and width, pixels. Default: the data set's; bair and weizmann 64, else 128"
+        ),
     ],
     "frames": Annotated[
         int | None, typer.Option(help="Frames in a clip. Default: the data set's, 16")
@@ -38,23 +40,36 @@ CLIP_OPTIONS: dict[str, Any] = {
     "stride": Annotated[
         int | None,
         typer.Option(
-            help="Take every n-th frame; for windows. Default: the data set's; gestures 3, else 1"
+            help="Take every n-th frame; for windows. Default: the data set's; gestures 3, weizmann"
+            " 2, else 1"
         ),
     ],
     "clips": Annotated[
         str | None,
         typer.Option(
-            metavar="windows|span|random_sorted",
-            help="Consecutive clips; one clip of evenly spaced frames of each video or segment; or"
-            " one of frames drawn at random, in order. Default: the data set's; natops, mhad and"
-            " mug span, else windows",
+            metavar="windows|span|random_sorted|jittered",
+            help="Consecutive clips; one clip of evenly spaced frames of each video or segment; one"
+            " of frames drawn at random, in order; or one of evenly spaced frames, each moved at"
+            " random between its neighbours. Default: the data set's; natops, mhad and mug span,"
+            " else windows",
         ),
     ],
     "hop": Annotated[
         int | None,
-        typer.Option(help="Frames from one window to the next. Default: no overlap, no gap"),
+        typer.Option(
+            help="Frames from one window to the next. Default: the data set's; weizmann 2, else no"
+            " overlap, no gap"
+        ),
     ],
-    "seed": Annotated[int | None, typer.Option(help="Seed of random_sorted. Default: 0")],
+    "seed": Annotated[
+        int | None, typer.Option(help="Seed of random_sorted and jittered. Default: 0")
+    ],
+    "draws": Annotated[
+        int | None,
+        typer.Option(
+            help="Clips that random_sorted or jittered draw of each video or segment. Default: 1"
+        ),
+    ],
     "fps": Annotated[
         float | None,
         typer.Option(help="Take frames by time, at this rate. Default: every frame, in order"),
@@ -63,7 +78,8 @@ CLIP_OPTIONS: dict[str, Any] = {
         str | None,
         typer.Option(
             metavar="crop|pad|stretch",
-            help="Make frames square: cut them, add black bars, or distort them. Default: crop",
+            help="Make frames square: cut them, add black bars, or distort them. Default: the data"
+            " set's; weizmann-original pad, else crop",
         ),
     ],
     "crop": Annotated[
@@ -162,6 +178,7 @@ SUFFIXES = {
     "clips": "clips",
     "hop": "hop",
     "seed": "seed",
+    "draws": "draws",
     "fps": "fps",
     "fit": "fit",
     "crop": "crop",

@@ -116,7 +116,7 @@ def plan_attributes(
         options=extraction.options,
         labels=tuple(dict.fromkeys(labels)),
         subjects=tuple(subjects),
-        splits={name: split.model_dump(exclude_none=True) for name, split in splits.items()},
+        splits={n: s.model_dump(mode="json", exclude_none=True) for n, s in splits.items()},
         clips=len(plan.clips),
         shard_clips=plan.shard_clips,
         plan_hash=plan.hash,

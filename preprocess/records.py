@@ -26,7 +26,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Found:
-    """A video as it lies on disk: a file, a folder of images, or a record in a file.
+    """A video as it lies on disk: a file, a folder of images, a strip, or a record in a file.
 
     Attributes:
         path: relative to the root, `/` between folders.

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from shared.conventions import (
     BLOCKS,
@@ -24,9 +32,11 @@ SCHEMA_VERSION = 2
 COLOUR = "RGB, full range; luma BT.601"
 
 FitName = Literal["crop", "pad", "stretch"]
-ClipPolicy = Literal["windows", "span", "random_sorted"]
+ClipPolicy = Literal["windows", "span", "random_sorted", "jittered"]
+RANDOM_POLICIES: tuple[ClipPolicy, ...] = ("random_sorted", "jittered")
+"""Clip policies that draw frames at random, by a seed."""
 MethodName = Literal["exhaustive", "h264"]
-SourceKind = Literal["video", "images", "bair"]
+SourceKind = Literal["video", "images", "strips", "bair"]
 
 TRAIN, TEST, NEITHER = 0, 1, -1
 """Values of the array `split`: the side of a protocol that a clip is on."""
@@ -49,11 +59,14 @@ class CodecOptions(BaseModel):
     """Step between the video frames taken, 1: every frame; for the policy `windows` only."""
     clips: ClipPolicy = "windows"
     """`windows`: consecutive clips; `span`: one clip of evenly spaced frames of each video or
-    segment; `random_sorted`: one clip of frames drawn at random without repetition, in order."""
+    segment; `random_sorted`: one clip of frames drawn at random without repetition, in order;
+    `jittered`: one clip of the frames of `span`, each but the first and last moved at random."""
     hop: int | None = Field(None, ge=1)
     """Frames from one window's start to the next's; None: frames x stride, no overlap."""
     seed: int = Field(0, ge=0)
-    """Seed of `random_sorted`; mixed with each video's name, so that their order is irrelevant."""
+    """Seed of the random policies; mixed with each video's name, so their order is irrelevant."""
+    draws: int = Field(1, ge=1)
+    """Clips drawn of each video or segment, for the random policies only. Recorded if not 1."""
     fps: float | None = Field(None, gt=0, le=1000)
     """Frames a second, taken by their times; None: frames one after another, of any rate."""
     fit: FitName = "crop"
@@ -106,6 +119,23 @@ class CodecOptions(BaseModel):
         if self.clips != "windows" and (self.stride != 1 or self.hop is not None):
             raise ValueError(f"stride and hop belong to windows; clips is {self.clips}")
         return self
+
+    @model_validator(mode="after")
+    def _random_alone(self) -> CodecOptions:
+        if self.draws != 1 and self.clips not in RANDOM_POLICIES:
+            raise ValueError(
+                f"--draws {self.draws}: draws belong to --clips {' and '.join(RANDOM_POLICIES)};"
+                f" clips is {self.clips}"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, values: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what earlier versions did not record, where it changes nothing."""
+        recorded: dict[str, Any] = values(self)
+        if self.draws == 1:
+            recorded.pop("draws", None)
+        return recorded
 
     @model_validator(mode="after")
     def _vectors_fit(self) -> CodecOptions:
@@ -248,7 +278,7 @@ class StoreAttributes(BaseModel):
     dataset: str
     manifest_hash: str
     source: SourceKind = "video"
-    """Kind of the videos: files, folders of images, or records of BAIR."""
+    """Kind of the videos: files, folders of images, strips of frames, or records of BAIR."""
     options: CodecOptions
     colour: str = COLOUR
     labels: tuple[str, ...] = ()

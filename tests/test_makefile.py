@@ -113,6 +113,7 @@ def test_every_option_of_an_extraction_is_passed_on(make: Make) -> None:
         "STRIDE": "2",
         "CLIPS": "windows",
         "HOP": "4",
+        "DRAWS": "2",
         "FPS": "10",
         "FIT": "pad",
         "CROP": "0:9,1:8",
@@ -139,6 +140,20 @@ def test_training_finds_the_store_by_the_name_that_preprocess_gives_it(make: Mak
     store = default_store(load_manifest("gestures"), named, 2)
     assert "--out" not in extraction
     assert {call[call.index("--store") + 1] for call in stages} == {str(store)}
+
+
+@pytest.mark.parametrize("path", ["mine.yaml", "./a folder/mine.yml", "/deep/down.y/mine.yaml"])
+def test_a_manifest_of_ones_own_in_place_of_a_name(make: Make, path: str) -> None:
+    [call] = make.calls("preprocess", DATASET=path, ROOT="videos")
+    assert call == ["-m", "preprocess", "run", path, "--root", "videos"]
+    [call] = make.calls("download", DATASET=path)
+    assert call == ["-m", "preprocess", "download", path]
+    [call] = make.calls("datasets", DATASET=path)
+    assert call == ["-m", "preprocess", "datasets", path]
+    [call] = make.calls("datasets")
+    assert call == ["-m", "preprocess", "datasets"]
+    calls = make.calls("train", DATASET=path, STORE="store")
+    assert {call[call.index("--out") + 1] for call in calls[1:]} == {"runs/mine-ed_vdm_demo"}
 
 
 def test_a_store_that_is_there_is_not_made_again(make: Make) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -110,20 +110,29 @@ def _describe(
     """Read label and subject from a video's name."""
     match = re.fullmatch(manifest.pattern, found.path)
     groups = match.groupdict() if match else {}
-    label, name = groups.get("label"), PurePosixPath(found.path).name
+    label, subject, name = (
+        groups.get("label"),
+        groups.get("subject"),
+        PurePosixPath(found.path).name,
+    )
+    excluded = [why for how, why in manifest.exclude.items() if re.search(how, found.path)]
     if printable(found.path) != found.path:
         reason = "its name is not valid UTF-8"
+    elif excluded:
+        reason = excluded[0]
     elif match is None:
         reason = "its name does not follow the data set's layout"
     elif manifest.labels and label not in manifest.labels:
         reason = f"label {label!r} is not in the manifest"
+    elif manifest.subject_names and subject not in manifest.subject_names:
+        reason = f"subject {subject!r} is not in the manifest"
     elif manifest.segments != "none" and name not in segments:
         reason = "the segmentation file does not mention it"
     else:
         return Video(
             path=found.path,
             label=manifest.labels.get(label, label) if label is not None else None,
-            subject=groups.get("subject"),
+            subject=manifest.subject_names.get(subject, subject) if subject is not None else None,
             size_bytes=found.size_bytes,
             mtime_ns=found.mtime_ns,
             segments=segments.get(name, ()),
@@ -132,7 +141,8 @@ def _describe(
 
 
 def _absent(problem: str, manifest: Manifest) -> str:
-    fetch = f"\nOr: python -m preprocess download {manifest.name}" if manifest.files else ""
+    dataset = manifest.name if manifest.name in manifest_names() else f"{manifest.name}.yaml"
+    fetch = f"\nOr: python -m preprocess download {dataset}" if manifest.files else ""
     return (
         f"{manifest.title}: {problem}.\n"
         f"Obtain: {manifest.obtain.strip()}{fetch}\n"
@@ -141,13 +151,18 @@ def _absent(problem: str, manifest: Manifest) -> str:
     )
 
 
-def catalogue(data: Path) -> list[dict[str, Any]]:
-    """List every data set, with plain facts.
+def catalogue(data: Path, names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """List data sets, with plain facts.
 
     Args:
         data: folder that holds the data sets, each in a folder of its own name.
+        names: of the data sets, or paths of manifests; none for every data set with a name.
+
+    Raises:
+        ManifestError: one is not known, or malformed.
     """
-    return [_facts(load_manifest(name), data / name) for name in manifest_names()]
+    manifests = [load_manifest(name) for name in names or manifest_names()]
+    return [_facts(manifest, data / manifest.name) for manifest in manifests]
 
 
 def print_catalogue(console: Console, facts: list[dict[str, Any]]) -> None:

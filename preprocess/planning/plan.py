@@ -51,7 +51,7 @@ class Plan:
     """Clips in their order, cut into partitions of whole shards.
 
     Attributes:
-        clips: ordered by path, then by start.
+        clips: ordered by path, then by segment, then by start or draw.
         shard_clips: clips in a partition; the last may have fewer.
         rejects: videos that give no clip.
         hash: of the clips, their sides, and every used video's path, size and modification time.
@@ -179,8 +179,9 @@ def choose_clips(sampled: Frames, options: CodecOptions, name: str) -> list[Fram
 
     Args:
         sampled: frames to choose from.
-        options: clips, frames, stride, hop and seed are used here.
-        name: of the video and segment; with the seed, it decides the draw of `random_sorted`.
+        options: clips, frames, stride, hop, seed and draws are used here.
+        name: of the video and segment; with the seed and the draw's number, it decides what the
+            random policies draw.
 
     Returns:
         Frames of each clip; no clip where there are too few frames.
@@ -206,23 +207,56 @@ def _windows(sampled: Frames, options: CodecOptions, name: str) -> list[Frames]:
 
 def _span(sampled: Frames, options: CodecOptions, name: str) -> list[Frames]:
     """One clip from the first frame to the last, with evenly spaced frames between, rounded."""
-    last, gaps = len(sampled) - 1, options.frames - 1
-    return [tuple(sampled[(2 * n * last + gaps) // (2 * gaps)] for n in range(options.frames))]
+    return [tuple(sampled[n] for n in _even_grid(len(sampled), options.frames))]
+
+
+def _even_grid(count: int, frames: int) -> list[int]:
+    """Evenly spaced integers, the first 0, the last count - 1; halves are rounded up."""
+    last, gaps = count - 1, frames - 1
+    return [(2 * n * last + gaps) // (2 * gaps) for n in range(frames)]
 
 
 def _random_sorted(sampled: Frames, options: CodecOptions, name: str) -> list[Frames]:
-    """One clip of frames drawn without repetition, all sets being equally likely."""
-    digest = hashlib.sha256(f"{options.seed}\n{name}".encode()).digest()
+    """Clips of frames drawn without repetition, all sets being equally likely."""
+    clips: list[Frames] = []
+    for draw in range(options.draws):
+        keys = _random_words(options.seed, name, draw, len(sampled))
+        drawn = np.argsort(keys, kind="stable")[: options.frames]
+        clips.append(tuple(sampled[n] for n in sorted(drawn.tolist())))
+    return clips
+
+
+def _jittered(sampled: Frames, options: CodecOptions, name: str) -> list[Frames]:
+    """Clips of the frames of `span`, moved at random and sorted, as LFDM's code does for MHAD.
+
+    Each frame but the first and last moves to any place strictly between its two neighbours on the
+    even grid, all being equally likely; neighbours that move to one place give a frame twice.
+    """
+    grid = _even_grid(len(sampled), options.frames)
+    clips: list[Frames] = []
+    for draw in range(options.draws):
+        words = _random_words(options.seed, name, draw, options.frames).tolist()
+        moved = [
+            before + 1 + (word * (after - before - 1) >> 64)
+            for before, after, word in zip(grid[:-2], grid[2:], words[1:-1], strict=True)
+        ]
+        clips.append(tuple(sampled[n] for n in sorted([grid[0], *moved, grid[-1]])))
+    return clips
+
+
+def _random_words(seed: int, name: str, draw: int, count: int) -> NDArray[np.uint64]:
+    """Random 64-bit numbers that seed, name and draw alone decide, shape (count,)."""
+    text = f"{seed}\n{name}" + (f"\n{draw}" if draw else "")
+    digest = hashlib.sha256(text.encode()).digest()
     # Raw numbers, because numpy promises that these stay the same in later versions.
-    keys = np.random.PCG64(int.from_bytes(digest[:16], "little")).random_raw(len(sampled))
-    drawn = np.argsort(keys, kind="stable")[: options.frames]
-    return [tuple(sampled[n] for n in sorted(drawn.tolist()))]
+    return np.random.PCG64(int.from_bytes(digest[:16], "little")).random_raw(count)
 
 
 _POLICIES: dict[ClipPolicy, Callable[[Frames, CodecOptions, str], list[Frames]]] = {
     "windows": _windows,
     "span": _span,
     "random_sorted": _random_sorted,
+    "jittered": _jittered,
 }
 
 

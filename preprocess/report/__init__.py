@@ -89,14 +89,15 @@ def command_of(attributes: StoreAttributes, store: str) -> tuple[str, str]:
     Returns:
         The command, with the options that differ from the data set's own; and the remark.
     """
+    dataset = attributes.dataset
     try:
-        usual = codec_options(load_manifest(attributes.dataset), {}).model_dump()
-    except UserError:  # a data set that is not known here
-        usual = {}
+        usual = codec_options(load_manifest(dataset), {}).model_dump()
+    except UserError:  # described by a manifest of the user's own
+        dataset, usual = f"{dataset}.yaml", {}
     options = attributes.options.model_dump(exclude=set(REMOVED_OPTIONS))
     given = {name: value for name, value in options.items() if value != usual.get(name, ...)}
     flags = [part for name, value in given.items() for part in _flag(name, value)]
-    command = ["python", "-m", "preprocess", "run", attributes.dataset, "--root", "DIR"]
+    command = ["python", "-m", "preprocess", "run", dataset, "--root", "DIR"]
     remark = (
         "Derived from the options that the store records. The store does not record the folder of"
         " its videos (DIR), a --limit, or whether it came from reblock, which makes the same bytes."

@@ -1,4 +1,4 @@
-"""Sources of frames: video files, folders of images, records of BAIR; one module each.
+"""Sources of frames: video files, folders of images, strips, records of BAIR; one module each.
 
 Discovery, probing, extraction and verification use a source through the protocol `Source` only.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from preprocess.frames.geometry import Geometry
 from preprocess.records import Found, Probe, Reject, Times
-from preprocess.sources import bair, images, video
+from preprocess.sources import bair, images, strips, video
 from shared.schema import SourceKind
 from shared.store.paths import Location, location
 
@@ -69,7 +69,12 @@ class Source(Protocol):
         """
 
 
-SOURCES: dict[SourceKind, Source] = {"video": video, "images": images, "bair": bair}
+SOURCES: dict[SourceKind, Source] = {
+    "video": video,
+    "images": images,
+    "strips": strips,
+    "bair": bair,
+}
 """Sources by the name that manifests use."""
 
 

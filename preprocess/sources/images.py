@@ -18,7 +18,7 @@ from shared.store.paths import Location
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 """Endings of the files that are frames."""
 
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """Exceptions of Pillow for files that it cannot read."""
 
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
@@ -49,11 +49,11 @@ def probe(path: Location, geometry: Geometry) -> Probe | str:
         files = frame_files(path)
         if not files:
             return "no images in the folder"
-        with _opened(files[0]) as image:
+        with open_picture(files[0]) as image:
             turned = image.getexif().get(_ORIENTATION) in _TURNED
             width, height = upright_size(*image.size, 90 if turned else 0)
     except Exception as error:  # one folder's failure, of any kind, must not end the others
-        return f"its first frame cannot be opened: {_message(error)}"
+        return f"its first frame cannot be opened: {describe(error)}"
     return refusal(width, height, geometry) or Probe(len(files), width, height)
 
 
@@ -77,8 +77,8 @@ def decode(
             raise DecodeError(f"the folder holds {len(files)} frames", len(files))
         try:
             rgb = _read(files[index], geometry)
-        except _UNREADABLE as error:
-            damage[index] = _message(error)
+        except UNREADABLE as error:
+            damage[index] = describe(error)
         else:
             yield index, square_rgb(rgb, geometry)
     # Once there is damage, usable frames are counted in the whole video.
@@ -102,8 +102,8 @@ def _damage(files: list[Location], geometry: Geometry) -> dict[int, str]:
     for index, file in enumerate(files):
         try:
             _read(file, geometry)
-        except _UNREADABLE as error:
-            damage[index] = _message(error)
+        except UNREADABLE as error:
+            damage[index] = describe(error)
     return damage
 
 
@@ -114,22 +114,28 @@ def decode_independently(
     for index, file in enumerate(frame_files(path) if path.is_dir() else []):
         try:
             yield index, square_independently(_read(file, geometry), geometry)
-        except _UNREADABLE:
+        except UNREADABLE:
             # Extraction reports damage; the clips around it must still agree.
             continue
 
 
 def _read(file: Location, geometry: Geometry) -> NDArray[np.uint8]:
     """Read an image as upright RGB, shape (H, W, 3); raises ValueError if it does not fit."""
-    with _opened(file) as image:
-        rgb = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    rgb = read_picture(file)
     reason = refusal(rgb.shape[1], rgb.shape[0], geometry)
     if reason:
         raise ValueError(reason)
     return rgb
 
 
-def _opened(file: Location) -> Image.Image:
+def read_picture(file: Location) -> NDArray[np.uint8]:
+    """Read a picture as upright RGB, shape (H, W, 3); raises one of UNREADABLE."""
+    with open_picture(file) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def open_picture(file: Location) -> Image.Image:
+    """Open a picture without reading its pixels; raises one of UNREADABLE, also if too large."""
     image = Image.open(str(file))
     reason = refusal(*image.size, Geometry(1, "stretch"))
     if reason:
@@ -144,7 +150,8 @@ def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
 
 
-def _message(error: Exception) -> str:
+def describe(error: Exception) -> str:
+    """Reason why a picture cannot be read, in words."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
     return str(getattr(error, "strerror", None) or error or type(error).__name__)

@@ -164,7 +164,7 @@ def is_complete(store: Location, wanted: StoreAttributes) -> bool:
 
 
 def _differences(existing: StoreAttributes, wanted: StoreAttributes) -> list[str]:
-    old, new = existing.options.model_dump(), wanted.options.model_dump()
+    old, new = dict(existing.options), dict(wanted.options)
     found = [
         f"--{name.replace('_', '-')} {old[name]}, now {new[name]}"
         for name in new

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import product
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from preprocess.planning.plan import (
     MAX_SHARD_CLIPS,
+    Frames,
     assemble,
     choose_clips,
     make_plan,
@@ -104,7 +108,8 @@ def test_the_plan_hash_notices_other_files_but_not_unused_ones() -> None:
     assert make_plan([video(size_bytes=2)], probes, options).hash != plain
 
 
-POLICIES = st.sampled_from(["windows", "span", "random_sorted"])
+POLICIES = st.sampled_from(["windows", "span", "random_sorted", "jittered"])
+RANDOM = st.sampled_from(["random_sorted", "jittered"])
 
 
 def policy_options(
@@ -122,7 +127,8 @@ def test_clips_are_ascending_frames_of_what_there_is(
     assert bool(clips) == (count >= frames)
     for clip in clips:
         assert len(clip) == frames
-        assert list(clip) == sorted(set(clip))
+        # Two neighbours of a jittered clip may move to one frame.
+        assert list(clip) == sorted(clip if policy == "jittered" else set(clip))
         assert set(clip) <= set(sampled)
 
 
@@ -176,6 +182,88 @@ def test_every_frame_is_as_likely_as_any_other() -> None:
         [clip] = choose_clips(range(20), policy_options("random_sorted", 5, seed=seed), "a")
         counts[list(clip)] += 1
     assert counts == pytest.approx(500, abs=90)  # 4.6 standard deviations
+
+
+@given(st.integers(2, 20), st.integers(0, 200), st.integers(0, 99), st.integers(1, 4))
+def test_jittered_frames_stay_between_their_neighbours_on_the_grid(
+    frames: int, more: int, seed: int, draws: int
+) -> None:
+    count = frames + more
+    options = policy_options("jittered", frames, seed=seed, draws=draws)
+    clips = choose_clips(range(5, 5 + count), options, "a")
+    assert len(clips) == draws
+    # Each part of the way from the first frame to the last, rounded, halves up.
+    exact = [Fraction(n * (count - 1), frames - 1) for n in range(frames)]
+    grid = [5 + math.floor(place + Fraction(1, 2)) for place in exact]
+    for clip in clips:
+        assert (clip[0], clip[-1]) == (grid[0], grid[-1])
+        for n in range(1, frames - 1):
+            assert grid[n - 1] < clip[n] < grid[n + 1]
+        if not more:
+            assert list(clip) == grid
+
+
+def test_a_jittered_frame_is_as_likely_anywhere() -> None:
+    """Of three frames the middle one may be any between; of five the second, below the third's."""
+    counts = np.zeros(11)
+    for seed in range(2000):
+        [clip] = choose_clips(range(11), policy_options("jittered", 3, seed=seed), "a")
+        counts[clip[1]] += 1
+    assert counts[[0, 10]].tolist() == [0, 0]
+    assert counts[1:10] == pytest.approx(2000 / 9, abs=65)  # 4.6 standard deviations
+    found = {
+        choose_clips(range(9), policy_options("jittered", 5, seed=seed), "a")[0]
+        for seed in range(500)
+    }
+    # 1 to 3, 3 to 5 and 5 to 7, each alone, in order: 3 x 3 x 3 of them, all different.
+    moves = product((1, 2, 3), (3, 4, 5), (5, 6, 7))
+    assert found == {(0, *sorted(move), 8) for move in moves}
+
+
+def test_jittered_frames_depend_on_seed_name_and_draw_alone() -> None:
+    def drawn(name: str = "a.mp4#0", seed: int = 0) -> list[Frames]:
+        return choose_clips(range(100), policy_options("jittered", seed=seed, draws=2), name)
+
+    # Pinned: another draw would change existing stores.
+    assert drawn() == [
+        (0, 11, 12, 15, 22, 36, 39, 42, 52, 65, 70, 74, 83, 87, 91, 99),
+        (0, 3, 9, 24, 29, 30, 40, 49, 49, 65, 66, 76, 78, 87, 97, 99),
+    ]
+    assert len({*drawn(), *drawn(seed=1), *drawn("a.mp4#1"), *drawn("b.mp4#0")}) == 8
+
+
+@given(RANDOM, st.integers(30, 60), st.integers(1, 5), st.integers(0, 5))
+def test_more_draws_leave_the_first_as_they_were(
+    policy: ClipPolicy, count: int, draws: int, more: int
+) -> None:
+    few, many = (
+        choose_clips(range(count), policy_options(policy, 5, draws=n), "a")
+        for n in (draws, draws + more)
+    )
+    assert many[:draws] == few
+    assert len(set(many)) == draws + more
+
+
+def test_every_draw_is_a_clip_of_its_own_on_the_side_of_its_video() -> None:
+    videos = [video("a.mp4"), video("b.mp4", (Segment(0, 20), Segment(20, 22), Segment(30, 60)))]
+    probes = {"a.mp4": Probe(50, 8, 8), "b.mp4": Probe(60, 8, 8)}
+    for policy in ("random_sorted", "jittered"):
+        options = policy_options(policy, 4, draws=3)
+        plan = make_plan(videos, probes, options, lambda of: [(n,) for n in range(len(of))])
+        found = [(clip.video, clip.segment, clip.sides) for clip in plan.clips]
+        expected = [("a.mp4", 0, (0,)), ("b.mp4", 0, (1,)), ("b.mp4", 2, (2,))]
+        assert found == [clip for clip in expected for _ in range(3)]
+        [reject] = plan.rejects
+        assert reject.reason == "1 of 3 segments are too short; one clip needs 4"
+
+
+def test_draws_are_for_random_policies() -> None:
+    for policy in ("windows", "span"):
+        with pytest.raises(ValidationError, match="draws belong to --clips random_sorted and jitt"):
+            policy_options(policy, draws=2)
+        assert policy_options(policy, draws=1)
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        policy_options("jittered", draws=0)
 
 
 def test_frames_taken_by_time_may_repeat() -> None:

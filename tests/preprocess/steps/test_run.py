@@ -283,6 +283,9 @@ def test_limit_spreads_over_the_data_set(folder: Path, tmp_path: Path, cli: Cli)
     [
         ("--clips", "span"),
         ("--clips", "random_sorted", "--seed", 3),
+        ("--clips", "jittered"),
+        ("--draws", 3, "--clips", "jittered", "--seed", 1),
+        ("--draws", 2, "--clips", "random_sorted", "--fps", 15),
         ("--hop", 2, "--fit", "pad"),
         ("--fps", 7.5, "--fit", "stretch", "--crop", "1:20,2:21"),
     ],
@@ -306,6 +309,43 @@ def test_policies_and_geometry_reach_the_store_exactly(
     code, _, err = cli("run", "folder", "--root", folder, *OPTIONS, "--out", one)
     assert code == 2
     assert f"{options[0]} {options[1]}, now " in err
+
+
+def test_draws_are_recorded_where_there_are_more_than_one(
+    folder: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store of one draw is byte for byte what earlier versions made."""
+    monkeypatch.chdir(tmp_path)
+    common = ("run", "folder", "--root", folder, *OPTIONS, "--clips", "random_sorted")
+    one, two = (
+        tmp_path / f"stores/folder-{name}-block8-range5"
+        for name in (
+            "size32-frames4-clipsrandom_sorted",
+            "size32-frames4-clipsrandom_sorted-draws2",
+        )
+    )
+    assert cli(*common, "--draws", 1)[0] == 0
+    assert cli(*common, "--draws", 2)[0] == 0
+    assert '"draws"' not in (one / "zarr.json").read_text()
+    assert '"draws": 2' in (two / "zarr.json").read_text()
+    first, both = Store(one), Store(two)
+    assert both.column("video")[::2].tolist() == first.column("video").tolist()
+    assert np.array_equal(both.column("frame_index")[::2], first.column("frame_index"))
+    for name in ("first_frame", "motion", "residual"):
+        for i in range(len(first)):
+            assert np.array_equal(both.clip(name, 2 * i), first.clip(name, i))
+    code, _, err = cli(*common, "--out", one, "--draws", 2)
+    assert code == 2
+    assert "--draws 1, now 2" in err
+    assert "draws 2" in cli("inspect", two)[1]
+    again = (*common, "--draws", 2, "--block", 4, "--out", tmp_path / "again")
+    assert cli(*again)[0] == 0
+    assert (
+        cli("reblock", two, "--block", 4, "--out", tmp_path / "from-store", "--workers", 1)[0] == 0
+    )
+    assert contents(tmp_path / "from-store") == contents(tmp_path / "again")
+    assert cli("report", two)[0] == 0
+    assert "--draws 2" in (tmp_path / "report.html").read_text()
 
 
 def test_the_split_is_in_the_store(folder: Path, tmp_path: Path, cli: Cli) -> None:
