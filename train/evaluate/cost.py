@@ -338,7 +338,7 @@ that of 40 frames: compare with --set designed_for.frames=16.
 Activations: {activations}, under bfloat16 autocast.
 Training: weights, gradients and AdamW's moments in float32, 16 bytes a parameter, and the
 activations of one clip; the average of the weights takes 4 bytes a parameter more.
-Autoencoder: all diffused pictures of a clip once; latents are cached, so no other column contains it."""
+Autoencoder: all diffused pictures of a clip once; latents are cached, so no other column has it."""
 _COUNTED = "what autograd saves for the backward pass, counted and not measured"
 _MEASURED = "the most that a GPU's allocator held besides the network, measured"
 

@@ -20,6 +20,7 @@ from train.evaluate.cost import (
     cost_table,
     count_pass,
     recipe_cost,
+    run_cost,
     saved_bytes,
 )
 from train.models.denoiser import DenoiserInput
@@ -76,14 +77,16 @@ def test_checkpointing_trades_operations_for_memory() -> None:
 CPU = torch.device("cpu")
 
 
+OWN_PAPER = ("vdm_128", "d_vdm_128", "ed_vdm_128")
+
+
 @pytest.fixture(scope="module")
 def costs() -> dict[str, Cost]:
-    names = ("vdm_128", "d_vdm_128", "ed_vdm_128")
-    return {name: recipe_cost(load_recipe(name, []), CPU) for name in names}
+    return {name: recipe_cost(load_recipe(name, []), CPU) for name in OWN_PAPER}
 
 
 def test_table_4_is_reproduced(costs: dict[str, Cost]) -> None:
-    vdm, d_vdm, ed_vdm = (costs[name] for name in PAPER)
+    vdm, d_vdm, ed_vdm = (costs[name] for name in OWN_PAPER)
     assert d_vdm.denoiser.gflop == pytest.approx(PAPER["d_vdm_128"].gflop, rel=0.03)
     assert vdm.denoiser.gflop == pytest.approx(PAPER["vdm_128"].gflop, rel=0.03)
     assert ed_vdm.denoiser.gflop <= PAPER["ed_vdm_128"].gflop
@@ -92,13 +95,23 @@ def test_table_4_is_reproduced(costs: dict[str, Cost]) -> None:
     assert ed_vdm.denoiser.training_bytes <= PAPER["ed_vdm_128"].gigabytes * 1e9
 
 
+def test_lfdm_is_compared_with_40_frames_and_like_for_like(costs: dict[str, Cost]) -> None:
+    """Its public network has a second output head and generates frame 0: 639 and 251 GFLOP."""
+    _, whole, autoencoder = run_cost(load_recipe("lfdm_128", []), CPU)
+    assert 0.9 < whole.gflop / PAPER["lfdm_128"].gflop < 1
+    assert autoencoder is not None
+    assert autoencoder.parameters / 1e6 == pytest.approx(66.0, abs=0.1)
+    short = run_cost(load_recipe("lfdm_128", ["designed_for.frames=16"]), CPU)[1]
+    assert 2.5 < short.gflop / costs["ed_vdm_128"].denoiser.gflop < 3.5
+
+
 def test_the_backward_pass_costs_about_twice_the_forward(costs: dict[str, Cost]) -> None:
     for cost in costs.values():
         assert 2.9 < cost.denoiser.gflop / cost.denoiser.forward_gflop < 3.0
 
 
 def test_the_systems_differ_in_their_targets_and_widths_alone() -> None:
-    recipes = [load_recipe(name, []).denoiser for name in PAPER]
+    recipes = [load_recipe(name, []).denoiser for name in OWN_PAPER]
     assert recipes[0] == recipes[1] == replace(recipes[2], dim=128, context=16)
 
 
