@@ -272,14 +272,14 @@ def check_same_store(config: dict[str, Any], store: ClipReader, folder: Path) ->
         UserError: an option of the store or its labels differ.
     """
     # Completed, because a run may be older than an option: it then had what is now its default.
-    then = StoreAttributes.model_validate(config["store"]).model_dump(mode="json")
-    now = store.attributes.model_dump(mode="json")
+    then, now = StoreAttributes.model_validate(config["store"]), store.attributes
+    options = dict(then.options)
     differing = [
-        f"{key} (run: {then['options'].get(key)}, store: {value})"
-        for key, value in now["options"].items()
-        if then["options"].get(key) != value
+        f"{key} (run: {options[key]}, store: {value})"
+        for key, value in dict(now.options).items()
+        if options[key] != value
     ]
-    if then["labels"] != now["labels"]:
+    if list(then.labels) != list(now.labels):
         differing.append("labels")
     if differing:
         raise UserError(

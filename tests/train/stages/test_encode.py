@@ -68,6 +68,10 @@ def test_statistics_of_other_clips_are_refused(
     other = make_store(tmp_path / "other", options=OPTIONS.model_copy(update={"block": 8}))
     found = message(other.path, {})
     assert f"{stage} was trained on a store with other block (run: 4, store: 8)" in found
+    # Stores record draws where there are several.
+    more = {"clips": "random_sorted", "draws": 3}
+    drawn = make_store(tmp_path / "drawn", options=OPTIONS.model_copy(update=more))
+    assert "draws (run: 1, store: 3)" in message(drawn.path, {})
     labels = make_store(tmp_path / "labels", labels=("a", "b", "c", "d"))
     assert f"{stage} was trained on a store with other labels;" in message(labels.path, {})
 

@@ -186,7 +186,7 @@ def _open(paths: Sequence[str]) -> dict[str, ClipReader]:
         opened[path] = open_store(path)
     base = opened[paths[0]]
     for path, store in opened.items():
-        columns = ("video", "start_frame", "label", "subject", "split")
+        columns = ("video", "frame_index", "label", "subject", "split")
         shapes = {(s.attributes.options.size, s.attributes.options.frames) for s in (base, store)}
         same = all(np.array_equal(base.column(name), store.column(name)) for name in columns)
         if not same or len(shapes) > 1:
