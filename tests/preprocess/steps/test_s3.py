@@ -99,6 +99,7 @@ def test_what_is_missing_is_made_again(
     assert "lacks 1 of its shards (motion/c/1/0/0/0/0)" in err
 
 
+@pytest.mark.slow
 def test_a_cluster_writes_to_s3_and_loses_a_worker(
     folder: Path, tmp_path: Path, place: Location, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,7 @@ def test_finished_runs_are_shown_while_others_are_not_done(
     assert [row["title"] for row in content["tables"]["equal_flops"][2:]] == SPACES[1:] + OURS
 
 
+@pytest.mark.slow
 def test_one_store_of_one_person_without_the_papers_vectors_and_chosen_systems(
     tmp_path: Path,
 ) -> None:
