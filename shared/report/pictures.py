@@ -1,13 +1,14 @@
-"""Clips as pictures: contact sheets, vectors drawn over frames, PNG, animated WebP and GIF.
+"""Clips as pictures: contact sheets, vectors over frames, flow as colours, PNG, WebP and GIF.
 
-Pillow comes with the extras of `preprocess` and `train`; `shared` itself does not need it.
+Pillow and matplotlib come with the extras of `preprocess` and `train`; `shared` itself does not
+need them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,11 @@ FRAME_PX, ARROWS_PX = 128, 320
 """Largest side of frames on a page, and of frames with vectors drawn over them, pixels."""
 
 _SHAFT_COLOUR, _HEAD_COLOUR = (220, 30, 30), (255, 220, 0)
+
+_WHEEL_PX, _MARGIN_PX = 81, 14
+"""Diameter of a legend's wheel, and the white around it, which holds marks and text."""
+
+_LEGEND_INK = (40, 40, 40)
 
 _LAST_FRAME_MS = 800
 """Hold of the last frame."""
@@ -105,6 +111,98 @@ def vector_film(film: Film, motion: NDArray[np.int8], options: CodecOptions, cou
         vector_unit=options.vector_unit,
         factor=max(1, ARROWS_PX // options.size),
     )
+
+
+def longest_vector(flow: NDArray[Any]) -> float:
+    """The largest length in a flow, shape (..., 2, h, w)."""
+    return float(np.hypot(*np.moveaxis(flow, -3, 0)).max())
+
+
+def flow_colours(flow: NDArray[Any], longest: float) -> NDArray[np.uint8]:
+    """Flow as colours: hue is direction, saturation is length, white is no motion.
+
+    From red, right, by way of yellow-green, down, and cyan, left, to violet, up: the order of Baker
+    et al., "A Database and Evaluation Methodology for Optical Flow" (IJCV 2011), in even hues.
+
+    Args:
+        flow: x to the right and y down, pixels, shape (..., 2, h, w).
+        longest: length that is drawn in full saturation, as longer ones are.
+
+    Returns:
+        RGB, shape (..., 3, h, w).
+    """
+    from matplotlib.colors import hsv_to_rgb
+
+    x, y = np.moveaxis(flow.astype(np.float64), -3, 0)
+    hue = np.arctan2(y, x) / (2 * np.pi) % 1
+    saturation = np.minimum(np.hypot(x, y) / longest, 1) if longest else np.zeros_like(x)
+    colours = hsv_to_rgb(np.stack([hue, saturation, np.ones_like(x)], axis=-1))  # (..., h, w, 3)
+    return np.moveaxis((255 * colours).round().astype(np.uint8), -1, -3)
+
+
+def flow_legend(longest: float) -> Picture:
+    """The wheel of `flow_colours`: each place has the colour of a vector from the centre to it.
+
+    Marks around it point right, down, left and up; the text below is the length of a vector to the
+    edge, `longest`, in pixels.
+    """
+    radius = _WHEEL_PX // 2
+    middle = radius + _MARGIN_PX
+    y, x = np.indices((2 * middle + 1 + _MARGIN_PX, 2 * middle + 1)) - middle
+    colours = flow_colours(np.stack([x, y]), radius)  # (3, H, W)
+    wheel = np.where(np.hypot(x, y) < radius + 0.5, colours, np.uint8(255))
+    image = Image.fromarray(wheel.transpose(1, 2, 0))
+    canvas = ImageDraw.Draw(image)
+    for turn in range(4):
+        out = np.array([np.cos(turn * np.pi / 2), np.sin(turn * np.pi / 2)])
+        base, across = middle + (radius + 3) * out, 4 * out[::-1]
+        corners = (base + across, base - across, base + 7 * out)
+        canvas.polygon([tuple(corner) for corner in corners], fill=_LEGEND_INK)
+    text = f"{longest:.3g} px"
+    canvas.text((middle, image.height - 2), text, fill=_LEGEND_INK, font_size=13, anchor="md")
+    return np.asarray(image)
+
+
+def grey_levels(maps: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Maps in [0, 1], shape (..., 1, h, w), from black to white, as RGB, shape (..., 3, h, w)."""
+    return (255 * maps).round().astype(np.uint8).repeat(3, axis=-3)
+
+
+def draw_cells(
+    maps: NDArray[np.floating], drawing: Literal["colours", "greys"]
+) -> tuple[NDArray[np.uint8], Picture | None]:
+    """Flow as colours in which its longest vector is saturated, or maps as greys.
+
+    Args:
+        maps: as for `flow_colours` or `grey_levels`.
+        drawing: one of the two.
+
+    Returns:
+        RGB, shape (..., 3, h, w), and the legend that colours need.
+    """
+    if drawing == "greys":
+        return grey_levels(maps), None
+    longest = longest_vector(maps)
+    return flow_colours(maps, longest), flow_legend(longest)
+
+
+def over_frames(cells: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Pictures of cells, shape (..., h, w), as large as the frames that the cells cover.
+
+    Cells have a whole number of pixels; those of the last row and column may reach beyond.
+    """
+    rows, columns = cells.shape[-2:]
+    return enlarge(cells, max(-(-height // rows), -(-width // columns)))[..., :height, :width]
+
+
+def add_legend(picture: Picture, legend: Picture) -> Picture:
+    """A legend to the right of a picture, white below the shorter one."""
+    height = max(len(picture), len(legend))
+    sides = [
+        np.pad(side, ((0, height - len(side)), (0, 0), (0, 0)), constant_values=255)
+        for side in (picture, legend)
+    ]
+    return np.concatenate(sides, axis=1)
 
 
 def sheet(films: Sequence[Film], most_px: int = FRAME_PX) -> bytes:

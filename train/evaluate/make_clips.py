@@ -42,7 +42,6 @@ SHOWN_CLIPS = 24
 """Clips that are kept for the page, the first of all."""
 
 _RECONSTRUCT_BATCH = 8
-_KEPT_PARTS = ("motion", "unrefined")
 _IDENTITY = "identity"
 
 
@@ -231,8 +230,7 @@ def make_parts(
             tensors = {"frames": decoded.frames}
             if part is parts[0]:
                 tensors["unrefined"] = unrefined_frames(decoded)
-                if "motion" in decoded.parts:
-                    tensors["motion"] = decoded.parts["motion"]
+                tensors |= {name: decoded.parts[name] for name in run.space.drawn}
             tensors |= {"clip": torch.from_numpy(indices), "seed": torch.from_numpy(seeds)}
             write_tensors(part.path, tensors, {_IDENTITY: part.identity})
             bar(part.clips)
@@ -258,7 +256,7 @@ def _reconstruct(run: TrainedRun, clips: Clips, indices: NDArray[np.int64]) -> D
         torch.cat([batch.frames.cpu() for batch in batches]),
         {
             name: torch.cat([batch.parts[name].cpu() for batch in batches])
-            for name in _KEPT_PARTS
+            for name in ("unrefined", *run.space.drawn)
             if name in batches[0].parts
         },
     )
@@ -296,8 +294,8 @@ def shown_clips(
         read_as: label that the classifier reads in each clip, shape (N,), or more of them.
 
     Returns:
-        By name: frames, real, unrefined (before the refining network), motion where vectors were
-        decoded, clip, seed, label, read_as.
+        By name: frames, real, unrefined (before the refining network), decoded parts that the
+        space draws, clip, seed, label, read_as.
     """
     shown = {name: tensor[:SHOWN_CLIPS] for name, tensor in first.tensors().items()}
     start: NDArray[np.int64] = plan.clip[first.rows][:SHOWN_CLIPS]

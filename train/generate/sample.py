@@ -14,7 +14,18 @@ from torch import Tensor
 
 from shared.console import Progress, console
 from shared.errors import UserError
-from shared.report.pictures import Film, contact_sheet, draw_vectors, enlarge, gif, png
+from shared.report.pictures import (
+    Film,
+    Picture,
+    add_legend,
+    contact_sheet,
+    draw_cells,
+    draw_vectors,
+    enlarge,
+    gif,
+    over_frames,
+    png,
+)
 from shared.schema import CodecOptions, FitName
 from train.generate.generator import (
     Generator,
@@ -25,6 +36,7 @@ from train.generate.generator import (
     with_sampler,
 )
 from train.spaces import Decoded
+from train.spaces.base import Drawing
 from train.trainer.distributed import choose_device
 
 _FITS: dict[FitName, Callable[..., Image.Image]] = {
@@ -236,7 +248,8 @@ def generate_videos(generator: Generator, first_frame: Tensor, options: SampleOp
 def write_videos(decoded: Decoded, generator: Generator, options: SampleOptions) -> list[Path]:
     """Write each video as mp4 and GIF, and one contact sheet of all.
 
-    Parts that the space draws as arrows are drawn on the frames, in files named after the part.
+    Parts that the space draws have videos of their own, in files named after the part: arrows on
+    the frames, or colours or greys, in which one scale holds for all videos.
 
     Returns:
         Paths of the files.
@@ -244,15 +257,33 @@ def write_videos(decoded: Decoded, generator: Generator, options: SampleOptions)
     clips = decoded.frames.numpy()
     written = _write(options.videos, list(clips), _SMALLEST_VIDEO_PX // clips.shape[-1], options)
     written.append(_write_sheet(options.out.with_suffix(".png"), list(clips)))
-    for part in (part for part, drawing in generator.space.drawn.items() if drawing == "arrows"):
-        factor = max(_SMALLEST_ARROWS, _SMALLEST_VIDEO_PX // clips.shape[-1])
-        films = [
-            _with_vectors(clip, field, generator.store.options, factor)
-            for clip, field in zip(clips, decoded.parts[part].numpy(), strict=True)
-        ]
+    for part, drawing in generator.space.drawn.items():
+        films = _draw_part(clips, decoded.parts[part].numpy(), drawing, generator.store.options)
         names = [path.with_stem(f"{path.stem}-{part}") for path in options.videos]
         written += _write(names, films, 1, options)
     return written
+
+
+def _draw_part(
+    clips: np.ndarray, part: np.ndarray, drawing: Drawing, store: CodecOptions
+) -> list[Film]:
+    """A film of each clip, (B, T, 3, H, W), that shows its part, enlarged."""
+    factor = _SMALLEST_VIDEO_PX // clips.shape[-1]
+    if drawing == "arrows":
+        return [
+            _with_vectors(clip, field, store, max(_SMALLEST_ARROWS, factor))
+            for clip, field in zip(clips, part, strict=True)
+        ]
+    cells, legend = draw_cells(part, drawing)
+    # The given frame's: no motion, all visible.
+    cells = np.concatenate([np.full_like(cells[:, :1], 255), cells], axis=1)
+    films = enlarge(over_frames(cells, *clips.shape[-2:]), max(1, factor))
+    return list(films) if legend is None else [_with_legend(film, legend) for film in films]
+
+
+def _with_legend(film: Film, legend: Picture) -> Film:
+    frames = [add_legend(frame.transpose(1, 2, 0), legend) for frame in film]
+    return np.stack(frames).transpose(0, 3, 1, 2)
 
 
 def _with_vectors(clip: Film, motion: np.ndarray, store: CodecOptions, factor: int) -> Film:

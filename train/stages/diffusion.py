@@ -123,11 +123,10 @@ def preview_clips(
     with autocast(device):
         x0 = sample(denoise, noise, recipe.sampler, recipe.noise, generator)
         decoded = space.decode(x0, known)
-    motion = decoded.parts.get("motion")
     return Preview(
         step,
         batch.label.cpu().numpy(),
         encoded.clips.frames(batch).cpu().numpy(),
         decoded.frames.cpu().numpy(),
-        None if motion is None else motion.cpu().numpy(),
+        {name: decoded.parts[name].cpu().numpy() for name in space.drawn},
     )

@@ -7,8 +7,9 @@ A stage's folder holds `previews/step-00000400.webp`, clips side by side, for ev
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +33,14 @@ class Preview:
         label: int64, shape (B,); -1 = none.
         real: uint8, shape (B, T, 3, H, W).
         generated: likewise.
-        motion: int8, shape (B, T-1, 2 or 3, h, w), where the target space generates vectors.
+        parts: what the target space draws of a decoded clip, by name, shape (B, T-1, ...).
     """
 
     step: int
     label: NDArray[np.int64]
     real: NDArray[np.uint8]
     generated: NDArray[np.uint8]
-    motion: NDArray[np.int8] | None = None
+    parts: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def columns(self) -> NDArray[np.uint8]:
         """All clips as one: columns of real above generated, shape (T, 3, 2H, B * W)."""
@@ -54,9 +55,7 @@ def save_preview(stage: Path, preview: Preview) -> None:
     film = animation(preview.columns(), fps=_FPS, lossless=False)
     write_whole(folder / f"step-{preview.step:08d}.webp", film)
     arrays = {"label": preview.label, "real": preview.real, "generated": preview.generated}
-    if preview.motion is not None:
-        arrays["motion"] = preview.motion
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    whole = {n: np.ascontiguousarray(array) for n, array in (arrays | preview.parts).items()}
     write_whole(folder / LATEST, save(whole, {"step": str(preview.step)}))
 
 
@@ -74,4 +73,5 @@ def read_latest(stage: Path) -> Preview | None:
         return None
     with safe_open(path, "numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return Preview(int(file.metadata()["step"]), **arrays)
+        label, real, generated = (arrays.pop(name) for name in ("label", "real", "generated"))
+        return Preview(int(file.metadata()["step"]), label, real, generated, arrays)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import colorsys
 from io import BytesIO
 
 import numpy as np
@@ -10,13 +11,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.report.pictures import (
+    Picture,
+    add_legend,
     animation,
     contact_sheet,
+    draw_cells,
     draw_vectors,
     enlarge,
     evenly_spaced,
+    flow_colours,
+    flow_legend,
     gif,
+    grey_levels,
     grey_residual,
+    longest_vector,
+    over_frames,
     png,
     shrink,
     vector_film,
@@ -100,6 +109,120 @@ def test_a_film_of_vectors_shows_frames_of_about_the_same_size(size: int, factor
     drawn = vector_film(clip, motion, options, 3)
     expected = draw_vectors(clip, motion, block=8, vector_unit=1, factor=factor)
     assert np.array_equal(drawn, expected[[0, 2, 4]])
+
+
+def vectors(*ends: tuple[float, float]) -> NDArray[np.float32]:
+    """A flow of one row, shape (2, 1, N)."""
+    return np.array(ends, np.float32).T[:, None]
+
+
+def colours_of(flow: NDArray[np.float32], longest: float) -> list[tuple[int, ...]]:
+    """RGB of each vector of a single row."""
+    return [tuple(colour) for colour in flow_colours(flow, longest)[:, 0].T.tolist()]
+
+
+def test_colours_of_the_four_directions_and_of_no_motion() -> None:
+    right, down, left, up, none = colours_of(vectors((2, 0), (0, 2), (-2, 0), (0, -2), (0, 0)), 2)
+    assert right == (255, 0, 0)
+    assert down == (128, 255, 0)
+    assert left == (0, 255, 255)
+    assert up == (128, 0, 255)
+    assert none == (255, 255, 255)
+
+
+def test_colours_fade_with_the_length_and_are_full_at_the_longest() -> None:
+    flow = vectors((0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (9, 0))
+    assert colours_of(flow, 4) == [(255, k, k) for k in (255, 191, 128, 64, 0, 0)]
+    assert longest_vector(flow) == 9
+    assert longest_vector(vectors((3, -4), (1, 2))) == 5
+    assert colours_of(vectors((0, 0)), 0) == [(255, 255, 255)]
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.floats(-7, 7), st.floats(0.01, 100), st.sampled_from([(), (2, 3)])
+)
+def test_turned_vectors_have_turned_hues(
+    seed: int, angle: float, longest: float, clips: tuple[int, ...]
+) -> None:
+    rng = np.random.default_rng(seed)
+    direction = rng.uniform(0, 2 * np.pi, (*clips, 4, 5))
+    length = rng.uniform(0.5, 1, direction.shape) * longest
+
+    def hsv(turn: float) -> NDArray[np.float64]:
+        ends = np.stack([np.cos(direction + turn), np.sin(direction + turn)], axis=-3)
+        drawn = np.moveaxis(flow_colours(length[..., None, :, :] * ends, longest), -3, -1)
+        assert drawn.shape == (*direction.shape, 3)
+        return np.array([colorsys.rgb_to_hsv(*pixel) for pixel in drawn.reshape(-1, 3) / 255])
+
+    plain, turned = hsv(0), hsv(angle)
+    # Both are rounded to 1/255: hues of at least half saturation are right to 1/350.
+    moved = turned[:, 0] - plain[:, 0] - angle / (2 * np.pi)
+    assert abs(moved - moved.round()).max() < 2 / 350
+    assert turned[:, 1] == pytest.approx(length.ravel() / longest, abs=1 / 255)
+    assert (turned[:, 2] == 1).all()
+
+
+@given(st.floats(0.01, 1000), st.floats(0, 1), st.floats(0, 2 * np.pi))
+def test_places_of_the_legend_have_the_colours_of_their_vectors(
+    longest: float, length: float, direction: float
+) -> None:
+    legend, middle, radius = flow_legend(longest), 54, 40
+    x, y = (round(radius * length * of(direction)) for of in (np.cos, np.sin))
+    [colour] = colours_of(vectors((x * longest / radius, y * longest / radius)), longest)
+    assert legend[middle + y, middle + x].tolist() == pytest.approx(colour, abs=1)
+
+
+def test_the_legend_names_its_length_and_points_to_four_sides() -> None:
+    legends = [flow_legend(longest) for longest in (3.21, 3.214, 32.1)]
+    assert np.array_equal(legends[0], legends[1]), "three digits"
+    changed = (legends[0] != legends[2]).any(axis=-1)
+    wheel = 109
+    assert changed[wheel:].any() and not changed[:wheel].any()
+    ink = (legends[0][:wheel] == 40).all(axis=-1)
+    for turns in range(4):
+        # The tip of a triangle ten pixels from the wheel's edge, and not in the corners.
+        turned = np.rot90(ink, turns)
+        assert turned[54, 100] and turned[45:64, 96:].sum() == turned[:, 96:].sum()
+
+
+def test_greys_go_from_black_to_white() -> None:
+    maps = np.array([0, 0.25, 0.5, 1], np.float32).reshape(2, 1, 1, 1, 2)
+    drawn = grey_levels(maps)
+    assert drawn.shape == (2, 1, 3, 1, 2)
+    assert (drawn == drawn[:, :, :1]).all()
+    assert drawn[:, 0, 0].ravel().tolist() == [0, 64, 128, 255]
+
+
+def test_all_clips_of_a_picture_have_one_scale() -> None:
+    flow = np.zeros((2, 3, 2, 4, 4), np.float32)
+    flow[0, 1, :, 2, 3] = (0.3, 0.4)
+    flow[1, 2, 0, 0, 0] = -2
+    drawn, legend = draw_cells(flow, "colours")
+    assert np.array_equal(drawn, flow_colours(flow, 2.0))
+    assert drawn[1, 2, :, 0, 0].tolist() == [0, 255, 255]
+    assert legend is not None and np.array_equal(legend, flow_legend(2.0))
+    maps = np.random.default_rng(0).random((2, 3, 1, 4, 4))
+    drawn, legend = draw_cells(maps, "greys")
+    assert np.array_equal(drawn, grey_levels(maps)) and legend is None
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (14, 16), (13, 15), (64, 32)])
+def test_cells_lie_over_the_frames_that_they_cover(height: int, width: int) -> None:
+    grid = -(-height // 4), -(-width // 4)
+    cells = np.random.default_rng(0).integers(0, 256, (2, 3, *grid), np.uint8)
+    large = over_frames(cells, height, width)
+    assert large.shape == (2, 3, height, width)
+    for y, x in np.ndindex(height, width):
+        assert (large[..., y, x] == cells[..., y // 4, x // 4]).all()
+
+
+@pytest.mark.parametrize(("picture_px", "legend_px"), [(9, 5), (5, 9), (5, 5)])
+def test_a_legend_is_right_of_the_picture_on_white(picture_px: int, legend_px: int) -> None:
+    picture: Picture = np.full((picture_px, 7, 3), 10, np.uint8)
+    both = add_legend(picture, np.full((legend_px, 4, 3), 20, np.uint8))
+    assert both.shape == (max(picture_px, legend_px), 11, 3)
+    for side, pixels, level in ((both[:, :7], picture_px, 10), (both[:, 7:], legend_px, 20)):
+        assert (side[:pixels] == level).all() and (side[pixels:] == 255).all()
 
 
 def test_pictures_are_lossless() -> None:

@@ -14,7 +14,7 @@ def preview(step: int, motion: bool = True) -> Preview:
     rng = np.random.default_rng(step)
     clips = rng.integers(0, 256, (2, 2, 5, 3, 8, 12), np.uint8)
     vectors = rng.integers(-3, 4, (2, 4, 2, 2, 3)).astype(np.int8)
-    return Preview(step, np.array([1, -1]), *clips, vectors if motion else None)
+    return Preview(step, np.array([1, -1]), *clips, {"motion": vectors} if motion else {})
 
 
 def test_the_newest_preview_is_read_back_as_it_was(tmp_path: Path) -> None:
@@ -25,8 +25,9 @@ def test_the_newest_preview_is_read_back_as_it_was(tmp_path: Path) -> None:
         assert found is not None and found.step == step
         for name in ("label", "real", "generated"):
             assert np.array_equal(getattr(found, name), getattr(made, name))
-        assert (found.motion is not None) == motion
-    assert np.array_equal(found.motion, made.motion)
+        assert list(found.parts) == ["motion"] * motion
+    assert np.array_equal(found.parts["motion"], made.parts["motion"])
+    assert found.parts["motion"].dtype == np.int8
     assert list(read_films(tmp_path)) == [10, 200]
 
 
@@ -46,7 +47,7 @@ def test_a_repeated_step_replaces_its_film(tmp_path: Path) -> None:
         save_preview(tmp_path, preview(7, motion))
     assert list(read_films(tmp_path)) == [7]
     latest = read_latest(tmp_path)
-    assert latest is not None and latest.motion is None
+    assert latest is not None and latest.parts == {}
     assert not [path for path in (tmp_path / "previews").iterdir() if path.name.startswith(".")]
 
 

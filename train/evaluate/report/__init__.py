@@ -17,6 +17,7 @@ from train.evaluate.report.scores import cost_rows, read_scores, shown_clips
 from train.generate.generator import Generator, load_with_store
 from train.recipe import recipe_from_dict
 from train.run import RunFolder
+from train.spaces import SPACES
 from train.stages.previews import read_films
 from train.trainer.checkpoint import load_config
 from train.trainer.distributed import choose_device
@@ -64,10 +65,11 @@ def build_report(
     if recipe is None:
         raise UserError(f"no recipe.json in {run}: {_REMEDY}")
     store = StoreAttributes.model_validate(config["store"])
-    clips = shown_clips(folder.evaluation, folder.diffusion)
+    drawn = SPACES[recipe["space"]["kind"]].drawn
+    clips = shown_clips(folder.evaluation, folder.diffusion, drawn)
     count = 0 if clips is None else len(clips.label)
     with progress.bar("drawing", count, "clips", patience_seconds=_PATIENCE_SECONDS) as bar:
-        generated = None if clips is None else draw_generated(clips, store.options, bar)
+        generated = None if clips is None else draw_generated(clips, drawn, store.options, bar)
     data = None
     if trained is not None:
         generator, reader = trained

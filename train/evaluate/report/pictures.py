@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,25 +14,33 @@ from numpy.typing import NDArray
 
 from shared.report.pictures import (
     ARROWS_PX,
+    FRAME_PX,
     Film,
+    add_legend,
     animation,
+    contact_sheet,
+    draw_cells,
     enlarge,
     evenly_spaced,
     grey_residual,
+    over_frames,
     sheet,
+    shrink,
     vector_film,
+    webp,
 )
 from shared.schema import CodecOptions
 from train.data.clips import ClipBatch, Clips, on_device
 from train.evaluate.make_clips import reconstruct, unrefined_frames
 from train.evaluate.report.scores import ShownClips
 from train.generate.generator import Generator
+from train.spaces.base import Drawing
 
 CARDS_BYTES, FILMS_BYTES = 7_000_000, 4_000_000
 """Size of all animations beyond which no more are drawn: a page has to stay small."""
 
 _SHEET_ROWS, _SHEET_COLUMNS, _REFINED_ROWS, _DATA_ROWS = 8, 16, 3, 8
-_ARROW_ROWS, _ARROW_COLUMNS = 3, 4
+_PARTS_CLIPS, _ARROW_COLUMNS, _MAP_COLUMNS = 3, 4, 8
 _FILMS, _CANDIDATES = 12, 64
 
 
@@ -42,13 +52,15 @@ class GeneratedPictures:
         pairs: animations of the real and the generated clip, of the clips that fit on the page.
         sheet: rows of real above generated clips.
         refined: rows of decoded above refined clips, if clips were refined.
-        motion: generated vectors over the generated frames, if vectors are generated.
+        arrows: generated vectors over the generated frames, by the part's name.
+        maps: rows of generated frames, and of each part drawn as colours or greys, if there is one.
     """
 
     pairs: list[tuple[bytes, bytes]]
     sheet: bytes
     refined: bytes | None
-    motion: bytes | None
+    arrows: dict[str, bytes]
+    maps: bytes | None
 
 
 @dataclass(frozen=True)
@@ -58,21 +70,29 @@ class DataPictures:
     Attributes:
         sheet: training clips.
         vectors: vectors over frames of a test clip, and residuals.
+        maps: its real frames, and parts decoded from its x_0: see `GeneratedPictures`.
         restored: its real frames above those restored from x_0.
         train_clips, test_clips: number of clips on each side.
     """
 
     sheet: bytes
     vectors: bytes
+    maps: bytes | None
     restored: bytes
     train_clips: int
     test_clips: int
 
 
 def draw_generated(
-    clips: ShownClips, store: CodecOptions, on_clip: Callable[[], object]
+    clips: ShownClips,
+    drawn: Mapping[str, Drawing],
+    store: CodecOptions,
+    on_clip: Callable[[], object],
 ) -> GeneratedPictures:
-    """Draw generated clips; `on_clip` is called after each, drawn or left out."""
+    """Draw generated clips, and their parts as `Space.drawn` says.
+
+    `on_clip` is called after each clip, drawn or left out.
+    """
     pairs: list[tuple[bytes, bytes]] = []
     used = 0
     for real, generated in zip(clips.real, clips.generated, strict=True):
@@ -80,20 +100,55 @@ def draw_generated(
             pairs.append((animation(real), animation(generated)))
             used += sum(map(len, pairs[-1]))
         on_clip()
-    motion = None
-    if clips.motion is not None:
-        # Clips that move most: blocks at rest have no arrows.
-        lengths = np.abs(clips.motion[:, :, :2].astype(int)).mean(axis=(1, 2, 3, 4))
-        chosen = np.argsort(-lengths, kind="stable")[:_ARROW_ROWS]
-        motion = sheet(
-            [_arrows(clips.generated[k], clips.motion[k], store) for k in chosen], ARROWS_PX
-        )
+    arrows: dict[str, bytes] = {}
+    maps = None
+    if clips.parts:
+        chosen = _moving_most(next(iter(clips.parts.values())))
+        frames = clips.generated[chosen]
+        parts = {name: part[chosen] for name, part in clips.parts.items()}
+        for name in (name for name in parts if drawn[name] == "arrows"):
+            films = [_arrows(*pair, store) for pair in zip(frames, parts[name], strict=True)]
+            arrows[name] = sheet(films, ARROWS_PX)
+        maps = _draw_maps(frames, parts, drawn)
     refined = None
     if clips.unrefined is not None:
         refined = _paired_sheet(clips.unrefined, clips.generated, _REFINED_ROWS)
     return GeneratedPictures(
-        pairs, _paired_sheet(clips.real, clips.generated, _SHEET_ROWS), refined, motion
+        pairs, _paired_sheet(clips.real, clips.generated, _SHEET_ROWS), refined, arrows, maps
     )
+
+
+def _moving_most(part: NDArray[Any]) -> NDArray[np.int64]:
+    """Clips with the largest vectors: those at rest have no arrows and no colours."""
+    lengths = np.abs(part[:, :, :2].astype(float)).mean(axis=(1, 2, 3, 4))
+    return np.argsort(-lengths, kind="stable")[:_PARTS_CLIPS]
+
+
+def _draw_maps(
+    frames: NDArray[np.uint8], parts: Mapping[str, NDArray[Any]], drawn: Mapping[str, Drawing]
+) -> bytes | None:
+    """Rows of frames, and of each part drawn as colours or greys; None where none is.
+
+    Args:
+        frames: of clips, shape (B, T, 3, H, W).
+        parts: of them, shape (B, T-1, ...).
+        drawn: see `Space.drawn`.
+    """
+    picked = evenly_spaced(frames.shape[1] - 1, _MAP_COLUMNS)
+    films, legends = [frames[:, 1:][:, picked]], []
+    for name, part in parts.items():
+        drawing = drawn[name]
+        if drawing == "arrows":
+            continue
+        cells, legend = draw_cells(part, drawing)
+        films.append(over_frames(cells[:, picked], *frames.shape[-2:]))
+        legends += [] if legend is None else [legend]
+    if len(films) == 1:
+        return None
+    factor = max(1, FRAME_PX // frames.shape[-1])
+    rows = [film for clip in zip(*films, strict=True) for film in clip]
+    shown = contact_sheet([shrink(enlarge(row, factor), FRAME_PX) for row in rows])
+    return webp(reduce(add_legend, legends, shown))
 
 
 def choose_films(films: dict[int, Path]) -> dict[int, bytes]:
@@ -108,8 +163,10 @@ def choose_films(films: dict[int, Path]) -> dict[int, bytes]:
 
 def draw_data(generator: Generator, clips: Clips) -> DataPictures:
     """Draw training clips, and a test clip with its vectors, residuals and reconstruction."""
-    vectors, restored = _draw_codec(generator, clips)
-    return DataPictures(_draw_training(clips), vectors, restored, len(clips.train), len(clips.test))
+    vectors, maps, restored = _draw_codec(generator, clips)
+    return DataPictures(
+        _draw_training(clips), vectors, maps, restored, len(clips.train), len(clips.test)
+    )
 
 
 def _draw_training(clips: Clips) -> bytes:
@@ -123,8 +180,8 @@ def _draw_training(clips: Clips) -> bytes:
     return _film_sheet(list(clips.frames(clips.batch(chosen, torch.device("cpu"))).numpy()))
 
 
-def _draw_codec(generator: Generator, clips: Clips) -> tuple[bytes, bytes]:
-    """Vectors and residuals, and real above restored frames, of the test clip that moves most."""
+def _draw_codec(generator: Generator, clips: Clips) -> tuple[bytes, bytes | None, bytes]:
+    """`vectors`, `maps` and `restored` of `DataPictures`, of the test clip that moves most."""
     candidates = clips.test[evenly_spaced(len(clips.test), _CANDIDATES)]
     motion = clips.read("motion", candidates)[:, :, :2].abs().float().mean(dim=(1, 2, 3, 4))
     batch = clips.batch(candidates[int(motion.argmax())][None], torch.device("cpu"))
@@ -135,9 +192,13 @@ def _draw_codec(generator: Generator, clips: Clips) -> tuple[bytes, bytes]:
     residual = enlarge(grey_residual(batch.residual[0].numpy())[picked], factor)
     vectors = _arrows(real, batch.motion[0].numpy(), store)
     moved = ClipBatch(**on_device(vars(batch), generator.device))
-    restored = unrefined_frames(reconstruct(generator.space, moved))[0].cpu().numpy()
+    decoded = reconstruct(generator.space, moved)
+    drawn = generator.space.drawn
+    parts = {name: decoded.parts[name].cpu().numpy() for name in drawn}
+    maps = _draw_maps(real[None], parts, drawn)
+    restored = unrefined_frames(decoded)[0].cpu().numpy()
     compared = [enlarge(film[1:][picked], factor) for film in (real, restored)]
-    return sheet([vectors, residual], ARROWS_PX), sheet(compared, ARROWS_PX)
+    return sheet([vectors, residual], ARROWS_PX), maps, sheet(compared, ARROWS_PX)
 
 
 def _arrows(frames: Film, motion: NDArray[np.int8], store: CodecOptions) -> Film:

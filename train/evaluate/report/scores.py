@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class ShownClips:
         real: uint8, shape (B, T, 3, H, W).
         generated: uint8, shape (B, T, 3, H, W).
         unrefined: generated clips before the refining network, if one changed them.
-        motion: int8, shape (B, T-1, 2 or 3, h, w), if vectors were generated.
+        parts: generated, by name, shape (B, T-1, ...).
         read_as: the label that a classifier reads in each, int64, shape (B,), if there is one.
     """
 
@@ -63,7 +63,7 @@ class ShownClips:
     real: NDArray[np.uint8]
     generated: NDArray[np.uint8]
     unrefined: NDArray[np.uint8] | None = None
-    motion: NDArray[np.int8] | None = None
+    parts: dict[str, NDArray[Any]] = field(default_factory=dict)
     read_as: NDArray[np.int64] | None = None
 
 
@@ -183,19 +183,26 @@ def _charts_by_frame(scores: dict[str, Any]) -> list[Html]:
     return charts
 
 
-def shown_clips(evaluation: Path, stage: Path) -> ShownClips | None:
-    """Clips of an evaluation, else those of the stage's newest checkpoint, else None."""
+def shown_clips(evaluation: Path, stage: Path, drawn: Collection[str]) -> ShownClips | None:
+    """Clips of an evaluation, else those of the stage's newest checkpoint, else None.
+
+    Args:
+        evaluation: folder.
+        stage: folder of the stage `diffusion`.
+        drawn: names of the parts to read, where they were kept.
+    """
     for path in sorted(evaluation.rglob(CLIPS), key=lambda path: (len(path.parts), path)):
-        if (found := _evaluated(path)) is not None:
+        if (found := _evaluated(path, drawn)) is not None:
             return found
     latest = read_latest(stage)
     if latest is None:
         return None
     origin = f"the checkpoint of step {latest.step:,}"
-    return ShownClips(origin, latest.label, latest.real, latest.generated, motion=latest.motion)
+    parts = _found(latest.parts, drawn)
+    return ShownClips(origin, latest.label, latest.real, latest.generated, parts=parts)
 
 
-def _evaluated(path: Path) -> ShownClips | None:
+def _evaluated(path: Path, drawn: Collection[str]) -> ShownClips | None:
     """Clips of an evaluation; None if it restored real ones, or kept no real ones."""
     from safetensors.numpy import load_file
 
@@ -215,9 +222,13 @@ def _evaluated(path: Path) -> ShownClips | None:
         arrays["real"],
         arrays["frames"],
         unrefined,
-        arrays.get("motion"),
+        _found(arrays, drawn),
         arrays.get("read_as"),
     )
+
+
+def _found(arrays: dict[str, NDArray[Any]], names: Collection[str]) -> dict[str, NDArray[Any]]:
+    return {name: arrays[name] for name in names if name in arrays}
 
 
 def cost_rows(recipe: Recipe, store: CodecOptions) -> list[tuple[str, Cell]]:

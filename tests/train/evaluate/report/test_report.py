@@ -133,7 +133,7 @@ def test_a_bare_run_says_what_to_run_and_shows_its_previews(
     assert "step 2" in text and "step 4" in text
     assert list(read_films(bare / "diffusion")) == [2, 4]
     latest = read_latest(bare / "diffusion")
-    assert latest is not None and latest.motion is not None
+    assert latest is not None and list(latest.parts) == ["motion"]
     assert len(pictures["generated motion vectors"]) == 1
     assert len(pictures["real above generated at step 2"]) == 1
     assert "training clips" not in pictures and "decoded above refined" not in pictures
@@ -171,9 +171,9 @@ def test_clips_without_their_real_ones_are_not_shown_as_evaluated(
     arrays = load_file(evaluated / "evaluation" / "generated.safetensors")
     del arrays["real"]
     save_file(arrays, tmp_path / "generated.safetensors")
-    shown = shown_clips(tmp_path, evaluated / "diffusion")
+    shown = shown_clips(tmp_path, evaluated / "diffusion", ())
     assert shown is not None and shown.origin == "the checkpoint of step 4"
-    assert shown_clips(tmp_path, tmp_path) is None
+    assert shown_clips(tmp_path, tmp_path, ()) is None
 
 
 def test_restored_clips_are_not_shown_as_generated(evaluated: Path, tmp_path: Path) -> None:
@@ -183,10 +183,10 @@ def test_restored_clips_are_not_shown_as_generated(evaluated: Path, tmp_path: Pa
         shutil.copy(whole / "generated.safetensors", tmp_path / name)
         scores = {"protocol": {"name": name, "reconstruct": restored}}
         (tmp_path / name / "scores.json").write_text(json.dumps(scores))
-    shown = shown_clips(tmp_path, tmp_path)
+    shown = shown_clips(tmp_path, tmp_path, ())
     assert shown is not None and shown.origin == "the evaluation"
     shutil.rmtree(tmp_path / "b")
-    assert shown_clips(tmp_path, tmp_path) is None
+    assert shown_clips(tmp_path, tmp_path, ()) is None
 
 
 def test_clips_that_would_make_the_page_large_are_left_out_and_counted(
@@ -212,9 +212,9 @@ def test_a_run_whose_blocks_choose_their_reference(cli: Cli, tmp_path: Path) -> 
     text = text_of(run / "report" / "index.html")
     assert "the frame before or frame 0, whichever the block has chosen" in text
     latest = read_latest(run / "diffusion")
-    assert latest is not None and latest.motion is not None
+    assert latest is not None
     # Vectors, the reference index, and the latents of the residual.
-    assert latest.motion.shape[2] == 3 and "7 × 3 × 4 × 4" in text
+    assert latest.parts["motion"].shape[2] == 3 and "7 × 3 × 4 × 4" in text
 
 
 def test_a_run_that_was_not_trained_is_named(cli: Cli, tmp_path: Path) -> None:
