@@ -240,14 +240,20 @@ def animation(film: Film, *, fps: float = FPS, lossless: bool = True) -> bytes:
     )
 
 
-def gif(film: Film, *, fps: float) -> bytes:
+def gif(film: Film, *, fps: float, colours: Picture | None = None) -> bytes:
     """A GIF that loops for ever, with 256 colours for all frames and without dithering.
 
     A palette or a dither pattern for each frame would flicker. GIF counts hundredths of a second,
     and players slow down films of more than 50 frames a second.
+
+    Args:
+        film: to be shown.
+        fps: frame rate.
+        colours: picture that the palette is chosen from; None: the film.
     """
-    frames = contact_sheet([film], every=-(-len(film) // _PALETTE_FRAMES), gap=0)
-    palette = Image.fromarray(frames).quantize(256)
+    if colours is None:
+        colours = contact_sheet([film], every=-(-len(film) // _PALETTE_FRAMES), gap=0)
+    palette = Image.fromarray(colours).quantize(256)
     flat = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in _images(film)]
     return _encoded(flat, "GIF", duration=max(20, round(1000 / fps)), loop=0)
 

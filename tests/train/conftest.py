@@ -72,6 +72,7 @@ TINY_PIXELS: Overrides = {
     "autoencoder.hidden": None,
     "autoencoder.latent_channels": None,
 }
+TINY_FLOW = TINY_PIXELS | {"autoencoder.widths": "[8, 8, 8]", "autoencoder.dense.widths": "[8, 8]"}
 """Changes to `TINY` for recipes of spaces other than the codec's."""
 
 
@@ -122,6 +123,14 @@ def run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run trained on `store`, refiner and all. Not to change."""
     path = tmp_path_factory.mktemp("runs") / "run"
     assert train_stages(store.path, path) == [0, 0, 0]
+    return path
+
+
+@pytest.fixture(scope="session")
+def flow_run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of LFDM, trained on `store`. Not to change."""
+    path = tmp_path_factory.mktemp("runs") / "flow_run"
+    assert train_stages(store.path, path, TINY_FLOW, recipe="lfdm_demo") == [0, 0, 0]
     return path
 
 

@@ -258,27 +258,33 @@ def write_videos(decoded: Decoded, generator: Generator, options: SampleOptions)
     written = _write(options.videos, list(clips), _SMALLEST_VIDEO_PX // clips.shape[-1], options)
     written.append(_write_sheet(options.out.with_suffix(".png"), list(clips)))
     for part, drawing in generator.space.drawn.items():
-        films = _draw_part(clips, decoded.parts[part].numpy(), drawing, generator.store.options)
+        field = decoded.parts[part].numpy()
+        films, legend = _draw_part(clips, field, drawing, generator.store.options)
         names = [path.with_stem(f"{path.stem}-{part}") for path in options.videos]
-        written += _write(names, films, 1, options)
+        written += _write(names, films, 1, options, legend)
     return written
 
 
 def _draw_part(
     clips: np.ndarray, part: np.ndarray, drawing: Drawing, store: CodecOptions
-) -> list[Film]:
-    """A film of each clip, (B, T, 3, H, W), that shows its part, enlarged."""
+) -> tuple[list[Film], Picture | None]:
+    """An enlarged film of each clip's part, and the legend in it, if colours need one.
+
+    Args:
+        clips: shape (B, T, 3, H, W).
+        part: of them, shape (B, T-1, ...).
+        drawing: how.
+        store: options.
+    """
     factor = _SMALLEST_VIDEO_PX // clips.shape[-1]
     if drawing == "arrows":
-        return [
-            _with_vectors(clip, field, store, max(_SMALLEST_ARROWS, factor))
-            for clip, field in zip(clips, part, strict=True)
-        ]
+        pairs = zip(clips, part, strict=True)
+        return [_with_vectors(*pair, store, max(_SMALLEST_ARROWS, factor)) for pair in pairs], None
     cells, legend = draw_cells(part, drawing)
     # The given frame's: no motion, all visible.
     cells = np.concatenate([np.full_like(cells[:, :1], 255), cells], axis=1)
-    films = enlarge(over_frames(cells, *clips.shape[-2:]), max(1, factor))
-    return list(films) if legend is None else [_with_legend(film, legend) for film in films]
+    films = list(enlarge(over_frames(cells, *clips.shape[-2:]), max(1, factor)))
+    return films if legend is None else [_with_legend(film, legend) for film in films], legend
 
 
 def _with_legend(film: Film, legend: Picture) -> Film:
@@ -294,12 +300,19 @@ def _with_vectors(clip: Film, motion: np.ndarray, store: CodecOptions, factor: i
     return np.concatenate([enlarge(clip[:1], factor), drawn])
 
 
-def _write(names: list[Path], films: list[Film], factor: int, options: SampleOptions) -> list[Path]:
+def _write(
+    names: list[Path],
+    films: list[Film],
+    factor: int,
+    options: SampleOptions,
+    legend: Picture | None = None,
+) -> list[Path]:
+    """Write each film as mp4 and GIF; a legend has all the colours of its film."""
     written = []
     for name, film in zip(names, films, strict=True):
         large = enlarge(film, max(1, factor))
         save_video(name, large, fps=options.fps)
-        name.with_suffix(".gif").write_bytes(gif(large, fps=options.fps))
+        name.with_suffix(".gif").write_bytes(gif(large, fps=options.fps, colours=legend))
         written += [name, name.with_suffix(".gif")]
     return written
 

@@ -273,6 +273,19 @@ def test_a_gif_has_every_frame_in_one_palette_and_repeats() -> None:
             assert shown[:, 0, 0].tolist() == pytest.approx([77] * 3, abs=8)
 
 
+def test_a_gif_takes_its_colours_from_a_picture() -> None:
+    wheel = flow_legend(3)
+    clip = np.full((2, 3, 8, 8), 255, np.uint8)
+    clip[1, :, 2:5, 2:5] = np.reshape((0, 255, 255), (3, 1, 1))
+    with Image.open(BytesIO(gif(clip, fps=8, colours=wheel))) as image:
+        for n, frame in enumerate(clip):
+            image.seek(n)
+            shown = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+            assert abs(shown.astype(int) - frame).max() < 16
+    shown = np.asarray(Image.open(BytesIO(gif(clip, fps=8, colours=wheel[:2, :2]))).convert("RGB"))
+    assert (shown == 255).all(), "a white picture has no other colour"
+
+
 def test_a_gif_is_no_faster_than_players_take() -> None:
     with Image.open(BytesIO(gif(film(), fps=120))) as image:
         assert image.info["duration"] == 20

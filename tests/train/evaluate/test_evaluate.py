@@ -25,7 +25,7 @@ from tests.train.stores import LABELS, make_store
 from tests.train.stores import OPTIONS as SHORT
 from train.data.clips import Clips
 from train.evaluate.clip_metrics import I3D_LOGITS, part_metrics, real_clip_metrics
-from train.evaluate.make_clips import PART_CLIPS, plan_parts
+from train.evaluate.make_clips import PART_CLIPS, load_run, make_parts, plan_parts, reconstruct
 from train.evaluate.metrics.evaluation_networks import EvaluationNetworks
 from train.evaluate.metrics.fvd import load_i3d
 from train.evaluate.protocols import Plan
@@ -345,6 +345,21 @@ def test_generated_clips_are_kept_with_the_clips_they_belong_to(
         first = store.clip("first_frame", index)
         assert (clip[0] == first).all() and (real[0] == first).all()
     assert arrays["motion"].shape == (len(LABELS), SHORT.frames - 1, 2, 4, 4)
+
+
+def test_restored_clips_keep_the_parts_that_are_drawn(
+    flow_run: Path, store: Store, tmp_path: Path
+) -> None:
+    run = load_run(flow_run, CPU)
+    clips = Clips(store, run.recipe.split)
+    rows = clips.test[:2]
+    plan = Plan(rows, 2, rows, np.zeros(2, np.int64))
+    parts = plan_parts(tmp_path, plan, "run")
+    assert make_parts(parts, plan, run, clips, reconstruct=True) == 0
+    kept = parts[0].tensors()
+    assert set(kept) == {"frames", "unrefined", "flow", "occlusion", "clip", "seed"}
+    found = reconstruct(run.space, clips.batch(rows, CPU))
+    assert torch.equal(kept["flow"], found.parts["flow"])
 
 
 def test_another_store_is_refused(cli: Cli, run: Path, tmp_path: Path) -> None:

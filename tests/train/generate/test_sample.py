@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from shared.errors import UserError
+from shared.report.pictures import flow_colours, flow_legend, longest_vector
 from shared.store.store import Store
 from train.generate.generator import Generator, load_generator, with_sampler
 from train.generate.sample import (
@@ -225,6 +226,73 @@ def test_motion_is_drawn_on_the_generated_frames(
     rows, columns = np.nonzero(changes[2] > 60)
     assert 128 <= rows.min() <= rows.max() < 192
     assert 150 <= columns.min() <= columns.max() <= 160 + 3 * 16 + 4
+
+
+def frames_of(path: Path) -> np.ndarray:
+    """RGB of an mp4's frames, shape (T, H, W, 3)."""
+    import av
+
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return np.stack(frames).astype(int)
+
+
+@pytest.fixture(scope="module")
+def flow_generator(flow_run: Path) -> Generator:
+    return load_generator(flow_run, torch.device("cpu"))
+
+
+def test_parts_of_long_videos_are_drawn_from_end_to_end(
+    flow_generator: Generator, store: Store, tmp_path: Path
+) -> None:
+    options = SampleOptions(tmp_path / "v.mp4", label=1, seed=3, count=2, frames=8)
+    decoded = generate(flow_generator, store, options)
+    names = {path.name for path in write_videos(decoded, flow_generator, options)}
+    assert names == {path.name for path in tmp_path.iterdir()}
+    assert names == {"v.png"} | {
+        f"v-{seed}{part}.{kind}"
+        for seed in (3, 4)
+        for part in ("", "-flow", "-occlusion")
+        for kind in ("mp4", "gif")
+    }
+    flow, occlusion = (decoded.parts[name].numpy() for name in ("flow", "occlusion"))
+    assert flow.shape == (2, 7, 2, 4, 4) and occlusion.shape == (2, 7, 1, 4, 4)
+    legend = flow_legend(longest_vector(flow))
+    centres = np.s_[:, 32:256:64, 32:256:64]  # of 4 x 4 cells in 256 pixels
+    for seed in (3, 4):
+        film = frames_of(tmp_path / f"v-{seed}-flow.mp4")
+        assert film.shape == (8, 256, 256 + legend.shape[1] + legend.shape[1] % 2, 3)
+        assert abs(film[0, :, :256] - 255).max() < 8, "the given frame has not moved"
+        colours = flow_colours(flow[seed - 3], longest_vector(flow)).transpose(0, 2, 3, 1)
+        assert abs(film[1:][centres] - colours).max() < 16
+        # Sharp edges of the legend suffer from 4:2:0.
+        shown = film[:, : len(legend), 256 : 256 + legend.shape[1]]
+        assert abs(shown - legend).mean() < 4
+        greys = frames_of(tmp_path / f"v-{seed}-occlusion.mp4")
+        assert greys.shape == (8, 256, 256, 3)
+        assert abs(greys[0] - 255).max() < 8
+        levels = 255 * occlusion[seed - 3].transpose(0, 2, 3, 1)
+        assert abs(greys[1:][centres] - levels).max() < 8
+        with Image.open(tmp_path / f"v-{seed}-flow.gif") as image:
+            assert image.size == (256 + legend.shape[1], 256)
+            wheel = np.asarray(image.convert("RGB"))[: len(legend), 256:].astype(int)
+            assert abs(wheel - legend).max() < 64, "the wheel is not reduced to a few colours"
+
+
+def test_cells_of_flow_lie_over_frames_of_any_size(
+    flow_generator: Generator, tmp_path: Path
+) -> None:
+    """Frames of 14 pixels have 4 x 4 cells of 4 pixels, the last of which reach beyond."""
+    flow = torch.zeros(1, 1, 2, 4, 4)
+    flow[..., 0, 3, 3] = 2
+    parts = {"flow": flow, "occlusion": torch.ones(1, 1, 1, 4, 4)}
+    frames = torch.zeros(1, 2, 3, 14, 14, dtype=torch.uint8)
+    options = SampleOptions(tmp_path / "v.mp4")
+    write_videos(Decoded(frames, parts), flow_generator, options)
+    film = frames_of(tmp_path / "v-flow.mp4")
+    rows, columns = np.nonzero(film[1, :, :252, 1] < 128)
+    assert (rows.min(), rows.max() + 1) == (12 * 18, 14 * 18)
+    assert (columns.min(), columns.max() + 1) == (12 * 18, 14 * 18)
 
 
 def test_a_space_without_drawn_parts_writes_no_motion(

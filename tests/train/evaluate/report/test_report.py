@@ -13,12 +13,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+from shared.report.pictures import (
+    add_legend,
+    contact_sheet,
+    enlarge,
+    flow_colours,
+    flow_legend,
+    grey_levels,
+)
 from shared.store.store import Store
 from tests.train.conftest import NO_REFINER, call_train, train_stages
 from tests.train.stores import LABELS, OPTIONS, make_store
+from train.data.clips import Clips
+from train.evaluate.make_clips import load_run, reconstruct
 from train.evaluate.report.scores import shown_clips
 from train.stages.previews import read_films, read_latest
 
@@ -40,6 +51,15 @@ def evaluated(run: Path, store: Store, tmp_path_factory: pytest.TempPathFactory)
     path = tmp_path_factory.mktemp("runs") / "evaluated"
     shutil.copytree(run, path)
     shutil.rmtree(path / "evaluation", ignore_errors=True)
+    assert call_train("evaluate", "--run", path, "--store", store.path, "--seconds", 1) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def evaluated_flow(flow_run: Path, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the run of LFDM, evaluated. Not to change."""
+    path = tmp_path_factory.mktemp("runs") / "evaluated_flow"
+    shutil.copytree(flow_run, path)
     assert call_train("evaluate", "--run", path, "--store", store.path, "--seconds", 1) == 0
     return path
 
@@ -138,6 +158,60 @@ def test_a_bare_run_says_what_to_run_and_shows_its_previews(
     assert len(pictures["real above generated at step 2"]) == 1
     assert "training clips" not in pictures and "decoded above refined" not in pictures
     assert (tmp_path / "first_frame.png").exists()
+
+
+def drawn_rows(frames: np.ndarray, parts: dict[str, np.ndarray]) -> np.ndarray:
+    """Rows of clips of 16 pixels, their flow and their occlusion, with the legend to the right."""
+    longest = float(np.hypot(parts["flow"][:, :, 0], parts["flow"][:, :, 1]).max())
+    rows = []
+    for clip, flow, occlusion in zip(frames, parts["flow"], parts["occlusion"], strict=True):
+        rows += [enlarge(clip[1:], 8), enlarge(flow_colours(flow, longest), 32)]
+        rows.append(enlarge(grey_levels(occlusion), 32))
+    return add_legend(contact_sheet(rows), flow_legend(longest)).astype(int)
+
+
+def test_generated_flow_is_shown_as_colours_and_occlusion_as_greys(
+    cli: Cli, evaluated_flow: Path, store: Store, tmp_path: Path
+) -> None:
+    code, _, err = cli("report", evaluated_flow, "--store", store.path, "--out", tmp_path)
+    assert code == 0, err
+    assert_alone(tmp_path / "index.html")
+    text, pictures = text_of(tmp_path / "index.html"), pictures_of(tmp_path / "index.html")
+    assert "generated motion vectors" not in pictures
+    assert "flow, from each place to that of its pixels in frame 0, as colours" in text
+    assert "occlusion, from black, 0, to white, 1." in text
+    arrays = load_file(evaluated_flow / "evaluation" / "generated.safetensors")
+    parts = {name: arrays[name] for name in ("flow", "occlusion")}
+    assert parts["flow"].shape == (len(LABELS), OPTIONS.frames - 1, 2, 4, 4)
+    most = np.argsort(-abs(parts["flow"]).mean(axis=(1, 2, 3, 4)))[:3]
+    expected = drawn_rows(arrays["frames"][most], {n: part[most] for n, part in parts.items()})
+    [shown] = pictures["generated flow and occlusion"]
+    assert shown.size == expected.shape[1::-1]
+    assert abs(np.asarray(shown.convert("RGB")) - expected).mean() < 6  # WebP is lossy
+
+    # The clip whose vectors are longest, with the flow that the autoencoder finds in it.
+    trained = load_run(evaluated_flow, torch.device("cpu"))
+    clips = Clips(store, trained.recipe.split)
+    moves = abs(clips.read("motion", clips.test)[:, :, :2].float()).mean(dim=(1, 2, 3, 4))
+    batch = clips.batch(clips.test[int(moves.argmax())][None], torch.device("cpu"))
+    found = reconstruct(trained.space, batch).parts
+    expected = drawn_rows(
+        clips.frames(batch).numpy(), {name: part.numpy() for name, part in found.items()}
+    )
+    [shown] = pictures["flow and occlusion of a real clip"]
+    assert shown.size == expected.shape[1::-1]
+    assert abs(np.asarray(shown.convert("RGB")) - expected).mean() < 6
+
+
+def test_previews_show_flow_where_nothing_was_evaluated(
+    cli: Cli, flow_run: Path, tmp_path: Path
+) -> None:
+    assert cli("report", flow_run, "--out", tmp_path)[0] == 0
+    latest = read_latest(flow_run / "diffusion")
+    assert latest is not None and set(latest.parts) == {"flow", "occlusion"}
+    pictures = pictures_of(tmp_path / "index.html")
+    assert len(pictures["generated flow and occlusion"]) == 1
+    assert "flow and occlusion of a real clip" not in pictures
 
 
 def test_previews_are_of_the_same_clips_and_noise_at_every_step(bare: Path, store: Store) -> None:
