@@ -64,14 +64,20 @@ def read_options(given: Mapping[str, Any]) -> CompareOptions:
     """Read options by name; the others keep their defaults.
 
     Raises:
-        UserError: a value is wrong.
+        UserError: a value is wrong, or two do not go together.
     """
     try:
-        return TypeAdapter(CompareOptions).validate_python(dict(given))
+        options = TypeAdapter(CompareOptions).validate_python(dict(given))
     except ValidationError as error:
         fault = error.errors()[0]
         name = str(fault["loc"][0]).replace("_", "-")
         raise UserError(f"--{name} {fault['input']}: {fault['msg']}") from None
+    if options.count == "all" and (steps := {"autoencoder_steps", "refiner_steps"} & given.keys()):
+        raise UserError(
+            f"--{min(steps).replace('_', '-')}: with --count all they follow from the budget; leave"
+            " it out"
+        )
+    return options
 
 
 @dataclass(frozen=True)
@@ -345,6 +351,7 @@ def stage_steps(
         name: affordable_steps(
             options.budget_tflop,
             a_clip * _training(recipe, name).batch,
+            f"{system.title}, {name}",
             part=seconds[name] / sum(seconds.values()),
             once=once,
         )
@@ -353,9 +360,16 @@ def stage_steps(
 
 
 def affordable_steps(
-    budget_tflop: float, gflop: float, *, part: float = 1.0, once: float = 0.0
+    budget_tflop: float, gflop: float, title: str, *, part: float = 1.0, once: float = 0.0
 ) -> int:
-    """Training steps of `gflop` that a part of the budget pays for, after `once`, GFLOP.
+    """Training steps that a part of the budget pays for.
+
+    Args:
+        budget_tflop: in all.
+        gflop: of a step.
+        title: of what is trained, for the message.
+        part: of the budget, 0...1.
+        once: GFLOP besides the steps.
 
     Raises:
         UserError: not one.
@@ -363,8 +377,9 @@ def affordable_steps(
     steps = int((budget_tflop * part * 1000 - once) / gflop)
     if steps < 1:
         raise UserError(
-            f"--budget-tflop {budget_tflop:g} does not pay for one step of {gflop:.1f} GFLOP; give"
-            f" at least {(gflop + once) / part / 1000:.3g}"
+            f"--budget-tflop {budget_tflop:g} does not pay for one step of {title}: {gflop:.1f}"
+            f" GFLOP{f' and {once:.1f} before' if once else ''}; give at least"
+            f" {(gflop + once) / part / 1000:.3g}"
         )
     return steps
 

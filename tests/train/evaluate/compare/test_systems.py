@@ -42,7 +42,7 @@ def settings(options: CompareOptions = OPTIONS) -> dict[str, tuple[str, ...]]:
 def plan(options: CompareOptions = OPTIONS, names: tuple[str, ...] = ()) -> dict[str, Run]:
     stores = dict.fromkeys(ALL, "store")
     steps = {
-        name: affordable_steps(options.budget_tflop, gflop * options.batch)
+        name: affordable_steps(options.budget_tflop, gflop * options.batch, name)
         for name, gflop in GFLOP.items()
     }
     runs = plan_runs(select(ALL, names), settings(options), stores, GFLOP, steps, options)
@@ -72,17 +72,19 @@ def test_one_more_step_would_be_beyond_the_budget(
     room = tflop * 1000 * part
     if gflop + once > room * (1 + 1e-9):
         with pytest.raises(UserError, match="does not pay for one step"):
-            affordable_steps(tflop, gflop, part=part, once=once)
+            affordable_steps(tflop, gflop, "a system", part=part, once=once)
     elif gflop + once < room * (1 - 1e-9):
-        steps = affordable_steps(tflop, gflop, part=part, once=once)
+        steps = affordable_steps(tflop, gflop, "a system", part=part, once=once)
         assert once + steps * gflop <= room * (1 + 1e-9)
         assert once + (steps + 1) * gflop > room * (1 - 1e-9)
 
 
 def test_the_budget_that_is_named_as_enough_is_enough() -> None:
-    with pytest.raises(UserError, match=r"give at least 0\.3$"):
-        affordable_steps(0.1, 100, part=0.5, once=50)
-    assert affordable_steps(0.3, 100, part=0.5, once=50) == 1
+    with pytest.raises(
+        UserError, match=r"one step of a system: 100.0 GFLOP and 50.0 before; give at least 0\.3$"
+    ):
+        affordable_steps(0.1, 100, "a system", part=0.5, once=50)
+    assert affordable_steps(0.3, 100, "a system", part=0.5, once=50) == 1
 
 
 @pytest.mark.parametrize("name", ["rgb", "latent", "flow", "codec-filter"])
@@ -91,7 +93,7 @@ def test_a_budget_for_all_stages_is_used_by_all_stages(
 ) -> None:
     cost, recipe = costs[name], recipes((name,))[name]
     alone = stage_steps(ALL[name], recipe, cost, OPTIONS)
-    assert alone == {"diffusion": affordable_steps(12, cost.training * OPTIONS.batch)}
+    assert alone == {"diffusion": affordable_steps(12, cost.training * OPTIONS.batch, name)}
     steps = stage_steps(ALL[name], recipe, cost, replace(OPTIONS, count="all"))
     own = [f"{stage}_training.steps={count}" for stage, count in steps.items()]
     recipe = load_recipe(ALL[name].recipe, [*settings()[name], *own])
@@ -203,6 +205,13 @@ def test_a_store_fits_a_system_by_its_options_alone() -> None:
 def test_an_unknown_system_is_named_with_those_there_are() -> None:
     with pytest.raises(UserError, match=r"no system 'rbg'; there are: rgb, latent"):
         select(ALL, ("latent", "rbg"))
+
+
+def test_steps_that_the_budget_decides_are_refused() -> None:
+    given = {"count": "all", "refiner_steps": 3, "autoencoder_steps": 3}
+    with pytest.raises(UserError, match="--autoencoder-steps: with --count all they follow"):
+        read_options(given)
+    assert read_options({**given, "count": "denoiser"}).refiner_steps == 3
 
 
 def test_a_wrong_option_is_named_as_on_the_command_line() -> None:
