@@ -15,7 +15,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # The variables that a user sets. Their values are data: they reach the recipes through the
 # environment, as "$$TEXT", and are never expanded by make nor read as shell text.
 VALUES := DATASET ROOT SIZE FRAMES STRIDE CLIPS HOP CLIP_SEED DRAWS FPS FIT CROP LIMIT \
-  BLOCK SEARCH_RANGE VECTOR_UNIT REFERENCE METHOD MOTION_COST WORKERS SCHEDULER STORE NEW \
+  BLOCK SEARCH_RANGE VECTOR_UNIT REFERENCE METHOD MOTION_COST WORKERS SCHEDULER STORE STORES NEW \
   RECIPE RUN SET PROCESSES IMAGE TEXT SEED OUT COUNT VIDEO_FRAMES SAMPLER STEPS GUIDANCE
 # Not empty where the user chose a run, and `make sample` must not take another one.
 CHOSEN := $(filter-out undefined,$(foreach name,RUN DATASET RECIPE,$(origin $(name))))
@@ -127,14 +127,20 @@ cost: setup  ## parameters, GFLOP and memory of the paper's systems
 COMPARE ?= compare
 COMPARE_SET ?=
 COMPARED = previous:0.3:16 previous:5:16 either:5:24 first:5:24
-compare: setup  ## the target spaces side by side, an hour or more; COMPARE_SET="--seeds 1 ..."
-	@$(PY) -m preprocess render --root $(COMPARE)/data --subjects 20 --repetitions 2 --size 64 --outfits 4
-	@$(PY) -m preprocess run gestures --root $(COMPARE)/data --out $(COMPARE)/stores/previous-cost0 \
-	  --size 64 --block 8 --motion-cost 0
-	@for store in $(COMPARED); do IFS=: read -r reference cost range <<< $$store; \
-	  $(PY) -m preprocess reblock $(COMPARE)/stores/previous-cost0 --reference $$reference \
-	    --motion-cost $$cost --search-range $$range --out $(COMPARE)/stores/$$reference-cost$$cost; done
-	@$(PY) -m train compare --data $(COMPARE)/stores --out $(COMPARE) $(COMPARE_SET)
+# On the clips of STORE and, searched differently, of STORES; without them on rendered gestures.
+compare: setup  ## the target spaces side by side, an hour or more: [STORE=... STORES="..."]
+	@stores=(--store "$$STORE"); \
+	if [ -z "$$STORE" ]; then stores=(--data $(COMPARE)/stores); \
+	  $(PY) -m preprocess render --root $(COMPARE)/data --subjects 20 --repetitions 2 --size 64 --outfits 4; \
+	  $(PY) -m preprocess run gestures --root $(COMPARE)/data --out $(COMPARE)/stores/previous-cost0 \
+	    --size 64 --block 8 --motion-cost 0; \
+	  for store in $(COMPARED); do IFS=: read -r reference cost range <<< $$store; \
+	    $(PY) -m preprocess reblock $(COMPARE)/stores/previous-cost0 --reference $$reference \
+	      --motion-cost $$cost --search-range $$range --out $(COMPARE)/stores/$$reference-cost$$cost; \
+	  done; \
+	fi; \
+	read -ra more <<< "$$STORES"; \
+	$(PY) -m train compare "$${stores[@]}" "$${more[@]/#/--store=}" --out $(COMPARE) $(COMPARE_SET)
 
 sample: setup  ## generate a video: IMAGE=photo.jpg TEXT="Turn Left" [RUN=... COUNT=4]
 	@$(FIND_RUN); \

@@ -85,6 +85,8 @@ def test_texts_and_paths_reach_the_commands_as_they_are(make: Make, value: str) 
     assert call == ["-m", "preprocess", "reblock", value, "--out", value, "--block", "8"]
     [call] = make.calls("export", STORE=value, NEW=value)
     assert call == ["-m", "preprocess", "export", value, "--out", value]
+    [call] = make.calls("compare", STORE=value, COMPARE="mine", COMPARE_SET="--seeds 1")
+    assert call == ["-m", "train", "compare", "--store", value, *["--out", "mine", "--seeds", "1"]]
     assert not (make.folder / "made").exists()
 
 
@@ -164,6 +166,18 @@ def test_a_store_that_is_there_is_not_made_again(make: Make) -> None:
         "encode",
         "diffusion",
     ]
+
+
+def test_compare_renders_clips_unless_it_is_given_a_store(make: Make) -> None:
+    [call] = make.calls("compare", STORE="real", STORES="real-first  real-0")
+    assert call[3:7] == ["--store", "real", "--store=real-first", "--store=real-0"]
+    render, run, *reblocked, compare = make.calls("compare")
+    assert [render[2], run[2], *(call[2] for call in reblocked)] == [
+        "render",
+        "run",
+        *["reblock"] * 4,
+    ]
+    assert compare[1:] == ["train", "compare", "--data", "compare/stores", "--out", "compare"]
 
 
 def test_search_options_of_reblock_do_not_name_its_source(make: Make) -> None:

@@ -251,12 +251,19 @@ def compare(
     budget_tflop: Annotated[
         float | None, typer.Option(help="Training FLOPs of each run, 10^12.")
     ] = None,
+    count: Annotated[
+        str | None,
+        typer.Option(help="What they pay for: denoiser, or all stages. Default: denoiser."),
+    ] = None,
     seeds: Annotated[int | None, typer.Option(help="Seeds of the tables of all systems.")] = None,
     codec_seeds: Annotated[
         int | None, typer.Option(help="Seeds of the table within the codec; 0: none.")
     ] = None,
     clips_a_label: Annotated[
-        int | None, typer.Option(help="Test clips generated for each label.")
+        int | None, typer.Option(help="Test clips to start from, for each label.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Clips generated from each of them. Default: 1.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     batch: Annotated[int | None, typer.Option(help="Clips in a training step.")] = None,
@@ -281,9 +288,11 @@ def compare(
     """Train systems at equal cost, score what each generates, write the tables."""
     options = {
         "budget_tflop": budget_tflop,
+        "count": count,
         "seeds": seeds,
         "codec_seeds": codec_seeds,
         "clips_a_label": clips_a_label,
+        "samples": samples,
         "steps": steps,
         "batch": batch,
         "autoencoder_steps": autoencoder_steps,

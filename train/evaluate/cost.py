@@ -21,14 +21,19 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from shared.console import Progress, console
+from shared.conventions import motion_channels
 from shared.report.pages import table
 from shared.schema import CodecOptions
+from train.data.batches import BatchSlice
+from train.data.clips import ClipBatch
 from train.models import build_autoencoder, build_denoiser
 from train.models.autoencoder import Autoencoder
 from train.models.denoiser import Denoiser, DenoiserInput, parameter_count
+from train.models.refiner import Refiner
 from train.recipe import ClipShape, Recipe
 from train.recipes import load_recipe
 from train.spaces import SPACES, build_space
+from train.stages.refiner import WINDOW
 from train.trainer.distributed import choose_device
 
 GIGA = 1e9
@@ -72,11 +77,13 @@ class DenoiserPass:
         options: of the denoiser.
         shapes: of x_0 and of the conditions.
         texts: labels are text embeddings, not indices.
+        conditions_gflop: of making the conditions, in each training step and once a video.
     """
 
     options: Any
     shapes: DenoiserInput
     texts: bool
+    conditions_gflop: float = 0.0
 
     def network(self) -> Denoiser:
         """Build the denoiser, untrained, on the default device."""
@@ -215,17 +222,22 @@ def denoiser_pass(
         recipe: any.
         store: of the clips; None: those that the recipe was designed for.
     """
-    clips = recipe.designed_for
-    shape = {"size": clips.size, "frames": clips.frames, "block": clips.block}
-    store = store or CodecOptions.model_validate(shape)
+    store = store or _stored_as(recipe.designed_for)
     autoencoder = None
     if recipe.autoencoder is not None:
         with torch.device("meta"):
             cell = SPACES[recipe.space.kind].latent_cell(recipe.space, store)
             autoencoder = build_autoencoder(recipe.autoencoder, cell, store)
     space = build_space(recipe.space, store, autoencoder)
-    texts = recipe.text.encoder is not None
-    return DenoiserPass(recipe.denoiser, space.denoiser_input, texts), autoencoder
+    with FlopCounterMode(display=False) as counter:
+        shapes = space.denoiser_input
+    texts, conditions = recipe.text.encoder is not None, counter.get_total_flops() / GIGA
+    return DenoiserPass(recipe.denoiser, shapes, texts, conditions), autoencoder
+
+
+def _stored_as(clips: ClipShape) -> CodecOptions:
+    shape = {"size": clips.size, "frames": clips.frames, "block": clips.block}
+    return CodecOptions.model_validate(shape)
 
 
 @cache
@@ -316,6 +328,58 @@ def _autoencoder_cost(autoencoder: Autoencoder, recipe: Recipe) -> AutoencoderCo
         gflop(lambda: autoencoder.encode(*encoded)),
         gflop(lambda: autoencoder.decode(*decoded)),
     )
+
+
+def autoencoder_training_gflop(recipe: Recipe) -> float:
+    """Forward and backward pass of the autoencoder's loss on one clip's examples, GFLOP.
+
+    Counted on a batch of noise of the clips that the recipe was designed for, in which no block is
+    left out as zero; 0 without an autoencoder. What is fitted in closed form before the first step
+    is not included.
+    """
+    if recipe.autoencoder is None:
+        return 0.0
+    store = _stored_as(recipe.designed_for)
+    cell = SPACES[recipe.space.kind].latent_cell(recipe.space, store)
+    network = build_autoencoder(recipe.autoencoder, cell, store)
+    space, clips = build_space(recipe.space, store, network), recipe.autoencoder_training.batch
+    part = BatchSlice(0, 0, clips, clips)
+    generators = part.generators(recipe.seed, torch.device("cpu"))
+    examples = space.examples(_noise(store, clips), generators)
+    with FlopCounterMode(display=False, custom_mapping=FUSED_ATTENTION) as counter:
+        space.loss(network, examples, part, generators)["loss"].backward()
+    return counter.get_total_flops() / GIGA / clips
+
+
+def _noise(store: CodecOptions, clips: int) -> ClipBatch:
+    """Clips without motion whose residuals are noise."""
+    side, later, generator = store.size, store.frames - 1, torch.Generator().manual_seed(0)
+    residual = torch.randint(1, 100, (clips, later, 3, side, side), generator=generator)
+    motion = torch.zeros(clips, later, motion_channels(store.reference), *store.grid)
+    return ClipBatch(
+        torch.zeros(clips, 3, side, side, dtype=torch.uint8),
+        motion.to(torch.int8),
+        residual.to(torch.int16),
+        torch.zeros(clips, dtype=torch.long),
+    )
+
+
+def refiner_gflop(recipe: Recipe) -> tuple[float, float]:
+    """Refining a clip, and a training pass on its window, forward and backward, GFLOP; else 0.
+
+    The critic, where there is one, is not included.
+    """
+    if recipe.refiner is None:
+        return 0.0, 0.0
+    with torch.device("meta"):
+        refiner, clip = Refiner(recipe.refiner), recipe.designed_for
+        frames = torch.zeros(1, clip.frames - 1, 3, clip.size, clip.size)
+        with FlopCounterMode(display=False) as of_clip, torch.no_grad():
+            refiner(frames, frames, frames[:, 0], frames[:, 0])
+        window = frames[:, :WINDOW]
+        with FlopCounterMode(display=False) as of_window:
+            torch.stack(refiner(window, window, window[:, 0], window[:, 0])).sum().backward()
+    return of_clip.get_total_flops() / GIGA, of_window.get_total_flops() / GIGA
 
 
 _HEADINGS = (

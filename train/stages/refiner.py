@@ -35,13 +35,13 @@ from train.trainer.checkpoint import load_trained
 from train.trainer.loop import Stage, fit
 from train.trainer.monitor import autocast
 
-_WINDOW = 6
+WINDOW = 6
 """Consecutive frames of a clip in a training step."""
 
 _WINDOW_IN_LOOP = 3
 """The same where the frames before must be refined first."""
 
-_POOL, _PART = 256, 16
+POOL, _PART = 256, 16
 """Clips with the denoiser's errors to learn from, and clips in a batch when they are made."""
 
 
@@ -99,7 +99,7 @@ def _imperfect_pool(
 
     Computed once: a training step then costs no run of the denoiser.
     """
-    pool = batch_at(0, encoded.clips.train, min(_POOL, len(encoded.clips.train)), recipe.seed)
+    pool = batch_at(0, encoded.clips.train, min(POOL, len(encoded.clips.train)), recipe.seed)
     times = [round(fraction * (recipe.noise.steps - 1)) for fraction in fractions]
     made = []
     with Progress().bar("clips to refine", len(pool), "clips") as bar:
@@ -151,7 +151,7 @@ def _refining_loss(
 ) -> dict[str, Tensor]:
     assert isinstance(encoded.space, CodecSpace)  # the one space with a refining network
     at_once = encoded.space.store.reference == "first"
-    length = min(x0.shape[2], _WINDOW if at_once else _WINDOW_IN_LOOP)
+    length = min(x0.shape[2], WINDOW if at_once else _WINDOW_IN_LOOP)
     start = int(torch.randint(x0.shape[2] - length + 1, (), generator=generator))
     frames = slice(start, start + length)
     if at_once:

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.console import EXIT_BY_SIGNAL, Progress, hush
@@ -190,6 +191,7 @@ class Setup:
         store: path of the store whose frames are the real clips; the others have the same clips.
         split: protocol that separates training from test clips.
         chosen: test clips that clips are generated from, positions among the valid clips.
+        samples: clips generated from each of them.
         judge_steps: training steps of the gesture classifier.
         device: name of a torch device.
     """
@@ -198,8 +200,14 @@ class Setup:
     store: str
     split: str
     chosen: tuple[int, ...]
+    samples: int
     judge_steps: int
     device: str
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Test clip that each generated clip starts from: `chosen`, sample after sample."""
+        return np.tile(self.chosen, self.samples)
 
 
 @dataclass(frozen=True)
@@ -227,7 +235,8 @@ class RunJob:
         """Settings that the result depends on, as JSON holds them."""
         store = open_store(self.run.store).attributes.model_dump(mode="json")
         recipe = self.run.load_recipe().to_dict()
-        return {"recipe": recipe, "store": store, "chosen": list(self.setup.chosen)}
+        facts = {"recipe": recipe, "store": store, "chosen": list(self.setup.chosen)}
+        return facts | ({"samples": self.setup.samples} if self.setup.samples > 1 else {})
 
 
 @dataclass(frozen=True)
@@ -294,16 +303,16 @@ def _generate(job: RunJob) -> None:
     """Generate the chosen clips; the noise of each depends on the run's seed and its place."""
     trained = load_run(job.folder, torch.device(job.setup.device))
     clips = Clips(open_store(job.run.store), job.setup.split)
-    chosen = np.array(job.setup.chosen)
-    seeds = _SEED_STRIDE * job.run.seed + np.arange(len(chosen))
-    plan = Plan(clips.test, len(clips.test), chosen, seeds)
+    starts = job.setup.starts
+    seeds = _SEED_STRIDE * job.run.seed + np.arange(len(starts))
+    plan = Plan(clips.test, len(clips.test), starts, seeds)
     identity = run_identity(trained, clips, reconstruct=False)
     parts = plan_parts(job.folder / GENERATED, plan, identity)
     make_parts(parts, plan, trained, clips, reconstruct=False)
 
 
 def generated_clips(run: Path) -> Tensor:
-    """Read the clips of a finished run: uint8, shape (N, T, 3, H, W), in the order chosen."""
+    """Read the clips of a finished run: uint8, shape (N, T, 3, H, W), in the order of `starts`."""
     from safetensors.torch import load_file
 
     files = sorted((run / GENERATED / "parts").glob("part-*.safetensors"))

@@ -21,11 +21,13 @@ from train.evaluate.compare.results import (
     Row,
     Table,
     bound_rows,
+    ceilings,
     cost_rows,
     missing_columns,
     score_rows,
 )
 from train.evaluate.compare.systems import TableName
+from train.evaluate.metrics.consistency import BLOCK
 from train.trainer.monitor import processor
 
 Films = list[tuple[str, Film]]
@@ -79,6 +81,15 @@ def write_output(comparison: Comparison, command: str) -> list[Path]:
     return [out / f"compare.{kind}" for kind in ("json", "md", "png", "html")]
 
 
+_NEAREST = "PSNR is the mean over samples; nearest: of the sample closest to the real clip. "
+_COUNTED = {
+    "denoiser": "forward and backward passes of the denoiser. Autoencoders, cached latents and"
+    " refining networks are not included; the table of costs has them.",
+    "all": "of all stages. Autoencoder and refining network get the parts of it that they have of"
+    " the time in the system's own recipe; the denoiser gets the rest, less the cached latents.",
+}
+
+
 def all_tables(comparison: Comparison) -> list[Table]:
     """Gather the scores at equal FLOPs, at equal steps and within the codec, and the costs."""
     jobs, bounds = comparison.jobs, bound_rows(comparison.setup.out)
@@ -92,7 +103,7 @@ def all_tables(comparison: Comparison) -> list[Table]:
     tables = [Table(name, title, score_rows(jobs, titles, name)) for name, title in names.items()]
     tables.append(Table("cost", "Cost", cost_rows(jobs, titles, comparison.costs)))
     return [
-        replace(each, rows=[*bounds, *each.rows]) if each.name.startswith("equal") else each
+        each if each.name == "cost" else replace(each, rows=[*bounds, *each.rows])
         for each in tables
         if each.rows
     ]
@@ -127,7 +138,7 @@ def figure_text(figure: MeanStd | None) -> str:
 def protocol(comparison: Comparison) -> list[str]:
     """Say in sentences how the numbers came about: data, budgets, common choices, scores."""
     options, store, setup = comparison.options, comparison.store, comparison.setup
-    recipe = comparison.runs[0].load_recipe()
+    recipe, several = comparison.runs[0].load_recipe(), setup.samples > 1
     training, sampler, noise = recipe.diffusion_training, recipe.sampler, recipe.noise
     rule = store.splits.get(setup.split, {})
     by_person = rule.get("kind") == "subjects" or rule.get("by") == "subject"
@@ -139,27 +150,32 @@ def protocol(comparison: Comparison) -> list[str]:
     size = f"{store.options.frames} frames of {store.options.size}x{store.options.size}"
     return [
         f"Data: {store.dataset}, {store.clips} clips of {size}, {len(store.labels)} labels,"
-        f" {len(store.subjects)} subjects; split {setup.split}{apart}. One generated video for each"
-        f" of {len(setup.chosen)} test clips, {choice}.",
-        f"Equal FLOPs: {options.budget_tflop:g} TFLOP of training a run, forward and backward"
-        " passes of the denoiser, two operations a multiply-accumulate. Autoencoders and cached"
-        " latents are not included; their cost stands in a column of its own. Equal steps: as many"
-        " as rgb has at equal FLOPs.",
+        f" {len(store.subjects)} subjects; split {setup.split}{apart}. {setup.samples} generated"
+        f" video{'s' * several} for each of {len(setup.chosen)} test clips, {choice}.",
+        f"Equal FLOPs: {options.budget_tflop:g} TFLOP of training a run, two operations a"
+        f" multiply-accumulate, {_COUNTED[options.count]} Equal steps: as many as rgb has at equal"
+        " FLOPs.",
         "The same for every system: about as many parameters (stated), a learned embedding of the"
         f" label, {noise.prediction}-prediction, {noise.schedule} schedule, {training.optimiser},"
         f" learning rate {training.learning_rate:g} falling along half a cosine, batch"
         f" {training.batch}, averaged weights, {sampler.name} with {sampler.steps} steps, guidance"
         f" {sampler.guidance:g}; the seed decides weights, data order and noise.",
         "Additions of ours, none of them in the papers: the block-wise autoencoder from the optimal"
-        " linear code, which latent and codec both have; in the table within the codec the vector"
-        " cost, the closed loop, the references first and per block, and the filter.",
+        " linear code, which latent and codec both have; flow's small autoencoder without VGG, at"
+        " first pulled towards the store's vectors where they point into frame 0; in the table"
+        " within the codec the vector cost, the closed loop, the references first and per block,"
+        " and the filter.",
         "Scores are this project's own, none is FVD. Gestures and persons are read by networks"
         f" trained on real training clips ({options.judge_steps} steps), Fréchet distances are"
-        " between their features of generated and of all real test clips; the row of real clips"
-        " says how well they do. Frame 0 is given and does not count; 100 dB stands for equal."
-        " Warping error: what a search for motion in the generated clip itself cannot explain;"
-        " flicker: change where the real clip stands still; both in grey levels. PSNR"
-        " restored: real test clips through the space and back, the most it can show.",
+        " between their features of generated and of all real test clips."
+        f" {ceilings(setup.out)} Frame 0 is given and does not count; 100 dB stands for equal."
+        f" {_NEAREST * several}PSNR restored: real test clips through the space and back, the most"
+        " it can show.",
+        "Warping error: mean absolute difference of each frame from the one before, whose"
+        f" {BLOCK}x{BLOCK} blocks are moved by the best vectors that a search in the clip itself"
+        " finds, of real and generated clips alike; flicker: mean absolute change from frame to"
+        " frame where the real clip stands still; both in grey levels. Motion: mean absolute change"
+        " from frame to frame, over that of the real clips.",
         f"Seeds 0-{options.seeds - 1} for all systems, {options.codec_seeds} within the codec; ± is"
         " the standard deviation over seeds. CPU seconds are of all threads of a process of one"
         f" thread, on {processor()}, which other work may have shared.",
@@ -179,7 +195,8 @@ def shown_clips(comparison: Comparison) -> list[tuple[str, Films]]:
         if job.run.seed == 0 and "equal_flops" in job.run.tables
     }
     # Of the two of ours, the better one.
-    names = [name for name in comparison.systems if name in made and name != "codec-first"]
+    hidden = "codec-first" if "codec-filter" in made else None
+    names = [name for name in comparison.systems if name in made and name != hidden]
     titles = {"codec-filter": "codec, ours"}
     labels = comparison.store.labels
     return [

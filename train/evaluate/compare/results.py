@@ -18,14 +18,14 @@ from shared.store.paths import write_whole
 from train.data.clips import Clips, open_store
 from train.evaluate.clip_metrics import RealClips, real_clip_metrics
 from train.evaluate.compare.jobs import GENERATED, RunJob, Setup, cpu_seconds, generated_clips
-from train.evaluate.compare.systems import SystemCost, TableName
+from train.evaluate.compare.systems import SystemCost, TableName, stage_tflop
 from train.evaluate.make_clips import load_run, reconstruct
 from train.evaluate.metrics.evaluation_networks import (
     EvaluationNetworkOptions,
     EvaluationNetworks,
     train_evaluation_networks,
 )
-from train.evaluate.metrics.frames import psnr
+from train.evaluate.metrics.frames import nearest_psnr, psnr
 from train.evaluate.summary import summarise_clips
 
 BOUNDS, SCORES = "bounds.json", "scores.json"
@@ -48,32 +48,43 @@ def _evaluation(setup: Setup) -> tuple[Clips, EvaluationNetworks, RealClips]:
 
 def score_bounds(setup: Setup) -> None:
     """Score the real test clips and their first frames repeated, the ceiling and the floor."""
-    clips, networks, real = _evaluation(setup)
-    indices, device = np.array(setup.chosen), torch.device(setup.device)
-    frames = torch.cat([clips.frames(clips.batch([k], torch.device("cpu"))) for k in setup.chosen])
+    clips, networks, _ = _evaluation(setup)
+    real = clips.frames(clips.batch(np.array(setup.chosen), torch.device("cpu")))
+    bounds = {"real": real, "still": real[:, :1].expand_as(real)}
     scores = {
-        name: asdict(summarise_clips(of_bound, indices, clips, networks, real, device))
-        for name, of_bound in {"real": frames, "still": frames[:, :1].expand_as(frames)}.items()
+        name: _scores(setup, frames.repeat(setup.samples, 1, 1, 1, 1))
+        for name, frames in bounds.items()
     }
-    _write(setup.out / BOUNDS, {"judges": networks.identity, **scores})
+    content = {"judges": networks.identity, "test_clips": len(clips.test), **scores}
+    _write(setup.out / BOUNDS, content)
 
 
 def score_run(job: RunJob) -> None:
     """Score the clips of a run, and what its target space can represent at most."""
     setup, device = job.setup, torch.device(job.setup.device)
-    clips, networks, real = _evaluation(setup)
-    frames, indices = generated_clips(job.folder), np.array(setup.chosen)
-    scores = asdict(summarise_clips(frames, indices, clips, networks, real, device))
+    _, networks, _ = _evaluation(setup)
+    scores = _scores(setup, generated_clips(job.folder))
     # Through the space of this run's own store, with the refining network where there is one.
     space, own = load_run(job.folder, device).space, Clips(open_store(job.run.store), setup.split)
     reconstructed: list[Tensor] = []
-    for start in range(0, len(indices), _BATCH):
-        batch = own.batch(indices[start : start + _BATCH], device)
+    for start in range(0, len(setup.chosen), _BATCH):
+        batch = own.batch(np.array(setup.chosen[start : start + _BATCH]), device)
         with torch.no_grad():
             decoded = reconstruct(space, batch).frames
         reconstructed.append(psnr(decoded[:, 1:], own.frames(batch)[:, 1:]))
     content = {"scores": scores, "psnr_restored": float(torch.cat(reconstructed).mean())}
     _write(job.folder / SCORES, {"judges": networks.identity, **content})
+
+
+def _scores(setup: Setup, frames: Tensor) -> dict[str, Any]:
+    """Means over clips that started from `setup.starts`, by name; see `Summary`."""
+    clips, networks, real = _evaluation(setup)
+    device = torch.device(setup.device)
+    summary = summarise_clips(frames, setup.starts, clips, networks, real, device)
+    if setup.samples == 1:
+        return asdict(summary)
+    truth = clips.frames(clips.batch(np.array(setup.chosen), torch.device("cpu")))
+    return {**asdict(summary), "psnr_nearest": nearest_psnr(frames, truth)}
 
 
 def unscored(setup: Setup, jobs: Sequence[RunJob]) -> list[RunJob]:
@@ -139,6 +150,7 @@ SCORE_COLUMNS: dict[str, Callable[[dict[str, Any]], Any]] = {
     ),
     "PSNR of the last frame, dB": lambda s: s["psnr_by_frame"][-1],
     "PSNR of all, dB": lambda s: s["psnr"],
+    "PSNR of the nearest sample, dB": lambda s: s.get("psnr_nearest"),
     "SSIM": lambda s: s["ssim"],
     "warping error": lambda s: s["warping_error"],
     "flicker": lambda s: s["flicker"],
@@ -171,6 +183,19 @@ def bound_rows(out: Path) -> list[Row]:
     ]
 
 
+def ceilings(out: Path) -> str:
+    """State in a sentence how well the networks read all real test clips."""
+    content = _read(out / BOUNDS)
+    real, networks = content["real"], list[str]()
+    if not isinstance(label := real["gesture_accuracy_real"], str):
+        networks.append(f"the label is read right in {_percent(label):.1f}%")
+    if not isinstance(person := real["subject_accuracy_real"], str):
+        chance = _percent(real["subject_accuracy_chance"])
+        networks.append(f"the person in {_percent(person):.1f}% (chance {chance:.1f}%)")
+    found = " and ".join(networks) or "no network reads anything"
+    return f"Of all {content['test_clips']} real test clips {found}."
+
+
 def missing_columns(out: Path) -> dict[str, str]:
     """Find the columns that no clips of these stores have, and say why."""
     real = _read(out / BOUNDS)["real"]
@@ -184,8 +209,9 @@ def cost_rows(
     """Gather what the runs at equal FLOPs cost: operations counted, CPU times measured."""
     rows = []
     for title, own in _by_system(jobs, titles, "flops"):
-        run, recipe, clips = own[0].run, own[0].run.load_recipe(), len(own[0].setup.chosen)
+        run, recipe, clips = own[0].run, own[0].run.load_recipe(), len(own[0].setup.starts)
         cost, seen = costs[run.system], run.steps * recipe.diffusion_training.batch
+        tflop = stage_tflop(recipe, cost)
         # A denoiser that was taken over cost this run nothing.
         training = None if run.takes_denoiser else _mean_seconds(own, "diffusion")
         first = recipe.autoencoder is not None and run.after is None
@@ -199,6 +225,8 @@ def cost_rows(
             if first
             else None,
             "refining network, CPU s": _mean_seconds(own, "refiner") if recipe.refiner else None,
+            **{f"{stage}, TFLOP": mean_std([count or None]) for stage, count in tflop.items()},
+            "all stages, TFLOP": mean_std([sum(tflop.values())]),
             "sampling, GFLOP a video": mean_std([cost.sampling]),
             "sampling, CPU s a video": _scaled(_mean_seconds(own, GENERATED), 1 / clips),
         }

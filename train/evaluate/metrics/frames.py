@@ -61,6 +61,18 @@ def psnr(frames: Tensor, truth: Tensor) -> Tensor:
     return decibels(squared_error(frames, truth)).float()
 
 
+def nearest_psnr(frames: Tensor, real: Tensor) -> float:
+    """PSNR of the sample nearest to each real clip, dB, mean over frames 1...T-1 and real clips.
+
+    Args:
+        frames: uint8, sample after sample of all real clips, shape (S N, T, 3, H, W).
+        real: uint8, shape (N, T, 3, H, W).
+    """
+    samples = frames.unflatten(0, (-1, len(real)))
+    each = torch.stack([psnr(sample, real)[:, 1:].mean(dim=1) for sample in samples])  # (S, N)
+    return float(each.amax(dim=0).mean())
+
+
 def ssim(frames: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity of each frame (Wang et al. 2004), as torchmetrics computes it.
 

@@ -21,15 +21,16 @@ from tests.train.conftest import call_train
 from tests.train.evaluate.compare.conftest import FIRST, SPLITS, SUBJECTS
 from tests.train.stores import write_store
 from train.data.clips import Clips
+from train.evaluate.compare.compare import choose_starts
 from train.evaluate.compare.jobs import generated_clips
 from train.evaluate.metrics.frames import psnr
 
 SMALLEST = (
     "--budget-tflop", 0.0015, "--seeds", 1, "--codec-seeds", 1, "--clips-a-label", 1, "--steps", 2,
     "--batch", 2, "--autoencoder-steps", 4, "--refiner-steps", 2, "--judge-steps", 4, "--tiny",
-    "--device", "cpu",
+    "--device", "cpu", "--samples", 2,
 )  # fmt: skip
-SPACES = ["rgb (VDM)", "latent (LDM)", "difference (D-VDM)", "codec (ED-VDM)"]
+SPACES = ["rgb (VDM)", "latent (LDM)", "flow (LFDM)", "difference (D-VDM)", "codec (ED-VDM)"]
 OURS = ["codec, first frame, cost 5 (ours)", "codec, first frame, cost 5, filter (ours)"]
 
 
@@ -51,7 +52,7 @@ def test_every_system_has_its_row_and_what_is_missing_is_named(content: dict[str
     bounds = ["real test clips", "first frame repeated"]
     assert titles["equal_flops"] == bounds + SPACES + OURS
     assert titles["equal_steps"] == bounds + SPACES
-    assert titles["codec"] == ["codec (ED-VDM)", *OURS]
+    assert titles["codec"] == [*bounds, "codec (ED-VDM)", *OURS]
     assert titles["cost"] == SPACES + OURS
     assert "preprocess reblock" in content["left_out"]["codec, per block, cost 5"]
     steps = {row["title"]: row["steps"] for row in content["tables"]["equal_steps"][2:]}
@@ -68,15 +69,36 @@ def test_scores_are_those_of_the_clips_that_all_systems_started_from(
     for name, title in {"rgb": SPACES[0], "codec-filter": OURS[1]}.items():
         run = comparison / "runs" / f"{name}-flops-seed0"
         clips = generated_clips(run)
-        assert clips.shape == (4, 4, 3, 32, 32)
-        assert np.array_equal(clips[:, 0].numpy(), first)
+        assert clips.shape == (2 * 4, 4, 3, 32, 32)
+        assert np.array_equal(clips[:, 0].numpy(), np.concatenate([first, first]))
+        assert not torch.equal(clips[:4], clips[4:])
         scored = json.loads((run / "scores.json").read_text())["scores"]
-        assert scored["clips"] == 4
+        assert scored["clips"] == 8
         assert rows[title]["PSNR of all, dB"]["mean"] == pytest.approx(scored["psnr"])
+        nearest = rows[title]["PSNR of the nearest sample, dB"]["mean"]
+        assert scored["psnr"] < nearest == pytest.approx(scored["psnr_nearest"])
     # The first frame repeated, by the metric alone.
     real = _films(store, content["chosen"])
     floor = float(psnr(real[:, :1].expand_as(real)[:, 1:], real[:, 1:]).mean())
-    assert rows["first frame repeated"]["PSNR of all, dB"]["mean"] == pytest.approx(floor, abs=1e-4)
+    for column in ("PSNR of all, dB", "PSNR of the nearest sample, dB"):
+        assert rows["first frame repeated"][column]["mean"] == pytest.approx(floor, abs=1e-4)
+
+
+def test_flow_takes_the_store_with_vectors_into_the_first_frame(content: dict[str, Any]) -> None:
+    stores = {name: Path(run["store"]).name for name, run in content["runs"].items()}
+    assert stores["flow-flops-seed0"] == stores["codec-first-flops-seed0"] == "ours"
+    assert stores["latent-flops-seed0"] == "paper"
+
+
+def test_costs_are_those_of_every_stage(content: dict[str, Any]) -> None:
+    rows = {row["title"]: row["figures"] for row in content["tables"]["cost"]}
+    stages = ("autoencoder", "latents", "denoiser", "refining network")
+    for title, figures in rows.items():
+        parts = [figures[f"{stage}, TFLOP"] for stage in stages]
+        whole = figures["all stages, TFLOP"]["mean"]
+        assert sum(part["mean"] for part in parts if part) == pytest.approx(whole), title
+    assert rows["flow (LFDM)"]["autoencoder, TFLOP"]["mean"] > 0
+    assert rows["rgb (VDM)"]["autoencoder, TFLOP"] is None
 
 
 def test_runs_can_be_repeated_by_the_stages_from_what_is_written(content: dict[str, Any]) -> None:
@@ -92,6 +114,7 @@ def test_markdown_and_page_show_the_same_rows(comparison: Path) -> None:
         assert f"| {title} " in markdown
         assert title in page
     assert "none is FVD" in markdown
+    assert "Of all 8 real test clips the label is read right in" in markdown
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
@@ -131,6 +154,18 @@ def test_finished_runs_are_shown_while_others_are_not_done(
     assert [row["title"] for row in content["tables"]["equal_flops"][2:]] == SPACES[1:] + OURS
 
 
+def test_starts_are_far_apart_in_each_video_and_people_take_turns() -> None:
+    """Two labels, two people, a video of 16 overlapping windows of each."""
+    video = np.repeat([f"v{k}" for k in range(4)], 16)
+    label, subject = np.repeat([0, 0, 1, 1], 16), np.repeat([0, 1, 0, 1], 16)
+    chosen = choose_starts(label, subject, video, np.arange(64), 8)
+    assert chosen[:8].tolist() == [0, 16, 8, 24, 4, 20, 12, 28]
+    assert chosen[8:].tolist() == [48, 40, 56, 36, 52, 44, 60, 34]
+    # A video of one clip each: the order is that of the store, as before.
+    alone = choose_starts(label, subject, np.arange(64).astype(str), np.arange(64), 4)
+    assert alone[:4].tolist() == [0, 16, 1, 17]
+
+
 @pytest.mark.slow
 def test_one_store_of_one_person_without_the_papers_vectors_and_chosen_systems(
     tmp_path: Path,
@@ -143,7 +178,7 @@ def test_one_store_of_one_person_without_the_papers_vectors_and_chosen_systems(
     assert call_train("compare", *arguments, "--out", tmp_path / "out", *SMALLEST) == 0
     content = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert [row["title"] for row in content["tables"]["codec"]] == OURS[:1]
-    assert set(content["left_out"]) >= {SPACES[3], "person kept, %"}
+    assert set(content["left_out"]) >= {SPACES[-1], "person kept, %"}
     assert "fewer than two subjects" in content["left_out"]["person kept, %"]
 
 

@@ -13,11 +13,14 @@ from train.evaluate.compare.systems import (
     CompareOptions,
     Extraction,
     Run,
-    equal_steps,
+    SystemCost,
+    affordable_steps,
     overrides,
     plan_runs,
     read_options,
     select,
+    stage_steps,
+    stage_tflop,
     system_cost,
     systems,
 )
@@ -28,7 +31,8 @@ STORE = CodecOptions(size=64, block=8, reference="previous", motion_cost=0)
 OPTIONS = CompareOptions(budget_tflop=12, batch=4, seeds=1)
 ALL = systems(OPTIONS, STORE.block)
 GFLOP = dict.fromkeys(ALL, 4.0) | {"rgb": 100.0, "difference": 100.0, "latent": 5.0}
-SPACES = ("rgb", "latent", "difference", "codec")
+SPACES = ("rgb", "latent", "flow", "difference", "codec")
+CLIPS, TRAINING = 100, 80
 
 
 def settings(options: CompareOptions = OPTIONS) -> dict[str, tuple[str, ...]]:
@@ -37,30 +41,92 @@ def settings(options: CompareOptions = OPTIONS) -> dict[str, tuple[str, ...]]:
 
 def plan(options: CompareOptions = OPTIONS, names: tuple[str, ...] = ()) -> dict[str, Run]:
     stores = dict.fromkeys(ALL, "store")
-    runs = plan_runs(select(ALL, names), settings(options), stores, GFLOP, options)
+    steps = {
+        name: affordable_steps(options.budget_tflop, gflop * options.batch, name)
+        for name, gflop in GFLOP.items()
+    }
+    runs = plan_runs(select(ALL, names), settings(options), stores, GFLOP, steps, options)
     return {run.name: run for run in runs}
 
 
-def recipes() -> dict[str, Recipe]:
-    return {name: load_recipe(ALL[name].recipe, [*settings()[name]]) for name in SPACES}
+def recipes(names: tuple[str, ...] = SPACES) -> dict[str, Recipe]:
+    return {name: load_recipe(ALL[name].recipe, [*settings()[name]]) for name in names}
+
+
+@pytest.fixture(scope="module")
+def costs() -> dict[str, SystemCost]:
+    named = recipes((*SPACES, "codec-filter"))
+    return {name: system_cost(recipe, CLIPS, TRAINING) for name, recipe in named.items()}
 
 
 def test_runs_at_equal_flops_use_the_budget_and_no_more() -> None:
     runs = plan()
     steps = {name: runs[f"{name}-flops-seed0"].steps for name in SPACES}
-    assert steps == {"rgb": 30, "latent": 600, "difference": 30, "codec": 750}
+    assert steps == {"rgb": 30, "latent": 600, "flow": 750, "difference": 30, "codec": 750}
 
 
-@given(st.floats(0.5, 1000), st.floats(0.01, 100), st.integers(1, 8))
-def test_one_more_step_would_be_beyond_the_budget(tflop: float, gflop: float, batch: int) -> None:
-    options = CompareOptions(budget_tflop=tflop, batch=batch)
-    if gflop * batch > tflop * 1000:
+@given(st.floats(0.5, 1000), st.floats(0.01, 1000), st.floats(0.01, 1), st.floats(0, 600))
+def test_one_more_step_would_be_beyond_the_budget(
+    tflop: float, gflop: float, part: float, once: float
+) -> None:
+    room = tflop * 1000 * part
+    if gflop + once > room * (1 + 1e-9):
         with pytest.raises(UserError, match="does not pay for one step"):
-            equal_steps(options, gflop)
-    else:
-        steps = equal_steps(options, gflop)
-        assert steps * batch * gflop <= tflop * 1000 * (1 + 1e-9)
-        assert (steps + 1) * batch * gflop > tflop * 1000 * (1 - 1e-9)
+            affordable_steps(tflop, gflop, "a system", part=part, once=once)
+    elif gflop + once < room * (1 - 1e-9):
+        steps = affordable_steps(tflop, gflop, "a system", part=part, once=once)
+        assert once + steps * gflop <= room * (1 + 1e-9)
+        assert once + (steps + 1) * gflop > room * (1 - 1e-9)
+
+
+def test_the_budget_that_is_named_as_enough_is_enough() -> None:
+    with pytest.raises(
+        UserError, match=r"one step of a system: 100.0 GFLOP and 50.0 before; give at least 0\.3$"
+    ):
+        affordable_steps(0.1, 100, "a system", part=0.5, once=50)
+    assert affordable_steps(0.3, 100, "a system", part=0.5, once=50) == 1
+
+
+@pytest.mark.parametrize("name", ["rgb", "latent", "flow", "codec-filter"])
+def test_a_budget_for_all_stages_is_used_by_all_stages(
+    name: str, costs: dict[str, SystemCost]
+) -> None:
+    cost, recipe = costs[name], recipes((name,))[name]
+    alone = stage_steps(ALL[name], recipe, cost, OPTIONS)
+    assert alone == {"diffusion": affordable_steps(12, cost.training * OPTIONS.batch, name)}
+    steps = stage_steps(ALL[name], recipe, cost, replace(OPTIONS, count="all"))
+    own = [f"{stage}_training.steps={count}" for stage, count in steps.items()]
+    recipe = load_recipe(ALL[name].recipe, [*settings()[name], *own])
+    tflop = stage_tflop(recipe, cost)
+    # Less than a step of each stage is left over.
+    step = {"autoencoder": cost.autoencoder, "diffusion": cost.training, "refiner": cost.refiner}
+    rest = sum(
+        gflop * getattr(recipe, f"{stage}_training").batch / 1000 for stage, gflop in step.items()
+    )
+    assert 12 - rest < sum(tflop.values()) <= 12 * (1 + 1e-9)
+    # Seconds in the recipes on their own: flow 300 of 600, the filter 20 and 120 of 500.
+    parts = {"flow": (0.5, 0), "codec-filter": (20 / 500, 120 / 500), "latent": (20 / 380, 0)}
+    for stage, part in zip(
+        ("autoencoder", "refining network"), parts.get(name, (0, 0)), strict=True
+    ):
+        assert tflop[stage] == pytest.approx(12 * part, abs=rest)
+
+
+def test_where_all_stages_are_paid_for_the_filter_trains_its_own_model() -> None:
+    runs = plan(replace(OPTIONS, count="all"), names=("codec-filter",))
+    assert runs["codec-filter-flops-seed0"].after is None
+    assert not runs["codec-filter-flops-seed0"].takes_denoiser
+
+
+def test_an_autoencoder_of_pairs_costs_more_a_clip_than_one_of_blocks(
+    costs: dict[str, SystemCost],
+) -> None:
+    assert costs["rgb"].autoencoder == costs["rgb"].latents == 0
+    assert 4 < costs["flow"].autoencoder / costs["latent"].autoencoder < 8
+    # All frames but the first of all clips, by the encoder alone.
+    assert costs["latent"].latents == pytest.approx(CLIPS * 15 * 64 * 2 * 118_272 / 1e9, rel=0.02)
+    # The first frame's features are made anew in every step.
+    assert costs["flow"].training / costs["latent"].training == pytest.approx(1, abs=0.03)
 
 
 def test_at_equal_steps_every_space_has_as_many_as_pixels_can_pay_for() -> None:
@@ -100,9 +166,13 @@ def test_seeds_count_for_each_table_by_itself() -> None:
 
 def test_systems_differ_in_nothing_but_their_space_and_its_networks() -> None:
     own = {"name", "space", "autoencoder", "denoiser", "diffusion_training"}
+    contents = {name: recipe.to_dict() for name, recipe in recipes().items()}
+    assert contents["flow"]["autoencoder_training"].pop("learning_rate") == 2e-3
+    for name in SPACES:
+        contents[name]["autoencoder_training"].pop("learning_rate", None)
     common = [
-        {name: value for name, value in recipe.to_dict().items() if name not in own}
-        for recipe in recipes().values()
+        {name: value for name, value in content.items() if name not in own}
+        for content in contents.values()
     ]
     assert all(content == common[0] for content in common)
     for recipe in recipes().values():
@@ -112,9 +182,10 @@ def test_systems_differ_in_nothing_but_their_space_and_its_networks() -> None:
         assert recipe.split == "people"
 
 
-def test_networks_have_the_same_number_of_parameters_within_eight_per_cent() -> None:
-    costs = {name: system_cost(recipe) for name, recipe in recipes().items()}
-    counts = [cost.parameters for cost in costs.values()]
+def test_networks_have_the_same_number_of_parameters_within_eight_per_cent(
+    costs: dict[str, SystemCost],
+) -> None:
+    counts = [costs[name].parameters for name in SPACES]
     assert max(counts) / min(counts) < 1.08
     assert costs["rgb"].training / costs["codec"].training > 25
     assert costs["rgb"].training == costs["difference"].training
@@ -134,6 +205,13 @@ def test_a_store_fits_a_system_by_its_options_alone() -> None:
 def test_an_unknown_system_is_named_with_those_there_are() -> None:
     with pytest.raises(UserError, match=r"no system 'rbg'; there are: rgb, latent"):
         select(ALL, ("latent", "rbg"))
+
+
+def test_steps_that_the_budget_decides_are_refused() -> None:
+    given = {"count": "all", "refiner_steps": 3, "autoencoder_steps": 3}
+    with pytest.raises(UserError, match="--autoencoder-steps: with --count all they follow"):
+        read_options(given)
+    assert read_options({**given, "count": "denoiser"}).refiner_steps == 3
 
 
 def test_a_wrong_option_is_named_as_on_the_command_line() -> None:

@@ -47,6 +47,14 @@ def test_inside_a_moving_picture_nothing_is_left_over(dx: int, dy: int) -> None:
         assert warping_error(frames).item() == 0
 
 
+def test_a_thing_that_moves_over_a_flat_ground_leaves_nothing_over_anywhere() -> None:
+    frames = torch.full((1, 5, 3, 40, 40), 90, dtype=torch.uint8)
+    for k in range(5):
+        frames[0, k, :, 10 + k : 18 + k, 6 + 3 * k : 14 + 3 * k] = picture(8, 8)
+    assert change(frames).item() > 1
+    assert warping_error(frames).item() == 0
+
+
 def test_noise_is_left_over_and_motion_is_not() -> None:
     """A still picture with independent noise of variance s² differs by 2 s / √π on average."""
     rng = np.random.default_rng(1)

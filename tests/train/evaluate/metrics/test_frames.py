@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from train.evaluate.metrics.frames import decibels, psnr, squared_error, ssim
+from train.evaluate.metrics.frames import decibels, nearest_psnr, psnr, squared_error, ssim
 
 
 def test_values_by_hand() -> None:
@@ -49,6 +49,17 @@ def test_psnr_is_torchmetrics() -> None:
     for k, value in enumerate(psnr(frames, truth)):
         peer = peak_signal_noise_ratio(frames[k].float(), truth[k].float(), data_range=255.0)
         assert float(value) == pytest.approx(float(peer), abs=1e-4)
+
+
+def test_the_nearest_sample_is_found_for_each_clip_by_itself() -> None:
+    """Off by one level everywhere in one of two samples: 20 log10(255); frame 0 does not count."""
+    real = torch.full((2, 3, 3, 4, 4), 100, dtype=torch.uint8)
+    samples = torch.stack([real + 9, real + 9])  # (S, N, T, 3, H, W)
+    samples[0, 1, 1:] = 101
+    samples[1, 0, 1:] = 99
+    assert nearest_psnr(samples.flatten(0, 1), real) == pytest.approx(20 * math.log10(255))
+    other = 20 * math.log10(255 / 9)
+    assert nearest_psnr(samples[0], real) == pytest.approx((other + 20 * math.log10(255)) / 2)
 
 
 def test_over_the_clip_it_is_of_the_pooled_error() -> None:
