@@ -217,3 +217,5 @@ def test_steps_that_the_budget_decides_are_refused() -> None:
 def test_a_wrong_option_is_named_as_on_the_command_line() -> None:
     with pytest.raises(UserError, match="--budget-tflop -1"):
         read_options({"budget_tflop": -1.0})
+    with pytest.raises(UserError, match=r"--count both: .*'denoiser' or 'all'"):
+        read_options({"count": "both"})
