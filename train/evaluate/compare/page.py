@@ -168,7 +168,7 @@ def protocol(comparison: Comparison) -> list[str]:
         "Scores are this project's own, none is FVD. Gestures and persons are read by networks"
         f" trained on real training clips ({options.judge_steps} steps), Fréchet distances are"
         " between their features of generated and of all real test clips."
-        f" {ceilings(setup.out)} Frame 0 is given and does not count; 100 dB stands for equal."
+        f" {ceilings(setup)} Frame 0 is given and does not count; 100 dB stands for equal."
         f" {_NEAREST * several}PSNR restored: real test clips through the space and back, the most"
         " it can show.",
         "Warping error: mean absolute difference of each frame from the one before, whose"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from shared.store.paths import write_whole
-from train.data.clips import Clips, open_store
+from train.data.clips import Clips, open_store, split_clips
 from train.evaluate.clip_metrics import RealClips, real_clip_metrics
 from train.evaluate.compare.jobs import GENERATED, RunJob, Setup, cpu_seconds, generated_clips
 from train.evaluate.compare.systems import SystemCost, TableName, stage_tflop
@@ -51,12 +51,8 @@ def score_bounds(setup: Setup) -> None:
     clips, networks, _ = _evaluation(setup)
     real = clips.frames(clips.batch(np.array(setup.chosen), torch.device("cpu")))
     bounds = {"real": real, "still": real[:, :1].expand_as(real)}
-    scores = {
-        name: _scores(setup, frames.repeat(setup.samples, 1, 1, 1, 1))
-        for name, frames in bounds.items()
-    }
-    content = {"judges": networks.identity, "test_clips": len(clips.test), **scores}
-    _write(setup.out / BOUNDS, content)
+    scores = {name: _scores(setup, frames) for name, frames in bounds.items()}
+    _write(setup.out / BOUNDS, {"judges": networks.identity, **scores})
 
 
 def score_run(job: RunJob) -> None:
@@ -77,10 +73,10 @@ def score_run(job: RunJob) -> None:
 
 
 def _scores(setup: Setup, frames: Tensor) -> dict[str, Any]:
-    """Means over clips that started from `setup.starts`, by name; see `Summary`."""
+    """Means over clips, of all that are chosen or sample after sample, by name; see `Summary`."""
     clips, networks, real = _evaluation(setup)
-    device = torch.device(setup.device)
-    summary = summarise_clips(frames, setup.starts, clips, networks, real, device)
+    starts, device = np.resize(setup.chosen, len(frames)), torch.device(setup.device)
+    summary = summarise_clips(frames, starts, clips, networks, real, device)
     if setup.samples == 1:
         return asdict(summary)
     truth = clips.frames(clips.batch(np.array(setup.chosen), torch.device("cpu")))
@@ -183,17 +179,17 @@ def bound_rows(out: Path) -> list[Row]:
     ]
 
 
-def ceilings(out: Path) -> str:
+def ceilings(setup: Setup) -> str:
     """State in a sentence how well the networks read all real test clips."""
-    content = _read(out / BOUNDS)
-    real, networks = content["real"], list[str]()
+    real, networks = _read(setup.out / BOUNDS)["real"], list[str]()
+    _, test = split_clips(open_store(setup.store), setup.split)
     if not isinstance(label := real["gesture_accuracy_real"], str):
         networks.append(f"the label is read right in {_percent(label):.1f}%")
     if not isinstance(person := real["subject_accuracy_real"], str):
         chance = _percent(real["subject_accuracy_chance"])
         networks.append(f"the person in {_percent(person):.1f}% (chance {chance:.1f}%)")
     found = " and ".join(networks) or "no network reads anything"
-    return f"Of all {content['test_clips']} real test clips {found}."
+    return f"Of all {len(test)} real test clips {found}."
 
 
 def missing_columns(out: Path) -> dict[str, str]:

@@ -114,6 +114,7 @@ def test_markdown_and_page_show_the_same_rows(comparison: Path) -> None:
         assert f"| {title} " in markdown
         assert title in page
     assert "none is FVD" in markdown
+    assert page.count('alt="flow"') == 3
     assert "Of all 8 real test clips the label is read right in" in markdown
     assert "http" not in page.replace("http://www.w3.org", "")
 
