@@ -155,7 +155,7 @@ codes:
 	@echo "codes is gone; use: python -m train evaluate --protocol reconstruction" >&2; exit 2
 
 test: setup  ## all tests but the slow ones
-	@$(PY) -m pytest -n 2 -m "not slow and not browser"
+	@$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not browser"
 
 test-slow: setup  ## the slow tests
 	@$(PY) -m pytest -n 2 -m "slow and not browser"

@@ -95,6 +95,7 @@ def test_table_4_is_reproduced(costs: dict[str, Cost]) -> None:
     assert ed_vdm.denoiser.training_bytes <= PAPER["ed_vdm_128"].gigabytes * 1e9
 
 
+@pytest.mark.slow
 def test_lfdm_is_compared_with_40_frames_and_like_for_like(costs: dict[str, Cost]) -> None:
     """Its public network has a second output head and generates frame 0: 639 and 251 GFLOP."""
     _, whole, autoencoder = run_cost(load_recipe("lfdm_128", []), CPU)
