@@ -19,6 +19,7 @@ TINY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["vdm_demo", "ldm_demo", "d_vdm_demo", "ed_vdm_demo"])
 def test_flop_equal_those_of_a_whole_sampling(recipe: str) -> None:
     generator = untrained(recipe, TINY, torch.device("cpu"))

@@ -30,6 +30,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("preprocess.planning.plan.MAX_SHARD_CLIPS", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_shards")
 def test_run_and_reblock_with_a_worker_killed_meanwhile(
     cluster: Cluster, folder: Path, tmp_path: Path, cli: Cli

@@ -281,8 +281,12 @@ SPACES: dict[str, tuple[str, str, Overrides]] = {
 }
 """Recipe, reference of the store, changes."""
 
+QUICK = ("latent", "flow", "codec, closed loop, contextual")
 
-@pytest.mark.parametrize("name", SPACES)
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in SPACES]
+)
 def test_every_space_trains_samples_and_is_scored(
     cli: Cli, picture: Path, tmp_path: Path, name: str
 ) -> None:

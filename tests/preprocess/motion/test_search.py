@@ -89,7 +89,8 @@ def test_elimination_and_brute_force_leave_out_nothing(kind: str) -> None:
                 assert np.array_equal(found, wanted), (codec, search_range, cost, brute_force)
 
 
-@pytest.mark.parametrize("features", [pytest.param("", marks=pytest.mark.slow), "+avx2"])
+@pytest.mark.slow
+@pytest.mark.parametrize("features", ["", "+avx2"])
 def test_every_spelling_of_the_instructions_gives_the_same(features: str) -> None:
     """Once more for processors that know less than this one: LLVM's plain code, 256 bits."""
     if features and not has_feature(features):

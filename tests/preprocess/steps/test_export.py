@@ -73,6 +73,7 @@ def test_webdataset_streams_the_shards(store: Path, out: Path) -> None:
         assert facts["video"] == plain.column("video")[index]
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_workers(store: Path, out: Path, tmp_path: Path, cli: Cli) -> None:
     assert cli("export", store, "--out", tmp_path / "two", "--workers", 2)[0] == 0
     assert contents(tmp_path / "two") == contents(out)

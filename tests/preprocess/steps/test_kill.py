@@ -109,6 +109,7 @@ def kill_a_worker(driver: subprocess.Popen[bytes], choice: random.Random) -> boo
     return bool(workers)
 
 
+@pytest.mark.slow
 def test_a_worker_is_killed_at_work(
     data: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def costs() -> dict[str, Cost]:
     return {name: recipe_cost(load_recipe(name, []), CPU) for name in OWN_PAPER}
 
 
+@pytest.mark.slow
 def test_table_4_is_reproduced(costs: dict[str, Cost]) -> None:
     vdm, d_vdm, ed_vdm = (costs[name] for name in OWN_PAPER)
     assert d_vdm.denoiser.gflop == pytest.approx(PAPER["d_vdm_128"].gflop, rel=0.03)
@@ -106,6 +107,7 @@ def test_lfdm_is_compared_with_40_frames_and_like_for_like(costs: dict[str, Cost
     assert 2.5 < short.gflop / costs["ed_vdm_128"].denoiser.gflop < 3.5
 
 
+@pytest.mark.slow
 def test_the_backward_pass_costs_about_twice_the_forward(costs: dict[str, Cost]) -> None:
     for cost in costs.values():
         assert 2.9 < cost.denoiser.gflop / cost.denoiser.forward_gflop < 3.0
@@ -116,6 +118,7 @@ def test_the_systems_differ_in_their_targets_and_widths_alone() -> None:
     assert recipes[0] == recipes[1] == replace(recipes[2], dim=128, context=16)
 
 
+@pytest.mark.slow
 def test_an_autoencoder_costs_what_the_notes_of_its_kind_say(costs: dict[str, Cost]) -> None:
     coder = costs["ed_vdm_128"].autoencoder
     assert coder is not None
@@ -125,6 +128,7 @@ def test_an_autoencoder_costs_what_the_notes_of_its_kind_say(costs: dict[str, Co
     assert costs["vdm_128"].autoencoder is None
 
 
+@pytest.mark.slow
 def test_the_table_and_the_data_say_the_same(costs: dict[str, Cost]) -> None:
     table = cost_table(list(costs.values()))
     (row,) = [line for line in table.splitlines() if line.startswith("| ed_vdm_128")]

@@ -29,6 +29,7 @@ def assert_close(one: Path, other: Path) -> None:
         assert a == pytest.approx(b, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     """Started by torchrun; each takes 1 and 2 of the 6 clips of a step, in two passes."""
     one, two = tmp_path / "one", tmp_path / "two"
@@ -45,6 +46,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     assert done.stderr.count("100%") == 1  # one bar, not one a process
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_stops_and_saves_all(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     options = replace(OPTIONS, log_every=3, checkpoint_every=1000)

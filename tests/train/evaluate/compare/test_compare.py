@@ -25,6 +25,8 @@ from train.evaluate.compare.compare import choose_starts
 from train.evaluate.compare.jobs import generated_clips
 from train.evaluate.metrics.frames import psnr
 
+pytestmark = pytest.mark.slow
+
 SMALLEST = (
     "--budget-tflop", 0.0015, "--seeds", 1, "--codec-seeds", 1, "--clips-a-label", 1, "--steps", 2,
     "--batch", 2, "--autoencoder-steps", 4, "--refiner-steps", 2, "--judge-steps", 4, "--tiny",
@@ -167,7 +169,6 @@ def test_starts_are_far_apart_in_each_video_and_people_take_turns() -> None:
     assert alone[:4].tolist() == [0, 16, 1, 17]
 
 
-@pytest.mark.slow
 def test_a_budget_for_all_stages_trains_them_all_within_it(
     compare_data: Path, tmp_path: Path
 ) -> None:
@@ -193,7 +194,6 @@ def test_a_budget_for_all_stages_trains_them_all_within_it(
                 assert int(step.name[5:]) == recipe[f"{name}_training"]["steps"]
 
 
-@pytest.mark.slow
 def test_one_store_of_one_person_without_the_papers_vectors_and_chosen_systems(
     tmp_path: Path,
 ) -> None:
@@ -240,7 +240,6 @@ def _films(store: Store, chosen: list[int]) -> torch.Tensor:
     return clips.frames(clips.batch(chosen, torch.device("cpu")))
 
 
-@pytest.mark.slow
 def test_killed_anywhere_and_with_other_workers_the_clips_are_the_same(
     comparison: Path, compare_data: Path, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ def test_the_budget_that_is_named_as_enough_is_enough() -> None:
     assert affordable_steps(0.3, 100, "a system", part=0.5, once=50) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rgb", "latent", "flow", "codec-filter"])
 def test_a_budget_for_all_stages_is_used_by_all_stages(
     name: str, costs: dict[str, SystemCost]
@@ -182,6 +183,7 @@ def test_systems_differ_in_nothing_but_their_space_and_its_networks() -> None:
         assert recipe.split == "people"
 
 
+@pytest.mark.slow
 def test_networks_have_the_same_number_of_parameters_within_eight_per_cent(
     costs: dict[str, SystemCost],
 ) -> None:
