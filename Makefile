@@ -158,7 +158,7 @@ test: setup  ## all tests but the slow ones
 	@$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not browser"
 
 test-slow: setup  ## the slow tests
-	@$(PY) -m pytest -n 2 -m "slow and not browser"
+	@$(PY) -m pytest -n 2 --dist loadfile -m "slow and not browser"
 
 test-browser: setup  ## report pages in headless Chromium, if installed
 	@$(PY) -m pytest -m browser -rs
