@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 from torch import Tensor, nn
 
 from shared.errors import UserError
+from train.models.layers import two_convolutions
 
 
 class FirstFrameEncoder(nn.Module):
@@ -49,22 +49,11 @@ class _Residual(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.GroupNorm(_groups(inputs), inputs),
-            nn.SiLU(),
-            nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1),
-            nn.GroupNorm(_groups(outputs), outputs),
-            nn.SiLU(),
-            nn.Conv2d(outputs, outputs, 3, padding=1),
-        )
+        self.body = two_convolutions(inputs, outputs, stride)
         self.shortcut = nn.Conv2d(inputs, outputs, stride, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x) + self.shortcut(x)
-
-
-def _groups(width: int) -> int:
-    return math.gcd(8, width)
 
 
 class LabelMap(nn.Module):

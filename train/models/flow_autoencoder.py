@@ -110,13 +110,31 @@ class FlowAutoencoder(Autoencoder):
         return torch.cat(self.predictor(*pair), dim=1)
 
     def decode(self, latent: Tensor, context: Tensor | None = None) -> Tensor:
-        """Pictures from their latents and reference frames, float32, shape (N, 3, H, W)."""
+        """Pictures from their latents and reference frames, float32, shape (N, 3, H, W).
+
+        A reference may serve N / B consecutive pictures, `context` then has B rows: its features
+        are computed once.
+        """
         assert context is not None
         height, width = context.shape[-2:]
         padded = pad_to_multiple(context, FLOW_CELL)
+        each = len(latent) // len(context)
+        still, *features = (
+            x.repeat_interleave(each, dim=0) for x in (padded, *self.encoder(padded))
+        )
         flow, visible = latent[:, :2], latent[:, 2:].clamp(0, 1)
-        made = self.decoder(padded, self.encoder(padded), flow, visible)
+        made = self.decoder(still, features, flow, visible)
         return made[..., :height, :width]
+
+    def example_pass(
+        self, size: int, frames: int
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], int]:
+        """All later frames of a clip in one pass, which one first frame serves."""
+        (picture, reference), (latent, _), later = super().example_pass(size, frames)
+        pictures, references, latents = (
+            x.expand(later, -1, -1, -1) for x in (picture, reference, latent)
+        )
+        return (pictures, references), (latents, reference), 1
 
     def pair_loss(
         self,

@@ -12,7 +12,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from train.models.layers import zero_initialise
+from train.models.layers import two_convolutions, zero_initialise
 from train.options import STRICT
 
 FLOW_CELL = 4
@@ -115,14 +115,7 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.GroupNorm(_GROUPS, inputs),
-            nn.SiLU(),
-            nn.Conv2d(inputs, outputs, 3, padding=1),
-            nn.GroupNorm(_GROUPS, outputs),
-            nn.SiLU(),
-            nn.Conv2d(outputs, outputs, 3, padding=1),
-        )
+        self.body = two_convolutions(inputs, outputs)
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import torch
@@ -25,6 +26,18 @@ def zero_initialise(layer: Layer) -> Layer:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def two_convolutions(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """Two normalised 3x3 convolutions, the first strided: the body of a residual block."""
+    return nn.Sequential(
+        nn.GroupNorm(math.gcd(8, inputs), inputs),
+        nn.SiLU(),
+        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1),
+        nn.GroupNorm(math.gcd(8, outputs), outputs),
+        nn.SiLU(),
+        nn.Conv2d(outputs, outputs, 3, padding=1),
+    )
 
 
 def pad_to_blocks(picture: Tensor, block: int) -> Tensor:

@@ -103,9 +103,7 @@ class FlowSpace(Space):
         Parts: `flow` in pixels, (B, T-1, 2, h, w), and `occlusion`, (B, T-1, 1, h, w).
         """
         latents, first_frame = raw.transpose(1, 2), known["first_frame"]
-        count = latents.shape[1]
-        reference = normalise_frame(first_frame).repeat_interleave(count, dim=0)
-        made = self.autoencoder.decode(latents.flatten(0, 1), reference)
+        made = self.autoencoder.decode(latents.flatten(0, 1), normalise_frame(first_frame))
         frames = to_grey_levels(made.float()).unflatten(0, latents.shape[:2])
         whole = torch.cat([first_frame[:, None], frames], dim=1)
         flow, occlusion = latents.split([2, 1], dim=2)

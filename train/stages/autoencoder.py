@@ -60,7 +60,6 @@ def train_autoencoder(
     if run.start is not None:
         _load_weights(run.start, network)
         config["from"] = weights_hash(network)
-    seen = space.identity
     if not network.learns:
         _fit_once(space, clips, run, config)
         return
@@ -88,8 +87,11 @@ def train_autoencoder(
         options=recipe.autoencoder_training,
         device=device,
     )
-    trained = build_space(recipe.space, store.options, cast(Autoencoder, fit(stage)))
-    if run.start is not None and trained.identity == seen and world().is_main:
+    seen = None if run.start is None else space.identity
+    trained = cast(Autoencoder, fit(stage))
+    if run.start is None or not world().is_main:
+        return
+    if build_space(recipe.space, store.options, trained).identity == seen:
         run.copy_missing([run.start.texts, run.start.statistics, run.start.diffusion])
 
 
