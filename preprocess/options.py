@@ -113,6 +113,14 @@ SEARCH_OPTIONS: dict[str, Any] = {
             help="Frame that vectors point into; either: each block chooses. Default: previous",
         ),
     ],
+    "compensation": Annotated[
+        str | None,
+        typer.Option(
+            metavar="block|overlapped|interpolated",
+            help="Predict a pixel by its own block's vector; by those of the nearest four blocks"
+            " and average; or by one vector interpolated between them. Default: block",
+        ),
+    ],
     "method": Annotated[
         str | None,
         typer.Option(
@@ -126,7 +134,7 @@ SEARCH_OPTIONS: dict[str, Any] = {
         typer.Option(help="SAD per pixel added for each pixel of vector length. Default: 0.3"),
     ],
 }
-"""Options of `run` and `reblock` that shape vectors, with their flags."""
+"""Options of `run` and `reblock` that shape vectors and residuals, with their flags."""
 
 
 def takes_options(options: dict[str, Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -186,6 +194,7 @@ SUFFIXES = {
     "search_range": "range",
     "vector_unit": "unit",
     "reference": "reference",
+    "compensation": "compensation",
     "method": "method",
     "motion_cost": "motioncost",
 }

@@ -1,4 +1,4 @@
-"""Axes, vector sign, reference, padding, luma and tie rule: stated once, pinned by tests.
+"""Axes, vectors, reference, compensation, luma and tie rule: stated once, pinned by tests.
 
 A clip is uint8 RGB, shape (T, 3, H, W). The *current* frame n is tiled into blocks of b x b
 pixels; the grid is ceil(H/b) x ceil(W/b) and blocks over the right or lower edge are cut.
@@ -26,6 +26,38 @@ With the reference `either`, a block chooses between the previous frame and fram
 blocks choose by `ref_idx` (7.4.5.1): channel 2 of its motion is the reference index, 0 for the
 previous frame, 1 for frame 0. Where a generated index is neither, anything but 0 means frame 0.
 
+The option `compensation` says which vectors predict a pixel: with `block` that of its own block;
+with `overlapped` and `interpolated` those of the four blocks whose centres surround it. Block j has
+its centre at b j + (b - 1) / 2. Along each axis pixel p lies between the centres of blocks m - 1
+and m, the fraction r / 2b of the way::
+
+    m = (2 p + 1 + b) // 2b        r = (2 p + 1 + b) mod 2b
+
+Blocks outside the grid have the vector of the nearest one in it. All is in integers:
+
+`overlapped` is overlapped block motion compensation (Orchard and Sullivan 1994, "Overlapped Block
+Motion Compensation: An Estimation-Theoretic Approach"; H.263, annex F): the pixel is predicted as
+above by each of the four vectors, from that block's own reference, rounded to a grey level; then
+the four predictions P are averaged under raised-cosine windows of two blocks. The weights of blocks
+m - 1 and m along an axis are 64 - w and w, that of a block is the product along both::
+
+    w = floor(64 sin^2(pi r / 4b) + 1/2)
+    prediction[y, x] = (sum of the four weight * P + 2048) >> 12
+
+`interpolated` is a control grid (Sullivan and Baker 1991, "Motion Compensation for Video
+Compression Using Control Grid Interpolation"): the four vectors v are interpolated bilinearly, with
+weights 2b - r and r along each axis, and rounded to 1/64 pixel; the pixel is then read there as
+above, with u = 64::
+
+    mv = floor((64 * sum of the four weight * v) / (u (2b)^2) + 1/2)
+
+Vectors into different frames are not mixed: where a block chose another reference than the pixel's
+own block, the latter's vector stands in for its own.
+
+If all four vectors (and references) are equal, the prediction is that of `block`, bit for bit. The
+search does not depend on the compensation: it matches each block alone, and the residual is then
+taken against the compensated prediction.
+
 The residual is current - prediction, int16 in [-255, 255]; first frame + motion + residual give
 back every frame bit for bit.
 
@@ -46,16 +78,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 Reference = Literal["previous", "first", "either"]
+Compensation = Literal["block", "overlapped", "interpolated"]
 
 REFERENCES: tuple[Reference, ...] = get_args(Reference)
 """`previous`: frame n is predicted from n-1 (the paper). `first`: from frame 0 (cannot drift).
 `either`: each block from one of them, with a reference index after its vector."""
+
+COMPENSATIONS: tuple[Compensation, ...] = get_args(Compensation)
+"""`block`: a pixel moves with its block (the paper). `overlapped`: blends what the nearest four
+blocks' vectors predict. `interpolated`: moves by a vector interpolated between those four."""
 
 BLOCKS: tuple[int, ...] = (4, 8, 16, 32)
 """Allowed block sizes, pixels."""
 
 VECTOR_UNITS: tuple[int, ...] = (1, 2, 4)
 """Allowed units u of vectors: whole, half and quarter pixels."""
+
+FINE_UNIT = 64
+"""Interpolated vectors are rounded to 1/64 pixel."""
+
+WINDOW_SCALE = 64
+"""Sum of the weights of overlapped windows along an axis."""
 
 MAX_VECTOR = 127
 """Largest component of a vector, which is int8."""
@@ -75,6 +118,7 @@ class Codec:
         block: block size b, pixels; one of `BLOCKS`.
         reference: frame that vectors point into; one of `REFERENCES`.
         vector_unit: u; vectors are in units of 1/u pixel; one of `VECTOR_UNITS`.
+        compensation: which vectors predict a pixel; one of `COMPENSATIONS`.
 
     Raises:
         ValueError: an attribute is not allowed; the message names it.
@@ -83,11 +127,13 @@ class Codec:
     block: int
     reference: Reference = "previous"
     vector_unit: int = 1
+    compensation: Compensation = "block"
 
     def __post_init__(self) -> None:
         _require_one_of("block", self.block, BLOCKS)
         _require_one_of("reference", self.reference, REFERENCES)
         _require_one_of("vector_unit", self.vector_unit, VECTOR_UNITS)
+        _require_one_of("compensation", self.compensation, COMPENSATIONS)
 
 
 def _require_one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:

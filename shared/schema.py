@@ -22,6 +22,7 @@ from shared.conventions import (
     MAX_VECTOR,
     VECTOR_UNITS,
     Codec,
+    Compensation,
     Reference,
     grid_shape,
     motion_channels,
@@ -81,6 +82,8 @@ class CodecOptions(BaseModel):
     """Unit of vectors, 1/vector_unit pixel: 1 whole, 2 half, 4 quarter pixels."""
     reference: Reference = "previous"
     """Frame that vectors point into, see `shared.conventions.REFERENCES`."""
+    compensation: Compensation = "block"
+    """Which vectors predict a pixel, see `shared.conventions`. Recorded if not `block`."""
     method: MethodName = "exhaustive"
     """`exhaustive`: the optimum; `h264`: the choice of x264, which depends on its build."""
     zero_bias: float = Field(0.0, ge=0, le=255)
@@ -133,8 +136,9 @@ class CodecOptions(BaseModel):
     def _without_later_defaults(self, values: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what earlier versions did not record, where it changes nothing."""
         recorded: dict[str, Any] = values(self)
-        if self.draws == 1:
-            recorded.pop("draws", None)
+        for name in ("draws", "compensation"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                recorded.pop(name, None)
         return recorded
 
     @model_validator(mode="after")
@@ -150,8 +154,8 @@ class CodecOptions(BaseModel):
 
     @property
     def codec(self) -> Codec:
-        """Block, reference and vector unit: everything that decoding depends on."""
-        return Codec(self.block, self.reference, self.vector_unit)
+        """Everything that decoding depends on besides the arrays."""
+        return Codec(self.block, self.reference, self.vector_unit, self.compensation)
 
     @property
     def removed_options(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from shared.conventions import BLOCKS, REFERENCES, VECTOR_UNITS, Codec
+from shared.conventions import BLOCKS, COMPENSATIONS, REFERENCES, VECTOR_UNITS, Codec
 
 # One thread a process: the tests run in several, and threads that wait for each other's turn on few
 # cores take many times as long. Set before torch or numba is imported, and for child processes.
@@ -24,8 +24,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("dvdm", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("dvdm")
 
-CODECS = [Codec(*values) for values in product(BLOCKS, REFERENCES, VECTOR_UNITS)]
-"""Every block size with every reference and vector unit."""
+CODECS = [Codec(*values) for values in product(BLOCKS, REFERENCES, VECTOR_UNITS, COMPENSATIONS)]
+"""Every block size with every reference, vector unit and compensation."""
 
 codecs = st.sampled_from(CODECS)
 """Draws one of them."""

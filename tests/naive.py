@@ -21,25 +21,14 @@ def luma(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def predict(
-    reference: NDArray[np.uint8], motion: NDArray[np.int8], block: int, unit: int = 1
+    reference: NDArray[np.uint8],
+    motion: NDArray[np.int8],
+    block: int,
+    unit: int = 1,
+    compensation: str = "block",
 ) -> NDArray[np.uint8]:
     """One frame, (3, H, W), from one field, (2, gh, gw), in units of 1/unit pixel."""
-    _, height, width = reference.shape
-    result = np.zeros_like(reference)
-    for y in range(height):
-        for x in range(width):
-            vx, vy = (int(v) for v in motion[:, y // block, x // block])
-            # Each whole place near this one counts the more, the nearer it is.
-            weighted = np.zeros(3, int)
-            for near_y in range(math.floor(y + vy / unit), math.ceil(y + vy / unit) + 1):
-                for near_x in range(math.floor(x + vx / unit), math.ceil(x + vx / unit) + 1):
-                    weight_y = unit - abs(y * unit + vy - near_y * unit)
-                    weight_x = unit - abs(x * unit + vx - near_x * unit)
-                    source_y = min(max(near_y, 0), height - 1)
-                    source_x = min(max(near_x, 0), width - 1)
-                    weighted += weight_y * weight_x * reference[:, source_y, source_x].astype(int)
-            result[:, y, x] = [math.floor(value / unit**2 + 0.5) for value in weighted]
-    return result
+    return predict_next(reference, reference, motion, block, unit, compensation)
 
 
 def predict_next(
@@ -48,13 +37,76 @@ def predict_next(
     motion: NDArray[np.int8],
     block: int,
     unit: int = 1,
+    compensation: str = "block",
 ) -> NDArray[np.uint8]:
-    """One frame, (3, H, W), of blocks that choose their reference: motion is (3, gh, gw)."""
-    sources = [predict(frame, motion[:2], block, unit) for frame in (before, first_frame)]
+    """One frame, (3, H, W), of blocks that choose their reference if motion is (3, gh, gw)."""
     result = np.zeros_like(before)
     for y, x in np.ndindex(*before.shape[1:]):
-        result[:, y, x] = sources[bool(motion[2, y // block, x // block])][:, y, x]
+        own = tuple(int(value) for value in motion[:, y // block, x // block])
+        if compensation == "block":
+            result[:, y, x] = _read(before, first_frame, y, x, own, unit)
+            continue
+        grid_height, grid_width = motion.shape[1:]
+        around = [
+            (down * across, tuple(int(value) for value in motion[:, row, column]))
+            for row, down in _near(y, block, grid_height, compensation)
+            for column, across in _near(x, block, grid_width, compensation)
+        ]
+        if compensation == "overlapped":
+            each = [w * _read(before, first_frame, y, x, field, unit) for w, field in around]
+            result[:, y, x] = [math.floor(value / 4096 + Fraction(1, 2)) for value in sum(each)]
+            continue
+        vx = vy = Fraction(0)
+        for weight, field in around:
+            into_same = [bool(index) for index in field[2:]] == [bool(index) for index in own[2:]]
+            vector = field if into_same else own
+            vx, vy = vx + weight * Fraction(vector[0]), vy + weight * Fraction(vector[1])
+        fine = tuple(math.floor(64 * v / unit + Fraction(1, 2)) for v in (vx, vy))
+        result[:, y, x] = _read(before, first_frame, y, x, fine + own[2:], 64)
     return result
+
+
+def _near(pixel: int, block: int, count: int, compensation: str) -> list[tuple[int, Fraction]]:
+    """Blocks on both sides of a pixel along an axis, moved into the grid, and their weights."""
+
+    def window(distance: Fraction) -> int:
+        return math.floor(64 * math.cos(math.pi / 2 * distance / block) ** 2 + 0.5)
+
+    found = []
+    for index in range(-1, count + 1):
+        distance = pixel - (block * index + Fraction(block - 1, 2))
+        if not -block < distance <= block:
+            continue
+        weight = 1 - abs(distance) / block
+        if compensation == "overlapped":
+            # Rounded is the weight of the block whose centre follows; the other has the rest.
+            rounded = window(-distance) if distance < 0 else 64 - window(block - distance)
+            weight = Fraction(rounded)
+        found.append((min(max(index, 0), count - 1), weight))
+    return found
+
+
+def _read(
+    before: NDArray[np.uint8],
+    first_frame: NDArray[np.uint8],
+    y: int,
+    x: int,
+    field: tuple[int, ...],
+    unit: int,
+) -> NDArray[np.object_]:
+    """One pixel, three integers, where a vector with or without an index points."""
+    reference = first_frame if any(field[2:]) else before
+    (vx, vy), (_, height, width) = field[:2], reference.shape
+    # Each whole place near this one counts the more, the nearer it is.
+    weighted = np.zeros(3, int)
+    for near_y in range(math.floor(y + vy / unit), math.ceil(y + vy / unit) + 1):
+        for near_x in range(math.floor(x + vx / unit), math.ceil(x + vx / unit) + 1):
+            weight_y = unit - abs(y * unit + vy - near_y * unit)
+            weight_x = unit - abs(x * unit + vx - near_x * unit)
+            source_y = min(max(near_y, 0), height - 1)
+            source_x = min(max(near_x, 0), width - 1)
+            weighted += weight_y * weight_x * reference[:, source_y, source_x].astype(int)
+    return np.array([math.floor(value / unit**2 + 0.5) for value in weighted], object)
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,7 @@ def test_every_option_of_an_extraction_is_passed_on(make: Make) -> None:
         "BLOCK": "8",
         "SEARCH_RANGE": "7",
         "VECTOR_UNIT": "2",
+        "COMPENSATION": "overlapped",
         "REFERENCE": "first",
         "METHOD": "exhaustive",
         "MOTION_COST": "5",

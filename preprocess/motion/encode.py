@@ -12,9 +12,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from preprocess.motion import search
+from preprocess.motion.compensation import smooth_residual_into
 from preprocess.motion.kernels.candidate_key import JIT, KERNEL_SOURCE_HASH, PART, interpolated
 from preprocess.motion.kernels.vectors import add, add_between, subtract, subtract_between
 from shared.conventions import Codec
+from shared.motion_compensation import neighbours
 from shared.schema import CodecOptions
 
 
@@ -91,10 +93,17 @@ def _compute(
     *,
     decodes: bool,
 ) -> None:
-    """Call `residual_into` with a codec."""
+    """Call the kernel of a codec."""
     first, shift = codec.reference == "first", codec.vector_unit.bit_length() - 1
     rest = np.ascontiguousarray(residual).reshape(-1)
-    residual_into(flat, shape, motion, codec.block, first, shift, rest, decodes)
+    if codec.compensation == "block":
+        residual_into(flat, shape, motion, codec.block, first, shift, rest, decodes)
+        return
+    down, across = (neighbours(side, codec.block, codec.compensation) for side in shape[2:])
+    overlaps = codec.compensation == "overlapped"
+    smooth_residual_into(
+        flat, shape, motion, codec.block, first, shift, down, across, overlaps, rest, decodes
+    )
 
 
 @njit(cache=True, **JIT)
@@ -124,7 +133,7 @@ def residual_into(
     decodes: bool,
     sources: int = KERNEL_SOURCE_HASH,
 ) -> None:
-    """Residual of a clip, or its inverse.
+    """Residual of a clip, or its inverse, where each block moves alone.
 
     Args:
         clip: uint8, flat; receives frames 1...T-1 when decoding.

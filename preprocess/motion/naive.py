@@ -6,6 +6,8 @@ other methods with it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -101,9 +103,10 @@ def refine(
     height, width = luma.shape[1:]
     source = luma[:1] if codec.reference == "first" else luma[:-1]
     limit = len(penalty) // 2
+    alone = replace(codec, compensation="block")
 
     def costs(vectors: NDArray[np.int16]) -> NDArray[np.int64]:
-        moved = predict(source[:, None], vectors, codec)[:, 0]  # (T-1, H, W)
+        moved = predict(source[:, None], vectors, alone)[:, 0]  # (T-1, H, W)
         sad = _block_sums(np.abs(luma[1:].astype(np.int64) - moved), block)
         x, y = (vectors.transpose(1, 0, 2, 3) + limit).clip(0, 2 * limit)
         cost = 256 * sad + penalty[y, x] * _pixels(height, width, block)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from preprocess.executor import ExecutorOptions
-from preprocess.motion.encode import encode, restore_clip
+from preprocess.motion.encode import Encoded, clip_residual, encode, restore_clip
 from preprocess.options import SUFFIXES, change_options, shown
 from preprocess.records import read_rejects
 from preprocess.steps.fill import PartitionJob, PartitionResult, fill_store
@@ -61,7 +61,7 @@ def reblock(
     if options == existing.options:
         raise UserError(
             f"{source} was made with exactly these options; give another --block, --search-range,"
-            " --vector-unit, --reference, --method or --motion-cost"
+            " --vector-unit, --reference, --compensation, --method or --motion-cost"
         )
     if source == store:
         raise UserError(f"--out {store} is the store itself; choose another")
@@ -104,13 +104,16 @@ def reblock_partition(task: ReblockTask) -> Marker:
         return done
     reader, writer = PartitionReader(source, task.partition), PartitionWriter(store, task.partition)
     before, after = reader.attributes.options, writer.attributes.options
+    same_vectors = after == before.model_copy(update={"compensation": after.compensation})
     columns = reader.columns()
     for slot in np.flatnonzero(columns["valid"]).tolist():
+        motion = reader.entry("motion", slot)
         clip = restore_clip(
-            reader.entry("first_frame", slot),
-            reader.entry("motion", slot),
-            reader.entry("residual", slot),
-            before.codec,
+            reader.entry("first_frame", slot), motion, reader.entry("residual", slot), before.codec
         )
-        writer.put(slot, **vars(encode(clip, after)))
+        if same_vectors:  # the search does not depend on the compensation
+            encoded = Encoded(clip[0], motion, clip_residual(clip, motion, after.codec))
+        else:
+            encoded = encode(clip, after)
+        writer.put(slot, **vars(encoded))
     return writer.write(columns, reader.marker.rejects)

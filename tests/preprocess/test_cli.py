@@ -144,6 +144,28 @@ def test_quarter_pixels_from_files_to_verify(cli: Cli, folder: Path, tmp_path: P
     assert cli("reblock", store, "--vector-unit", 4)[0] == 2
 
 
+@pytest.mark.parametrize("kind", ["overlapped", "interpolated"])
+def test_other_compensation_from_files_to_verify(
+    cli: Cli, folder: Path, store: Path, tmp_path: Path, kind: str
+) -> None:
+    new = tmp_path / "new"
+    command = ("run", "folder", "--root", folder, "--out", new, *OPTIONS)
+    assert cli(*command, "--compensation", kind)[0] == 0
+    code, out, err = cli("verify", new, "--root", folder, "--sample", 3)
+    assert code == 0, out + err
+    assert f"compensation {kind}" in cli("inspect", new)[1]
+    # Stores of blocks record what they always did.
+    recorded = json.loads((store / "zarr.json").read_text())["attributes"]["dvdm"]["options"]
+    assert "compensation" not in recorded
+    assert json.loads(cli("inspect", new, "--json")[1])["options"] == {
+        **recorded,
+        "compensation": kind,
+    }
+    code, _, err = cli(*command)
+    assert code == 2
+    assert f"--compensation {kind}, now block" in err
+
+
 def test_verify_notices_damaged_metadata(cli: Cli, store: Path, folder: Path) -> None:
     metadata = store / "residual/zarr.json"
     before = metadata.read_text()
@@ -201,6 +223,12 @@ def test_defaults_come_from_the_data_set() -> None:
         ({"motion_cost": 1.0}, 5, "gestures-motioncost1-limit5"),
         ({"vector_unit": 4, "search_range": 8}, None, "gestures-range8-unit4"),
         ({"clips": "span"}, None, "gestures-clipsspan"),
+        ({"compensation": "block"}, None, "gestures"),
+        (
+            {"compensation": "overlapped", "motion_cost": 0.1},
+            None,
+            "gestures-compensationoverlapped-motioncost0.1",
+        ),
         (
             {"hop": 8, "fps": 12.5, "fit": "pad", "crop": (0, 9, 1, 8), "block": 8},
             None,

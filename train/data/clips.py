@@ -231,14 +231,7 @@ def on_device(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, 
 
 def stored_frames(batch: ClipBatch, options: CodecOptions) -> Tensor:
     """Decode the frames of stored clips, exactly: uint8, shape (B, T, 3, H, W)."""
-    return decode_clips(
-        batch.first_frame,
-        batch.motion,
-        batch.residual,
-        block=options.block,
-        reference=options.reference,
-        vector_unit=options.vector_unit,
-    )
+    return decode_clips(batch.first_frame, batch.motion, batch.residual, options.codec)
 
 
 def normalise_frame(first_frame: Tensor) -> Tensor:

@@ -5,95 +5,148 @@ Shapes: B clips, T frames, H x W pixels, block b, grid ceil(H/b) x ceil(W/b).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
-from shared.conventions import Reference, grid_shape, motion_channels
+from shared.conventions import (
+    FINE_UNIT,
+    WINDOW_SCALE,
+    Codec,
+    Compensation,
+    grid_shape,
+    motion_channels,
+)
+from shared.motion_compensation import neighbours
 
 
-def predict(reference: Tensor, motion: Tensor, *, block: int, vector_unit: int) -> Tensor:
-    """Predict frames: copy each block from the place in the reference that its vector points to.
+def predict(reference: Tensor, motion: Tensor, codec: Codec) -> Tensor:
+    """Predict frames from the places in the reference that vectors point to.
 
     Args:
-        reference: shape (N, C, H, W); uint8, or any dtype if vectors are whole pixels.
-        motion: integers, shape (N, 2, ceil(H/b), ceil(W/b)).
-        block: block size b, pixels.
-        vector_unit: vectors are in units of 1/vector_unit pixel; `shared.conventions` defines the
-            interpolation between pixels.
+        reference: shape (N, C, H, W); uint8, or any dtype if vectors are whole pixels and blocks
+            move alone.
+        motion: integers in units of 1/u pixel, shape (N, 2, ceil(H/b), ceil(W/b)).
+        codec: block size b, vector unit u and compensation; its reference is not used.
+            `shared.conventions` has the formulas.
 
     Returns:
         Prediction of the dtype and shape of `reference`; coordinates outside replicate the edge.
 
     Raises:
         ValueError: the motion grid does not fit the frame size and the block size, or a reference
-            that is not uint8 would have to be interpolated.
+            that is not uint8 would have to be interpolated or averaged.
     """
     height, width = reference.shape[-2:]
-    if motion.shape[-3:] != (2, *grid_shape(height, width, block)):
+    if motion.shape[-3:] != (2, *grid_shape(height, width, codec.block)):
         raise ValueError(
             f"motion grid {tuple(motion.shape[-3:])} does not fit {height}x{width} frames at"
-            f" block {block}: it must be {(2, *grid_shape(height, width, block))}"
+            f" block {codec.block}: it must be {(2, *grid_shape(height, width, codec.block))}"
         )
-    vectors = _per_pixel(motion.int(), block, height, width)  # (N, 2, H, W)
-    whole = vectors.div(vector_unit, rounding_mode="floor")
-    rows = torch.arange(height, device=motion.device)[:, None] + whole[:, 1]  # (N, H, W)
-    columns = torch.arange(width, device=motion.device) + whole[:, 0]  # (N, H, W)
-    if vector_unit == 1:
-        return _gather(reference, rows, columns)
-    if reference.dtype != torch.uint8:
-        raise ValueError(f"the reference is {reference.dtype}; between pixels it must be uint8")
-    # Bilinear in integers: weights are the vectors' fractions, in units of 1/vector_unit.
-    across, down = (vectors - whole * vector_unit).split(1, dim=1)  # (N, 1, H, W) each
-    upper, lower = (
-        (vector_unit - across) * _gather(reference, rows + step, columns)
-        + across * _gather(reference, rows + step, columns + 1)
-        for step in (0, 1)
-    )
-    total = (vector_unit - down) * upper + down * lower + vector_unit**2 // 2
-    return total.div(vector_unit**2, rounding_mode="floor").to(torch.uint8)
+    return _compensate([reference], motion, codec)
 
 
-def predict_next(
-    before: Tensor,
-    first_frame: Tensor,
-    motion: Tensor,
-    *,
-    block: int,
-    reference: Reference,
-    vector_unit: int,
-) -> Tensor:
+def predict_next(before: Tensor, first_frame: Tensor, motion: Tensor, codec: Codec) -> Tensor:
     """Predict frames from the one before each, from frame 0, or from either, block by block.
 
     Args:
         before: the frame before each, shape (N, C, H, W), as `predict` takes it.
         first_frame: frame 0 of each clip, of the same shape.
-        motion: integers, shape (N, 2, ceil(H/b), ceil(W/b)), or (N, 3, ...) if `reference` is
+        motion: integers, shape (N, 2, ceil(H/b), ceil(W/b)), or (N, 3, ...) if the reference is
             `either`.
-        block: block size b, pixels.
-        reference: which frame each vector points into.
-        vector_unit: vectors are in units of 1/vector_unit pixel.
+        codec: block, reference, vector unit and compensation.
 
     Returns:
         Prediction of the dtype and shape of `before`.
 
     Raises:
-        ValueError: the motion does not fit the frame size, the block size or the reference.
+        ValueError: the motion does not fit the frame size, the block size or the reference; or as
+            `predict`.
     """
-    units = {"block": block, "vector_unit": vector_unit}
-    if reference != "either":
-        return predict(first_frame if reference == "first" else before, motion, **units)
-    if motion.shape[1] != motion_channels(reference):
+    if codec.reference != "either":
+        return predict(first_frame if codec.reference == "first" else before, motion, codec)
+    if motion.shape[1] != motion_channels(codec.reference):
         raise ValueError(f"motion {tuple(motion.shape)}; its second axis must be x, y, index")
-    vectors, index = motion[:, :2], motion[:, 2:]
-    from_first = _per_pixel(index, block, *before.shape[-2:]) != 0  # (N, 1, H, W)
-    by_first, by_previous = (predict(frame, vectors, **units) for frame in (first_frame, before))
-    return torch.where(from_first, by_first, by_previous)
+    return _compensate([before, first_frame], motion, codec)
 
 
-def _per_pixel(field: Tensor, block: int, height: int, width: int) -> Tensor:
-    """Repeat each block's value at each of its pixels: (..., h, w) to (..., H, W)."""
-    repeated = field.repeat_interleave(block, -2).repeat_interleave(block, -1)
-    return repeated[..., :height, :width]
+def _compensate(frames: Sequence[Tensor], motion: Tensor, codec: Codec) -> Tensor:
+    """Predict from one reference, or from the frame before and frame 0 by the motion's index."""
+    height, width = frames[0].shape[-2:]
+    finest = codec.vector_unit if codec.compensation == "block" else FINE_UNIT
+    if finest > 1 and frames[0].dtype != torch.uint8:
+        raise ValueError(
+            f"the reference is {frames[0].dtype}; between pixels or blocks it must be uint8"
+        )
+    motion = motion.int()
+    own = motion.repeat_interleave(codec.block, -2).repeat_interleave(codec.block, -1)
+    own = own[..., :height, :width]  # (N, C, H, W)
+    if codec.compensation == "block":
+        return _fetch(frames, own, codec.vector_unit)
+    around = _surrounding(motion, height, width, codec)
+    if codec.compensation == "overlapped":
+        blended = sum(weight * _fetch(frames, f, codec.vector_unit) for f, weight in around)
+        total = blended + WINDOW_SCALE**2 // 2
+        return total.div(WINDOW_SCALE**2, rounding_mode="floor").to(torch.uint8)
+    vectors = torch.zeros_like(own[:, :2])
+    for field, weight in around:
+        # Vectors into the other frame count as the pixel's own; without an index none does.
+        same = ((field[:, 2:] != 0) == (own[:, 2:] != 0)).all(1, keepdim=True)  # (N, 1, H, W)
+        vectors += weight * torch.where(same, field[:, :2], own[:, :2])
+    divisor = codec.vector_unit * (2 * codec.block) ** 2
+    fine = (FINE_UNIT * vectors + divisor // 2).div(divisor, rounding_mode="floor")
+    return _fetch(frames, torch.cat([fine, own[:, 2:]], dim=1), FINE_UNIT)
+
+
+def _surrounding(
+    motion: Tensor, height: int, width: int, codec: Codec
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Motion of the four blocks around each pixel, (N, C, H, W), and their weights, (H, W)."""
+    how = codec.block, codec.compensation, motion.device
+    rows, columns = _sides(height, *how), _sides(width, *how)
+    for row, row_weight in rows:
+        for column, column_weight in columns:
+            weight = row_weight[:, None] * column_weight
+            yield motion.index_select(-2, row).index_select(-1, column), weight
+
+
+@lru_cache(maxsize=64)
+def _sides(
+    side: int, block: int, compensation: Compensation, device: torch.device
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Index and weight of the block before and after each pixel of an axis, (side,), int32."""
+    found = neighbours(side, block, compensation)
+    before, after, weight = (
+        torch.tensor(array, dtype=torch.int32, device=device) for array in found[:3]
+    )
+    return (before, found.scale - weight), (after, weight)
+
+
+def _fetch(frames: Sequence[Tensor], field: Tensor, unit: int) -> Tensor:
+    """Read each pixel where its own vector points, in the frame that its index chooses."""
+    found = [_sample(frame, field[:, :2], unit) for frame in frames]
+    return torch.where(field[:, 2:] != 0, found[1], found[0]) if len(found) > 1 else found[0]
+
+
+def _sample(reference: Tensor, vectors: Tensor, unit: int) -> Tensor:
+    """Read the reference (N, C, H, W) at vectors (N, 2, H, W) from each pixel, bilinearly."""
+    height, width = reference.shape[-2:]
+    whole = vectors.div(unit, rounding_mode="floor")
+    rows = torch.arange(height, device=vectors.device)[:, None] + whole[:, 1]  # (N, H, W)
+    columns = torch.arange(width, device=vectors.device) + whole[:, 0]  # (N, H, W)
+    if unit == 1:
+        return _gather(reference, rows, columns)
+    # Bilinear in integers: weights are the vectors' fractions, in units of 1/unit.
+    across, down = (vectors - whole * unit).split(1, dim=1)  # (N, 1, H, W) each
+    upper, lower = (
+        (unit - across) * _gather(reference, rows + step, columns)
+        + across * _gather(reference, rows + step, columns + 1)
+        for step in (0, 1)
+    )
+    total = (unit - down) * upper + down * lower + unit**2 // 2
+    return total.div(unit**2, rounding_mode="floor").to(torch.uint8)
 
 
 def _gather(reference: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -104,63 +157,41 @@ def _gather(reference: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return reference.flatten(-2).gather(-1, source).reshape(reference.shape)
 
 
-def predict_from_first(
-    first_frame: Tensor, motion: Tensor, *, block: int, vector_unit: int
-) -> Tensor:
+def predict_from_first(first_frame: Tensor, motion: Tensor, codec: Codec) -> Tensor:
     """Predict frames 1...T-1 from frame 0.
 
     Args:
         first_frame: shape (B, C, H, W).
         motion: shape (B, T-1, 2, ceil(H/b), ceil(W/b)).
-        block: block size b, pixels.
-        vector_unit: vectors are in units of 1/vector_unit pixel.
+        codec: block, vector unit and compensation.
 
     Returns:
         Shape (B, T-1, C, H, W), dtype of `first_frame`.
     """
     batch, time = motion.shape[:2]
     repeated = first_frame[:, None].expand(-1, time, -1, -1, -1).flatten(0, 1)  # (B (T-1), C, H, W)
-    flat = predict(repeated, motion.flatten(0, 1), block=block, vector_unit=vector_unit)
-    return flat.unflatten(0, (batch, time))
+    return predict(repeated, motion.flatten(0, 1), codec).unflatten(0, (batch, time))
 
 
-def decode_clips(
-    first_frame: Tensor,
-    motion: Tensor,
-    residual: Tensor,
-    *,
-    block: int,
-    reference: Reference,
-    vector_unit: int,
-) -> Tensor:
+def decode_clips(first_frame: Tensor, motion: Tensor, residual: Tensor, codec: Codec) -> Tensor:
     """Decode clips from first frames, vectors and residuals, clamped to [0, 255].
 
     Args:
         first_frame: uint8, shape (B, 3, H, W).
-        motion: integers, shape (B, T-1, 2, ceil(H/b), ceil(W/b)), or (B, T-1, 3, ...) if
-            `reference` is `either`.
+        motion: integers, shape (B, T-1, 2, ceil(H/b), ceil(W/b)), or (B, T-1, 3, ...) if the
+            reference is `either`.
         residual: integer grey levels, shape (B, T-1, 3, H, W).
-        block: block size b, pixels.
-        reference: which frame each vector points into.
-        vector_unit: vectors are in units of 1/vector_unit pixel.
+        codec: block, reference, vector unit and compensation.
 
     Returns:
         uint8, shape (B, T, 3, H, W).
     """
-    if reference == "first":
-        units = {"block": block, "vector_unit": vector_unit}
-        rest = _add(predict_from_first(first_frame, motion, **units), residual)
+    if codec.reference == "first":
+        rest = _add(predict_from_first(first_frame, motion, codec), residual)
         return torch.cat([first_frame[:, None], rest], dim=1)
     frames = [first_frame]
     for n in range(motion.shape[1]):
-        prediction = predict_next(
-            frames[-1],
-            first_frame,
-            motion[:, n],
-            block=block,
-            reference=reference,
-            vector_unit=vector_unit,
-        )
+        prediction = predict_next(frames[-1], first_frame, motion[:, n], codec)
         frames.append(_add(prediction, residual[:, n]))
     return torch.stack(frames, dim=1)
 

@@ -27,6 +27,10 @@ def deviations(recipe: dict[str, Any], store: CodecOptions) -> list[str]:
             codec and (store.motion_cost or store.zero_bias)
         ),
         "vectors are in fractions of a pixel": codec and store.vector_unit > 1,
+        "pixels are predicted by the vectors of the nearest four blocks, averaged": (
+            codec and store.compensation == "overlapped"
+        ),
+        "vectors are interpolated between blocks": (codec and store.compensation == "interpolated"),
         "differences are taken to the first frame, not to the one before": (
             space["kind"] == "difference" and space["reference"] == "first"
         ),

@@ -138,9 +138,7 @@ def decode_vectors_alone(batch: ClipBatch, store: CodecOptions) -> Tensor:
         batch.first_frame,
         batch.motion,
         torch.zeros_like(batch.residual),
-        block=store.block,
-        reference=store.reference,
-        vector_unit=store.vector_unit,
+        store.codec,
     )
 
 

@@ -15,7 +15,7 @@ follow the decoder.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import ClassVar, Literal, NamedTuple
 
@@ -67,19 +67,13 @@ class DecoderContext:
         return torch.cat(found, dim=1)
 
     def _by_neighbour(self, store: CodecOptions, down: int, across: int) -> Tensor:
-        """Predictions by the vectors of each block's neighbour."""
+        """Predictions by the vector of each block's neighbour, one vector a block."""
         rows, columns = self.motion.shape[-2:]
         # Padding of integers by replication is not implemented; vectors are exact in float32.
         wider = F.pad(self.motion.float(), (1, 1, 1, 1), mode="replicate").to(self.motion.dtype)
         shifted = wider[..., 1 + down : 1 + down + rows, 1 + across : 1 + across + columns]
-        return predict_next(
-            self.before,
-            self.first_frame,
-            shifted,
-            block=store.block,
-            reference=store.reference,
-            vector_unit=store.vector_unit,
-        )
+        alone = replace(store.codec, compensation="block")
+        return predict_next(self.before, self.first_frame, shifted, alone)
 
 
 @options_dataclass(frozen=True, config=STRICT)
@@ -233,8 +227,7 @@ class CodecSpace(CompressedSpace):
         self, motion: Tensor, latents: Tensor, first_frame: Tensor, refiner: Refiner | None
     ) -> Decoded:
         """All frames in parallel: none depends on another decoded one."""
-        how = {"block": self.store.block, "vector_unit": self.store.vector_unit}
-        prediction = predict_from_first(first_frame, motion, **how)
+        prediction = predict_from_first(first_frame, motion, self.store.codec)
         first_frames = _for_each(first_frame, motion.shape[1])
         known = DecoderContext(
             prediction.flatten(0, 1), first_frames, first_frames, motion.flatten(0, 1)
@@ -265,15 +258,7 @@ class CodecSpace(CompressedSpace):
         return Decoded(stacked[0], _parts(motion, *stacked[1:]))
 
     def _next(self, before: Tensor, first_frame: Tensor, motion: Tensor) -> DecoderContext:
-        store = self.store
-        prediction = predict_next(
-            before,
-            first_frame,
-            motion,
-            block=store.block,
-            reference=store.reference,
-            vector_unit=store.vector_unit,
-        )
+        prediction = predict_next(before, first_frame, motion, self.store.codec)
         return DecoderContext(prediction, before, first_frame, motion)
 
     def _residual(

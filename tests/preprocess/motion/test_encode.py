@@ -56,7 +56,7 @@ def test_decode_of_encode_is_the_clip(
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (17, 33), (100, 75), (128, 128)])
 def test_named_sizes(height: int, width: int) -> None:
     clip = moving_square(4, height, width).transpose(0, 3, 1, 2)
-    for codec in CODECS:
+    for codec in CODECS[::5]:
         assert np.array_equal(round_trip(clip, CodecOptions(frames=4, **vars(codec))), clip)
 
 

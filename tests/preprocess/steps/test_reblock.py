@@ -22,9 +22,11 @@ CHANGES: dict[str, tuple[object, ...]] = {
     "a reference for each block": (
         *("--block", 8, "--reference", "either", "--vector-unit", 2, "--search-range", 5),
     ),
+    "the compensation alone": ("--compensation", "overlapped"),
+    "compensation and search": ("--compensation", "interpolated", "--motion-cost", 1),
     "everything": (
         *("--block", 4, "--search-range", 5, "--reference", "first"),
-        *("--motion-cost", 1, "--vector-unit", 4),
+        *("--motion-cost", 1, "--vector-unit", 4, "--compensation", "overlapped"),
     ),
 }
 
@@ -79,6 +81,34 @@ def test_there_and_back_over_blocks_that_choose(
     assert any(Store(new).clip("motion", index)[:, 2].any() for index in range(len(Store(new))))
     assert cli("reblock", new, "--reference", "previous", "--out", back, "--workers", 1)[0] == 0
     assert contents(back) == contents(source)
+
+
+def test_compensation_alone_is_changed_without_a_search(
+    source: Path, folder: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("searched again")
+
+    new, back = tmp_path / "new", tmp_path / "back"
+    with monkeypatch.context() as patched:
+        patched.setattr(preprocess.steps.reblock, "encode", refuse)
+        for old, made, kind in ((source, new, "interpolated"), (new, back, "block")):
+            code, _, err = cli(
+                *("reblock", old, "--compensation", kind, "--out", made, "--workers", 1)
+            )
+            assert code == 0, err
+    assert contents(back) == contents(source)
+    before, after = Store(source), Store(new)
+    assert after.options == before.options.model_copy(update={"compensation": "interpolated"})
+    assert all(
+        np.array_equal(before.clip("motion", k), after.clip("motion", k)) for k in range(len(after))
+    )
+    assert any(
+        not np.array_equal(before.clip("residual", k), after.clip("residual", k))
+        for k in range(len(after))
+    )
+    code, out, err = cli("verify", new, "--root", folder, "--sample", 3)
+    assert code == 0, out + err
 
 
 def test_rendered_gestures(tmp_path: Path, cli: Cli) -> None:
@@ -148,6 +178,10 @@ def test_refusals(source: Path, tmp_path: Path, cli: Cli, folder: Path) -> None:
             " give --search-range 31 or less",
         ),
         ((source, "--method", "magic"), "--method magic: must be"),
+        (
+            (source, "--compensation", "smooth"),
+            "--compensation smooth: must be 'block', 'overlapped' or 'interpolated'",
+        ),
         ((source, "--block", 8, "--out", source), "is the store itself"),
         ((source, "--block", 8, "--out", folder), "exists and is not a store"),
         ((tmp_path / "nothing", "--block", 8), "no store at"),

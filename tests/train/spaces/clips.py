@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.conventions import Reference
+from shared.conventions import Compensation, Reference
 from shared.motion_compensation import residual
 from shared.schema import CodecOptions
 from tests.train.stores import random_clip, random_motion
@@ -16,7 +16,11 @@ BLOCK = 4
 
 
 def codec_options(
-    size: int = 16, reference: Reference = "first", reach: int = 3, unit: int = 1
+    size: int = 16,
+    reference: Reference = "first",
+    reach: int = 3,
+    unit: int = 1,
+    compensation: Compensation = "block",
 ) -> CodecOptions:
     return CodecOptions(
         size=size,
@@ -25,6 +29,7 @@ def codec_options(
         search_range=reach,
         reference=reference,
         vector_unit=unit,
+        compensation=compensation,
     )
 
 

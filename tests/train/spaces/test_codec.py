@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 import torch.nn.functional as functional
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.conventions import REFERENCES, VECTOR_UNITS, Reference, motion_channels
+from shared.conventions import (
+    COMPENSATIONS,
+    REFERENCES,
+    VECTOR_UNITS,
+    Compensation,
+    Reference,
+    motion_channels,
+)
 from shared.schema import CodecOptions
 from tests.train.spaces.clips import BLOCK, codec_options, stored
 from train.data.motion_compensation import predict_next
@@ -49,11 +58,12 @@ def on_black(codec: CodecSpace, x0: torch.Tensor) -> Decoded:
     size=st.integers(3, 17),
     unit=st.sampled_from(VECTOR_UNITS),
     reference=st.sampled_from(REFERENCES),
+    compensation=st.sampled_from(COMPENSATIONS),
 )
 def test_a_lossless_autoencoder_restores_the_clips(
-    size: int, unit: int, reference: Reference
+    size: int, unit: int, reference: Reference, compensation: Compensation
 ) -> None:
-    options = codec_options(size, reference, unit=unit)
+    options = codec_options(size, reference, unit=unit, compensation=compensation)
     batch, clips = stored(options)
     statistics = Statistics.of([space(options).encode(batch)])
     codec = space(options, statistics)
@@ -177,12 +187,13 @@ def test_the_loop_is_part_of_the_identity_where_there_is_one() -> None:
     assert spaces[0].identity == spaces[1].identity
 
 
+@pytest.mark.parametrize("compensation", COMPENSATIONS)
 @pytest.mark.parametrize("reference", REFERENCES)
 @torch.no_grad()
 def test_the_refiner_is_in_the_loop_only_where_frames_depend_on_the_one_before(
-    reference: Reference,
+    reference: Reference, compensation: Compensation
 ) -> None:
-    options = codec_options(reference=reference)
+    options = codec_options(reference=reference, compensation=compensation)
     batch, clips = stored(options)
     torch.manual_seed(0)
     refiner = Refiner(RefinerOptions(width=8, passes=1))
@@ -198,14 +209,15 @@ def test_the_refiner_is_in_the_loop_only_where_frames_depend_on_the_one_before(
     source = clips if reference == "first" else decoded.frames
     for n in (1, 2):
         frames = source[:, n], clips[:, 0], batch.motion[:, n]
-        expected = predict_next(*frames, block=BLOCK, reference=reference, vector_unit=1)
+        expected = predict_next(*frames, options.codec)
         assert decoded.parts["prediction"][:, n].equal(expected)
 
 
+@pytest.mark.parametrize("compensation", COMPENSATIONS)
 @pytest.mark.parametrize("name", NEIGHBOURS)
-def test_a_neighbours_vector_moves_the_block(name: str) -> None:
+def test_a_neighbours_vector_moves_the_block(name: str, compensation: Compensation) -> None:
     """Block by block, from the frame before, against plain indexing."""
-    options = codec_options(16, "previous", reach=2)
+    options = codec_options(16, "previous", reach=2, compensation=compensation)
     batch, clips = stored(options)
     context = DecoderContext(clips[:, 1], clips[:, 0], clips[:, 0], batch.motion[:, 0])
     picture = context.pictures([name], options)
@@ -236,9 +248,11 @@ def test_there_is_no_frame_before_where_all_are_decoded_in_parallel() -> None:
     assert {context_names(reference)[0] for reference in REFERENCES} == {"prediction"}
 
 
-def contextual(reference: Reference, *, closed_loop: bool) -> tuple[CodecSpace, float, float]:
+def contextual(
+    reference: Reference, *, closed_loop: bool, compensation: Compensation = "block"
+) -> tuple[CodecSpace, float, float]:
     """A fitted space, and the mean squared errors of a KLT and of it on the clips of the fit."""
-    options = codec_options(13, reference)
+    options = codec_options(13, reference, compensation=compensation)
     batch, clips = stored(options, 8)
     code = ContextualAutoencoder(ContextualOptions(latent_channels=6, fixed=12), BLOCK, options)
     klt = KltAutoencoder(KltOptions(latent_channels=6), BLOCK, options)
@@ -255,10 +269,15 @@ def contextual(reference: Reference, *, closed_loop: bool) -> tuple[CodecSpace, 
     return space, error_of_klt, error
 
 
-@pytest.mark.parametrize("reference", REFERENCES)
-def test_the_decoder_has_the_context_that_the_encoder_had(reference: Reference) -> None:
+@pytest.mark.parametrize(
+    ("reference", "compensation"),
+    [*product(REFERENCES, ["block"]), ("either", "overlapped")],
+)
+def test_the_decoder_has_the_context_that_the_encoder_had(
+    reference: Reference, compensation: Compensation
+) -> None:
     """Else the two would use different codes, and decoded frames would be far from the best."""
-    space, error_of_klt, error = contextual(reference, closed_loop=True)
+    space, error_of_klt, error = contextual(reference, closed_loop=True, compensation=compensation)
     assert error < 1.1 * error_of_klt
     batch, clips = stored(space.store, 8)
     decoded = space.decode(space.encode(batch), vars(batch))

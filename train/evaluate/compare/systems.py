@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as options_dataclass
 
+from shared.conventions import Compensation, Reference
 from shared.errors import UserError
 from shared.schema import CodecOptions
 from train.evaluate.cost import autoencoder_training_gflop, refiner_gflop, run_cost
@@ -82,28 +83,31 @@ def read_options(given: Mapping[str, Any]) -> CompareOptions:
 
 @dataclass(frozen=True)
 class Extraction:
-    """Search options that a system needs its store to have."""
+    """Options of motion that a system needs its store to have."""
 
-    reference: Literal["previous", "first", "either"] = "previous"
+    reference: Reference = "previous"
     motion_cost: float = 0.0
     search_range: int = 16
+    compensation: Compensation = "block"
 
     def matches(self, options: CodecOptions) -> bool:
-        """Test whether a store was searched so, exhaustively and in whole pixels."""
-        wanted = (self.reference, self.motion_cost, self.search_range, 1, "exhaustive")
-        names = ("reference", "motion_cost", "search_range", "vector_unit", "method")
+        """Test whether a store was made so, searched exhaustively and in whole pixels."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        wanted = {**own, "vector_unit": 1, "method": "exhaustive"}
         # No longer offered, but they may have shaped an older store.
         neutral = {"zero_bias": 0, "cost_from": "zero"}
         same = all(getattr(options, name, value) == value for name, value in neutral.items())
-        return same and tuple(getattr(options, name) for name in names) == wanted
+        return same and all(getattr(options, name) == value for name, value in wanted.items())
 
     def command(self, store: str) -> str:
         """Command that makes such a store from another one, next to it."""
         folder = f"{store.rstrip('/').rpartition('/')[0] or '.'}"
+        smooth = f"-{self.compensation}" if self.compensation != "block" else ""
         return (
             f"python -m preprocess reblock {store} --reference {self.reference} --motion-cost"
-            f" {self.motion_cost:g} --search-range {self.search_range} --out"
-            f" {folder}/{self.reference}-cost{self.motion_cost:g}"
+            f" {self.motion_cost:g} --search-range {self.search_range} --compensation"
+            f" {self.compensation} --out"
+            f" {folder}/{self.reference}-cost{self.motion_cost:g}{smooth}"
         )
 
 

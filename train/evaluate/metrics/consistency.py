@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from shared.conventions import Codec
 from train.data.motion_compensation import predict
 
 BLOCK, RANGE_PX = 8, 8
@@ -37,7 +38,7 @@ def warping_error(frames: Tensor) -> Tensor:
     """
     before, now = frames[:, :-1].flatten(0, 1), frames[:, 1:].flatten(0, 1)
     vectors = search_blocks(luma(now), luma(before))
-    warped = predict(before, vectors, block=BLOCK, vector_unit=1)
+    warped = predict(before, vectors, Codec(BLOCK))
     error = (now.float() - warped.float()).abs().mean(dim=(1, 2, 3))  # (B T-1,)
     return error.view(len(frames), -1).mean(dim=1)
 

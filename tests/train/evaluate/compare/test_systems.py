@@ -197,10 +197,17 @@ def test_a_store_fits_a_system_by_its_options_alone() -> None:
     assert PAPER.matches(STORE)
     assert not PAPER.matches(STORE.model_copy(update={"motion_cost": 0.3}))
     assert not PAPER.matches(STORE.model_copy(update={"vector_unit": 2}))
-    command = Extraction("first", 5, 24).command("data/stores/old")
-    assert command == (
-        "python -m preprocess reblock data/stores/old --reference first --motion-cost 5"
-        " --search-range 24 --out data/stores/first-cost5"
+    overlapped = STORE.model_copy(update={"compensation": "overlapped"})
+    assert not PAPER.matches(overlapped)
+    assert replace(PAPER, compensation="overlapped").matches(overlapped)
+    wanted = Extraction("first", 5, 24)
+    command = "python -m preprocess reblock data/stores/old --reference first --motion-cost 5"
+    assert wanted.command("data/stores/old") == (
+        f"{command} --search-range 24 --compensation block --out data/stores/first-cost5"
+    )
+    assert replace(wanted, compensation="overlapped").command("data/stores/old") == (
+        f"{command} --search-range 24 --compensation overlapped --out"
+        " data/stores/first-cost5-overlapped"
     )
 
 
