@@ -125,18 +125,18 @@ def _compensate(
     own = _at(motion, np.arange(height) // codec.block, np.arange(width) // codec.block)
     if codec.compensation == "block":
         return _fetch(frames, own, codec.vector_unit)
+    around = _surrounding(motion, height, width, codec)
     if codec.compensation == "overlapped":
-        half = WINDOW_SCALE**2 // 2
-        total = half + sum(
-            weight * _fetch(frames, field, codec.vector_unit)
-            for field, weight in _surrounding(motion, height, width, codec)
+        blended = sum(
+            (weight * _fetch(frames, field, codec.vector_unit) for field, weight in around),
+            start=np.array(WINDOW_SCALE**2 // 2),
         )
-        return (total // WINDOW_SCALE**2).astype(np.uint8)
-    # Vectors into the other frame count as the pixel's own; without an index none does.
-    vectors = sum(
-        weight * np.where(_same_reference(field, own), field[..., :2, :, :], own[..., :2, :, :])
-        for field, weight in _surrounding(motion, height, width, codec)
-    )  # (..., 2, H, W)
+        return (blended // WINDOW_SCALE**2).astype(np.uint8)
+    vectors = np.zeros_like(own[..., :2, :, :])
+    for field, weight in around:
+        # Vectors into the other frame count as the pixel's own; without an index none does.
+        same = ((field[..., 2:, :, :] != 0) == (own[..., 2:, :, :] != 0)).all(-3, keepdims=True)
+        vectors += weight * np.where(same, field[..., :2, :, :], own[..., :2, :, :])
     divisor = codec.vector_unit * (2 * codec.block) ** 2
     fine = (FINE_UNIT * vectors + divisor // 2) // divisor
     return _fetch(frames, np.concatenate([fine, own[..., 2:, :, :]], axis=-3), FINE_UNIT)
@@ -161,11 +161,6 @@ def _at(
 ) -> NDArray[np.int32]:
     """Motion of the block in these rows and columns of the grid: (..., h, w) -> (..., H, W)."""
     return motion[..., rows[:, None], columns]
-
-
-def _same_reference(field: NDArray[np.int32], own: NDArray[np.int32]) -> NDArray[np.bool_]:
-    same = (field[..., 2:, :, :] != 0) == (own[..., 2:, :, :] != 0)
-    return same.all(axis=-3, keepdims=True)  # (..., 1, H, W)
 
 
 def _fetch(

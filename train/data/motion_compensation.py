@@ -87,9 +87,11 @@ def _compensate(frames: Sequence[Tensor], motion: Tensor, codec: Codec) -> Tenso
         return _fetch(frames, own, codec.vector_unit)
     around = _surrounding(motion, height, width, codec)
     if codec.compensation == "overlapped":
-        blended = sum(weight * _fetch(frames, f, codec.vector_unit) for f, weight in around)
-        total = blended + WINDOW_SCALE**2 // 2
-        return total.div(WINDOW_SCALE**2, rounding_mode="floor").to(torch.uint8)
+        blended = sum(
+            (weight * _fetch(frames, field, codec.vector_unit) for field, weight in around),
+            start=torch.tensor(WINDOW_SCALE**2 // 2),
+        )
+        return blended.div(WINDOW_SCALE**2, rounding_mode="floor").to(torch.uint8)
     vectors = torch.zeros_like(own[:, :2])
     for field, weight in around:
         # Vectors into the other frame count as the pixel's own; without an index none does.
