@@ -1,0 +1,56 @@
+"""The space of vectors alone."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.conventions import REFERENCES, VECTOR_UNITS, Reference, motion_channels
+from tests.train.spaces.clips import codec_options, stored
+from train.models.refiner import Refiner, RefinerOptions
+from train.spaces import Statistics
+from train.spaces.vectors import VectorSpace, VectorSpaceOptions
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    size=st.integers(3, 17),
+    unit=st.sampled_from(VECTOR_UNITS),
+    reference=st.sampled_from(REFERENCES),
+)
+def test_decoding_gives_the_stored_vectors_and_what_they_predict(
+    size: int, unit: int, reference: Reference
+) -> None:
+    """Predictions of decoded frames, which for a first-frame reference are the stored ones."""
+    options = codec_options(size, reference, unit=unit)
+    batch, clips = stored(options)
+    bare = VectorSpace(options, VectorSpaceOptions())
+    space = bare.with_statistics(Statistics.of([bare.encode(batch)]))
+    x0 = space.encode(batch)
+    assert x0.shape == (2, motion_channels(reference), 3, *options.grid)
+    decoded = space.decode(x0, vars(batch))
+    assert torch.equal(decoded.parts["motion"], batch.motion)
+    assert not decoded.parts["residual"].any()
+    assert torch.equal(decoded.frames[:, 1:], decoded.parts["prediction"])
+    if reference == "first":
+        stored_prediction = clips[:, 1:].short() - batch.residual
+        assert torch.equal(decoded.parts["prediction"].short(), stored_prediction)
+
+
+def test_nothing_but_first_frames_and_vectors_is_read() -> None:
+    space = VectorSpace(codec_options(), VectorSpaceOptions())
+    assert space.reads == ("first_frame", "motion")
+    assert space.identity is None
+    assert space.derived() == ()
+
+
+def test_a_refining_network_follows_the_prediction() -> None:
+    batch, _ = stored(codec_options())
+    space = VectorSpace(codec_options(), VectorSpaceOptions())
+    torch.manual_seed(0)
+    refiner = Refiner(RefinerOptions(width=8))
+    torch.nn.init.normal_(refiner.output.weight, std=0.1)
+    decoded = space.with_refiner(refiner).decode(space.encode(batch), vars(batch))
+    assert torch.equal(decoded.parts["unrefined"][:, 1:], decoded.parts["prediction"])
+    assert (decoded.frames != decoded.parts["unrefined"]).any()
