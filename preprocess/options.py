@@ -124,14 +124,18 @@ SEARCH_OPTIONS: dict[str, Any] = {
     "method": Annotated[
         str | None,
         typer.Option(
-            metavar="exhaustive|h264",
-            help="Search method: exhaustive finds the optimum; h264 takes the vectors of x264."
+            metavar="exhaustive|h264|variational",
+            help="Search method: exhaustive finds each block's optimum; h264 takes the vectors of"
+            " x264; variational fits smooth fields to whole frames."
             " Default: exhaustive",
         ),
     ],
     "motion_cost": Annotated[
         float | None,
-        typer.Option(help="SAD per pixel added for each pixel of vector length. Default: 0.3"),
+        typer.Option(
+            help="SAD per pixel added for each pixel of vector length; with variational, for each"
+            " pixel that neighbouring vectors differ by. Default: 0.3"
+        ),
     ],
 }
 """Options of `run` and `reblock` that shape vectors and residuals, with their flags."""

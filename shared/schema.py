@@ -36,7 +36,7 @@ FitName = Literal["crop", "pad", "stretch"]
 ClipPolicy = Literal["windows", "span", "random_sorted", "jittered"]
 RANDOM_POLICIES: tuple[ClipPolicy, ...] = ("random_sorted", "jittered")
 """Clip policies that draw frames at random, by a seed."""
-MethodName = Literal["exhaustive", "h264"]
+MethodName = Literal["exhaustive", "h264", "variational"]
 SourceKind = Literal["video", "images", "strips", "bair"]
 
 TRAIN, TEST, NEITHER = 0, 1, -1
@@ -85,12 +85,14 @@ class CodecOptions(BaseModel):
     compensation: Compensation = "block"
     """Which vectors predict a pixel, see `shared.conventions`. Recorded if not `block`."""
     method: MethodName = "exhaustive"
-    """`exhaustive`: the optimum; `h264`: the choice of x264, which depends on its build."""
+    """`exhaustive`: the optimum of each block; `h264`: the choice of x264, which depends on its
+    build; `variational`: smooth fields, fitted to whole frames."""
     zero_bias: float = Field(0.0, ge=0, le=255)
     """Recorded only, an option of earlier versions: SAD per block pixel that a vector other than
     zero had to save. See `removed_options`."""
     motion_cost: float = Field(0.3, ge=0, le=255)
-    """SAD per block pixel added for each pixel of vector length. 0.3 removes vectors that follow
+    """SAD per block pixel added for each pixel of vector length; with `variational`, for each pixel
+    that neighbouring vectors differ by. 0.3 removes vectors that follow
     noise and costs nothing else: docs/experiments, 7."""
     cost_from: Literal["zero", "median", "temporal"] = "zero"
     """Recorded only, an option of earlier versions: the vector that `motion_cost` was measured
@@ -140,6 +142,15 @@ class CodecOptions(BaseModel):
             if getattr(self, name) == type(self).model_fields[name].default:
                 recorded.pop(name, None)
         return recorded
+
+    @model_validator(mode="after")
+    def _field_of_one_frame(self) -> CodecOptions:
+        if self.method == "variational" and self.reference == "either":
+            raise ValueError(
+                "--method variational fits the field of one reference frame; give --reference first"
+                " or previous"
+            )
+        return self
 
     @model_validator(mode="after")
     def _vectors_fit(self) -> CodecOptions:

@@ -227,3 +227,37 @@ def area_mean(
         if down and across
     )
     return Fraction(total) / (sum(weights[0]) * sum(weights[1]))
+
+
+def field_energy(
+    first: NDArray[np.uint8],
+    second: NDArray[np.uint8],
+    field: NDArray[np.float64],
+    block: int,
+    motion_cost: float,
+) -> float:
+    """What the method variational minimises: of a field in pixels, (2, gh, gw), into `first`."""
+    _, rows, columns = field.shape
+    _, height, width = first.shape
+    down = [_near(y, block, rows, "interpolated") for y in range(height)]
+    across = [_near(x, block, columns, "interpolated") for x in range(width)]
+    total = 0.0
+    for y, x in np.ndindex(height, width):
+        vector = np.zeros(2)
+        for row, weight_y in down[y]:
+            for column, weight_x in across[x]:
+                vector += float(weight_y) * float(weight_x) * field[:, row, column]
+        place_x = min(max(x + vector[0], 0.0), width - 1.0)
+        place_y = min(max(y + vector[1], 0.0), height - 1.0)
+        predicted = np.zeros(3)
+        for near_y in {math.floor(place_y), math.ceil(place_y)}:
+            for near_x in {math.floor(place_x), math.ceil(place_x)}:
+                weight = (1 - abs(place_y - near_y)) * (1 - abs(place_x - near_x))
+                predicted += weight * first[:, near_y, near_x]
+        total += sum(math.hypot(error, 2.5) for error in predicted - second[:, y, x])
+    for row, column in np.ndindex(rows, columns):
+        for other in ((row + 1, column), (row, column + 1)):
+            if other[0] < rows and other[1] < columns:
+                difference = field[:, row, column] - field[:, other[0], other[1]]
+                total += 3 * motion_cost * block**2 * math.hypot(*difference, 0.05)
+    return total

@@ -1,7 +1,8 @@
 """Block-matching motion search: one file for each method, all with one signature.
 
 A method's module has `search(luma, codec, penalty)`; see `preprocess.motion.exhaustive`. Add a
-method by adding its file and a line to `METHODS`.
+method by adding its file and a line to `METHODS`. Whole fields are fitted, not matched block by
+block, in `preprocess.motion.variational`.
 """
 
 from __future__ import annotations

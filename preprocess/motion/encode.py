@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 from numba import njit
@@ -44,14 +45,33 @@ def encode(clip: NDArray[np.uint8], options: CodecOptions) -> Encoded:
         options: codec, search range, method and motion cost are used here.
     """
     clip = np.ascontiguousarray(clip)
-    motion = search(
+    motion = find_motion(clip, options, options.method)
+    return Encoded(clip[0], motion, clip_residual(clip, motion, options.codec))
+
+
+def find_motion(clip: NDArray[np.uint8], options: CodecOptions, method: str) -> NDArray[np.int8]:
+    """Vectors of a clip: of its blocks by their luma, or of whole frames by their colours.
+
+    Args:
+        clip: uint8 RGB, shape (T, 3, H, W), C order.
+        options: codec, search range and motion cost are used here.
+        method: `variational`, or one of `preprocess.motion.METHODS`.
+
+    Returns:
+        int8 in units of 1/vector_unit pixel, shape (T-1, C, ceil(H/b), ceil(W/b)).
+    """
+    if method == "variational":
+        fields: NDArray[np.int8] = import_module("preprocess.motion.variational").search(
+            clip, options.codec, options.search_range, options.motion_cost
+        )
+        return fields
+    return search(
         clip_luma(clip),
         options.codec,
         search_range=options.search_range,
-        method=options.method,
+        method=method,
         motion_cost=options.motion_cost,
     )
-    return Encoded(clip[0], motion, clip_residual(clip, motion, options.codec))
 
 
 def clip_luma(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -14,13 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from preprocess.frames.geometry import Geometry
-from preprocess.motion import EXACT, search
+from preprocess.motion import EXACT
+from preprocess.motion.encode import find_motion
 from preprocess.planning.plan import assemble
 from preprocess.records import Reject, read_rejects
 from preprocess.sources import SOURCES
 from preprocess.summary import print_rejects
 from shared.console import Progress
-from shared.conventions import luma
 from shared.errors import UserError
 from shared.motion_compensation import decode_clip
 from shared.report.pictures import evenly_spaced
@@ -163,13 +163,7 @@ def _check_vectors(store: Store, sample: int, findings: Findings, progress: Prog
     method = "naive" if options.method in EXACT else options.method
     with progress.bar("Searching again", len(chosen), "clips") as advance:
         for index in map(int, chosen):
-            found = search(
-                luma(_stored_clip(store, index)),
-                options.codec,
-                search_range=options.search_range,
-                method=method,
-                motion_cost=options.motion_cost,
-            )
+            found = find_motion(_stored_clip(store, index), options, method)
             findings.searched += 1
             if not np.array_equal(found, store.clip("motion", index)):
                 video = store.column("video")[index]
