@@ -164,7 +164,8 @@ def prepare(
     counted = [*table, *({REFERENCE_SYSTEM} - table.keys())]
     with Progress().bar("counting", len(counted), "systems", patience_seconds=2) as bar:
         for name in counted:
-            settings[name] = overrides(every[name], options, store.options, split)
+            clips = opened[sources.get(name, frames)].attributes.options
+            settings[name] = overrides(every[name], options, clips, split)
             recipe = load_recipe(every[name].recipe, [*settings[name]])
             costs[name] = system_cost(recipe, len(train) + len(test), len(train))
             stages = stage_steps(every[name], recipe, costs[name], options)

@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass as options_dataclass
 
 from shared.conventions import Compensation, Reference
 from shared.errors import UserError
-from shared.schema import CodecOptions
+from shared.schema import CodecOptions, MethodName
 from train.evaluate.cost import autoencoder_training_gflop, refiner_gflop, run_cost
 from train.models.flow_predictors import FLOW_CELL
 from train.options import STRICT
@@ -89,11 +89,16 @@ class Extraction:
     motion_cost: float = 0.0
     search_range: int = 16
     compensation: Compensation = "block"
+    method: MethodName = "exhaustive"
+    vector_unit: int = 1
+    block: int | None = None
+    """None: that of the comparison's other stores."""
 
     def matches(self, options: CodecOptions) -> bool:
-        """Test whether a store was made so, searched exhaustively and in whole pixels."""
-        own = {field.name: getattr(self, field.name) for field in fields(self)}
-        wanted = {**own, "vector_unit": 1, "method": "exhaustive"}
+        """Test whether a store was made so."""
+        wanted = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.block is None:
+            del wanted["block"]
         # No longer offered, but they may have shaped an older store.
         neutral = {"zero_bias": 0, "cost_from": "zero"}
         same = all(getattr(options, name, value) == value for name, value in neutral.items())
@@ -102,13 +107,16 @@ class Extraction:
     def command(self, store: str) -> str:
         """Command that makes such a store from another one, next to it."""
         folder = f"{store.rstrip('/').rpartition('/')[0] or '.'}"
-        smooth = f"-{self.compensation}" if self.compensation != "block" else ""
-        return (
-            f"python -m preprocess reblock {store} --reference {self.reference} --motion-cost"
-            f" {self.motion_cost:g} --search-range {self.search_range} --compensation"
-            f" {self.compensation} --out"
-            f" {folder}/{self.reference}-cost{self.motion_cost:g}{smooth}"
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        flags = " ".join(
+            f"--{name.replace('_', '-')} {value if isinstance(value, str) else f'{value:g}'}"
+            for name, value in given.items()
+            if value is not None
         )
+        unusual = [n for n in ("compensation", "method") if given[n] != getattr(PAPER, n)]
+        more = "".join(f"-{given[name]}" for name in unusual)
+        name = f"{self.reference}-cost{self.motion_cost:g}{more}"
+        return f"python -m preprocess reblock {store} {flags} --out {folder}/{name}"
 
 
 TableName = Literal["equal_flops", "equal_steps", "codec"]
@@ -195,7 +203,15 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
         )
 
     regular, first = Extraction(motion_cost=5), Extraction("first", 5, 24)
+    smooth = Extraction("first", 0.3, 24, "interpolated", "variational", vector_unit=4, block=4)
     refiner = _part("refiner", width=8 if tiny else 32)
+
+    def vectors(title: str, *own: str, starts_from: str | None = None) -> System:
+        settings = (flow[0], *own)
+        return System(
+            title, "ed_vdm_vectors_demo", settings, smooth, starts_from=starts_from, tables=_OURS
+        )
+
     return {
         "rgb": System("rgb (VDM)", "vdm_demo", pixels),
         "latent": System("latent (LDM)", "ldm_demo", (*grid, f"space.factor={block}")),
@@ -210,6 +226,10 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
         "codec-filter": codec(
             "codec, first frame, cost 5, filter (ours)", first, refiner, tables=_OURS,
             starts_from="codec-first",
+        ),
+        "vectors": vectors("smooth vectors alone (ours)"),
+        "vectors-filter": vectors(
+            "smooth vectors, filter (ours)", refiner, starts_from="vectors"
         ),
     }  # fmt: skip
 

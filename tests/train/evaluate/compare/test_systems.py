@@ -202,13 +202,26 @@ def test_a_store_fits_a_system_by_its_options_alone() -> None:
     assert replace(PAPER, compensation="overlapped").matches(overlapped)
     wanted = Extraction("first", 5, 24)
     command = "python -m preprocess reblock data/stores/old --reference first --motion-cost 5"
+    whole = "--method exhaustive --vector-unit 1 --out data/stores"
     assert wanted.command("data/stores/old") == (
-        f"{command} --search-range 24 --compensation block --out data/stores/first-cost5"
+        f"{command} --search-range 24 --compensation block {whole}/first-cost5"
     )
-    assert replace(wanted, compensation="overlapped").command("data/stores/old") == (
-        f"{command} --search-range 24 --compensation overlapped --out"
-        " data/stores/first-cost5-overlapped"
+    overlapping = replace(wanted, compensation="overlapped")
+    assert overlapping.command("data/stores/old") == (
+        f"{command} --search-range 24 --compensation overlapped {whole}/first-cost5-overlapped"
     )
+
+
+def test_a_system_may_want_blocks_of_its_own() -> None:
+    wanted = Extraction("first", 5, 24, "interpolated", "variational", vector_unit=4, block=4)
+    command = wanted.command("old")
+    assert command.endswith(
+        "--vector-unit 4 --block 4 --out ./first-cost5-interpolated-variational"
+    )
+    own = {**vars(wanted), "size": 64}
+    assert wanted.matches(CodecOptions(**own))
+    assert not wanted.matches(CodecOptions(**{**own, "block": 8}))
+    assert not wanted.matches(CodecOptions(**{**own, "method": "exhaustive"}))
 
 
 def test_an_unknown_system_is_named_with_those_there_are() -> None:
