@@ -17,8 +17,8 @@ from torch import Tensor
 from shared.conventions import motion_channels
 from shared.schema import CodecOptions
 from train.options import STRICT
-from train.spaces.base import Derived, Known, Space, Statistics
-from train.spaces.codec import CodecSpace, DecoderContext
+from train.spaces.base import Known, Statistics
+from train.spaces.predicted import DecoderContext, PredictedSpace
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -28,12 +28,10 @@ class VectorSpaceOptions:
     kind: Literal["vectors"] = "vectors"
 
 
-class VectorSpace(CodecSpace):
+class VectorSpace(PredictedSpace):
     """Vectors divided by the search range, and the reference index where blocks choose."""
 
     options_type = VectorSpaceOptions
-    needs_autoencoder = False
-    coded = ()
     generates = "motion vectors"
     restored_from = "motion vectors"
 
@@ -45,26 +43,16 @@ class VectorSpace(CodecSpace):
         statistics: Statistics | None = None,
     ) -> None:
         shape = (motion_channels(store.reference), store.frames - 1, *store.grid)
-        Space.__init__(self, store, shape, store.block, None, statistics)
-        self.closed_loop = False
-
-    @property
-    def identity(self) -> None:
-        """None: x_0 depends on clips and options alone."""
+        super().__init__(store, shape, store.block, None, statistics)
 
     @property
     def reads(self) -> tuple[str, ...]:
         """First frame and vectors."""
         return ("first_frame", "motion")
 
-    def derived(self) -> tuple[Derived, ...]:
-        """No array."""
-        return ()
-
     def unscaled(self, known: Known) -> Tensor:
         """Vectors, shape (B, 2 or 3, T-1, h, w)."""
-        motion = known["motion"]
-        return (motion.float() / self._largest(motion.device).clamp_min(1)).transpose(1, 2)
+        return self.scaled_vectors(known["motion"]).transpose(1, 2)
 
     def _residual(
         self, latents: Tensor, known: DecoderContext, context: Tensor | None = None

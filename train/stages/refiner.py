@@ -28,7 +28,7 @@ from train.models.denoiser import Denoiser
 from train.models.refiner import Refiner
 from train.recipe import Recipe
 from train.run import RunFolder
-from train.spaces.codec import CodecSpace, add_residual
+from train.spaces.predicted import PredictedSpace, add_residual
 from train.stages.encode import EncodedClips, load_encoded
 from train.stages.texts import load_texts
 from train.trainer.checkpoint import load_trained
@@ -149,7 +149,7 @@ def _refining_loss(
     x0: Tensor,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    assert isinstance(encoded.space, CodecSpace)  # the one space with a refining network
+    assert isinstance(encoded.space, PredictedSpace)  # no other has a refining network
     at_once = encoded.space.store.reference == "first"
     length = min(x0.shape[2], WINDOW if at_once else _WINDOW_IN_LOOP)
     start = int(torch.randint(x0.shape[2] - length + 1, (), generator=generator))
@@ -181,7 +181,7 @@ def _window_at_once(encoded: EncodedClips, batch: ClipBatch, x0: Tensor, frames:
     )
 
 
-def _window_in_loop(loop: CodecSpace, batch: ClipBatch, x0: Tensor, frames: slice) -> _Window:
+def _window_in_loop(loop: PredictedSpace, batch: ClipBatch, x0: Tensor, frames: slice) -> _Window:
     """A window whose frames follow those that the current network made of the ones before."""
     decoded = loop.decode(x0[:, :, : frames.stop], vars(batch))
     prediction, residual = (decoded.parts[name][:, frames] for name in ("prediction", "residual"))

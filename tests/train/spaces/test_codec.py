@@ -31,7 +31,8 @@ from train.models.contextual import (
 from train.models.linear_codes import KltAutoencoder, KltOptions
 from train.models.refiner import Refiner, RefinerOptions
 from train.spaces import Decoded, Statistics
-from train.spaces.codec import CodecSpace, CodecSpaceOptions, DecoderContext
+from train.spaces.codec import CodecSpace, CodecSpaceOptions
+from train.spaces.predicted import DecoderContext
 
 VALUES = 48
 

@@ -41,8 +41,7 @@ def test_decoding_gives_the_stored_vectors_and_what_they_predict(
 def test_nothing_but_first_frames_and_vectors_is_read() -> None:
     space = VectorSpace(codec_options(), VectorSpaceOptions())
     assert space.reads == ("first_frame", "motion")
-    assert space.identity is None
-    assert space.derived() == ()
+    assert (space.identity, space.derived()) == (None, ())
 
 
 def test_a_refining_network_follows_the_prediction() -> None:
