@@ -28,7 +28,8 @@ from train.data.batches import BatchSlice
 from train.data.clips import ClipBatch
 from train.models import build_autoencoder, build_denoiser
 from train.models.autoencoder import Autoencoder
-from train.models.denoiser import Denoiser, DenoiserInput, parameter_count
+from train.models.denoiser import Denoiser, DenoiserInput
+from train.models.layers import parameter_count
 from train.models.refiner import Refiner
 from train.recipe import ClipShape, Recipe
 from train.recipes import load_recipe
@@ -324,7 +325,7 @@ def _autoencoder_cost(autoencoder: Autoencoder, recipe: Recipe) -> AutoencoderCo
         return passes * counter.get_total_flops() / GIGA
 
     return AutoencoderCost(
-        parameter_count(autoencoder),
+        autoencoder.coding_parameters,
         gflop(lambda: autoencoder.encode(*encoded)),
         gflop(lambda: autoencoder.decode(*decoded)),
     )

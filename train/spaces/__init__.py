@@ -12,6 +12,7 @@ from train.spaces.codec import CodecSpace
 from train.spaces.difference import DifferenceSpace
 from train.spaces.flow import FlowSpace
 from train.spaces.latent import LatentSpace
+from train.spaces.planes import PlanesSpace
 from train.spaces.rgb import RgbSpace
 
 __all__ = ["SPACES", "CompressedSpace", "Decoded", "Space", "Statistics", "build_space"]
@@ -22,6 +23,7 @@ SPACES: dict[str, type[Space]] = {
     "difference": DifferenceSpace,
     "codec": CodecSpace,
     "flow": FlowSpace,
+    "planes": PlanesSpace,
 }
 
 
