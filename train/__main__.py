@@ -172,6 +172,15 @@ def evaluate(
         typer.Option("--judges", help="Folder of the classifiers, to share. Default: OUT/judges."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            "--frames",
+            min=2,
+            help="Score videos of so many frames instead, window by window: drift of background and"
+            " person, FVD at that length.",
+        ),
+    ] = None,
     seconds: Annotated[
         float | None,
         typer.Option(
@@ -185,7 +194,7 @@ def evaluate(
 
     evaluate_run(
         run, store, out, protocol=protocol, count=count, samples=samples, seed=seed, i3d=i3d,
-        judges=judges, seconds=seconds, device=device,
+        judges=judges, seconds=seconds, device=device, frames=frames,
     )  # fmt: skip
 
 

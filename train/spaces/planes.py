@@ -131,6 +131,13 @@ class PlanesSpace(Space):
         """With the shapes of the planes."""
         return replace(super().denoiser_input, parts=self.autoencoder.grid.planes)
 
+    def example(self) -> dict[str, Tensor]:
+        """With the planes of the first frame held still, where they are used: training has them."""
+        zeros = super().example()
+        if not self.takes_first_frame:
+            return zeros
+        return {**zeros, "still": zeros["first_frame"].new_zeros(1, *self.shape, dtype=torch.float)}
+
     def unscaled(self, known: Known) -> Tensor:
         """Joined planes, shape (B, C, L)."""
         return known["planes"].float()
