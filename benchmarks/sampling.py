@@ -27,7 +27,7 @@ from shared.console import run_command
 from shared.schema import CodecOptions, StoreAttributes
 from train.generate.generator import Generator, with_sampler
 from train.models import build_autoencoder, build_denoiser
-from train.models.denoiser import parameter_count
+from train.models.layers import parameter_count
 from train.models.refiner import Refiner
 from train.recipes import load_recipe
 from train.spaces import SPACES, build_space

@@ -78,7 +78,12 @@ for _name, _help in STAGES.items():
 @app.command()
 def sample(
     run: Annotated[Path, typer.Option("--run", help="A trained run.")] = DEFAULT_OUT,
-    image: Annotated[Path, typer.Option("--image", help="The first frame: any picture.")] = ...,  # type: ignore[assignment]
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            "--image", help="The first frame: any picture. None where a run takes none (PVDM's)."
+        ),
+    ] = None,
     text: Annotated[
         str | None,
         typer.Option("--text", help="A label's text, or any where the run has a text encoder."),
@@ -98,7 +103,8 @@ def sample(
         typer.Option(
             "--frames",
             min=2,
-            help="Frames of a video; beyond a clip's, clips go on from each other's last frame.",
+            help="Frames of a video; beyond a clip's, clips go on from each other's last frame, or"
+            " as the system says.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
@@ -166,6 +172,15 @@ def evaluate(
         typer.Option("--judges", help="Folder of the classifiers, to share. Default: OUT/judges."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            "--frames",
+            min=2,
+            help="Score videos of so many frames instead, window by window: drift of background and"
+            " person, FVD at that length.",
+        ),
+    ] = None,
     seconds: Annotated[
         float | None,
         typer.Option(
@@ -179,7 +194,7 @@ def evaluate(
 
     evaluate_run(
         run, store, out, protocol=protocol, count=count, samples=samples, seed=seed, i3d=i3d,
-        judges=judges, seconds=seconds, device=device,
+        judges=judges, seconds=seconds, device=device, frames=frames,
     )  # fmt: skip
 
 

@@ -85,16 +85,18 @@ class Recipe:
             raise ValueError(f"autoencoder.kind={coder} codes {codes}: space.kind={fitting} only")
         if self.refiner is not None and not space.has_prediction:
             raise ValueError("a refiner follows motion compensation: space.kind=codec only")
-        if self.sampler.steps > self.noise.steps:
-            raise ValueError(
-                f"sampler.steps {self.sampler.steps}: must be at most {self.noise.steps}, the"
-                " number of noise steps (noise.steps)"
-            )
-        if self.sampler.dynamic_threshold is not None and not space.bounded:
-            raise ValueError(
-                f"sampler.dynamic_threshold: x_0 of the space {kind!r} has no bounds to keep it in;"
-                " leave it out"
-            )
+        for name in ("steps", "next_steps"):
+            if (getattr(self.sampler, name) or 0) > self.noise.steps:
+                raise ValueError(
+                    f"sampler.{name} {getattr(self.sampler, name)}: must be at most"
+                    f" {self.noise.steps}, the number of noise steps (noise.steps)"
+                )
+        for name in ("dynamic_threshold", "clip"):
+            if getattr(self.sampler, name) and not space.bounded:
+                raise ValueError(
+                    f"sampler.{name}: x_0 of the space {kind!r} has no bounds to keep it in;"
+                    " leave it out"
+                )
 
     @property
     def dropout(self) -> dict[str, float]:

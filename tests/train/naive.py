@@ -19,6 +19,9 @@ def alpha_bars(schedule: str, steps: int, zero_terminal_snr: bool) -> Tensor:
     """alpha-bar of every time step, float64, shape (steps,)."""
     if schedule == "cosine":
         betas = [min(1 - cosine((i + 1) / steps) / cosine(i / steps), 0.999) for i in range(steps)]
+    elif schedule == "scaled_linear":
+        first, last = math.sqrt(0.0015), math.sqrt(0.0195)
+        betas = [(first + (last - first) * i / (steps - 1)) ** 2 for i in range(steps)]
     else:
         betas = [1e-4 + (0.02 - 1e-4) * i / (steps - 1) for i in range(steps)]
     roots, product = [], 1.0

@@ -55,8 +55,11 @@ def write_store(
     splits: dict[str, dict[str, Any]] = SPLITS,
     clips: list[NDArray[np.uint8]] | None = None,
     plan_hash: str = "plan",
+    consecutive: int = 1,
 ) -> list[NDArray[np.uint8]]:
     """Write and seal a store of one clip a subject and label, and two slots that are not valid.
+
+    So many `consecutive` slots are of one video, each where the one before ends.
 
     Returns:
         The valid clips, in the store's order.
@@ -74,7 +77,10 @@ def write_store(
     for partition, start in enumerate(range(0, len(rows), _SHARD_CLIPS)):
         piece = rows[start : start + _SHARD_CLIPS]
         columns = {name: np.stack([row[name] for row in piece]) for name in piece[0]}
-        columns["video"] = np.array([f"v{start + i}.mp4" for i in range(len(piece))])
+        video, place = np.divmod(start + np.arange(len(piece)), consecutive)
+        columns["video"] = np.array([f"v{number}.mp4" for number in video])
+        columns["start_frame"] += (place * options.frames).astype(np.int32)
+        columns["frame_index"] += columns["start_frame"][:, None]
         write_partition(path, partition, columns, [])
     seal_store(path)
     return clips

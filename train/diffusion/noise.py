@@ -21,7 +21,7 @@ from train.options import STRICT
 class NoiseOptions:
     """Forward process, parametrisation and the weight of each time in the loss."""
 
-    schedule: Literal["cosine", "linear"] = "cosine"
+    schedule: Literal["cosine", "linear", "scaled_linear"] = "cosine"
     steps: Annotated[int, Field(ge=2)] = 1000
     prediction: Literal["v", "epsilon"] = "epsilon"
     zero_terminal_snr: bool = False
@@ -39,12 +39,7 @@ class NoiseOptions:
 @cache
 def alphas_cumprod(options: NoiseOptions) -> Tensor:
     """alpha-bar_t for t = 0...steps-1, float32, shape (steps,)."""
-    betas = (
-        _linear_betas(options.steps)
-        if options.schedule == "linear"
-        else _cosine_betas(options.steps)
-    )
-    alpha_bar = torch.cumprod(1 - betas, dim=0)
+    alpha_bar = torch.cumprod(1 - _BETAS[options.schedule](options.steps), dim=0)
     if options.zero_terminal_snr:
         # Through betas again: in float32 the products must be those that training always had.
         alpha_bar = torch.cumprod(1 - _zero_terminal_betas(alpha_bar), dim=0)
@@ -56,6 +51,11 @@ def _linear_betas(steps: int) -> Tensor:
     return torch.linspace(1e-4, 0.02, steps, dtype=torch.float32)
 
 
+def _scaled_linear_betas(steps: int) -> Tensor:
+    """Rombach et al. 2022 (public code) and PVDM: roots evenly spaced, from 0.0015 to 0.0195."""
+    return torch.linspace(0.0015**0.5, 0.0195**0.5, steps, dtype=torch.float32).square()
+
+
 def _cosine_betas(steps: int) -> Tensor:
     """Nichol and Dhariwal 2021, equation 17, with s = 0.008; beta at most 0.999."""
 
@@ -64,6 +64,13 @@ def _cosine_betas(steps: int) -> Tensor:
 
     ratios = [alpha_bar((t + 1) / steps) / alpha_bar(t / steps) for t in range(steps)]
     return torch.tensor([min(1 - ratio, 0.999) for ratio in ratios], dtype=torch.float32)
+
+
+_BETAS = {
+    "cosine": _cosine_betas,
+    "linear": _linear_betas,
+    "scaled_linear": _scaled_linear_betas,
+}
 
 
 def _zero_terminal_betas(alpha_bar: Tensor) -> Tensor:

@@ -117,24 +117,31 @@ def guided(
 
 
 def thresholded(
-    denoise: Denoise, options: NoiseOptions, to_unit: Scaling, from_unit: Scaling, quantile: float
+    denoise: Denoise,
+    options: NoiseOptions,
+    to_unit: Scaling,
+    from_unit: Scaling,
+    quantile: float | None,
 ) -> Denoise:
-    """Dynamic thresholding (Saharia et al. 2022, section 2.3) of the predicted x_0.
+    """Thresholding (Saharia et al. 2022, section 2.3) of the predicted x_0.
 
-    Where the quantile s of |x_0| is above 1, x_0 is clipped to [-s, s] and divided by s, clip by
-    clip, so that strong guidance does not drive it out of its range.
+    Static: it is clipped to [-1, 1]. Dynamic: where the quantile s of |x_0| is above 1, x_0 is
+    clipped to [-s, s] and divided by s, clip by clip, so that strong guidance does not drive it out
+    of its range.
 
     Args:
         denoise: the (guided) prediction at (x_t, t).
         options: process and parametrisation.
         to_unit: x_0 to the scale on which it is bounded by [-1, 1].
         from_unit: its inverse.
-        quantile: in (0, 1].
+        quantile: in (0, 1]; None: static.
     """
 
     def bounded(noisy: Tensor, t: Tensor) -> Tensor:
         output = denoise(noisy, t).float()
         x0 = to_unit(predicted_x0(options, noisy, output, t))
+        if quantile is None:
+            return prediction_for(options, noisy, from_unit(x0.clamp(-1, 1)), t)
         size = x0.abs().flatten(1)
         # Not torch.quantile, which takes 16 million numbers at most.
         reach = size.kthvalue(max(1, math.ceil(quantile * size.shape[1])), dim=1).values

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -116,17 +117,27 @@ class SamplerOptions:
     name: Annotated[str, AfterValidator(_known)] = "ddpm"
     """One of `SAMPLERS`."""
     steps: Annotated[int, Field(ge=1)] = 1000
+    next_steps: Annotated[int, Field(ge=1)] | None = None
+    """Steps of the clips that continue a longer video; none: as many as of the first."""
     guidance: float = 1.0
-    """Classifier-free guidance g; 1 = none."""
+    """Classifier-free guidance g; 1 = none. It is 1 + w of the form (1 + w) given - w null."""
     eta: Annotated[float, Field(ge=0, le=1)] = 0.0
     """DDIM alone: noise on the way, from none to as much as DDPM's."""
     dynamic_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
     """Dynamic thresholding at this quantile of |x_0| (Saharia et al. 2022, who take 0.995), for
     spaces whose x_0 is bounded; none: no thresholding."""
+    clip: bool = False
+    """Static thresholding: clip the predicted x_0 to [-1, 1] at each step, for the same spaces."""
 
     def __post_init__(self) -> None:
         if self.eta and self.name != "ddim":
             raise ValueError(f"eta is an option of ddim; the sampler is {self.name}")
+        if self.clip and self.dynamic_threshold is not None:
+            raise ValueError("clip and dynamic_threshold both bound x_0: give one of them")
+
+    def of_clip(self, clip: int) -> SamplerOptions:
+        """Options for a clip of a longer video, counted from 0."""
+        return self if not clip or self.next_steps is None else replace(self, steps=self.next_steps)
 
 
 def sampling_times(count: int, steps: int) -> Tensor:

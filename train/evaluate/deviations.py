@@ -42,6 +42,12 @@ def deviations(recipe: dict[str, Any], store: CodecOptions) -> list[str]:
             kind == "contextual"
         ),
         "residuals have a fixed linear code, not an autoencoder": kind in ("zero", "dct", "klt"),
+        "planes have linear codes of whole lines, at which the autoencoder starts": (
+            kind == "planes" and recipe["autoencoder"]["lines"]
+        ),
+        "the first frame, held still, stands for the clip before": (
+            space["kind"] == "planes" and space["first_frame"] > 0
+        ),
         "the label also chooses a learned map over frames and cells": (
             recipe["denoiser"].get("layout")
         ),

@@ -26,6 +26,7 @@ from shared.store.paths import write_whole
 from train.data.clips import Clips, check_same_store, open_store
 from train.evaluate.clip_metrics import part_metrics, real_clip_metrics
 from train.evaluate.deviations import deviations
+from train.evaluate.long import evaluate_long, print_windows
 from train.evaluate.make_clips import (
     TrainedRun,
     load_run,
@@ -102,6 +103,7 @@ def evaluate_run(
     judges: Path | None,
     seconds: float | None,
     device: str,
+    frames: int | None = None,
 ) -> None:
     """Run the command `evaluate`, its options by name; print the scores.
 
@@ -116,6 +118,7 @@ def evaluate_run(
         judges: folder of the evaluation networks.
         seconds: longest training of each.
         device: auto, cpu, cuda or cuda:N.
+        frames: of longer videos, which are scored window by window instead; None: clips.
 
     Raises:
         UserError: an option is wrong, the store is not the run's, or see `evaluate`.
@@ -128,6 +131,10 @@ def evaluate_run(
     if out is None:
         evaluations = RunFolder(folder).evaluation
         out = evaluations if protocol == "demo" else evaluations / protocol
+    if frames is not None:
+        with stoppable(), RunFolder(folder).record_command():
+            _evaluate_videos(run, store, out / f"frames-{frames}", options, frames)
+        return
     with stoppable(), RunFolder(folder).record_command():
         scores = evaluate(run, store, folder, out, options)
     for name, value, _ in score_rows(scores):
@@ -138,6 +145,22 @@ def evaluate_run(
         f"{next_command if run.generator else ''}",
         markup=False,
     )
+
+
+def _evaluate_videos(
+    run: TrainedRun, store: ClipReader, out: Path, options: EvaluateOptions, frames: int
+) -> None:
+    """Score videos longer than a clip, from the first frames of the protocol; see `long`."""
+    clips = Clips(store, run.recipe.split)
+    check_protocol_fits(options.protocol, store.attributes, run.recipe.split)
+    plan = make_plan(options.protocol, _candidates(clips), options.seed)
+    i3d = None if options.i3d is None else load_i3d(options.i3d, run.device)
+    networks = train_evaluation_networks(
+        clips, options.networks or out.parent / "judges", run.device, options.network_options
+    )
+    scores = evaluate_long(run, clips, plan, frames, networks, i3d, out)
+    print_windows(scores)
+    console.print(f"wrote {SCORES}, the videos and a contact sheet in {out}", markup=False)
 
 
 def evaluate(

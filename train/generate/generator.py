@@ -63,10 +63,10 @@ class Generator:
         """The `label` that stands for a text: see `train.models.text_encoder.text_condition`."""
         return text_condition(self.network, text, self.store.labels, self.text_encoder, encoder)
 
-    @property
-    def steps(self) -> int:
-        """Sampling steps of a batch of clips, the guide's included."""
-        return self.recipe.sampler.steps + (self.guide.steps if self.guide else 0)
+    def steps(self, clip: int = 0) -> int:
+        """Sampling steps of a batch of clips, the guide's included; `clip` as in a call."""
+        own = self.recipe.sampler.of_clip(clip).steps
+        return own + (self.guide.steps(clip) if self.guide else 0)
 
     def __call__(
         self,
@@ -99,7 +99,8 @@ class Generator:
             made.append(self._generate(rows, seeds[i : i + BATCH], clip, (), on_step))
         frames = torch.cat([decoded.frames for decoded in made])
         names = made[0].parts
-        return Decoded(frames, {n: torch.cat([d.parts[n] for d in made]) for n in names})
+        raw = torch.cat([decoded.raw for decoded in made if decoded.raw is not None])
+        return Decoded(frames, {n: torch.cat([d.parts[n] for d in made]) for n in names}, raw)
 
     @torch.no_grad()
     def _generate(
@@ -118,13 +119,15 @@ class Generator:
         path = (clip, *purpose) if clip or purpose else ()
         generators = [generator_for(seed, *path) for seed in seeds]
         noise = torch.stack([torch.randn(*self.space.shape, generator=g) for g in generators])
-        options, process = self.recipe.sampler, self.recipe.noise
+        options, process = self.recipe.sampler.of_clip(clip), self.recipe.noise
         x0 = sample(
             self._denoise(known), noise.to(self.device), options, process, generators, on_step
         )
         with autocast(self.device):
             decoded = self.space.decode(x0, known)
-        return Decoded(decoded.frames.cpu(), {n: p.cpu() for n, p in decoded.parts.items()})
+        parts = {name: part.cpu() for name, part in decoded.parts.items()}
+        raw = None if decoded.raw is None else decoded.raw.cpu()
+        return Decoded(decoded.frames.cpu(), parts, raw)
 
     def _denoise(self, known: Mapping[str, Tensor]) -> Denoise:
         """The sampler's denoiser: guided, in bfloat16 where that is fast, thresholded if asked."""
@@ -138,10 +141,10 @@ class Generator:
             with autocast(self.device):
                 return network(noisy, t)
 
-        if (quantile := options.dynamic_threshold) is None:
+        if options.dynamic_threshold is None and not options.clip:
             return denoise
         scales = (self.space.raw, self.space.standardise)
-        return thresholded(denoise, self.recipe.noise, *scales, quantile)
+        return thresholded(denoise, self.recipe.noise, *scales, options.dynamic_threshold)
 
 
 def batches(count: int) -> int:
@@ -214,6 +217,10 @@ def with_sampler(generator: Generator, **given: float | str | None) -> Generator
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if changes.get("name", "ddim") != "ddim" and given.get("eta") is None:
         changes["eta"] = 0.0  # of the run's DDIM: another sampler has none
+    if given.get("steps") is not None:
+        changes["next_steps"] = None
+    if given.get("dynamic_threshold") is not None:
+        changes["clip"] = False
     try:
         return replace(generator, recipe=replace(recipe, sampler=replace(options, **changes)))
     except ValidationError as error:

@@ -178,7 +178,7 @@ class SampleOptions:
 
 def sample_videos(
     run: Path,
-    image: Path,
+    image: Path | None,
     text: str | None,
     text_encoder: str | None,
     options: SampleOptions,
@@ -189,7 +189,7 @@ def sample_videos(
 
     Args:
         run: a trained run.
-        image: any picture.
+        image: any picture; None for a run that generates from noise alone.
         text: a label's, or free where the run has a text encoder; None: no condition.
         text_encoder: where the run's text encoder is now; None: where it was.
         options: see there.
@@ -197,10 +197,27 @@ def sample_videos(
         device: name.
     """
     generator = with_sampler(load_generator(run, choose_device(device)), **sampler)
-    store = generator.store.options
     label = None if text is None else generator.label_index(text, text_encoder)
     if text is None and sampler.get("guidance") is not None:
         raise UserError("--guidance leads towards a text; give --text too, or leave it out")
+    pixels = _first_pixels(generator, image)
+    console.print(describe_sampling(generator, options, text), markup=False)
+    decoded = generate_videos(generator, pixels, replace(options, label=label))
+    for path in write_videos(decoded, generator, options):
+        console.print(f"wrote {path}", markup=False)
+
+
+def _first_pixels(generator: Generator, image: Path | None) -> Tensor:
+    """The first frame, uint8 (1, 3, H, W); zeros for a run that takes none."""
+    store, takes = generator.store.options, generator.space.takes_first_frame
+    if takes != (image is not None):
+        raise UserError(
+            "--image: give the picture that the video begins with"
+            if takes
+            else f"--image {image}: this run generates from noise alone; leave it out"
+        )
+    if image is None:
+        return torch.zeros(1, 3, store.size, store.size, dtype=torch.uint8)
     first_frame = load_first_frame(image, store.size, store.fit)
     console.print(f"{image}: {first_frame.how}, as the store's frames were", markup=False)
     if store.crop:
@@ -209,10 +226,7 @@ def sample_videos(
             f"the store's frames were first cut to rows {top}:{bottom} and columns {left}:{right};"
             " give a picture that is cut likewise"
         )
-    console.print(describe_sampling(generator, options, text), markup=False)
-    decoded = generate_videos(generator, first_frame.pixels, replace(options, label=label))
-    for path in write_videos(decoded, generator, options):
-        console.print(f"wrote {path}", markup=False)
+    return first_frame.pixels
 
 
 def describe_sampling(generator: Generator, options: SampleOptions, text: str | None) -> str:
@@ -233,7 +247,7 @@ def generate_videos(generator: Generator, first_frame: Tensor, options: SampleOp
     clip_frames = generator.store.options.frames
     frames = options.frames or clip_frames
     clips = clips_for(frames, clip_frames, generator.space.adds)
-    steps = generator.steps * batches(options.count) * clips
+    steps = batches(options.count) * sum(generator.steps(clip) for clip in range(clips))
     with Progress().bar("sampling", steps, "steps", patience_seconds=_PATIENCE_SECONDS) as bar:
         return generate_frames(
             generator,

@@ -14,15 +14,18 @@ from train.models.denoiser import Denoiser, DenoiserInput
 from train.models.flow_autoencoder import FlowAutoencoder
 from train.models.kl_autoencoder import KlAutoencoder
 from train.models.linear_codes import DctAutoencoder, KltAutoencoder, ZeroAutoencoder
+from train.models.planes_autoencoder import PlanesAutoencoder
+from train.models.planes_unet import PlanesUNet
 from train.models.unet3d import UNet3D
 
-DENOISERS: dict[str, type[Denoiser]] = {"unet3d": UNet3D}
+DENOISERS: dict[str, type[Denoiser]] = {"unet3d": UNet3D, "planes_unet": PlanesUNet}
 
 AUTOENCODERS: dict[str, type[Autoencoder]] = {
     "kl": KlAutoencoder,
     "block": BlockAutoencoder,
     "contextual": ContextualAutoencoder,
     "flow": FlowAutoencoder,
+    "planes": PlanesAutoencoder,
     "klt": KltAutoencoder,
     "dct": DctAutoencoder,
     "zero": ZeroAutoencoder,

@@ -9,9 +9,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-Coded = Literal["pictures", "residuals", "motion"]
-"""What an autoencoder codes: frames or residuals alike, residuals given their prediction, or motion
-between two frames."""
+from train.models.layers import parameter_count
+
+Coded = Literal["pictures", "residuals", "motion", "clips"]
+"""What an autoencoder codes: frames or residuals alike, residuals given their prediction, motion
+between two frames, or whole clips."""
 
 
 class Autoencoder(nn.Module, ABC):
@@ -44,6 +46,11 @@ class Autoencoder(nn.Module, ABC):
     def learns(self) -> bool:
         """True if it has weights that gradients train after `fit_initial`."""
         return any(True for _ in self.parameters())
+
+    @property
+    def coding_parameters(self) -> int:
+        """Numbers that encoding and decoding use, without those of critics."""
+        return parameter_count(self)
 
     @abstractmethod
     def encode(self, picture: Tensor, context: Tensor | None = None) -> Tensor:

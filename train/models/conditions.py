@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 from torch import Tensor, nn
 
@@ -57,7 +58,7 @@ class _Residual(nn.Module):
 
 
 class LabelMap(nn.Module):
-    """A linear map from a label's embedding to features of every cell of every frame.
+    """A linear map from a label's embedding to features of every cell of x_0.
 
     An addition of ours. Embeddings that scale and shift whole channels tell a convolution what is
     asked, but not where: that a label raises the right hand in frame 9 must grow out of many
@@ -66,15 +67,14 @@ class LabelMap(nn.Module):
     Args:
         label_dim: numbers in a label's embedding.
         channels: features C of a cell.
-        shape: (T, h, w) of the target.
+        shape: of the target's cells, (T, h, w) or any other.
     """
 
-    def __init__(self, label_dim: int, channels: int, shape: tuple[int, int, int]) -> None:
+    def __init__(self, label_dim: int, channels: int, shape: tuple[int, ...]) -> None:
         super().__init__()
-        time, height, width = shape
         self.shape = (channels, *shape)
-        self.table = nn.Linear(label_dim, channels * time * height * width)
+        self.table = nn.Linear(label_dim, math.prod(self.shape))
 
     def forward(self, label: Tensor) -> Tensor:
-        """Features (B, C, T, h, w) of embeddings (B, label_dim)."""
+        """Features (B, C, *shape) of embeddings (B, label_dim)."""
         return self.table(label).unflatten(1, self.shape)

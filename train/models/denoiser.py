@@ -24,11 +24,14 @@ class DenoiserInput:
         x0: of the target, channels first.
         cell: pixels that a cell of the target's grid covers, in each direction.
         conditions: of every condition, by name, in their order.
+        parts: shapes of arrays that are flattened and joined along x_0's last axis, where it is no
+            grid itself.
     """
 
     x0: tuple[int, ...]
     cell: int
     conditions: tuple[tuple[str, tuple[int, ...]], ...]
+    parts: tuple[tuple[int, int], ...] = ()
 
     def zeros(self) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Arguments of a pass of one clip, on the default device."""
@@ -83,8 +86,3 @@ def with_null(
         rows = rows.view(-1, *(1,) * (value.ndim - 1))
         changed[name] = torch.where(rows, network.null(name, value), value)
     return changed
-
-
-def parameter_count(network: nn.Module) -> int:
-    """Numbers that a network learns."""
-    return sum(parameter.numel() for parameter in network.parameters())

@@ -40,6 +40,11 @@ def two_convolutions(inputs: int, outputs: int, stride: int = 1) -> nn.Sequentia
     )
 
 
+def parameter_count(network: nn.Module) -> int:
+    """Numbers that a network learns."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def pad_to_blocks(picture: Tensor, block: int) -> Tensor:
     """Zero-pad the last two axes up to whole blocks: a cut block has no residual outside."""
     height, width = picture.shape[-2:]

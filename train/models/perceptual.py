@@ -1,11 +1,14 @@
-"""Losses between pictures: features of VGG19, and a substitute that needs no weights.
+"""Losses between pictures: features of VGG networks, and a substitute that needs no weights.
 
 The perceptual loss is Johnson et al.'s (2016) in the form that LFDM (Ni et al. 2023, equation 6)
-and MRAA (Siarohin et al. 2021) use: five layers of VGG19, four scales.
+and MRAA (Siarohin et al. 2021) use: five layers of VGG19, four scales. LPIPS (Zhang et al. 2018) in
+the form that PVDM (Yu et al. 2023) trains with: five layers of VGG16 and learned weights of them.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -14,23 +17,65 @@ from torch import Tensor, nn
 from shared.errors import UserError
 from train.models.reduction import reduce
 
-_WIDTHS = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,))
-"""Widths of VGG19's convolutions between poolings (Simonyan and Zisserman 2015, table 1, E), as far
-as `relu5_1`."""
 
-_TAPS = (1, 6, 11, 20, 29)
-"""Places of `relu1_1` to `relu5_1` in torchvision's numbering."""
+@dataclass(frozen=True)
+class _Vgg:
+    """A network of Simonyan and Zisserman (2015, table 1) as far as its last layer in use.
+
+    Attributes:
+        name: torchvision's.
+        file: of torchvision's weights IMAGENET1K_V1.
+        widths: of the convolutions between poolings.
+        taps: places of the layers in use, in torchvision's numbering.
+    """
+
+    name: str
+    file: str
+    widths: tuple[tuple[int, ...], ...]
+    taps: tuple[int, ...]
+
+    def layers(self) -> nn.Sequential:
+        """Build it, untrained."""
+        layers: list[nn.Module] = []
+        before = 3
+        for widths in self.widths:
+            for width in widths:
+                layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
+                before = width
+            layers.append(nn.MaxPool2d(2))
+        return nn.Sequential(*layers[: self.taps[-1] + 1])
+
+    @property
+    def remedy(self) -> str:
+        """Origin of the weights, for messages."""
+        return (
+            f"it must be the state dict of torchvision's {self.name} with the weights"
+            f" IMAGENET1K_V1, {self.file};"
+            f" torchvision.models.{self.name}(weights='IMAGENET1K_V1') downloads it to"
+            " ~/.cache/torch/hub/checkpoints"
+        )
+
+
+_VGG19 = _Vgg(
+    "vgg19",
+    "vgg19-dcbb9e9d.pth",
+    ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,)),
+    (1, 6, 11, 20, 29),  # relu1_1, relu2_1, relu3_1, relu4_1, relu5_1
+)
+_VGG16 = _Vgg(
+    "vgg16",
+    "vgg16-397923af.pth",
+    ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3),
+    (3, 8, 15, 22, 29),  # relu1_2, relu2_2, relu3_3, relu4_3, relu5_3
+)
 
 _SCALES = (1, 2, 4, 8)
 _WEIGHT = 10.0
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pictures, by colour."""
+"""Of ImageNet's pictures in [0, 1], by colour."""
 
-_REMEDY = (
-    "it must be the state dict of torchvision's vgg19 with the weights IMAGENET1K_V1,"
-    " vgg19-dcbb9e9d.pth; torchvision.models.vgg19(weights='IMAGENET1K_V1') downloads it to"
-    " ~/.cache/torch/hub/checkpoints"
-)
+_HEADS = "functional/image/lpips_models/vgg.pth"
+"""LPIPS' weights of VGG16's features, within torchmetrics."""
 
 
 class PerceptualLoss:
@@ -50,7 +95,7 @@ class PerceptualLoss:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._layers = _load_vgg19(Path(path)).eval().requires_grad_(False)
+        self._layers = _load(_VGG19, Path(path))
 
     def __call__(self, made: Tensor, real: Tensor) -> Tensor:
         """Loss of each row, float32, shape (N,), with gradients to `made`.
@@ -69,15 +114,48 @@ class PerceptualLoss:
         return _WEIGHT * loss
 
     def _features(self, picture: Tensor) -> list[Tensor]:
-        mean, deviation = picture.new_tensor((_MEAN, _DEVIATION))[..., None, None]
-        x, features = (picture - mean) / deviation, []
-        for place, layer in enumerate(self._layers):
-            if isinstance(layer, nn.MaxPool2d) and min(x.shape[-2:]) < 2:
-                break
-            x = layer(x)
-            if place in _TAPS:
-                features.append(x)
-        return features
+        return _features(self._layers, _VGG19.taps, picture)
+
+
+class Lpips:
+    """LPIPS, version 0.1, with VGG16, as a loss: the smaller, the more alike two pictures look.
+
+    Features of five layers are scaled to unit length over channels; the squared differences, summed
+    over channels with learned weights, are averaged over places and summed over layers. The learned
+    weights come with torchmetrics. Like `PerceptualLoss` it is no module.
+
+    Args:
+        path: of torchvision's VGG16 weights, vgg16-397923af.pth.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds something else; torchmetrics is missing.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._layers = _load(_VGG16, Path(path))
+        self._heads = _lpips_heads()
+
+    def __call__(self, made: Tensor, real: Tensor) -> Tensor:
+        """LPIPS of each row, float32, shape (N,), with gradients to `made`.
+
+        Args:
+            made: in [-1, 1], shape (N, 3, H, W), H and W at least 16.
+            real: likewise.
+        """
+        self._layers.to(made.device)
+        with torch.no_grad():
+            wanted = self._unit_features(real)
+        loss = torch.zeros(len(made), device=made.device)
+        pairs = zip(self._unit_features(made), wanted, self._heads, strict=True)
+        for found, target, head in pairs:
+            weighted = (found - target).square() * head.to(made.device)[:, None, None]
+            loss = loss + weighted.sum(dim=1).mean(dim=(1, 2))
+        return loss
+
+    def _unit_features(self, picture: Tensor) -> list[Tensor]:
+        features = _features(self._layers, _VGG16.taps, picture / 2 + 0.5)
+        squares = (x.float().square().sum(dim=1, keepdim=True) + 1e-8 for x in features)
+        return [x.float() * square.rsqrt() for x, square in zip(features, squares, strict=True)]
 
 
 def pyramid_loss(made: Tensor, real: Tensor) -> Tensor:
@@ -100,42 +178,55 @@ def pyramid_loss(made: Tensor, real: Tensor) -> Tensor:
     return loss
 
 
-def _vgg19() -> nn.Sequential:
-    layers: list[nn.Module] = []
-    before = 3
-    for widths in _WIDTHS:
-        for width in widths:
-            layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
-            before = width
-        layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers[: _TAPS[-1] + 1])
+def _features(layers: nn.Sequential, taps: tuple[int, ...], picture: Tensor) -> list[Tensor]:
+    """Outputs of the layers at `taps` for pictures in [0, 1]; none of layers without a pixel."""
+    mean, deviation = picture.new_tensor((_MEAN, _DEVIATION))[..., None, None]
+    x, features = (picture - mean) / deviation, []
+    for place, layer in enumerate(layers):
+        if isinstance(layer, nn.MaxPool2d) and min(x.shape[-2:]) < 2:
+            break
+        x = layer(x)
+        if place in taps:
+            features.append(x)
+    return features
 
 
-def _load_vgg19(path: Path) -> nn.Sequential:
-    network = _vgg19()
-    weights = _read(path)
+def _load(vgg: _Vgg, path: Path) -> nn.Sequential:
+    network = vgg.layers()
+    weights = _read(vgg, path)
     for name, own in network.state_dict().items():
         found = weights.get(f"features.{name}")
         if not isinstance(found, Tensor) or found.shape != own.shape:
             got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else "no such tensor"
             raise UserError(
-                f"VGG19 weights {path}: features.{name} needs the shape {tuple(own.shape)}, got"
-                f" {got}; {_REMEDY}"
+                f"{vgg.name.upper()} weights {path}: features.{name} needs the shape"
+                f" {tuple(own.shape)}, got {got}; {vgg.remedy}"
             )
     network.load_state_dict({name: weights[f"features.{name}"] for name in network.state_dict()})
-    return network
+    return network.eval().requires_grad_(False)
 
 
-def _read(path: Path) -> dict[str, object]:
+def _read(vgg: _Vgg, path: Path) -> dict[str, object]:
+    title = f"{vgg.name.upper()} weights {path}"
     if not path.is_file():
-        raise UserError(f"VGG19 weights {path}: there is no such file; {_REMEDY}")
+        raise UserError(f"{title}: there is no such file; {vgg.remedy}")
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damage leads the unpickler to errors of any kind
         raise UserError(
-            f"VGG19 weights {path}: cannot be read ({type(error).__name__}): damaged, cut short or"
-            f" another format; {_REMEDY}"
+            f"{title}: cannot be read ({type(error).__name__}): damaged, cut short or another"
+            f" format; {vgg.remedy}"
         ) from error
     if not isinstance(weights, dict):
-        raise UserError(f"VGG19 weights {path}: holds a {type(weights).__name__}; {_REMEDY}")
+        raise UserError(f"{title}: holds a {type(weights).__name__}; {vgg.remedy}")
     return weights
+
+
+def _lpips_heads() -> list[Tensor]:
+    """Weights of the channels of each layer, shape (C,) each."""
+    found = find_spec("torchmetrics")
+    if found is None or not found.submodule_search_locations:
+        raise UserError("LPIPS takes its weights from torchmetrics: pip install 'dvdm[eval]'")
+    path = Path(found.submodule_search_locations[0]) / _HEADS
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    return [weights[f"lin{k}.model.1.weight"].flatten() for k in range(len(_VGG16.taps))]

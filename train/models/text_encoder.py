@@ -165,6 +165,8 @@ def text_condition(
     Raises:
         UserError: no label has that text, and there is no encoder, or it is another one.
     """
+    if getattr(network, "label", None) is None:
+        raise UserError("--text: labels are no condition of this run; leave it out")
     folded = [label.casefold() for label in labels]
     if text.strip().casefold() in folded:
         return folded.index(text.strip().casefold())

@@ -23,8 +23,8 @@ from torch.utils.checkpoint import checkpoint
 from shared.errors import UserError
 from train.models.attention import SpatialAttention, TemporalAttention
 from train.models.conditions import FirstFrameEncoder, LabelMap
-from train.models.denoiser import Conditions, Denoiser, DenoiserInput, parameter_count
-from train.models.layers import zero_initialise
+from train.models.denoiser import Conditions, Denoiser, DenoiserInput
+from train.models.layers import parameter_count, zero_initialise
 from train.models.text_encoder import LabelEmbedding
 from train.options import STRICT
 

@@ -12,6 +12,7 @@ from train.spaces.codec import CodecSpace
 from train.spaces.difference import DifferenceSpace
 from train.spaces.flow import FlowSpace
 from train.spaces.latent import LatentSpace
+from train.spaces.planes import PlanesSpace
 from train.spaces.rgb import RgbSpace
 from train.spaces.vectors import VectorSpace
 
@@ -24,6 +25,7 @@ SPACES: dict[str, type[Space]] = {
     "codec": CodecSpace,
     "flow": FlowSpace,
     "vectors": VectorSpace,
+    "planes": PlanesSpace,
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -38,10 +38,12 @@ class Decoded:
         parts: further arrays that the space can show, by name, with an entry for each frame, shape
             (B, T, ...), or none for frame 0, (B, T-1, ...), where a longer video's next clip
             begins with a frame that is there (`Space.adds` < T). Longer videos join them as frames.
+        raw: unscaled x_0 that it was decoded from, shape (B, ...).
     """
 
     frames: Tensor
     parts: dict[str, Tensor]
+    raw: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,14 @@ class Space(ABC):
         """Names of the arrays that a training step reads, `label` apart."""
         return LARGE
 
+    @property
+    def reads_before(self) -> tuple[str, ...]:
+        """Names of derived arrays that it also reads of the clip before, as `NAME_before`.
+
+        That clip ends in the same video where the clip begins; without one they are zeros.
+        """
+        return ()
+
     def derived(self) -> tuple[Derived, ...]:
         """Arrays that the stage `encode` computes once from every clip."""
         return ()
@@ -175,7 +185,8 @@ class Space(ABC):
     @torch.no_grad()
     def decode(self, x0: Tensor, known: Known) -> Decoded:
         """Video from x_0 and what is known at sampling, uint8 `first_frame` among it."""
-        return self.restore(self.raw(x0.float()), known)
+        raw = self.raw(x0.float())
+        return replace(self.restore(raw, known), raw=raw)
 
     def standardise(self, raw: Tensor) -> Tensor:
         """Scale x_0 by the statistics; inverse of `raw`."""
@@ -195,6 +206,22 @@ class Space(ABC):
         return mean, std
 
     # Conditions of the denoiser.
+
+    @property
+    def takes_first_frame(self) -> bool:
+        """Whether clips begin with a given frame; False: they are generated from noise alone."""
+        return True
+
+    def drawn_known(
+        self, known: dict[str, Tensor], generators: list[torch.Generator]
+    ) -> dict[str, Tensor]:
+        """Known arrays of training clips after random choices among conditions; here as they are.
+
+        Args:
+            known: arrays of `reads` and `reads_before`, and `label`.
+            generators: one a clip.
+        """
+        return known
 
     def conditions(self, known: Known) -> dict[str, Tensor]:
         """Conditions of clips, from the arrays of `reads` in training, from what is known else.

@@ -53,7 +53,8 @@ def train_diffusion(
     network = build_denoiser(recipe.denoiser, shapes, labels, texts).to(device)
 
     def prepare(known: dict[str, Tensor], part: BatchSlice) -> tuple[Tensor, dict[str, Tensor]]:
-        return space.target(known), space.conditions(known)
+        drawn = space.drawn_known(known, part.generators(recipe.seed, device, purpose=1))
+        return space.target(known), space.conditions(drawn)
 
     def loss(
         network: Denoiser, batch: tuple[Tensor, dict[str, Tensor]], part: BatchSlice

@@ -20,7 +20,8 @@ from shared.errors import UserError
 from shared.schema import CodecOptions
 from shared.store.export import ClipReader
 from train.data.batches import read_ahead
-from train.data.clips import Clips, check_same_store, on_device
+from train.data.clips import ClipArray, Clips, check_same_store, on_device
+from train.data.consecutive import ClipBefore, before_name, clips_before
 from train.recipe import Recipe
 from train.run import RunFolder
 from train.spaces import SPACES, Space, Statistics, build_space
@@ -48,7 +49,8 @@ class EncodedClips:
         self, indices: Sequence[int] | NDArray[np.int64], *, pinned: bool = False
     ) -> dict[str, Tensor]:
         """Arrays that `Space.target` and `Space.conditions` take, by name, on the CPU."""
-        return self.clips.tensors(self.space.reads, indices, pinned=pinned)
+        before = (before_name(name) for name in self.space.reads_before)
+        return self.clips.tensors((*self.space.reads, *before), indices, pinned=pinned)
 
 
 def encode_store(recipe: Recipe, store: ClipReader, run: RunFolder, device: torch.device) -> None:
@@ -158,7 +160,11 @@ def _check_same_split(config: dict[str, Any], recipe: Recipe, folder: Path) -> N
 
 
 def _with_derived(recipe: Recipe, store: ClipReader, space: Space) -> Clips:
-    arrays = {array.name: DerivedArray(store, array) for array in space.derived()}
+    arrays: dict[str, ClipArray] = {a.name: DerivedArray(store, a) for a in space.derived()}
+    before = clips_before(store) if space.reads_before else None
+    for name in space.reads_before:
+        assert before is not None
+        arrays[before_name(name)] = ClipBefore(arrays[name], before)
     return Clips(store, recipe.split, arrays)
 
 

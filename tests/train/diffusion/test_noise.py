@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from train.diffusion.noise import (
 
 PROCESSES = [
     NoiseOptions(schedule=schedule, prediction=prediction, zero_terminal_snr=zero)  # type: ignore[arg-type]
-    for schedule in ("cosine", "linear")
+    for schedule in ("cosine", "linear", "scaled_linear")
     for prediction, zero in (("v", False), ("v", True), ("epsilon", False))
 ]
 
@@ -35,10 +36,16 @@ def test_schedules_equal_their_formulas(options: NoiseOptions) -> None:
 def test_schedules_equal_those_of_diffusers_bit_for_bit(options: NoiseOptions) -> None:
     from diffusers import DDPMScheduler
 
-    schedule = "squaredcos_cap_v2" if options.schedule == "cosine" else "linear"
+    schedules: dict[str, dict[str, Any]] = {
+        "cosine": {"beta_schedule": "squaredcos_cap_v2"},
+        "linear": {"beta_schedule": "linear"},
+        "scaled_linear": {
+            "beta_schedule": "scaled_linear", "beta_start": 0.0015, "beta_end": 0.0195
+        },
+    }  # fmt: skip
     scheduler = DDPMScheduler(
         options.steps,
-        beta_schedule=schedule,
+        **schedules[options.schedule],
         prediction_type="v_prediction" if options.prediction == "v" else "epsilon",
         rescale_betas_zero_snr=options.zero_terminal_snr,
     )

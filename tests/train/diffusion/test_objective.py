@@ -215,7 +215,7 @@ def test_an_oracle_denoises_back_to_x0(prediction: str) -> None:
 
 
 def thresholded_x0(
-    options: NoiseOptions, x0: Tensor, quantile: float, mean: float = 0, std: float = 1
+    options: NoiseOptions, x0: Tensor, quantile: float | None, mean: float = 0, std: float = 1
 ) -> Tensor:
     """x_0 after thresholding of a network that predicts x_0, bounded as std x_0 + mean."""
     t = torch.full((len(x0),), 600)
@@ -248,6 +248,12 @@ def test_x0_beyond_its_bounds_is_clipped_at_the_quantile_and_scaled(prediction: 
     reach = pixels[1].abs().flatten().sort().values[17]
     assert reach > 1
     assert torch.allclose(found[1], pixels[1].clamp(-reach, reach) / reach, atol=1e-4)
+
+
+def test_x0_beyond_its_bounds_is_clipped_where_that_is_static() -> None:
+    mean, std, pixels = 0.2, 0.5, 3 * random_x0(2)
+    found = thresholded_x0(NoiseOptions(), (pixels - mean) / std, None, mean, std) * std + mean
+    assert torch.allclose(found, pixels.clamp(-1, 1), atol=1e-4)
 
 
 def test_guidance_is_computed_in_float32() -> None:

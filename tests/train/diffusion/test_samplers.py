@@ -206,6 +206,8 @@ def test_times_are_evenly_spaced_and_end_at_the_last(count: int) -> None:
         ({"name": "ddim", "eta": 1.5}, "eta"),
         ({"steps": 0}, "steps"),
         ({"dynamic_threshold": 1.5}, "dynamic_threshold"),
+        ({"dynamic_threshold": 0.9, "clip": True}, "give one of them"),
+        ({"next_steps": 0}, "next_steps"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options: dict[str, object], message: str) -> None:

@@ -110,7 +110,7 @@ def test_clips_of_several_batches_are_in_order(generator: Generator, frames: Ten
 def test_batches_and_steps_are_counted(generator: Generator, frames: Tensor) -> None:
     steps: list[None] = []
     generator(frames[[0] * 10], [1] * 10, range(10), on_step=lambda: steps.append(None))
-    assert len(steps) == batches(10) * generator.steps == 2 * 4
+    assert len(steps) == batches(10) * generator.steps() == 2 * 4
 
 
 def test_each_clip_of_a_video_has_noise_of_its_own(generator: Generator, frames: Tensor) -> None:
@@ -152,6 +152,8 @@ def test_the_sampler_of_a_run_can_be_changed(generator: Generator, frames: Tenso
         ({"name": "ddpm", "eta": 0.5}, "^eta is an option of ddim; the sampler is ddpm"),
         ({"eta": 2.0}, "--eta 2.0: Input should be less than or equal to 1"),
         ({"dynamic_threshold": 1.5}, "--dynamic-threshold 1.5: Input should be less than"),
+        ({"clip": True}, "x_0 of the space 'codec' has no bounds to keep it in"),
+        ({"next_steps": 1001}, "sampler.next_steps 1001: must be at most 1000"),
         ({"dynamic_threshold": 0.99}, "x_0 of the space 'codec' has no bounds to keep it in"),
     ],
 )

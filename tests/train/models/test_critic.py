@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from train.models.critic import PatchCritic, adversarial_losses
+from train.models.critic import ClipCritic, PatchCritic, adversarial_losses
 from train.trainer.optimisers import hidden_weights
 
 
@@ -66,3 +68,26 @@ def test_it_learns_to_distinguish_blurred_from_sharp_frames() -> None:
 def test_muon_does_not_train_it() -> None:
     assert hidden_weights(nn.Sequential(nn.Linear(4, 4), critic())) != []
     assert hidden_weights(critic()) == []
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "verdict"),
+    [(2, (2, 3, 16, 16), (2, 1, 2, 2)), (3, (2, 3, 4, 16, 24), (2, 1, 1, 2, 3))],
+)
+def test_clips_and_pictures_are_judged_patch_by_patch(
+    axes: Literal[2, 3], shape: tuple[int, ...], verdict: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    net, real = ClipCritic(axes, 8), torch.rand(shape) * 2 - 1
+    *features, found = net(real)
+    assert found.shape == verdict
+    assert len(features) == 4
+    alone = net(real[1:])[-1]
+    assert torch.allclose(alone, found[1:], atol=1e-5), "no row depends on another"
+    made = (0.1 * real).requires_grad_()
+    for_critic, against, matching = adversarial_losses(net, made, real)
+    (against + matching).backward(retain_graph=True)
+    assert made.grad is not None and made.grad.abs().sum() > 0
+    assert all(weight.grad is None for weight in net.parameters())
+    for_critic.backward()
+    assert sum(w.grad is not None and bool(w.grad.any()) for w in net.parameters()) > 10

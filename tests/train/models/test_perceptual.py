@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared.errors import UserError
-from train.models.perceptual import PerceptualLoss, pyramid_loss
+from train.models.perceptual import Lpips, PerceptualLoss, pyramid_loss
 from train.models.reduction import reduce
 
 VGG19 = "0:64 relu 2:64 pool 5:128 relu 7:128 pool 10:256 relu 12:256 14:256 16:256 pool"
@@ -215,3 +215,73 @@ def test_the_pyramids_gradients_reach_the_made_picture() -> None:
     pyramid_loss(made, pictures(1, 16, 16)).sum().backward()
     assert made.grad is not None
     assert (made.grad != 0).any()
+
+
+VGG16 = "0:64 relu 2:64 tap pool 5:128 relu 7:128 tap pool 10:256 relu 12:256 relu 14:256 tap pool"
+VGG16 += " 17:512 relu 19:512 relu 21:512 tap pool 24:512 relu 26:512 relu 28:512 tap"
+
+
+def fabricated_vgg16() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    weights, before = {}, 3
+    for number, width in (part.split(":") for part in VGG16.split() if ":" in part):
+        shape = (int(width), before, 3, 3)
+        scale = math.sqrt(2 / (9 * before))
+        weights[f"features.{number}.weight"] = scale * torch.randn(shape, generator=generator)
+        weights[f"features.{number}.bias"] = 0.1 * torch.randn(shape[0], generator=generator)
+        before = int(width)
+    return weights
+
+
+@pytest.fixture(scope="module")
+def lpips(tmp_path_factory: pytest.TempPathFactory) -> Lpips:
+    path = tmp_path_factory.mktemp("vgg16") / "vgg16-397923af.pth"
+    torch.save(fabricated_vgg16(), path)
+    return Lpips(path)
+
+
+def lpips_slowly(made: Tensor, real: Tensor) -> float:
+    """Of one pair in [-1, 1], (3, H, W), with the scaling that LPIPS was published with."""
+    import torchmetrics
+
+    folder = Path(torchmetrics.__file__).parent / "functional/image/lpips_models"
+    heads = torch.load(folder / "vgg.pth", weights_only=True)
+    weights, total, layer = fabricated_vgg16(), 0.0, 0
+    shift, scale = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+    x = torch.stack([made, real])
+    x = (x - torch.tensor(shift)[:, None, None]) / torch.tensor(scale)[:, None, None]
+    for part in VGG16.split():
+        if part == "pool":
+            x = F.max_pool2d(x, 2)
+        elif part in ("relu", "tap"):
+            x = x.relu()
+        else:
+            name = f"features.{part.split(':')[0]}"
+            x = F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], padding=1)
+        if part == "tap":
+            one, other = (y / y.norm(dim=0, keepdim=True) for y in x)
+            head = heads[f"lin{layer}.model.1.weight"].view(-1, 1, 1)
+            total, layer = total + float((head * (one - other) ** 2).sum(0).mean()), layer + 1
+    return total
+
+
+def test_lpips_is_its_formula_with_the_published_heads(lpips: Lpips) -> None:
+    made, real = (2 * pictures(seed, 16, 24) - 1 for seed in (0, 1))
+    expected = torch.tensor([lpips_slowly(*pair) for pair in zip(made, real, strict=True)])
+    assert expected.min() > 0.01
+    assert torch.allclose(lpips(made, real), expected, rtol=1e-3)
+    assert lpips(real, real.clone()).equal(torch.zeros(2))
+
+
+def test_gradients_of_lpips_reach_the_made_picture(lpips: Lpips) -> None:
+    made, real = 2 * pictures(0, 16, 16) - 1, torch.zeros(2, 3, 16, 16)
+    made.requires_grad_()
+    lpips(made, real).sum().backward()
+    assert made.grad is not None
+    assert made.grad.isfinite().all()
+    assert (made.grad.abs().amax(dim=(1, 2, 3)) > 0).all()
+
+
+def test_weights_of_another_vgg_are_no_weights_of_lpips(file: Path) -> None:
+    with pytest.raises(UserError, match=r"VGG16 weights .*features\.\d+\.weight needs the shape"):
+        Lpips(file)

@@ -38,7 +38,7 @@ PAPER = {
 
 
 def test_all_recipes_are_there() -> None:
-    demos = {"vdm_demo", "ldm_demo", "d_vdm_demo", "ed_vdm_demo"}
+    demos = {"vdm_demo", "ldm_demo", "d_vdm_demo", "ed_vdm_demo", "pvdm_demo"}
     assert PAPER | demos <= set(recipe_names())
 
 
@@ -125,8 +125,8 @@ def test_the_autoencoder_is_chosen_by_its_kind() -> None:
         ("sampler.steps=many", r"sampler.steps: .*got 'many'"),
         ("sampler.name=euler", r"sampler.name: .*one of ddim, ddpm, dpm\+\+ \(got 'euler'"),
         ("autoencoder.kind=vq", r"autoencoder: kind must be one of kl, block, .*got 'vq'"),
-        ("denoiser=null", r"denoiser: kind must be one of unet3d, got None"),
-        ("denoiser=3", r"denoiser: kind must be one of unet3d, got None"),
+        ("denoiser=null", r"denoiser: kind must be one of unet3d, planes_unet, got None"),
+        ("denoiser=3", r"denoiser: kind must be one of unet3d, planes_unet, got None"),
         ("space=null", r"space: kind must be one of rgb, latent, .*, got None"),
         ("space=rgb", r"space: kind must be one of rgb, latent, .*, got None"),
         ("label_dropout=yes", r"--set label_dropout=yes: "),

@@ -160,6 +160,13 @@ _TINY_PIXELS = {"dim": 8, "mults": (1, 2, 2), "full_attention": 0, **_TINY}
 
 _TINY_FLOW = {"widths": (8, 8, 16), "dense": {"widths": (8, 8, 16)}, "vector_weight": 0.02}
 
+_PLANES = {"dim": 48, "mults": (1, 2), "heads": 4, "attention_levels": 2, "label_dim": 64}
+_TINY_PLANES = {
+    "patch": 4, "latent_channels": 4, "width": 16, "depth": 1, "heads": 2, "head_dim": 4,
+    "expansion": 1, "projection_depth": 1, "projection_heads": 2, "projection_head_dim": 4,
+    "projection_hidden": 8, "lines": True,
+}  # fmt: skip
+
 _WITHIN: tuple[TableName, ...] = ("codec",)
 _OURS: tuple[TableName, ...] = ("equal_flops", "codec")
 _EVERYWHERE: tuple[TableName, ...] = ("equal_flops", "equal_steps", "codec")
@@ -185,6 +192,11 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
         _part("denoiser", kind="unet3d", blocks=1, fold=fold, **(_TINY_GRID if tiny else _GRID)),
         *([_part("autoencoder", kind="flow", **_TINY_FLOW)] if tiny else []),
         "autoencoder_training.learning_rate=0.002",
+    )
+    wide = _PLANES | ({"dim": 16, "label_dim": 8} if tiny else {})
+    planes = (
+        _part("denoiser", kind="planes_unet", blocks=1, **wide),
+        *([_part("autoencoder", kind="planes", **_TINY_PLANES)] if tiny else []),
     )
     pixels = (
         _part("denoiser", kind="unet3d", blocks=1, **(_TINY_PIXELS if tiny else _PIXELS)),
@@ -216,6 +228,7 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
         "rgb": System("rgb (VDM)", "vdm_demo", pixels),
         "latent": System("latent (LDM)", "ldm_demo", (*grid, f"space.factor={block}")),
         "flow": System("flow (LFDM)", "lfdm_demo", flow, prefers=first),
+        "planes": System("planes (PVDM)", "pvdm_demo", planes),
         "difference": System("difference (D-VDM)", "d_vdm_demo", pixels),
         "codec": codec("codec (ED-VDM)", PAPER, tables=_EVERYWHERE),
         "codec-cost0.3": codec("codec, cost 0.3", Extraction(motion_cost=0.3)),

@@ -32,7 +32,10 @@ SMALLEST = (
     "--batch", 2, "--autoencoder-steps", 4, "--refiner-steps", 2, "--judge-steps", 4, "--tiny",
     "--device", "cpu", "--samples", 2,
 )  # fmt: skip
-SPACES = ["rgb (VDM)", "latent (LDM)", "flow (LFDM)", "difference (D-VDM)", "codec (ED-VDM)"]
+SPACES = [
+    "rgb (VDM)", "latent (LDM)", "flow (LFDM)", "planes (PVDM)", "difference (D-VDM)",
+    "codec (ED-VDM)",
+]  # fmt: skip
 OURS = ["codec, first frame, cost 5 (ours)", "codec, first frame, cost 5, filter (ours)"]
 
 

@@ -31,7 +31,7 @@ STORE = CodecOptions(size=64, block=8, reference="previous", motion_cost=0)
 OPTIONS = CompareOptions(budget_tflop=12, batch=4, seeds=1)
 ALL = systems(OPTIONS, STORE.block)
 GFLOP = dict.fromkeys(ALL, 4.0) | {"rgb": 100.0, "difference": 100.0, "latent": 5.0}
-SPACES = ("rgb", "latent", "flow", "difference", "codec")
+SPACES = ("rgb", "latent", "flow", "planes", "difference", "codec")
 CLIPS, TRAINING = 100, 80
 
 
@@ -62,7 +62,9 @@ def costs() -> dict[str, SystemCost]:
 def test_runs_at_equal_flops_use_the_budget_and_no_more() -> None:
     runs = plan()
     steps = {name: runs[f"{name}-flops-seed0"].steps for name in SPACES}
-    assert steps == {"rgb": 30, "latent": 600, "flow": 750, "difference": 30, "codec": 750}
+    assert steps == {
+        "rgb": 30, "latent": 600, "flow": 750, "planes": 750, "difference": 30, "codec": 750
+    }  # fmt: skip
 
 
 @given(st.floats(0.5, 1000), st.floats(0.01, 1000), st.floats(0.01, 1), st.floats(0, 600))
@@ -166,7 +168,7 @@ def test_seeds_count_for_each_table_by_itself() -> None:
 
 
 def test_systems_differ_in_nothing_but_their_space_and_its_networks() -> None:
-    own = {"name", "space", "autoencoder", "denoiser", "diffusion_training"}
+    own = {"name", "space", "autoencoder", "denoiser", "diffusion_training", "condition_dropout"}
     contents = {name: recipe.to_dict() for name, recipe in recipes().items()}
     assert contents["flow"]["autoencoder_training"].pop("learning_rate") == 2e-3
     for name in SPACES:
