@@ -17,8 +17,9 @@ from shared.report.pictures import evenly_spaced
 from shared.store.export import ClipReader
 from shared.store.layout import ATTRIBUTE, METADATA
 from train.data.clips import open_store, split_clips
-from train.evaluate.compare.jobs import Comparison, Job, RunJob, Setup, run_jobs, train_run
+from train.evaluate.compare.jobs import Comparison, RunJob, Setup, train_run
 from train.evaluate.compare.page import write_output
+from train.evaluate.compare.processes import Job, run_jobs
 from train.evaluate.compare.results import score_bounds, score_run, unscored
 from train.evaluate.compare.systems import (
     PAPER,
