@@ -20,6 +20,8 @@ VALUES := DATASET ROOT SIZE FRAMES STRIDE CLIPS HOP CLIP_SEED DRAWS FPS FIT CROP
 # Not empty where the user chose a run, and `make sample` must not take another one.
 CHOSEN := $(filter-out undefined,$(foreach name,RUN DATASET RECIPE,$(origin $(name))))
 LISTED := $(filter-out undefined,$(origin DATASET))
+# Not empty where the user chose a recipe, and `make preprocess` makes the store that it wants.
+DESIGNED := $(filter-out undefined,$(origin RECIPE))
 DATASET ?= gestures
 RECIPE ?= ed_vdm_demo
 IMAGE ?= demo/first_frame.png
@@ -47,7 +49,14 @@ SAMPLE_FLAGS = $(call flag,COUNT,count) $(call flag,VIDEO_FRAMES,frames) \
 
 # Shell text of recipes: `preprocess` itself names a store after its options. A data set may be the
 # path of a manifest, and is then known by the manifest's name, which is also the file's.
-EXTRACTION = $(PY) -m preprocess run "$$DATASET" $(CLIP_FLAGS) $(SEARCH_FLAGS) $(call flag,STORE,out)
+EXTRACTION = $(PY) -m preprocess run "$$DATASET" "$${wanted[@]}" $(CLIP_FLAGS) $(SEARCH_FLAGS) \
+  $(call flag,STORE,out)
+# Options of the store that the recipe was designed for; the user's own stand after them, and win.
+ASK_RECIPE = read -ra fields <<< "$$SET"; \
+  options="$$($(PY) -m train extraction --recipe "$$RECIPE" "$${fields[@]/\#/--set=}")"; \
+  read -ra wanted <<< "$$options"
+WANTED = wanted=(); [ -f "$$STORE/zarr.json" ] || { $(ASK_RECIPE); }
+WANTED_IF_CHOSEN = $(if $(DESIGNED),$(ASK_RECIPE),wanted=())
 FIND_STORE = store="$${STORE:-$$($(EXTRACTION) --print-store)}"
 FIND_SOURCE = store="$${STORE:-$$($(PY) -m preprocess run "$$DATASET" $(CLIP_FLAGS) --print-store)}"
 FIND_RUN = name="$${DATASET\#\#*/}"; run="$${RUN:-runs/$${name%.y*ml}-$$RECIPE}"
@@ -80,20 +89,20 @@ demo-tiny: setup  ## the same at its smallest, two minutes, to see that all work
 	@$(MAKE) --no-print-directory _demo DEMO=demo-tiny SUBJECTS=3 DEMO_RECIPE=ed_vdm_tiny CLASSIFIER=3
 
 RENDER = -m preprocess render --root $(DEMO)/data --subjects $(SUBJECTS) --size 64 --outfits 4
-EXTRACT = -m preprocess run gestures --root $(DEMO)/data --out $(DEMO)/store --size 64 --block 8 \
-  --search-range 24 --reference first --motion-cost 5
+EXTRACT = -m preprocess run gestures --root $(DEMO)/data --out $(DEMO)/store $$options
+DEMO_OPTIONS = options="$$($(PY) -m train extraction --recipe $(DEMO_RECIPE))"
 DEMO_TRAIN = --recipe $(DEMO_RECIPE) --store $(DEMO)/store --out $(DEMO)/run
 
 # Finished stages are not repeated, so that an interrupted demo continues.
 .PHONY: _demo
 _demo:
 	$(PY) $(RENDER)
-	$(PY) $(EXTRACT)
+	$(DEMO_OPTIONS); $(PY) $(EXTRACT)
 	$(PY) -m train vae $(DEMO_TRAIN)
 	$(PY) -m train encode $(DEMO_TRAIN)
 	$(PY) -m train diffusion $(DEMO_TRAIN)
 	$(PY) -m train evaluate --run $(DEMO)/run --store $(DEMO)/store --seconds $(CLASSIFIER)
-	$(PY) -m train report $(DEMO)/run --store $(DEMO)/store --out $(DEMO) \
+	$(DEMO_OPTIONS); $(PY) -m train report $(DEMO)/run --store $(DEMO)/store --out $(DEMO) \
 	  --before "python $(RENDER)" --before "python $(EXTRACT)"
 	@echo 'Try:  make sample IMAGE=$(DEMO)/first_frame.png TEXT="Turn Left" RUN=$(DEMO)/run'
 
@@ -103,18 +112,18 @@ datasets: setup  ## list the data sets and whether they are here
 download: setup  ## fetch a data set: DATASET=mhad [ROOT=folder]
 	@$(PY) -m preprocess download "$$DATASET" $(call flag,ROOT,root)
 
-preprocess: setup  ## make a store of videos: DATASET=natops [ROOT=folder BLOCK=8]
-	@$(EXTRACTION) $(WORKER_FLAGS)
+preprocess: setup  ## make a store of videos: DATASET=natops [ROOT=folder BLOCK=8 RECIPE=...]
+	@$(WANTED_IF_CHOSEN); $(EXTRACTION) $(WORKER_FLAGS)
 
 reblock: setup  ## search motion anew, from a store: STORE=... BLOCK=8 [NEW=...]
 	@$(FIND_SOURCE); $(PY) -m preprocess reblock "$$store" $(call flag,NEW,out) $(SEARCH_FLAGS) $(WORKER_FLAGS)
 
 export: setup  ## write a store as WebDataset tar shards: STORE=... [NEW=...]
-	@$(FIND_STORE); \
+	@$(WANTED_IF_CHOSEN); $(FIND_STORE); \
 	$(PY) -m preprocess export "$$store" --out "$${NEW:-$$store-webdataset}" $(WORKER_FLAGS)
 
-train: setup  ## train a recipe: DATASET=natops RECIPE=ed_vdm_64 [SET=seed=1]
-	@$(FIND_STORE); $(FIND_RUN); \
+train: setup  ## train a recipe: DATASET=natops RECIPE=ed_vdm_64 [ROOT=folder SET=seed=1]
+	@$(WANTED); $(FIND_STORE); $(FIND_RUN); \
 	read -ra fields <<< "$$SET"; \
 	[ -f "$$store/zarr.json" ] || $(EXTRACTION) $(WORKER_FLAGS); \
 	for stage in vae encode diffusion; do \
@@ -154,7 +163,7 @@ sample: setup  ## generate a video: IMAGE=photo.jpg TEXT="Turn Left" [RUN=... CO
 	  --out "$$OUT" $(SAMPLE_FLAGS)
 
 report: setup  ## write a run's page: RUN=... STORE=..., or DATASET=... RECIPE=...
-	@$(FIND_STORE); $(FIND_RUN); $(PY) -m train report "$$run" --store "$$store"
+	@$(WANTED); $(FIND_STORE); $(FIND_RUN); $(PY) -m train report "$$run" --store "$$store"
 
 codes:
 	@echo "codes is gone; use: python -m train evaluate --protocol reconstruction" >&2; exit 2

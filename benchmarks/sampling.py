@@ -24,7 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import cpu_seconds, least_in_turn
 from shared.console import run_command
-from shared.schema import CodecOptions, StoreAttributes
+from shared.schema import StoreAttributes
+from train.evaluate.cost import stored_as
 from train.generate.generator import Generator, with_sampler
 from train.models import build_autoencoder, build_denoiser
 from train.models.layers import parameter_count
@@ -99,7 +100,7 @@ def untrained(name: str, overrides: list[str], device: torch.device) -> Generato
     Labels are indices, without a text encoder.
     """
     recipe = load_recipe(name, overrides)
-    store = CodecOptions(**asdict(recipe.designed_for))
+    store = stored_as(recipe.designed_for)
     attributes = StoreAttributes(
         dataset="none",
         manifest_hash="",

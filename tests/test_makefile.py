@@ -12,6 +12,8 @@ import pytest
 
 from preprocess.options import default_store
 from shared.manifest import load_manifest
+from train.recipe import ClipShape
+from train.recipes import load_recipe, recipe_names
 
 ROOT = Path(__file__).parent.parent
 HOSTILE = (
@@ -22,22 +24,37 @@ HOSTILE = (
 
 FAKE = """#!{python}
 import json, os, sys
-if "--print-store" in sys.argv:
+wanted = {wanted!r}
+if sys.argv[1:5] == ["-m", "train", "extraction", "--recipe"] and sys.argv[6:] == []:
+    if sys.argv[5] in wanted:
+        print(wanted[sys.argv[5]])
+        sys.exit()
+if "--print-store" in sys.argv or sys.argv[1:4] == ["-m", "train", "extraction"]:
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 with open({log!r}, "a") as log:
     log.write(json.dumps(sys.argv[1:]) + "\\n")
 """
 
 
+def designed_for(recipe: str) -> ClipShape:
+    return load_recipe(recipe, []).designed_for
+
+
 class Make:
-    """Runs `make` with a Python that only writes its arguments down."""
+    """Runs `make` with a Python that writes its arguments down, and answers what `make` asks it.
+
+    What recipes want is asked in this process, where torch is loaded once; all else of the real
+    commands.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environment: dict[str, str] = {}
         self.log = folder / "log"
         self.python = folder / "python"
-        self.python.write_text(FAKE.format(python=sys.executable, log=str(self.log)))
+        wanted = {name: designed_for(name).extraction_flags for name in recipe_names()}
+        content = FAKE.format(python=sys.executable, log=str(self.log), wanted=wanted)
+        self.python.write_text(content)
         self.python.chmod(0o755)
         (folder / ".ready").touch()
 
@@ -98,6 +115,8 @@ def test_values_of_the_environment_are_data_too(make: Make) -> None:
 
 def test_set_holds_fields_separated_by_blanks(make: Make) -> None:
     fields = ["text.encoder=null", "a=$(touch)", "b='`x`", "space.name=*"]
+    (make.folder / "store").mkdir()
+    (make.folder / "store" / "zarr.json").touch()
     calls = make.calls("train", STORE="store", SET="  ".join(fields))
     stages = [call for call in calls if call[1] == "train"]
     assert [call[2] for call in stages] == ["vae", "encode", "diffusion"]
@@ -135,14 +154,62 @@ def test_every_option_of_an_extraction_is_passed_on(make: Make) -> None:
     assert options == {**flags, "--seed": "3"}
 
 
-def test_training_finds_the_store_by_the_name_that_preprocess_gives_it(make: Make) -> None:
-    """Also where an option has its default value, which is no part of the name."""
-    calls = make.calls("train", BLOCK="8", SEARCH_RANGE="16", CROP="0:90,10:80", LIMIT="2")
+def test_training_makes_the_store_that_its_recipe_wants_with_the_users_own_options(
+    make: Make,
+) -> None:
+    """It has the name that `preprocess` gives it; default values are no part of that."""
+    calls = make.calls("train", BLOCK="4", SEARCH_RANGE="16", CROP="0:90,10:80", LIMIT="2")
     extraction, *stages = calls
-    named = {"block": 8, "search_range": 16, "crop": (0, 90, 10, 80)}
+    wanted = designed_for("ed_vdm_demo").extraction
+    named = {**wanted, "block": 4, "search_range": 16, "crop": (0, 90, 10, 80)}
     store = default_store(load_manifest("gestures"), named, 2)
+    assert (
+        str(store)
+        == "stores/gestures-size64-crop0x90x10x80-block4-referencefirst-motioncost5-limit2"
+    )
     assert "--out" not in extraction
     assert {call[call.index("--store") + 1] for call in stages} == {str(store)}
+    [report] = make.calls("report", BLOCK="4", SEARCH_RANGE="16", CROP="0:90,10:80", LIMIT="2")
+    assert report[report.index("--store") + 1] == str(store)
+
+
+def test_a_recipes_store_is_made_in_any_place_and_by_preprocess_too(make: Make) -> None:
+    [extraction, *_] = make.calls("train", DATASET="folder", ROOT="my videos", STORE="new")
+    wanted = designed_for("ed_vdm_demo").extraction_flags.split()
+    run = ["-m", "preprocess", "run", "folder"]
+    assert extraction == [*run, *wanted, "--root", "my videos", "--out", "new"]
+    [chosen] = make.calls("preprocess", DATASET="folder", RECIPE="ed_vdm_demo", BLOCK="4")
+    assert chosen == [*run, *wanted, "--block", "4"]
+    assert make.calls("preprocess", DATASET="folder") == [run]
+    # A store that is there is not taken for one of other options.
+    (make.folder / "new").mkdir()
+    (make.folder / "new" / "zarr.json").touch()
+    [again] = make.calls("preprocess", DATASET="folder", RECIPE="ed_vdm_demo", STORE="new")
+    assert again == [*run, *wanted, "--out", "new"]
+
+
+@pytest.mark.slow
+def test_changed_and_unknown_recipes_are_asked_for_their_store(make: Make) -> None:
+    changed = {"RECIPE": "vdm_demo", "SET": "designed_for.size=32  seed=1"}
+    [call] = make.calls("preprocess", DATASET="folder", **changed)
+    assert call == ["-m", "preprocess", "run", "folder", "--size", "32"]
+    make.log.unlink()
+    done = make.run("train", RECIPE="nope", SET="a=$(touch made)")
+    assert done.returncode == 2
+    assert "unknown recipe 'nope'; known: " in done.stderr
+    assert not make.log.exists()
+    assert not (make.folder / "made").exists()
+
+
+def test_the_demo_extracts_what_its_recipe_wants(make: Make) -> None:
+    given = {"DEMO": "demo", "SUBJECTS": "3", "DEMO_RECIPE": "ed_vdm_demo", "CLASSIFIER": "3"}
+    render, extraction, *stages = make.calls("_demo", **given)
+    wanted = designed_for("ed_vdm_demo").extraction_flags
+    fixed = ["-m", "preprocess", "run", "gestures", "--root", "demo/data", "--out", "demo/store"]
+    assert render[2] == "render"
+    assert extraction == [*fixed, *wanted.split()]
+    assert [call[2] for call in stages] == ["vae", "encode", "diffusion", "evaluate", "report"]
+    assert stages[-1][-1] == f"python {' '.join(fixed)} {wanted}", "as the report shows it"
 
 
 @pytest.mark.parametrize("path", ["mine.yaml", "./a folder/mine.yml", "/deep/down.y/mine.yaml"])
@@ -235,4 +302,5 @@ def test_several_processes_are_started_by_torchrun(make: Make) -> None:
 
 def test_report_takes_run_and_store_of_the_training(make: Make) -> None:
     [call] = make.calls("report", DATASET="mhad", RECIPE="ed_vdm_64")
-    assert call == ["-m", "train", "report", "runs/mhad-ed_vdm_64", "--store", "stores/mhad"]
+    store = "stores/mhad-size64"
+    assert call == ["-m", "train", "report", "runs/mhad-ed_vdm_64", "--store", store]

@@ -57,6 +57,14 @@ def vae(
     run_stage("vae", recipe, store, out, set_ or [], device, start)
 
 
+@app.command()
+def extraction(recipe: RecipeName = DEFAULT_RECIPE, set_: Overrides = None) -> None:
+    """Print the options of `preprocess run` that make the store a recipe was designed for."""
+    from train.recipes import load_recipe
+
+    typer.echo(load_recipe(recipe, set_ or []).designed_for.extraction_flags)
+
+
 def _add_stage(name: str, help_text: str) -> None:
     @app.command(name, help=help_text)
     def stage(

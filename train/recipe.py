@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from shared.conventions import Reference
 from shared.errors import UserError
+from shared.schema import CodecOptions
 from train.diffusion.noise import NoiseOptions
 from train.diffusion.samplers import SamplerOptions
 from train.models import AUTOENCODERS, DENOISERS
@@ -34,14 +36,39 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, config=STRICT)
+class VectorSearch:
+    """Search of a store's vectors; names and defaults are those of `CodecOptions`."""
+
+    search_range: Annotated[int, Field(ge=0)] = 16
+    reference: Reference = "previous"
+    motion_cost: Annotated[float, Field(ge=0)] = 0.3
+
+
+@dataclass(frozen=True, config=STRICT)
 class ClipShape:
-    """Shape of the clips that a recipe was designed for; `train cost` counts on such clips."""
+    """Clips that a recipe was designed for; `train cost` counts on clips of this shape."""
 
     size: Annotated[int, Field(ge=1)] = 128
     """Height and width, pixels."""
     block: Annotated[int, Field(ge=1)] = 16
     """Block size of the store, pixels; matters to the space `codec` only."""
     frames: Annotated[int, Field(ge=2)] = 16
+    vectors: VectorSearch | None = None
+    """None: the recipe does not learn from the store's vectors, and takes any, of any block."""
+
+    @property
+    def extraction(self) -> dict[str, Any]:
+        """Options of the store that the recipe was designed for, by their names in the schema.
+
+        Not the number of frames, which the data set decides.
+        """
+        vectors = {} if self.vectors is None else {"block": self.block, **asdict(self.vectors)}
+        return {"size": self.size, **vectors}
+
+    @property
+    def extraction_flags(self) -> str:
+        """The same as options of `preprocess run`, separated by blanks."""
+        return " ".join(f"{_flag(name)} {_text(value)}" for name, value in self.extraction.items())
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -50,7 +77,8 @@ class Recipe:
 
     name: str
     designed_for: ClipShape = ClipShape()
-    """A store may have others, as long as the denoiser's levels fit its grid."""
+    """A store may have others, as long as the denoiser's levels fit its grid. It only decides which
+    store `make` makes and what a warning says: no part of what was trained."""
     space: one_of(SPACES) = CodecSpaceOptions()  # type: ignore[valid-type]
     autoencoder: one_of(AUTOENCODERS) | None = KlAutoencoderOptions()  # type: ignore[valid-type]
     """Autoencoder of residuals (codec) or of frames (latent); none for the other spaces."""
@@ -142,3 +170,58 @@ def _first_fault(error: ValidationError) -> str:
     if not path:  # two fields that do not go together
         return message
     return f"{'.'.join(map(str, path))}: {message} (got {fault['input']!r})"
+
+
+_EXPECT: dict[str, Callable[[Any, Any], str]] = {
+    "size": lambda has, wants: f"{(has / wants) ** 2:.2g} times the pixels in every step",
+    "block": lambda has, wants: (
+        "motion finer than a block is left to the residual, whose small code blurs it"
+        if has > wants
+        else f"{(wants / has) ** 2:.2g} times the blocks in every step"
+    ),
+    "search_range": lambda has, wants: (
+        f"motion of more than {has} pixels is left to the residual"
+        if has < wants
+        else "longer vectors, which are harder to generate"
+    ),
+    "reference": lambda has, wants: {
+        "previous": "a mistake in one generated frame is carried on into all later ones",
+        "first": "what frame 0 does not show is left to the residual",
+        "either": "a block whose generated reference is wrong is taken from another frame",
+    }[has],
+    "motion_cost": lambda has, wants: (
+        "less regular vectors: small models generate them in wrong places, and pictures break up"
+        if has < wants
+        else "fewer vectors: the residual paints more of the change"
+    ),
+}
+"""What to expect of a store with another option than the recipe's; docs/experiments, 3 and 7."""
+
+
+def store_warning(recipe: Recipe, store: CodecOptions) -> str | None:
+    """Say how a store differs from the one that a recipe was designed for, and what to expect.
+
+    Args:
+        recipe: to be trained.
+        store: options of the store to train it on.
+
+    Returns:
+        A line for each difference, then the options of the other store; None without a difference.
+    """
+    lines = [
+        f"  {_flag(name)} {_text(has)}, not {_text(wants)}: {_EXPECT[name](has, wants)}"
+        for name, wants in recipe.designed_for.extraction.items()
+        if (has := getattr(store, name)) != wants
+    ]
+    if not lines:
+        return None
+    flags = recipe.designed_for.extraction_flags
+    return "\n".join([*lines, f"It was designed for: python -m preprocess run DATASET {flags}"])
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -127,6 +127,27 @@ def test_mistakes_in_sampling_are_named(cli: Cli, run: Path, picture: Path, tmp_
     assert not (tmp_path / "v.mp4").exists()
 
 
+def test_another_store_than_the_recipe_wants_is_used_with_a_warning(
+    cli: Cli, store: Store, tmp_path: Path
+) -> None:
+    """What a recipe was designed for is no part of a run: it goes on where it was."""
+    assert cli("extraction", "--recipe", "vdm_demo") == (0, "--size 64\n", "")
+    given = ("--store", store.path, "--out", tmp_path / "run", "--set", "refiner=null")
+    given += ("--set", "autoencoder_training.steps=2", "--set", "autoencoder_training.seconds=null")
+    code, _, err = cli("vae", *given)
+    assert code == 0, err
+    assert f"Warning: {store.path} is not the store that ed_vdm_demo was designed for:" in err
+    assert "--size 16, not 64: 0.062 times the pixels in every step" in err
+    assert "--reference first, not" not in err
+    trained = (tmp_path / "run/vae/step-00000002/ema.safetensors").read_bytes()
+
+    own = {"size": 16, "block": 4, "vectors": {"search_range": 3, "reference": "first"}}
+    code, _, err = cli("vae", *given, "--set", f"designed_for={json.dumps(own)}")
+    assert code == 0, err
+    assert "Warning" not in err
+    assert (tmp_path / "run/vae/step-00000002/ema.safetensors").read_bytes() == trained
+
+
 def test_an_unsealed_and_a_missing_store_are_refused(cli: Cli, tmp_path: Path) -> None:
     attributes = StoreAttributes(
         dataset="toy", manifest_hash="m", options=OPTIONS, clips=1, shard_clips=1, plan_hash="p"

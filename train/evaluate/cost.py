@@ -223,7 +223,7 @@ def denoiser_pass(
         recipe: any.
         store: of the clips; None: those that the recipe was designed for.
     """
-    store = store or _stored_as(recipe.designed_for)
+    store = store or stored_as(recipe.designed_for)
     autoencoder = None
     if recipe.autoencoder is not None:
         with torch.device("meta"):
@@ -236,7 +236,8 @@ def denoiser_pass(
     return DenoiserPass(recipe.denoiser, shapes, texts, conditions), autoencoder
 
 
-def _stored_as(clips: ClipShape) -> CodecOptions:
+def stored_as(clips: ClipShape) -> CodecOptions:
+    """Options of a store with clips of this shape."""
     shape = {"size": clips.size, "frames": clips.frames, "block": clips.block}
     return CodecOptions.model_validate(shape)
 
@@ -340,7 +341,7 @@ def autoencoder_training_gflop(recipe: Recipe) -> float:
     """
     if recipe.autoencoder is None:
         return 0.0
-    store = _stored_as(recipe.designed_for)
+    store = stored_as(recipe.designed_for)
     cell = SPACES[recipe.space.kind].latent_cell(recipe.space, store)
     network = build_autoencoder(recipe.autoencoder, cell, store)
     space, clips = build_space(recipe.space, store, network), recipe.autoencoder_training.batch

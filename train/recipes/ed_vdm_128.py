@@ -7,7 +7,7 @@ operations. `python -m train cost` compares them with the paper's Table 4.
 from dataclasses import replace
 
 from train.models.kl_autoencoder import KlAutoencoderOptions
-from train.recipe import ClipShape
+from train.recipe import ClipShape, VectorSearch
 from train.recipes.vdm_128 import RECIPE as VDM_128
 from train.spaces.codec import CodecSpaceOptions
 from train.trainer.schedule import TrainingOptions
@@ -15,7 +15,7 @@ from train.trainer.schedule import TrainingOptions
 RECIPE = replace(
     VDM_128,
     name="ed_vdm_128",
-    designed_for=ClipShape(size=128, block=16),
+    designed_for=ClipShape(size=128, block=16, vectors=VectorSearch()),
     space=CodecSpaceOptions(),
     autoencoder=KlAutoencoderOptions(latent_channels=16, kl_weight=1e-6),
     autoencoder_training=TrainingOptions(steps=100_000, batch=8, learning_rate=1e-4),

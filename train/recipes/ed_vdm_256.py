@@ -5,7 +5,11 @@ The paper's "16x16x16 latent" of a residual fits this size.
 
 from dataclasses import replace
 
-from train.recipe import ClipShape
+from train.recipe import ClipShape, VectorSearch
 from train.recipes.ed_vdm_128 import RECIPE as ED_VDM_128
 
-RECIPE = replace(ED_VDM_128, name="ed_vdm_256", designed_for=ClipShape(size=256, block=16))
+RECIPE = replace(
+    ED_VDM_128,
+    name="ed_vdm_256",
+    designed_for=ClipShape(size=256, block=16, vectors=VectorSearch()),
+)

@@ -13,7 +13,7 @@ from train.diffusion.samplers import SamplerOptions
 from train.models.block_autoencoder import BlockAutoencoderOptions
 from train.models.refiner import RefinerOptions
 from train.models.unet3d import UNet3DOptions
-from train.recipe import ClipShape, Recipe
+from train.recipe import ClipShape, Recipe, VectorSearch
 from train.trainer.schedule import TrainingOptions
 
 _SHORT = TrainingOptions(
@@ -28,7 +28,11 @@ _SHORT = TrainingOptions(
 
 RECIPE = Recipe(
     name="ed_vdm_demo",
-    designed_for=ClipShape(size=64, block=8),
+    designed_for=ClipShape(
+        size=64,
+        block=8,
+        vectors=VectorSearch(search_range=24, reference="first", motion_cost=5),
+    ),
     autoencoder=BlockAutoencoderOptions(latent_channels=8),
     autoencoder_training=replace(_SHORT, optimiser="adamw", seconds=20, batch=16),
     denoiser=UNet3DOptions(

@@ -14,6 +14,7 @@ from train.spaces.latent import LatentSpaceOptions
 RECIPE: Recipe = replace(
     ED_VDM,
     name="ldm_demo",
+    designed_for=replace(ED_VDM.designed_for, vectors=None),
     space=LatentSpaceOptions(factor=8),
     autoencoder=BlockAutoencoderOptions(latent_channels=8),
     refiner=None,

@@ -14,6 +14,7 @@ from train.spaces.rgb import RgbSpaceOptions
 RECIPE: Recipe = replace(
     ED_VDM,
     name="vdm_demo",
+    designed_for=replace(ED_VDM.designed_for, vectors=None),
     space=RgbSpaceOptions(),
     autoencoder=None,
     denoiser=UNet3DOptions(dim=32, mults=(1, 2, 4, 4), blocks=1, heads=4, context=16, label_dim=64),

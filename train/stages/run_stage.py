@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from shared.console import console
+from shared.console import console, errors
 from shared.store.export import ClipReader
 from train.data.clips import open_store
-from train.recipe import Recipe
+from train.recipe import Recipe, store_warning
 from train.recipes import load_recipe
 from train.run import RunFolder
 from train.stages.autoencoder import train_autoencoder
@@ -66,6 +66,9 @@ def run_stage(
     chosen = own_device(choose_device(device))
     out.mkdir(parents=True, exist_ok=True)
     with process_group(chosen) as world, stoppable():
+        if world.is_main and (differences := store_warning(recipe, store.options)):
+            title = f"{store_path} is not the store that {recipe_name} was designed for:"
+            errors.print(f"Warning: {title}\n{differences}", markup=False)
         with run.record_command() if world.is_main else nullcontext():
             train_stage(stage, recipe, store, run, chosen, world)
         if world.is_main:

@@ -4,19 +4,24 @@ import json
 
 import pytest
 import torch
+import typer
 from pydantic import TypeAdapter, ValidationError
 
+from preprocess.__main__ import app as preprocess
+from preprocess.options import CLIP_OPTIONS, SEARCH_OPTIONS, codec_options
 from shared.errors import UserError
+from shared.manifest import load_manifest
 from shared.schema import CodecOptions
 from train.diffusion.noise import NoiseOptions
 from train.models import AUTOENCODERS, build_autoencoder, build_denoiser
 from train.models.block_autoencoder import BlockAutoencoderOptions
 from train.models.kl_autoencoder import KlAutoencoderOptions
 from train.options import PartError, one_of, read_options
-from train.recipe import Recipe, recipe_from_dict
+from train.recipe import Recipe, recipe_from_dict, store_warning
 from train.recipes import load_recipe, recipe_names
 from train.spaces import SPACES, build_space
 from train.spaces.latent import LatentSpaceOptions
+from train.stages.diffusion import saved_fields
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -236,3 +241,75 @@ def test_a_deleted_option_is_ignored_where_it_was_off_and_refused_where_it_was_o
             continue
         with pytest.raises(UserError, match=r"the option was removed; .*kind=contextual"):
             recipe_from_dict(content)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipes_flags_make_the_store_it_was_designed_for(name: str) -> None:
+    clips = load_recipe(name, []).designed_for
+    run = typer.main.get_command(preprocess).commands["run"]  # type: ignore[attr-defined]
+    found = run.make_context("run", ["folder", *clips.extraction_flags.split()]).params
+    given = {option: found[option] for option in CLIP_OPTIONS | SEARCH_OPTIONS}
+    store = codec_options(load_manifest("folder"), given)
+    assert {option: getattr(store, option) for option in clips.extraction} == clips.extraction
+    assert {o for o, value in given.items() if value is not None} == clips.extraction.keys()
+    assert store_warning(load_recipe(name, []), store) is None
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_of_the_codec_and_no_others_want_vectors(name: str) -> None:
+    recipe = load_recipe(name, [])
+    pulled = getattr(recipe.autoencoder, "vector_weight", 0) > 0
+    wants = recipe.designed_for.vectors is not None
+    assert wants == (recipe.space.kind == "codec" or pulled)
+
+
+def test_the_default_extraction_is_not_what_the_demo_was_designed_for() -> None:
+    warning = store_warning(load_recipe("ed_vdm_demo", []), CodecOptions())
+    assert warning is not None
+    assert warning.splitlines() == [
+        "  --size 128, not 64: 4 times the pixels in every step",
+        "  --block 16, not 8: motion finer than a block is left to the residual, whose small code"
+        " blurs it",
+        "  --search-range 16, not 24: motion of more than 16 pixels is left to the residual",
+        "  --reference previous, not first: a mistake in one generated frame is carried on into all"
+        " later ones",
+        "  --motion-cost 0.3, not 5: less regular vectors: small models generate them in wrong"
+        " places, and pictures break up",
+        "It was designed for: python -m preprocess run DATASET --size 64 --block 8 --search-range"
+        " 24 --reference first --motion-cost 5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("size", 32, "0.25 times the pixels in every step"),
+        ("block", 4, "4 times the blocks in every step"),
+        ("search_range", 32, "longer vectors"),
+        ("reference", "either", "a block whose generated reference is wrong"),
+        ("motion_cost", 8.0, "fewer vectors: the residual paints more of the change"),
+    ],
+)
+def test_a_store_on_the_other_side_of_what_was_wanted_is_another_warning(
+    option: str, value: object, expected: str
+) -> None:
+    recipe = load_recipe("ed_vdm_demo", [])
+    store = CodecOptions(**{**recipe.designed_for.extraction, option: value})
+    warning = store_warning(recipe, store)
+    assert warning is not None
+    [line, _] = warning.splitlines()
+    assert line.startswith(f"  --{option.replace('_', '-')} ") and expected in line
+
+
+def test_vectors_do_not_matter_to_a_recipe_that_does_not_learn_from_them() -> None:
+    store = CodecOptions(size=64, block=32, reference="either", motion_cost=9)
+    assert store_warning(load_recipe("vdm_demo", []), store) is None
+
+
+def test_the_wanted_store_is_no_part_of_what_a_run_is() -> None:
+    recipe = load_recipe("ed_vdm_demo", [])
+    other = load_recipe("ed_vdm_demo", ["designed_for.size=16", "designed_for.vectors=null"])
+    assert saved_fields(recipe.to_dict()) == saved_fields(other.to_dict())
+    content = recipe.to_dict()
+    del content["designed_for"]["vectors"]  # as an earlier version saved it
+    assert recipe_from_dict(content).designed_for.vectors is None

@@ -226,6 +226,12 @@ def test_a_system_may_want_blocks_of_its_own() -> None:
     assert not wanted.matches(CodecOptions(**{**own, "method": "exhaustive"}))
 
 
+def test_a_system_is_searched_as_the_table_says_not_as_its_recipe_wants() -> None:
+    for recipe in recipes().values():
+        shape = recipe.to_dict()["designed_for"]
+        assert shape == {"size": 64, "block": 8, "frames": 16, "vectors": None}
+
+
 def test_an_unknown_system_is_named_with_those_there_are() -> None:
     with pytest.raises(UserError, match=r"no system 'rbg'; there are: rgb, latent"):
         select(ALL, ("latent", "rbg"))
