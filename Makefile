@@ -137,7 +137,7 @@ cost: setup  ## parameters, GFLOP and memory of the paper's systems
 COMPARE ?= compare
 COMPARE_SET ?=
 COMPARED = previous:0.3:16 previous:5:16 either:5:24 first:5:24
-SMOOTH = --method variational --compensation interpolated --reference first --motion-cost 0.3 \
+SMOOTH = --method variational --compensation interpolated --reference first --motion-cost 0.9 \
   --search-range 24 --vector-unit 4 --block 4
 # On the clips of STORE and, searched differently, of STORES; without them on rendered gestures.
 compare: setup  ## the target spaces side by side, an hour or more: [STORE=... STORES="..."]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from shared.conventions import Reference
+from shared.conventions import Compensation, Reference
 from shared.errors import UserError
-from shared.schema import CodecOptions
+from shared.schema import CodecOptions, MethodName
 from train.diffusion.noise import NoiseOptions
 from train.diffusion.samplers import SamplerOptions
 from train.models import AUTOENCODERS, DENOISERS
@@ -42,6 +42,9 @@ class VectorSearch:
     search_range: Annotated[int, Field(ge=0)] = 16
     reference: Reference = "previous"
     motion_cost: Annotated[float, Field(ge=0)] = 0.3
+    method: MethodName = "exhaustive"
+    compensation: Compensation = "block"
+    vector_unit: Literal[1, 2, 4] = 1
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -193,6 +196,21 @@ _EXPECT: dict[str, Callable[[Any, Any], str]] = {
         "less regular vectors: small models generate them in wrong places, and pictures break up"
         if has < wants
         else "fewer vectors: the residual paints more of the change"
+    ),
+    "method": lambda has, wants: {
+        "exhaustive": "vectors of each block alone: noise where the picture is flat",
+        "h264": "vectors that another encoder chose",
+        "variational": "smooth fields, which hard blocks show badly",
+    }[has],
+    "compensation": lambda has, wants: {
+        "block": "blocks with edges, which cannot turn or stretch",
+        "overlapped": "neighbouring vectors' predictions are blended",
+        "interpolated": "neighbouring vectors tear the picture where they differ much",
+    }[has],
+    "vector_unit": lambda has, wants: (
+        f"motion is rounded to {'1' if has == 1 else f'1/{has}'} pixel"
+        if has < wants
+        else "finer vectors: more values to generate for the same motion"
     ),
 }
 """What to expect of a store with another option than the recipe's; docs/experiments, 3 and 7."""

@@ -7,14 +7,18 @@ show is left to the refining network. Every pixel comes from the given first fra
 
 from dataclasses import replace
 
-from train.recipe import ClipShape, Recipe
+from train.recipe import ClipShape, Recipe, VectorSearch
 from train.recipes.ed_vdm_demo import RECIPE as ED_VDM
 from train.spaces.vectors import VectorSpaceOptions
 
 RECIPE: Recipe = replace(
     ED_VDM,
     name="ed_vdm_vectors_demo",
-    designed_for=ClipShape(size=64, block=4),
+    designed_for=ClipShape(
+        size=64,
+        block=4,
+        vectors=VectorSearch(24, "first", 0.9, "variational", "interpolated", vector_unit=4),
+    ),
     space=VectorSpaceOptions(),
     autoencoder=None,
     denoiser=replace(ED_VDM.denoiser, fold=2),

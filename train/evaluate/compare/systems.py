@@ -215,7 +215,7 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
         )
 
     regular, first = Extraction(motion_cost=5), Extraction("first", 5, 24)
-    smooth = Extraction("first", 0.3, 24, "interpolated", "variational", vector_unit=4, block=4)
+    smooth = Extraction("first", 0.9, 24, "interpolated", "variational", vector_unit=4, block=4)
     refiner = _part("refiner", width=8 if tiny else 32)
 
     def vectors(title: str, *own: str, starts_from: str | None = None) -> System:
