@@ -17,6 +17,7 @@ from train.spaces.planes import PlanesSpaceOptions
 RECIPE: Recipe = replace(
     ED_VDM,
     name="pvdm_demo",
+    designed_for=replace(ED_VDM.designed_for, vectors=None),
     space=PlanesSpaceOptions(first_frame=0.5),
     autoencoder=PlanesAutoencoderOptions(
         latent_channels=16,

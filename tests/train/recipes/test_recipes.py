@@ -122,7 +122,7 @@ def test_the_autoencoder_is_chosen_by_its_kind() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("sampler.step=3", r"--set sampler.step=3: .*fields here: name, steps, guidance"),
+        ("sampler.step=3", r"--set sampler.step=3: .*fields here: name, steps, next_steps,"),
         ("nope.deeper=1", r"--set nope.deeper=1: expected FIELD=VALUE"),
         ("seed.deeper=1", r"--set seed.deeper=1: expected FIELD=VALUE"),
         ("sampler.steps", r"--set sampler.steps: expected FIELD=VALUE"),
@@ -260,7 +260,7 @@ def test_recipes_of_the_codec_and_no_others_want_vectors(name: str) -> None:
     recipe = load_recipe(name, [])
     pulled = getattr(recipe.autoencoder, "vector_weight", 0) > 0
     wants = recipe.designed_for.vectors is not None
-    assert wants == (recipe.space.kind == "codec" or pulled)
+    assert wants == (recipe.space.kind in ("codec", "vectors") or pulled)
 
 
 def test_the_default_extraction_is_not_what_the_demo_was_designed_for() -> None:
@@ -276,7 +276,8 @@ def test_the_default_extraction_is_not_what_the_demo_was_designed_for() -> None:
         "  --motion-cost 0.3, not 5: less regular vectors: small models generate them in wrong"
         " places, and pictures break up",
         "It was designed for: python -m preprocess run DATASET --size 64 --block 8 --search-range"
-        " 24 --reference first --motion-cost 5",
+        " 24 --reference first --motion-cost 5 --method exhaustive --compensation block"
+        " --vector-unit 1",
     ]
 
 
@@ -288,6 +289,9 @@ def test_the_default_extraction_is_not_what_the_demo_was_designed_for() -> None:
         ("search_range", 32, "longer vectors"),
         ("reference", "either", "a block whose generated reference is wrong"),
         ("motion_cost", 8.0, "fewer vectors: the residual paints more of the change"),
+        ("method", "variational", "smooth fields, which hard blocks show badly"),
+        ("compensation", "interpolated", "neighbouring vectors tear the picture"),
+        ("vector_unit", 4, "finer vectors: more values to generate"),
     ],
 )
 def test_a_store_on_the_other_side_of_what_was_wanted_is_another_warning(
