@@ -243,7 +243,7 @@ def test_compare_renders_clips_unless_it_is_given_a_store(make: Make) -> None:
     assert [render[2], run[2], *(call[2] for call in reblocked)] == [
         "render",
         "run",
-        *["reblock"] * 4,
+        *["reblock"] * 5,
     ]
     assert compare[1:] == ["train", "compare", "--data", "compare/stores", "--out", "compare"]
 
