@@ -24,6 +24,7 @@ LISTED := $(filter-out undefined,$(origin DATASET))
 DESIGNED := $(filter-out undefined,$(origin RECIPE))
 DATASET ?= gestures
 RECIPE ?= ed_vdm_demo
+PROCESSES ?= auto
 IMAGE ?= demo/first_frame.png
 TEXT ?= Spread Wings
 SEED ?= 0
@@ -60,7 +61,6 @@ WANTED_IF_CHOSEN = $(if $(DESIGNED),$(ASK_RECIPE),wanted=())
 FIND_STORE = store="$${STORE:-$$($(EXTRACTION) --print-store)}"
 FIND_SOURCE = store="$${STORE:-$$($(PY) -m preprocess run "$$DATASET" $(CLIP_FLAGS) --print-store)}"
 FIND_RUN = name="$${DATASET\#\#*/}"; run="$${RUN:-runs/$${name%.y*ml}-$$RECIPE}"
-TRAINER = $(if $(PROCESSES),$(VENV)/bin/torchrun --standalone --nproc-per-node "$$PROCESSES",$(PY)) -m train
 
 .PHONY: help setup demo demo-tiny datasets download preprocess reblock export train cost codes \
   compare sample report test test-slow test-browser bench lint format docs clean
@@ -91,7 +91,7 @@ demo-tiny: setup  ## the same at its smallest, two minutes, to see that all work
 RENDER = -m preprocess render --root $(DEMO)/data --subjects $(SUBJECTS) --size 64 --outfits 4
 EXTRACT = -m preprocess run gestures --root $(DEMO)/data --out $(DEMO)/store $$options
 DEMO_OPTIONS = options="$$($(PY) -m train extraction --recipe $(DEMO_RECIPE))"
-DEMO_TRAIN = --recipe $(DEMO_RECIPE) --store $(DEMO)/store --out $(DEMO)/run
+DEMO_TRAIN = --processes "$$PROCESSES" --recipe $(DEMO_RECIPE) --store $(DEMO)/store --out $(DEMO)/run
 
 # Finished stages are not repeated, so that an interrupted demo continues.
 .PHONY: _demo
@@ -127,7 +127,7 @@ train: setup  ## train a recipe: DATASET=natops RECIPE=ed_vdm_64 [ROOT=folder SE
 	read -ra fields <<< "$$SET"; \
 	[ -f "$$store/zarr.json" ] || $(EXTRACTION) $(WORKER_FLAGS); \
 	for stage in vae encode diffusion; do \
-	  $(TRAINER) "$$stage" --recipe "$$RECIPE" --store "$$store" --out "$$run" "$${fields[@]/#/--set=}"; \
+	  $(PY) -m train "$$stage" --processes "$$PROCESSES" --recipe "$$RECIPE" --store "$$store" --out "$$run" "$${fields[@]/#/--set=}"; \
 	done
 
 cost: setup  ## parameters, GFLOP and memory of the paper's systems

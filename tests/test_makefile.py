@@ -291,13 +291,11 @@ def test_codes_says_what_replaces_it(make: Make) -> None:
     assert "--protocol reconstruction" in done.stderr
 
 
-def test_several_processes_are_started_by_torchrun(make: Make) -> None:
-    (make.folder / "bin").mkdir()
-    torchrun = make.folder / "bin" / "torchrun"
-    torchrun.symlink_to(make.python)
-    calls = make.calls("train", STORE="store", PROCESSES="2")
-    expected = ["--standalone", "--nproc-per-node", "2", "-m", "train", "vae"]
-    assert calls[1][:6] == expected
+def test_every_stage_gets_the_number_of_processes(make: Make) -> None:
+    for values, expected in (({}, "auto"), ({"PROCESSES": "2"}, "2")):
+        calls = [c for c in make.calls("train", STORE="store", **values) if "--recipe" in c]
+        stages = {call[2]: call[call.index("--processes") + 1] for call in calls[-3:]}
+        assert stages == dict.fromkeys(("vae", "encode", "diffusion"), expected)
 
 
 def test_report_takes_run_and_store_of_the_training(make: Make) -> None:

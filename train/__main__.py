@@ -22,6 +22,13 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a field of the recipe: path.to.field=value. Repeatable."),
 ]
+Processes = Annotated[
+    str,
+    typer.Option(
+        help="Processes that train together on this machine: a number, or auto: on a CPU one a"
+        " core, of one thread each, as far as the batch allows."
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 
 DEFAULT_RECIPE = "ed_vdm_demo"
@@ -50,11 +57,12 @@ def vae(
     ] = None,
     set_: Overrides = None,
     device: Device = "auto",
+    processes: Processes = "1",
 ) -> None:
     """Train the autoencoder, where the recipe has one."""
     from train.stages.run_stage import run_stage
 
-    run_stage("vae", recipe, store, out, set_ or [], device, start)
+    run_stage("vae", recipe, store, out, set_ or [], device, processes, start)
 
 
 @app.command()
@@ -73,10 +81,11 @@ def _add_stage(name: str, help_text: str) -> None:
         out: OutPath = DEFAULT_OUT,
         set_: Overrides = None,
         device: Device = "auto",
+        processes: Processes = "1",
     ) -> None:
         from train.stages.run_stage import run_stage
 
-        run_stage(name, recipe, store, out, set_ or [], device)
+        run_stage(name, recipe, store, out, set_ or [], device, processes)
 
 
 for _name, _help in STAGES.items():

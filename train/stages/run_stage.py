@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import torch
 
 from shared.console import console, errors
+from shared.errors import UserError
 from shared.store.export import ClipReader
 from train.data.clips import open_store
 from train.recipe import Recipe, store_warning
@@ -19,7 +21,8 @@ from train.stages.diffusion import train_diffusion
 from train.stages.encode import encode_store
 from train.stages.refiner import train_refiner
 from train.stages.texts import encode_texts
-from train.trainer.distributed import World, choose_device, own_device, process_group
+from train.trainer.distributed import World, choose_device, local_rank, own_device, process_group
+from train.trainer.launch import launch, usable_cores
 from train.trainer.signals import stoppable
 
 Step = Callable[[Recipe, ClipReader, RunFolder, torch.device], None]
@@ -46,11 +49,12 @@ def run_stage(
     out: Path,
     overrides: list[str],
     device: str,
+    processes: str,
     start: Path | None = None,
 ) -> None:
     """Run one training stage into a run's folder, that of the recipe's guide first.
 
-    Processes that torchrun started train together.
+    Processes that torchrun, or this function, started train together.
 
     Args:
         stage: `vae`, `encode` or `diffusion`.
@@ -59,11 +63,17 @@ def run_stage(
         out: the run's folder.
         overrides: of the recipe's fields.
         device: see `choose_device`.
+        processes: number of them on this machine, or `auto`, see `process_count`.
         start: another run, see `RunFolder`.
     """
     recipe, store = load_recipe(recipe_name, overrides), open_store(store_path)
     run = RunFolder(out, None if start is None else RunFolder(start))
     chosen = own_device(choose_device(device))
+    count = process_count(processes, stage, recipe, chosen)
+    if count > 1 and local_rank() is None:
+        if code := launch(count, [sys.executable, "-c", _MAIN, *sys.argv[1:]]):
+            raise SystemExit(code)
+        return
     out.mkdir(parents=True, exist_ok=True)
     with process_group(chosen) as world, stoppable():
         if world.is_main and (differences := store_warning(recipe, store.options)):
@@ -73,6 +83,35 @@ def run_stage(
             train_stage(stage, recipe, store, run, chosen, world)
         if world.is_main:
             _print_next(stage, recipe_name, store_path, out)
+
+
+_MAIN = (
+    f"import sys; sys.path[0] = {str(Path(__file__).parents[2])!r}\n"
+    "from train.__main__ import main; main()"
+)
+"""Program of a process that trains with others: this package, whatever the working folder holds."""
+
+
+def process_count(given: str, stage: str, recipe: Recipe, device: torch.device) -> int:
+    """Processes to train in: as given or, for `auto`, one a core on a CPU, else one.
+
+    No more than clips in a step, and one where a stage has nothing to share out.
+
+    Raises:
+        UserError: `given` is neither `auto` nor a number above zero.
+    """
+    if given != "auto" and not (given.isdecimal() and int(given)):
+        raise UserError(f"--processes {given}: must be auto or a number of processes, 1 or more")
+    recipes = [recipe, *([recipe.guide] if recipe.guide else [])]
+    if stage == "vae":
+        learning = [r.autoencoder_training for r in recipes if r.autoencoder is not None]
+    else:
+        learning = [r.diffusion_training for r in recipes]
+        learning += [r.refiner_training for r in recipes if r.refiner is not None]
+    if not learning or not ON_ALL_RANKS[stage]:
+        return 1
+    wanted = int(given) if given != "auto" else usable_cores() if device.type == "cpu" else 1
+    return min(wanted, *(training.batch for training in learning))
 
 
 def train_stage(
