@@ -13,6 +13,7 @@ says what is still and who is there.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,8 @@ from shared.report.pictures import contact_sheet, png
 from shared.store.paths import write_whole
 from train.data.clips import Clips
 from train.data.consecutive import clips_before
-from train.evaluate.clip_metrics import RealClips, real_clip_metrics
-from train.evaluate.make_clips import TrainedRun, write_tensors
+from train.evaluate.clip_metrics import I3D_LOGITS, RealClips, real_clip_metrics
+from train.evaluate.make_clips import SHOWN_CLIPS, TrainedRun, write_tensors
 from train.evaluate.metrics.consistency import change, still_pixels
 from train.evaluate.metrics.evaluation_networks import EvaluationNetworks, subject_features
 from train.evaluate.metrics.fvd import I3D, LOGITS, frechet, why_too_few
@@ -49,7 +50,7 @@ class Window:
     """Means over videos of one window; `first` is the index of its first frame."""
 
     first: int
-    background_drift: float
+    background_drift: Figure
     person_kept: Figure
     change: float
     """Mean absolute change between frames, grey levels."""
@@ -66,7 +67,7 @@ def evaluate_long(
     i3d: I3D | None,
     out: Path,
 ) -> dict[str, Any]:
-    """Generate videos from the first frames of a plan, and score them; write all into `out`.
+    """Generate videos from the first frames of a plan, score them, write scores and the first ones.
 
     Args:
         run: generates them.
@@ -89,21 +90,31 @@ def evaluate_long(
             f"--frames {frames}: drift is measured over windows of {length} frames, a clip's; give"
             f" {2 * length} or more, or leave it out"
         )
-    videos = _generate(run, clips, plan, frames)
-    out.mkdir(parents=True, exist_ok=True)
     real = real_clip_metrics(clips, networks, run.device, plan.windows, i3d)
+    shown: list[Tensor] = []
+    parts: list[dict[str, NDArray[np.floating]]] = []
+    for rows, videos in _generate(run, clips, plan, frames):
+        truth = clips.frames(clips.batch(plan.clip[rows], _CPU))
+        given = truth if run.space.takes_first_frame else videos[:, :length]
+        parts.append(_measure(videos, given, length, networks, i3d, run.device))
+        parts[-1]["drift_real"] = background_drift(truth, truth[:, 0], still_pixels(truth)).numpy()
+        shown += [videos] if len(shown) * BATCH < SHOWN_CLIPS else []
+    measured = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    films = torch.cat(shown)[:SHOWN_CLIPS]
     scores = {
         "frames": frames,
-        "videos": len(videos),
+        "videos": len(plan.clip),
         "continues": run.space.continues,
-        "windows": [asdict(w) for w in _windows(run, clips, plan, videos, networks, real, i3d)],
-        "background_drift_real": _drift_of_real(clips, plan),
+        "windows": [asdict(window) for window in _windows(run, clips, plan, measured, real, i3d)],
+        "background_drift_real": _mean_of_known(measured["drift_real"]),
         "change_real": float(real.metrics["change"].mean()),
-        f"fvd_{frames}": _long_fvd(clips, videos, i3d),
+        f"fvd_{frames}": _long_fvd(clips, measured, frames, i3d),
     }
-    write_tensors(out / VIDEOS, {"frames": videos, "clip": torch.from_numpy(plan.clip)})
-    films = list(videos[:_SHEET_VIDEOS].numpy())
-    write_whole(out / SHEET, png(contact_sheet(films, every=-(-frames // _SHEET_FRAMES))))
+    write_tensors(
+        out / VIDEOS, {"frames": films, "clip": torch.from_numpy(plan.clip[: len(films)])}
+    )
+    sheet = contact_sheet(list(films[:_SHEET_VIDEOS].numpy()), every=-(-frames // _SHEET_FRAMES))
+    write_whole(out / SHEET, png(sheet))
     write_whole(out / SCORES, json.dumps(scores, indent=1, ensure_ascii=False).encode())
     return scores
 
@@ -121,53 +132,81 @@ def _text(value: Figure) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3g}"
 
 
-def _generate(run: TrainedRun, clips: Clips, plan: Plan, frames: int) -> Tensor:
-    """Videos of the plan, uint8 (N, frames, 3, H, W)."""
+def _generate(
+    run: TrainedRun, clips: Clips, plan: Plan, frames: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """Rows of the plan, and their videos, uint8 (B, frames, 3, H, W), a batch at a time."""
     generator = run.generator
     if generator is None:
         raise UserError("--frames: this run has no denoiser; run first: python -m train diffusion")
     labels = [None if label < 0 else int(label) for label in clips.label[plan.clip]]
     count = clips_for(frames, clips.store.options.frames, run.space.adds)
     steps = batches(len(labels)) * sum(generator.steps(clip) for clip in range(count))
-    made = []
     with Progress().bar("videos", steps, "steps") as bar:
         for start in range(0, len(labels), BATCH):
             rows = slice(start, start + BATCH)
             first, seeds = clips.read("first_frame", plan.clip[rows]), plan.seed[rows].tolist()
-            made.append(
-                generate_frames(generator, first, labels[rows], seeds, frames, on_step=bar).frames
-            )
-    return torch.cat(made)
+            made = generate_frames(generator, first, labels[rows], seeds, frames, on_step=bar)
+            yield rows, made.frames
+
+
+def _measure(
+    videos: Tensor, given: Tensor, length: int, networks: EvaluationNetworks, i3d: I3D | None,
+    device: torch.device,
+) -> dict[str, NDArray[np.floating]]:  # fmt: skip
+    """Metrics of each video (B, ...) and of each of its W windows (B, W, ...), by name.
+
+    Args:
+        videos: uint8, shape (B, N, 3, H, W).
+        given: clips that say what is still, (B, T, 3, H, W).
+        length: of a window.
+        networks: of which the subject encoder counts.
+        i3d: None: no logits.
+        device: to compute on.
+    """
+    still = still_pixels(given)
+    starts = range(0, videos.shape[1] - length + 1, length)
+    windows = [videos[:, first : first + length] for first in starts]
+
+    def of_each(metric: Callable[[Tensor], Tensor]) -> NDArray[np.floating]:
+        return torch.stack([metric(window) for window in windows], dim=1).numpy()
+
+    found = {
+        "drift": of_each(lambda window: background_drift(window, videos[:, 0], still)),
+        "change": of_each(change),
+    }
+    if (subject := networks.subject) is not None:
+        found["subject"] = of_each(lambda window: subject_features(subject, window, device))
+    if i3d is not None:
+        found["logits"] = np.stack([i3d(window) for window in windows], axis=1)
+        found["whole_logits"] = i3d(videos)
+    return found
 
 
 def _windows(
     run: TrainedRun,
     clips: Clips,
     plan: Plan,
-    videos: Tensor,
-    networks: EvaluationNetworks,
+    measured: dict[str, NDArray[np.floating]],
     real: RealClips,
     i3d: I3D | None,
 ) -> list[Window]:
-    length, given = clips.store.options.frames, run.space.takes_first_frame
-    truth = clips.frames(clips.batch(plan.clip, _CPU)) if given else videos[:, :length]
-    still = still_pixels(truth)
-    subject = clips.store.column("subject").astype(np.int64)[plan.clip] if given else None
-    found = []
-    for first in range(0, videos.shape[1] - length + 1, length):
-        window = videos[:, first : first + length]
-        matched = _matched(networks, real, window, plan, run.device)
-        subject = matched if subject is None else subject
-        found.append(
-            Window(
-                first,
-                float(np.nanmean(background_drift(window, videos[:, 0], still).numpy())),
-                _kept(matched, subject),
-                float(change(window).mean()),
-                _fvd(i3d, window, real),
-            )
+    subject = clips.store.column("subject").astype(np.int64)[plan.clip]
+    matched = None
+    if "subject" in measured:
+        windows = range(measured["subject"].shape[1])
+        matched = [real.gallery.match(measured["subject"][:, k], plan.clip) for k in windows]
+        subject = subject if run.space.takes_first_frame else matched[0]
+    return [
+        Window(
+            k * clips.store.options.frames,
+            _mean_of_known(measured["drift"][:, k]),
+            _kept(None if matched is None else matched[k], subject),
+            float(measured["change"][:, k].mean()),
+            NO_I3D if i3d is None else _frechet(measured["logits"][:, k], real.metrics[I3D_LOGITS]),
         )
-    return found
+        for k in range(measured["drift"].shape[1])
+    ]
 
 
 def background_drift(window: Tensor, first_frame: Tensor, still: Tensor) -> Tensor:
@@ -182,23 +221,13 @@ def background_drift(window: Tensor, first_frame: Tensor, still: Tensor) -> Tens
     return (error * still).sum(dim=(1, 2)) / still.sum(dim=(1, 2))
 
 
-def _drift_of_real(clips: Clips, plan: Plan) -> float:
-    truth = clips.frames(clips.batch(plan.clip, _CPU))
-    return float(np.nanmean(background_drift(truth, truth[:, 0], still_pixels(truth)).numpy()))
+def _mean_of_known(values: NDArray[np.floating]) -> Figure:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else "not computed: no pixel of the clips is still"
 
 
-def _matched(
-    networks: EvaluationNetworks, real: RealClips, window: Tensor, plan: Plan, device: torch.device
-) -> NDArray[np.int64] | None:
-    """Person that each window is matched to; None without a subject encoder."""
-    if networks.subject is None:
-        return None
-    features = subject_features(networks.subject, window, device).numpy()
-    return real.gallery.match(features, plan.clip)
-
-
-def _kept(matched: NDArray[np.int64] | None, subject: NDArray[np.int64] | None) -> Figure:
-    if matched is None or subject is None:
+def _kept(matched: NDArray[np.int64] | None, subject: NDArray[np.int64]) -> Figure:
+    if matched is None:
         return "not computed: fewer than two subjects are known in training or in test clips"
     known = (matched >= 0) & (subject >= 0)
     if not known.any():
@@ -206,21 +235,17 @@ def _kept(matched: NDArray[np.int64] | None, subject: NDArray[np.int64] | None) 
     return float((matched == subject)[known].mean())
 
 
-def _fvd(i3d: I3D | None, window: Tensor, real: RealClips) -> Figure:
-    if i3d is None:
-        return NO_I3D
-    return _frechet(i3d(window), real.metrics["i3d_logits"])
-
-
-def _long_fvd(clips: Clips, videos: Tensor, i3d: I3D | None) -> Figure:
+def _long_fvd(
+    clips: Clips, measured: dict[str, NDArray[np.floating]], frames: int, i3d: I3D | None
+) -> Figure:
     """FVD to real videos of the same length, joined from consecutive test clips."""
     if i3d is None:
         return NO_I3D
-    chains = chains_of(clips_before(clips.store), clips.test, videos.shape[1], clips)
+    chains = chains_of(clips_before(clips.store), clips.test, frames, clips)
     if complaint := why_too_few("real videos of that length", len(chains), LOGITS):
         return f"not computed: {complaint}"
-    logits = [i3d(joined(clips, chain)[None, : videos.shape[1]]) for chain in chains]
-    return _frechet(i3d(videos), np.concatenate(logits))
+    logits = [i3d(joined(clips, chain)[None, :frames]) for chain in chains]
+    return _frechet(measured["whole_logits"], np.concatenate(logits))
 
 
 def chains_of(

@@ -220,9 +220,12 @@ class PlanesAutoencoder(Autoencoder):
         self.encoder.embed.weight[len(basis) :] = 0
         self.decoder.unembed.weight[:, len(basis) :] = 0
         rest = self.encoder.embed(patches)
-        for axis, (project, spread) in enumerate(
-            zip(self.encoder.projections, self.decoder.spreads, strict=True)
-        ):
+        for axis, project in enumerate(self.encoder.projections):
+            spread = self.decoder.spreads[axis]
+            assert isinstance(project, Projection)
+            assert isinstance(spread, nn.Linear)
+            assert project.line is not None
+            assert project.recall is not None
             lines = lines_along(rest, axis).flatten(-2)  # (N, a, b, L C)
             mean = lines.flatten(0, 2).mean(0)
             code, energy = principal(_some((lines - mean).flatten(0, 2)), self.latent_channels)
@@ -259,6 +262,7 @@ class PlanesEncoder(nn.Module):
         rest = tokens = self.body(tokens).unflatten(2, self.grid[1:])
         planes = []
         for axis, project in enumerate(self.projections):
+            assert isinstance(project, Projection)
             plane = project(lines_along(tokens, axis), lines_along(rest, axis))  # (B, a, b, C)
             plane = torch.tanh(plane.float())
             planes.append(plane.permute(0, 3, 1, 2))

@@ -86,7 +86,7 @@ def _free_port() -> int:
         return port
 
 
-def _wait(processes: list[subprocess.Popen[bytes]], silenced: list[IO[bytes]]) -> int:
+def _wait(processes: list[subprocess.Popen[bytes]], silenced: Sequence[IO[bytes]]) -> int:
     """Wait until all have ended, or some time after one has failed; show what that one wrote."""
     failed, deadline = None, float("inf")
     while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
