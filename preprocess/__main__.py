@@ -65,8 +65,8 @@ def run(
         typer.Option(
             help="The store to make. Default: stores/DATASET with -OPTIONVALUE for each option"
             " given here that is not its default, in the order size, frames, stride, clips, hop,"
-            " seed, draws, fps, fit, crop, block, range, unit, reference, method, motioncost,"
-            " limit: stores/gestures-size64-block8-range24"
+            " seed, draws, fps, fit, crop, hdr, deinterlace, block, range, unit, reference, method,"
+            " motioncost, limit: stores/gestures-size64-block8-range24"
         ),
     ] = None,
     given: dict[str, Any],

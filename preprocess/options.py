@@ -90,6 +90,22 @@ CLIP_OPTIONS: dict[str, Any] = {
             " 10:239,30:290, mhad 0:480,156:492, else none",
         ),
     ],
+    "hdr": Annotated[
+        str | None,
+        typer.Option(
+            metavar="tonemap|refuse",
+            help="Videos of high dynamic range or wide gamut: map them to SDR, or reject them."
+            " Default: tonemap",
+        ),
+    ],
+    "deinterlace": Annotated[
+        str | None,
+        typer.Option(
+            metavar="off|bwdif|yadif",
+            help="Make whole frames of those that are stored as two fields, by this filter of"
+            " FFmpeg. Default: off",
+        ),
+    ],
 }
 """Options of `run` that shape clips, with their flags; each is None where the user gave none."""
 
@@ -182,6 +198,8 @@ SUFFIXES = {
     "fps": "fps",
     "fit": "fit",
     "crop": "crop",
+    "hdr": "hdr",
+    "deinterlace": "deinterlace",
     "block": "block",
     "search_range": "range",
     "vector_unit": "unit",
@@ -206,6 +224,9 @@ def codec_options(manifest: Manifest, given: dict[str, Any]) -> CodecOptions:
     options = _checked({**_defaults(manifest, stated), **stated})
     if options.fps is not None and manifest.source != "video":
         raise UserError(f"--fps {options.fps:g}: the frames of {manifest.name} have no times")
+    for name in ("hdr", "deinterlace"):
+        if name in stated and manifest.source != "video":
+            raise UserError(f"--{name} {stated[name]}: {manifest.name} holds no video files")
     return options
 
 

@@ -35,6 +35,8 @@ FitName = Literal["crop", "pad", "stretch"]
 ClipPolicy = Literal["windows", "span", "random_sorted", "jittered"]
 RANDOM_POLICIES: tuple[ClipPolicy, ...] = ("random_sorted", "jittered")
 """Clip policies that draw frames at random, by a seed."""
+HdrName = Literal["tonemap", "refuse"]
+DeinterlaceName = Literal["off", "bwdif", "yadif"]
 MethodName = Literal["exhaustive", "h264"]
 SourceKind = Literal["video", "images", "strips", "bair"]
 
@@ -73,6 +75,13 @@ class CodecOptions(BaseModel):
     """Way to make a frame square: cut two sides, add black bars, or distort it."""
     crop: tuple[int, int, int, int] | None = None
     """Part of the upright frame to use: top, bottom, left, right in pixels, half-open."""
+    display: Literal["shown", "coded"] = "shown"
+    """`shown`: frames as players show them, mirrored where the file asks for it, of square pixels,
+    in SDR; `coded`: only turned, as in stores that record nothing else. No flag of a command."""
+    hdr: HdrName = "tonemap"
+    """Map HDR and wide gamut to SDR, or refuse such videos. Recorded if not the default."""
+    deinterlace: DeinterlaceName = "off"
+    """Filter of FFmpeg that makes interlaced frames whole. Recorded if not off."""
     block: int = 16
     """Block size, pixels."""
     search_range: int = Field(16, ge=0, le=MAX_SEARCH_RANGE_PX)
@@ -133,8 +142,9 @@ class CodecOptions(BaseModel):
     def _without_later_defaults(self, values: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what earlier versions did not record, where it changes nothing."""
         recorded: dict[str, Any] = values(self)
-        if self.draws == 1:
-            recorded.pop("draws", None)
+        for name, default in (("draws", 1), ("hdr", "tonemap"), ("deinterlace", "off")):
+            if getattr(self, name) == default:
+                recorded.pop(name, None)
         return recorded
 
     @model_validator(mode="after")
@@ -291,6 +301,16 @@ class StoreAttributes(BaseModel):
     """Clips in one shard, which is one partition and one task."""
     plan_hash: str
     """Hash of the planned clips and sides, and of every video's path, size, modification time."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, raw: Any) -> Any:
+        """Add what earlier versions did not record: how a video's frames were displayed."""
+        options = raw.get("options") if isinstance(raw, dict) else None
+        if isinstance(options, dict) and "display" not in options:
+            display = "coded" if raw.get("source", "video") == "video" else "shown"
+            return {**raw, "options": {**options, "display": display}}
+        return raw
 
     @property
     def partitions(self) -> int:
