@@ -277,11 +277,12 @@ def parse_crop(text: str | None) -> CropBox | Literal["none"] | None:
 
 
 def _defaults(manifest: Manifest, stated: dict[str, Any]) -> dict[str, Any]:
-    """Defaults of the data set; its stride and hop are for windows only."""
+    """Defaults of the data set; its stride and hop are for windows only, display for videos."""
     names = ["size", "frames", "clips", "fps", "fit", "crop"]
     if stated.get("clips", manifest.clips) == "windows":
         names += ["stride", "hop"]
-    return {name: getattr(manifest, name) for name in names}
+    display = "shown" if manifest.source == "video" else "coded"
+    return {"display": display, **{name: getattr(manifest, name) for name in names}}
 
 
 def _stated(given: dict[str, Any]) -> dict[str, Any]:

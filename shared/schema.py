@@ -76,8 +76,8 @@ class CodecOptions(BaseModel):
     crop: tuple[int, int, int, int] | None = None
     """Part of the upright frame to use: top, bottom, left, right in pixels, half-open."""
     display: Literal["shown", "coded"] = "shown"
-    """`shown`: frames as players show them, mirrored where the file asks for it, of square pixels,
-    in SDR; `coded`: only turned, as in stores that record nothing else. No flag of a command."""
+    """`shown`: videos' frames as players show them, mirrored where the file asks for it, of square
+    pixels, in SDR; `coded`: only turned, as in every store that does not record it."""
     hdr: HdrName = "tonemap"
     """Map HDR and wide gamut to SDR, or refuse such videos. Recorded if not the default."""
     deinterlace: DeinterlaceName = "off"
@@ -142,8 +142,9 @@ class CodecOptions(BaseModel):
     def _without_later_defaults(self, values: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what earlier versions did not record, where it changes nothing."""
         recorded: dict[str, Any] = values(self)
-        for name, default in (("draws", 1), ("hdr", "tonemap"), ("deinterlace", "off")):
-            if getattr(self, name) == default:
+        before = {"draws": 1, "display": "coded", "hdr": "tonemap", "deinterlace": "off"}
+        for name, value in before.items():
+            if getattr(self, name) == value:
                 recorded.pop(name, None)
         return recorded
 
@@ -305,11 +306,10 @@ class StoreAttributes(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _of_earlier_versions(cls, raw: Any) -> Any:
-        """Add what earlier versions did not record: how a video's frames were displayed."""
+        """Complete recorded options: what is not recorded had another value than the default."""
         options = raw.get("options") if isinstance(raw, dict) else None
-        if isinstance(options, dict) and "display" not in options:
-            display = "coded" if raw.get("source", "video") == "video" else "shown"
-            return {**raw, "options": {**options, "display": display}}
+        if isinstance(options, dict):
+            return {**raw, "options": {"display": "coded", **options}}
         return raw
 
     @property
