@@ -219,11 +219,15 @@ def _too_few(path: Location, container: InputContainer, stream: VideoStream, fou
 
 
 def _samples(path: Location, stream: VideoStream) -> int:
-    """Number of packets of a stream, including those that an edit list leaves out."""
+    """Number of packets of a stream, with those that an edit list leaves out and empty ones."""
     with av.open(
         openable(path), "r", metadata_errors="replace", options={"ignore_editlist": "1"}
     ) as whole:
-        return sum(not is_end(packet) for packet in whole.demux(whole.streams[stream.index]))
+        same = whole.streams[stream.index]
+        assert isinstance(same, VideoStream)
+        # Where a parser reads them, empty packets stand in the index only.
+        empty = sum(entry.size == 0 for entry in same.index_entries)
+        return empty + sum(packet.size > 0 for packet in whole.demux(same))
 
 
 def _chunks(path: Location, stream: VideoStream) -> int:
