@@ -65,8 +65,8 @@ def run(
         typer.Option(
             help="The store to make. Default: stores/DATASET with -OPTIONVALUE for each option"
             " given here that is not its default, in the order size, frames, stride, clips, hop,"
-            " seed, draws, fps, fit, crop, block, range, unit, reference, compensation, method,"
-            " motioncost, limit: stores/gestures-size64-block8-range24"
+            " seed, draws, fps, fit, crop, hdr, deinterlace, block, range, unit, reference,"
+            " compensation, method, motioncost, limit: stores/gestures-size64-block8-range24"
         ),
     ] = None,
     given: dict[str, Any],
@@ -112,6 +112,13 @@ def run(
         outcome = run_extraction(extraction, progress)
     for name in outcome.left_out:
         Console(stderr=True).print(f"Split {name} left out: its lists are not below {videos}")
+    if outcome.interlaced:
+        kind = "file says it is" if outcome.interlaced == 1 else "files say they are"
+        Console(stderr=True, soft_wrap=True).print(
+            f"{outcome.interlaced} {kind} interlaced, and --deinterlace is off: moving edges show"
+            " combs; --deinterlace bwdif makes whole frames",
+            highlight=False,
+        )
     origin = "videos", f"{outcome.videos} in {videos}"
     _print_summary(store, outcome.made, origin, f"--root {videos}")
 

@@ -90,6 +90,22 @@ CLIP_OPTIONS: dict[str, Any] = {
             " 10:239,30:290, mhad 0:480,156:492, else none",
         ),
     ],
+    "hdr": Annotated[
+        str | None,
+        typer.Option(
+            metavar="tonemap|refuse",
+            help="Videos of high dynamic range or wide gamut: map them to SDR, or reject them."
+            " Default: tonemap",
+        ),
+    ],
+    "deinterlace": Annotated[
+        str | None,
+        typer.Option(
+            metavar="off|bwdif|yadif",
+            help="Make whole frames of those that are stored as two fields, by this filter of"
+            " FFmpeg. Default: off",
+        ),
+    ],
 }
 """Options of `run` that shape clips, with their flags; each is None where the user gave none."""
 
@@ -194,6 +210,8 @@ SUFFIXES = {
     "fps": "fps",
     "fit": "fit",
     "crop": "crop",
+    "hdr": "hdr",
+    "deinterlace": "deinterlace",
     "block": "block",
     "search_range": "range",
     "vector_unit": "unit",
@@ -219,6 +237,9 @@ def codec_options(manifest: Manifest, given: dict[str, Any]) -> CodecOptions:
     options = _checked({**_defaults(manifest, stated), **stated})
     if options.fps is not None and manifest.source != "video":
         raise UserError(f"--fps {options.fps:g}: the frames of {manifest.name} have no times")
+    for name in ("hdr", "deinterlace"):
+        if name in stated and manifest.source != "video":
+            raise UserError(f"--{name} {stated[name]}: {manifest.name} holds no video files")
     return options
 
 
@@ -269,11 +290,12 @@ def parse_crop(text: str | None) -> CropBox | Literal["none"] | None:
 
 
 def _defaults(manifest: Manifest, stated: dict[str, Any]) -> dict[str, Any]:
-    """Defaults of the data set; its stride and hop are for windows only."""
+    """Defaults of the data set; its stride and hop are for windows only, display for videos."""
     names = ["size", "frames", "clips", "fps", "fit", "crop"]
     if stated.get("clips", manifest.clips) == "windows":
         names += ["stride", "hop"]
-    return {name: getattr(manifest, name) for name in names}
+    display = "shown" if manifest.source == "video" else "coded"
+    return {"display": display, **{name: getattr(manifest, name) for name in names}}
 
 
 def _stated(given: dict[str, Any]) -> dict[str, Any]:

@@ -61,11 +61,13 @@ class Outcome:
         videos: number that follow the layout, after the limit.
         made: clips made by this run; None if the store was complete before.
         left_out: split protocols whose list files are missing.
+        interlaced: videos that say they are interlaced, whose clips are made as they are.
     """
 
     videos: int
     made: PartitionResult | None
     left_out: tuple[str, ...] = ()
+    interlaced: int = 0
 
 
 def run(extraction: Extraction, progress: Progress) -> Outcome:
@@ -93,7 +95,10 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
         raise no_clips([*earlier, *plan.rejects])
     attributes = plan_attributes(extraction, splits, plan)
     job = partition_job(extraction, attributes, plan, earlier)
-    return Outcome(len(videos), fill_store(job, extraction.executor, progress), left_out)
+    made = fill_store(job, extraction.executor, progress)
+    off = extraction.options.deinterlace == "off"
+    interlaced = sum(probe.interlaced for probe in probes.values()) if off else 0
+    return Outcome(len(videos), made, left_out, interlaced)
 
 
 def plan_attributes(

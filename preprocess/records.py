@@ -85,6 +85,7 @@ class Probe:
         height: pixels.
         damage: broken or missing parts that show without decoding; empty if there are none.
         times: of the frames; None if they were not asked for.
+        interlaced: the file says that its frames are stored as two fields.
     """
 
     frames: int
@@ -92,6 +93,7 @@ class Probe:
     height: int
     damage: str = ""
     times: Times | None = None
+    interlaced: bool = False
 
 
 @dataclass(frozen=True)

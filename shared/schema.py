@@ -36,6 +36,8 @@ FitName = Literal["crop", "pad", "stretch"]
 ClipPolicy = Literal["windows", "span", "random_sorted", "jittered"]
 RANDOM_POLICIES: tuple[ClipPolicy, ...] = ("random_sorted", "jittered")
 """Clip policies that draw frames at random, by a seed."""
+HdrName = Literal["tonemap", "refuse"]
+DeinterlaceName = Literal["off", "bwdif", "yadif"]
 MethodName = Literal["exhaustive", "h264", "variational"]
 SourceKind = Literal["video", "images", "strips", "bair"]
 
@@ -74,6 +76,13 @@ class CodecOptions(BaseModel):
     """Way to make a frame square: cut two sides, add black bars, or distort it."""
     crop: tuple[int, int, int, int] | None = None
     """Part of the upright frame to use: top, bottom, left, right in pixels, half-open."""
+    display: Literal["shown", "coded"] = "shown"
+    """`shown`: videos' frames as players show them, mirrored where the file asks for it, of square
+    pixels, in SDR; `coded`: only turned, as in every store that does not record it."""
+    hdr: HdrName = "tonemap"
+    """Map HDR and wide gamut to SDR, or refuse such videos. Recorded if not the default."""
+    deinterlace: DeinterlaceName = "off"
+    """Filter of FFmpeg that makes interlaced frames whole. Recorded if not off."""
     block: int = 16
     """Block size, pixels."""
     search_range: int = Field(16, ge=0, le=MAX_SEARCH_RANGE_PX)
@@ -138,8 +147,15 @@ class CodecOptions(BaseModel):
     def _without_later_defaults(self, values: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what earlier versions did not record, where it changes nothing."""
         recorded: dict[str, Any] = values(self)
-        for name in ("draws", "compensation"):
-            if getattr(self, name) == type(self).model_fields[name].default:
+        before = {
+            "draws": 1,
+            "compensation": "block",
+            "display": "coded",
+            "hdr": "tonemap",
+            "deinterlace": "off",
+        }
+        for name, value in before.items():
+            if getattr(self, name) == value:
                 recorded.pop(name, None)
         return recorded
 
@@ -306,6 +322,15 @@ class StoreAttributes(BaseModel):
     """Clips in one shard, which is one partition and one task."""
     plan_hash: str
     """Hash of the planned clips and sides, and of every video's path, size, modification time."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, raw: Any) -> Any:
+        """Complete recorded options: what is not recorded had another value than the default."""
+        options = raw.get("options") if isinstance(raw, dict) else None
+        if isinstance(options, dict):
+            return {**raw, "options": {"display": "coded", **options}}
+        return raw
 
     @property
     def partitions(self) -> int:

@@ -138,6 +138,8 @@ def test_every_option_of_an_extraction_is_passed_on(make: Make) -> None:
         "FPS": "10",
         "FIT": "pad",
         "CROP": "0:9,1:8",
+        "HDR": "refuse",
+        "DEINTERLACE": "bwdif",
         "LIMIT": "3",
         "BLOCK": "8",
         "SEARCH_RANGE": "7",

@@ -1,20 +1,28 @@
-"""From a frame to the square that is stored: crop box, then crop, pad or stretch."""
+"""From a frame to the square that is stored: upright, of square pixels, cropped, scaled."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
+from av.filter import Graph
+from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
 
 from preprocess.frames.area import FrameFormat, ResizeWindow, Shrinker, can_shrink
-from shared.schema import CodecOptions, FitName
+from preprocess.frames.hdr import HdrMapper, describe_hdr
+from shared.schema import CodecOptions, DeinterlaceName, FitName, HdrName
 
 MAX_PIXELS = 8192 * 8192
 """Largest frame; others are refused before a decoder or scaler allocates memory for them."""
+
+_SIDE_DATA_KINDS = 64
+"""More kinds of side data than FFmpeg has."""
 
 # Rounding that is the same on every processor, so that a store can be verified on another; and
 # colour for each pixel: without that, pairs have one colour, and all are two grey levels too dark.
@@ -49,17 +57,26 @@ class Geometry:
         size: height and width of the square, pixels.
         fit: a frame that is not square is cut at both ends of its longer side (`crop`), gets
             black bars at its shorter side (`pad`), or is distorted (`stretch`).
-        box: part of the upright frame to use; None uses all of it.
+        box: part of the upright frame to use, in square pixels; None uses all of it.
+        as_shown: show frames as players do: mirrored where the file asks for it, stretched to
+            square pixels, HDR mapped to SDR. Stores made before that have it false: turned only.
+        hdr: map frames of high dynamic range or wide gamut to SDR, or refuse them.
+        deinterlace: FFmpeg's filter for interlaced frames, or off.
     """
 
     size: int
     fit: FitName = "crop"
     box: Box | None = None
+    as_shown: bool = True
+    hdr: HdrName = "tonemap"
+    deinterlace: DeinterlaceName = "off"
 
     @classmethod
     def of(cls, options: CodecOptions) -> Geometry:
         """Geometry of a store's options."""
-        return cls(options.size, options.fit, Box(*options.crop) if options.crop else None)
+        box = Box(*options.crop) if options.crop else None
+        as_shown = options.display == "shown"
+        return cls(options.size, options.fit, box, as_shown, options.hdr, options.deinterlace)
 
 
 @dataclass(frozen=True)
@@ -116,44 +133,146 @@ def upright_size(width: int, height: int, degrees: float) -> tuple[int, int]:
     return (height, width) if round(degrees / 90) % 2 else (width, height)
 
 
+def displayed_width(width: int, pixel_aspect: Fraction) -> int:
+    """Width of a frame in square pixels, rounded; its height stays."""
+    return max(1, int(width * pixel_aspect + Fraction(1, 2)))
+
+
+Matrix = tuple[tuple[int, int], tuple[int, int]]
+
+
+def display_matrix(frame: VideoFrame) -> Matrix:
+    """Matrix ((a, c), (b, d)): a pixel at (x, y) is shown at (a x + c y, b x + d y).
+
+    Of any scale; the identity where the file states none.
+    """
+    known: Any  # PyAV's annotation of it is not that of a mapping
+    try:
+        known = frame.side_data
+    except ValueError:  # PyAV knows not every kind of side data, and then gives none
+        known = _without_unknown_side_data(frame).side_data
+    if Type.DISPLAYMATRIX not in known:
+        return (1, 0), (0, 1)
+    a, b, _, c, d = np.frombuffer(bytes(known[Type.DISPLAYMATRIX]), np.int32)[:5].tolist()
+    return (a, c), (b, d)
+
+
+def _without_unknown_side_data(frame: VideoFrame) -> VideoFrame:
+    """Pass a frame through a filter that removes the side data that PyAV does not know."""
+    graph = Graph()
+    last = graph.add_buffer(
+        width=frame.width,
+        height=frame.height,
+        format=frame.format,
+        time_base=frame.time_base or Fraction(1),
+    )
+    kinds = set(range(_SIDE_DATA_KINDS)) - {kind.value for kind in Type}
+    filters = [graph.add("sidedata", f"mode=delete:type={kind}") for kind in sorted(kinds)]
+    for following in (*filters, graph.add("buffersink")):
+        last.link_to(following)
+        last = following
+    graph.configure()
+    graph.push(frame)
+    pulled = graph.pull()
+    assert isinstance(pulled, VideoFrame)
+    return pulled
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Reflections that make a coded frame upright, in this order.
+
+    Attributes:
+        transposed: rows become columns.
+        flips_rows: the last row becomes the first.
+        flips_columns: the last column becomes the first.
+    """
+
+    transposed: bool
+    flips_rows: bool
+    flips_columns: bool
+
+    @classmethod
+    def of(cls, frame: VideoFrame, *, mirrors: bool) -> Orientation:
+        """Orientation that a frame's display matrix asks for, to the nearest quarter turn.
+
+        Args:
+            frame: of the video.
+            mirrors: heed mirrors; without them a frame is only turned.
+        """
+        if not mirrors:
+            turns = round(frame.rotation / 90) % 4
+            return cls(turns % 2 == 1, turns in (1, 2), turns in (2, 3))
+        (a, c), (b, d) = display_matrix(frame)
+        if abs(a) + abs(d) >= abs(b) + abs(c):
+            return cls(False, d < 0, a < 0)
+        return cls(True, b < 0, c < 0)
+
+    def apply(self, pixels: NDArray[Any], axes: tuple[int, int] = (0, 1)) -> NDArray[Any]:
+        """Turn and mirror pixels whose rows and columns lie on these axes."""
+        if self.transposed:
+            pixels = pixels.swapaxes(*axes)
+        flips = self.flips_rows, self.flips_columns
+        flipped = tuple(axis for axis, by in zip(axes, flips, strict=True) if by)
+        return np.flip(pixels, flipped) if flipped else pixels
+
+
 class SquareCropper:
     """Scales, crops, turns and converts decoded frames, with one scaler for a whole video."""
 
     def __init__(self, geometry: Geometry) -> None:
         self._geometry = geometry
         self._reformatter = VideoReformatter()
-        self._prepared: tuple[FrameFormat, int] | None = None
+        self._prepared: tuple[Any, ...] | None = None
 
-    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
+    def __call__(
+        self, frame: VideoFrame, pixel_aspect: Fraction = Fraction(1)
+    ) -> NDArray[np.uint8]:
         """Make a square: uint8 RGB, shape (3, size, size); frames may change their format.
+
+        Args:
+            frame: as decoded.
+            pixel_aspect: width of its pixels divided by their height.
 
         Raises:
             ValueError: the frame cannot be used; the message says why.
         """
-        form = FrameFormat.of(frame), frame.rotation
+        shown = self._geometry.as_shown
+        orientation = Orientation.of(frame, mirrors=shown)
+        aspect = pixel_aspect if shown else Fraction(1)
+        colours = frame.color_trc, frame.color_primaries
+        form = FrameFormat.of(frame), orientation, aspect, colours
         if form != self._prepared:
-            self._prepare(frame)
+            self._prepare(frame, orientation, aspect)
             self._prepared = form
-        turns = round(frame.rotation / 90)
         if self._geometry.box:
-            rgb = self._rgb(frame, frame.width, frame.height, Interpolation.BICUBIC)
-            return square_rgb(np.rot90(rgb, turns), self._geometry)
+            by = Interpolation.AREA if self._width < frame.width else Interpolation.BICUBIC
+            rgb = self._rgb(frame, self._width, frame.height, by)
+            return square_rgb(orientation.apply(rgb), self._geometry)
         square = self._shrunk(frame) if self._shrinker else self._scaled(frame)
-        return np.ascontiguousarray(np.rot90(square, turns, (1, 2))) if turns else square
+        return np.ascontiguousarray(orientation.apply(square, (1, 2)))
 
-    def _prepare(self, frame: VideoFrame) -> None:
+    def _prepare(self, frame: VideoFrame, orientation: Orientation, aspect: Fraction) -> None:
         """Compute everything that is the same for all frames of one format."""
-        reason = refusal(*upright_size(frame.width, frame.height, frame.rotation), self._geometry)
+        self._width = displayed_width(frame.width, aspect)
+        quarter = 90 if orientation.transposed else 0
+        reason = refusal(*upright_size(self._width, frame.height, quarter), self._geometry)
+        hdr = describe_hdr(frame) if self._geometry.as_shown else ""
+        if hdr and self._geometry.hdr == "refuse":
+            reason = reason or f"{hdr}, and --hdr refuse was given"
         if reason:
             raise ValueError(reason)
-        self._fit = fit(frame.width, frame.height, self._geometry)
-        placed, size = self._fit, self._geometry.size
+        self._mapper = HdrMapper(frame) if hdr else None
+        placed, size = fit(self._width, frame.height, self._geometry), self._geometry.size
+        shrinks = placed.width <= frame.width and placed.height <= frame.height
+        same = (placed.width, placed.height) == (frame.width, frame.height)
+        self._fit = replace(placed, shrinks=shrinks and not same)
         window = ResizeWindow(
             (placed.height, placed.width),
             (max(0, placed.top), max(0, placed.left)),
             (min(size, placed.height), min(size, placed.width)),
         )
-        can = not self._geometry.box and can_shrink(FrameFormat.of(frame), window)
+        can = not self._geometry.box and not hdr and can_shrink(FrameFormat.of(frame), window)
         can &= all(plane.line_size > 0 for plane in frame.planes)  # some lie upside down
         self._shrinker = Shrinker(frame, window) if can else None
 
@@ -182,13 +301,16 @@ class SquareCropper:
             frame,
             width=width,
             height=height,
-            format="rgb24",
+            format="rgb48le" if self._mapper else "rgb24",
             # Matrix and range of the source are the frame's own; BT.601 where it names none.
             dst_color_range=ColorRange.JPEG,
             interpolation=interpolation | _EXACT,
             threads=1,
         )
-        return np.asarray(converted.to_ndarray(), np.uint8)
+        pixels = converted.to_ndarray()
+        if self._mapper:
+            return self._mapper(np.asarray(pixels, np.uint16))
+        return np.asarray(pixels, np.uint8)
 
 
 def square_rgb(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:

@@ -1,22 +1,26 @@
 """Independent decoding of a video into square RGB frames, for `verify`.
 
-In common with `preprocess.sources.video` are the decoder and scaler underneath, the errors that
-FFmpeg logs, and the facts about colour and the place of chroma. The packet loop, threading,
-scalers, area averages, cropping and turning are separate. (FFmpeg's scale filter would be more
-independent, but it does not know where a frame's chroma samples lie.)
+In common with `preprocess.sources.video` are the decoder, scaler and deinterlacer underneath, the
+errors that FFmpeg logs, and the facts about colour, the place of chroma, the shape of pixels, the
+display matrix, and packets that no decoder shows. The packet loop, threading, order of frames,
+scalers, area averages, cropping, turning and tone mapping are separate. (FFmpeg's scale filter
+would be more independent, but it does not know where a frame's chroma samples lie.)
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, groupby, islice
 from math import floor, gcd
+from typing import Any
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.filter import Graph
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
@@ -32,11 +36,25 @@ from preprocess.frames.area import (
     chroma_cosited,
     rgb_matrix,
 )
-from preprocess.frames.geometry import Geometry
-from preprocess.sources.media import collect_ffmpeg_errors
+from preprocess.frames.geometry import Geometry, display_matrix
+from preprocess.frames.hdr import (
+    DISPLAY_GAMMA,
+    HLG_CONSTANTS,
+    HLG_GAMMA,
+    LUMA_2020,
+    PEAK_NITS,
+    PQ_CONSTANTS,
+    TO_BT709,
+    WHITE_NITS,
+)
+from preprocess.sources.bitstream import LeadingPictures
+from preprocess.sources.media import PixelAspect, collect_ffmpeg_errors, strictness
 from shared.store.paths import Location, openable
 
 HALF = Fraction(1, 2)
+
+_WIDE = 9
+"""H.273's number of the primaries of BT.2020."""
 
 _READ_ERRORS = 100
 """Errors after which a file is not read further."""
@@ -69,8 +87,11 @@ def decode_independently(
         if position is not None and place < following:
             continue
         try:
-            for index, frame in enumerate(_frames_from(path, position), start=place):
-                yield index, _square_frame(frame, geometry)
+            frames: Iterator[tuple[VideoFrame, Fraction]] = _frames_from(path, position)
+            if geometry.deinterlace != "off":
+                frames = _deinterlaced(frames, geometry.deinterlace)
+            for index, (frame, aspect) in enumerate(frames, start=place):
+                yield index, _square_frame(frame, aspect, geometry)
                 following = index + 1
             return
         except (FFmpegError, _LostError):
@@ -78,8 +99,11 @@ def decode_independently(
             continue
 
 
-def _frames_from(path: Location, position: int | None) -> Iterator[VideoFrame]:
+def _frames_from(path: Location, position: int | None) -> Iterator[tuple[VideoFrame, Fraction]]:
     """Decode from a key frame's packet on, or from the start, in the order frames are shown.
+
+    Yields:
+        A frame, and the width of its pixels divided by their height.
 
     Raises:
         FFmpegError: a packet does not decode.
@@ -91,29 +115,84 @@ def _frames_from(path: Location, position: int | None) -> Iterator[VideoFrame]:
             return
         # Threads that share a frame: with a frame each, an error would swallow those before it.
         stream.thread_type = "SLICE"
-        stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
-        key_time: int | None = None
-        first = True
+        name = stream.codec_context.codec.name
+        stream.codec_context.options = {"err_detect": strictness(name)}
+        aspects, leads = PixelAspect(stream), _Leads()
+        repeated = deque[int]()
+        shown: VideoFrame | None = None
+        opening = LeadingPictures(name, stream.codec_context.extradata)
+        cut_off = False
         for number, (packet, failed) in enumerate(_packets(container, stream)):
             lost = failed and number > (position or 0)
             if lost or (number == 0 and position is None and not packet.is_keyframe):
                 raise _LostError
             if number < (position or 0):
                 continue
-            if number == position:
-                key_time = packet.pts
+            if packet.is_keyframe:
+                cut_off = opening.loses_leads(packet, number == (position or 0))
             # Packets after a key frame that are shown before it may refer to earlier frames.
-            if key_time is not None and packet.pts is not None and packet.pts < key_time:
+            if position is not None and leads.has(packet):
                 continue
-            for frame in packet.decode():
-                if first and key_time is not None and frame.pts != key_time:
+            if not packet.size and packet.pts is not None:
+                repeated.append(packet.pts)
+                continue
+            for frame in _decoded(packet, excused=cut_off):
+                if shown is None and position is not None and frame.pts != leads.key_time:
                     raise _LostError
-                first = False
-                yield frame
+                aspects.change()
+                while shown and repeated and repeated[0] < (frame.pts or 0):
+                    repeated.popleft()
+                    yield shown, aspects.value
+                shown = frame
+                yield frame, aspects.value
+        if shown:
+            yield from [(shown, aspects.value)] * len(repeated)
+
+
+def _decoded(packet: Packet, *, excused: bool) -> list[VideoFrame]:
+    """Decode a packet; raises FFmpegError.
+
+    Args:
+        packet: of the stream, or the empty one at its end.
+        excused: references were cut off: that a picture drops one of them is no damage. H.264
+            shows such a picture later, so none is lost.
+    """
+    frames: list[VideoFrame] = []
+    failure: FFmpegError | None = None
+    with collect_ffmpeg_errors() as errors:
+        try:
+            frames = packet.decode()
+        except FFmpegError as error:
+            failure = error
+    if failure and not (excused and errors and all("mmco" in text for text in errors)):
+        raise failure
+    return frames
+
+
+class _Leads:
+    """Recognises packets that follow a first key frame and are shown before it."""
+
+    def __init__(self) -> None:
+        self.key_time: int | None = None
+        self._begun = self._over = False
+
+    def has(self, packet: Packet) -> bool:
+        """Test the next packet, the key frame's being the first."""
+        if not self._begun:
+            self._begun, self.key_time = True, packet.pts
+            return False
+        earlier = (
+            self.key_time is not None and packet.pts is not None and packet.pts < self.key_time
+        )
+        self._over = self._over or not earlier
+        return not self._over
 
 
 def _key_frames(path: Location) -> Iterator[tuple[int, int]]:
-    """Number of each key frame among the packets, and its place among the frames shown."""
+    """Number of each key frame among the packets, and its place among the frames shown.
+
+    All packets before a key frame are shown before it, and those behind it that have earlier times.
+    """
     with _open(path) as container:
         stream = _video(container)
         if stream is None:
@@ -121,21 +200,29 @@ def _key_frames(path: Location) -> Iterator[tuple[int, int]]:
         packets = [
             (packet.pts, packet.is_keyframe, packet.is_discard)
             for packet, _ in _packets(container, stream)
-            if packet.size
+            if packet.size or packet.pts is not None
         ]
-    times = [time for time, _, _ in packets if time is not None]
-    if len(set(times)) < len(packets):
-        times = list(range(len(packets)))
-    shown = sorted(time for time, (_, _, hidden) in zip(times, packets, strict=True) if not hidden)
-    places = {time: place for place, time in enumerate(shown)}
-    for number, (_, is_key, hidden) in enumerate(packets):
+    times = [time for time, _, _ in packets]
+    timed = None not in times and len(set(times)) == len(times)
+    place = 0
+    for number, (time, is_key, hidden) in enumerate(packets):
         if is_key and not hidden:
-            yield number, places[times[number]]
+            leading = 0
+            for later, _, unseen in islice(packets, number + 1, None) if timed else ():
+                if later is None or time is None or later > time:
+                    break
+                leading += not unseen
+            yield number, place + leading
+        place += not hidden
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[tuple[Packet, bool]]:
-    """Read packets, each with a flag: FFmpeg logged an error on the way to it."""
-    packets, failed = container.demux(stream), False
+    """Read the packets that are shown, each with a flag: FFmpeg logged an error on the way to it.
+
+    The last one is empty.
+    """
+    leading = LeadingPictures(stream.codec_context.codec.name, stream.codec_context.extradata)
+    packets, failed, begun = container.demux(stream), False, False
     for _ in range(_READ_ERRORS):
         packet: Packet | None = None
         while True:
@@ -148,9 +235,49 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[tuple[P
                 return
             if packet is None:
                 break
-            yield packet, failed
-            failed, packet = False, None
+            begun = begun or packet.size > 0
+            if begun and not leading.lost(packet):
+                yield packet, failed
+                failed = False
+            packet = None
         packets = container.demux(stream)  # reading failed: there may be more packets
+
+
+def _deinterlaced(
+    frames: Iterator[tuple[VideoFrame, Fraction]], method: str
+) -> Iterator[tuple[VideoFrame, Fraction]]:
+    """Deinterlace frames by FFmpeg's filter, with a new graph for each format."""
+    for _, group in groupby(frames, _format):
+        graph, waiting = Graph(), deque[Fraction]()
+        for number, (frame, aspect) in enumerate(group):
+            if number == 0:
+                source = graph.add_buffer(
+                    width=frame.width,
+                    height=frame.height,
+                    format=frame.format,
+                    time_base=frame.time_base or Fraction(1, 25),
+                )
+                weaver = graph.add(method, mode="send_frame", parity="auto", deint="interlaced")
+                graph.link_nodes(source, weaver, graph.add("buffersink")).configure()
+            graph.push(frame)
+            waiting.append(aspect)
+            yield from _pulled(graph, waiting)
+        graph.push(None)
+        yield from _pulled(graph, waiting)
+
+
+def _format(item: tuple[VideoFrame, Fraction]) -> tuple[int, int, str]:
+    return item[0].width, item[0].height, item[0].format.name
+
+
+def _pulled(graph: Graph, waiting: deque[Fraction]) -> Iterator[tuple[VideoFrame, Fraction]]:
+    """Take the frames that a graph has ready; as many go out as went in."""
+    while waiting:
+        try:
+            frame: Any = graph.pull()
+        except (BlockingIOError, EOFError):
+            return
+        yield frame, waiting.popleft()
 
 
 def _open(path: Location) -> InputContainer:
@@ -162,12 +289,13 @@ def _video(container: InputContainer) -> VideoStream | None:
     return stream if isinstance(stream, VideoStream) else None
 
 
-def _square_frame(frame: VideoFrame, geometry: Geometry) -> NDArray[np.uint8]:
+def _square_frame(frame: VideoFrame, aspect: Fraction, geometry: Geometry) -> NDArray[np.uint8]:
     """Square of a frame, upright, shape (3, size, size)."""
+    width = max(1, floor(frame.width * aspect + HALF)) if geometry.as_shown else frame.width
     if geometry.box:
-        upright = _upright(_scaled(frame, frame.width, frame.height), frame.rotation)
+        upright = _upright(_scaled(frame, width, frame.height, geometry), frame, geometry)
         return square_independently(upright, geometry)
-    return _upright(_middle_of_scaled(frame, geometry), frame.rotation).transpose(2, 0, 1)
+    return _upright(_middle_of_scaled(frame, width, geometry), frame, geometry).transpose(2, 0, 1)
 
 
 def square_independently(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
@@ -183,16 +311,17 @@ def square_independently(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[
     return _middle(np.asarray(scaled), geometry.size).transpose(2, 0, 1)
 
 
-def _middle_of_scaled(frame: VideoFrame, geometry: Geometry) -> NDArray[np.uint8]:
+def _middle_of_scaled(frame: VideoFrame, shown_width: int, geometry: Geometry) -> NDArray[np.uint8]:
     """Middle of a scaled frame, shape (size, size, 3)."""
-    width, height = _scaled_size(frame.width, frame.height, geometry)
+    width, height = _scaled_size(shown_width, frame.height, geometry)
     form, steps = FrameFormat.of(frame), SUBSAMPLING.get(frame.format.name)
-    if steps is None or form.matrix not in LUMA_WEIGHTS:
-        return _middle(_scaled(frame, width, height), geometry.size)
+    if steps is None or form.matrix not in LUMA_WEIGHTS or _light_of(frame, geometry):
+        return _middle(_scaled(frame, width, height, geometry), geometry.size)
     ratios = Fraction(frame.height, height), Fraction(frame.width, width)
     fine = all(step <= by <= MAX_RATIO for step, by in zip(steps, ratios, strict=True))
-    scale = _averaged if fine and frame.planes[0].line_size > 0 else _scaled
-    return _middle(scale(frame, width, height), geometry.size)
+    if fine and frame.planes[0].line_size > 0:
+        return _middle(_averaged(frame, width, height), geometry.size)
+    return _middle(_scaled(frame, width, height, geometry), geometry.size)
 
 
 def _averaged(frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
@@ -231,11 +360,12 @@ def _scaled_size(width: int, height: int, geometry: Geometry) -> tuple[int, int]
     return max(1, floor(width * ratio + HALF)), max(1, floor(height * ratio + HALF))
 
 
-def _scaled(frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
+def _scaled(frame: VideoFrame, width: int, height: int, geometry: Geometry) -> NDArray[np.uint8]:
     grows = width > frame.width or height > frame.height
     same = (width, height) == (frame.width, frame.height)
+    light = _light_of(frame, geometry)
     scaled = frame.reformat(
-        format="rgb24",
+        format="rgb48le" if light else "rgb24",
         width=width,
         height=height,
         interpolation=(Interpolation.BICUBIC if grows or same else Interpolation.AREA)
@@ -243,7 +373,64 @@ def _scaled(frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
         | Interpolation.ACCURATE_RND
         | Interpolation.FULL_CHR_H_INT,
     )
+    if light:
+        wide = frame.color_primaries == _WIDE or (light != "sdr" and frame.color_primaries == 2)
+        return _tone_mapped(np.asarray(scaled.to_ndarray(), np.uint16), light, wide=wide)
     return np.asarray(scaled.to_ndarray(), np.uint8)
+
+
+def _light_of(frame: VideoFrame, geometry: Geometry) -> str:
+    """Kind of light that a frame's codes stand for: pq, hlg, sdr of wide gamut; empty if usual."""
+    if not geometry.as_shown:
+        return ""
+    usual = "sdr" if frame.color_primaries == _WIDE else ""
+    return {16: "pq", 18: "hlg"}.get(frame.color_trc, usual)
+
+
+def _tone_mapped(rgb: NDArray[np.uint16], light: str, *, wide: bool) -> NDArray[np.uint8]:
+    """Map to SDR as `preprocess.frames.hdr`, plane by plane and without a table."""
+    code = [rgb[..., n] / 65535 for n in range(3)]
+    if light == "sdr":
+        shone = [plane**DISPLAY_GAMMA for plane in code]
+    else:
+        nits = _hlg_nits(code) if light == "hlg" else [_pq_nits(plane) for plane in code]
+        most = np.maximum.reduce(nits)
+        gain = _shown_nits(most) / np.where(most > 0, most, 1)
+        shone = [plane * gain / WHITE_NITS for plane in nits]
+    rows = TO_BT709 if wide else ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    linear = [sum(w * plane for w, plane in zip(row, shone, strict=True)) for row in rows]
+    shown = np.stack([np.clip(plane, 0, 1) for plane in linear], -1)
+    return np.rint(np.exp(np.log(np.maximum(shown, 1e-30)) / DISPLAY_GAMMA) * 255).astype(np.uint8)
+
+
+def _hlg_nits(code: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Light of an HLG signal on a display of the peak's brightness: BT.2100, table 5."""
+    a, b, c = HLG_CONSTANTS
+    scene = [np.where(e > 0.5, (b + np.exp((e - c) / a)) / 12, e * e / 3) for e in code]
+    luminance = sum(w * plane for w, plane in zip(LUMA_2020, scene, strict=True))
+    return [PEAK_NITS * np.power(luminance, HLG_GAMMA - 1) * plane for plane in scene]
+
+
+def _pq_nits(code: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Light of a PQ signal, ST 2084."""
+    m1, m2, c1, c2, c3 = PQ_CONSTANTS
+    root = np.power(code, 1 / m2)
+    return 10000 * np.power(np.clip(root - c1, 0, None) / (c2 - c3 * root), 1 / m1)
+
+
+def _shown_nits(nits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compress light by the cubic of BT.2390: tangent to the identity at the knee, flat above."""
+    m1, m2, c1, c2, c3 = PQ_CONSTANTS
+    power = (np.array([PEAK_NITS, WHITE_NITS]) / 1e4) ** m1
+    peak, white = ((c1 + c2 * power) / (1 + c3 * power)) ** m2
+    powers = (np.minimum(nits, PEAK_NITS) / 1e4) ** m1
+    signal = ((c1 + c2 * powers) / (1 + c3 * powers)) ** m2 / peak
+    most = white / peak
+    knee = (3 * most - 1) / 2
+    t = (signal - knee) / (1 - knee)
+    cubic = knee + (1 - knee) * t + (3 * (most - knee) - 2 * (1 - knee)) * t**2
+    cubic += ((1 - knee) - 2 * (most - knee)) * t**3
+    return np.where(t > 0, _pq_nits(np.clip(cubic, 0, 1) * peak), nits)
 
 
 def _middle(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -257,12 +444,28 @@ def _middle(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return filled[top : top + size, left : left + size]
 
 
-def _upright(pixels: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
-    """Turn counter-clockwise; shape (height, width, 3)."""
-    turned = {
-        0: pixels,
-        90: pixels.transpose(1, 0, 2)[::-1],
-        180: pixels[::-1, ::-1],
-        270: pixels.transpose(1, 0, 2)[:, ::-1],
-    }
-    return turned[round(degrees / 90) * 90 % 360]
+def _upright(pixels: NDArray[np.uint8], frame: VideoFrame, geometry: Geometry) -> NDArray[np.uint8]:
+    """Show each pixel (height, width, 3) where the frame's display matrix puts it."""
+    if geometry.as_shown:
+        (a, c), (b, d) = display_matrix(frame)
+    else:  # only turned, counter-clockwise
+        (a, c), (b, d) = {
+            0: ((1, 0), (0, 1)),
+            90: ((0, 1), (-1, 0)),
+            180: ((-1, 0), (0, -1)),
+            270: ((0, -1), (1, 0)),
+        }[round(frame.rotation / 90) * 90 % 360]
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        b = c = 0
+    else:
+        a = d = 0
+    y, x = np.indices(pixels.shape[:2])
+    to_x, to_y = (
+        (p > 0) * x - (p < 0) * x + (q > 0) * y - (q < 0) * y for p, q in ((a, c), (b, d))
+    )
+    if not (a or d or b or c):
+        return pixels
+    shape = pixels.shape[:2] if a or d else pixels.shape[1::-1]
+    upright = np.empty((*shape, 3), np.uint8)
+    upright[to_y - to_y.min(), to_x - to_x.min()] = pixels
+    return upright

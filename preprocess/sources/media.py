@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 
 import av
 import av.logging
@@ -19,25 +20,23 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from preprocess.frames.geometry import MAX_PIXELS
+from preprocess.sources.bitstream import LeadingPictures, count_avi_chunks, has_hole
 from shared.store.paths import Location, openable
 
-_STRICT = {
-    "max_pixels": str(MAX_PIXELS),
-    # Without it, FFmpeg returns four in five of the frames that it found damaged as good ones.
-    "err_detect": "crccheck+bitstream+buffer+explode",
-}
+_STRICT = "crccheck+bitstream+buffer+explode"
+"""Without these flags, FFmpeg returns four in five of the frames that it found damaged as good."""
+
+_STUFFED, _STRICT_BUT_STUFFED = ("mpeg1video", "mpeg2video"), "crccheck+buffer+explode"
+"""Codecs that pad a constant bit rate with zeros, which the flag `bitstream` would refuse."""
 
 CUT = "cut short"
 """Start of the description of a file that ends too early."""
 
+ASPECT_CHANGES = "its pixels change their aspect ratio"
+"""Start of the description of a file whose frames need different stretching."""
+
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"uuid")
 """Top-level boxes of MP4 and QuickTime files whose stated size is trusted."""
-
-_HOLE = bytes(64)
-"""More zeros than any entropy coder writes."""
-
-_STUFFED = ("mpeg1video", "mpeg2video")
-"""Codecs that may pad a constant bit rate with zeros."""
 
 _log = threading.RLock()
 
@@ -61,7 +60,15 @@ def make_strict(stream: VideoStream) -> None:
     """
     stream.thread_type = "NONE"
     stream.codec_context.thread_count = 1
-    stream.codec_context.options = _STRICT
+    stream.codec_context.options = {
+        "max_pixels": str(MAX_PIXELS),
+        "err_detect": strictness(stream.codec_context.codec.name),
+    }
+
+
+def strictness(codec: str) -> str:
+    """FFmpeg's flags for the errors that end the decoding of a packet, by the decoder's name."""
+    return _STRICT_BUT_STUFFED if codec in _STUFFED else _STRICT
 
 
 def message(error: Exception) -> str:
@@ -96,13 +103,17 @@ def collect_ffmpeg_errors() -> Iterator[list[str]]:
 def read_packets(
     path: Location, container: InputContainer, stream: VideoStream
 ) -> Iterator[tuple[Packet, str]]:
-    """Read every packet of a stream, in decoding order.
+    """Read every packet of a stream, in decoding order, but for pictures that no decoder shows.
+
+    These refer to pictures before the beginning of the file. A packet of 0 bytes with a time stands
+    for the frame before it, shown again.
 
     Yields:
         A packet, and the reason why something before it is missing, or an empty text. The last
-        packet is empty; something that is missing before it is described as cut.
+        packet, as `is_end` knows it, is empty; what is missing before it is described as cut.
     """
-    packets, found, failures, lost = container.demux(stream), 0, 0, ""
+    packets, found, failures, lost, started = container.demux(stream), 0, 0, "", False
+    leading = LeadingPictures(stream.codec_context.codec.name, stream.codec_context.extradata)
     while True:
         packet, failures = None, failures + 1
         with collect_ffmpeg_errors() as errors:
@@ -111,29 +122,70 @@ def read_packets(
         lost = lost or (errors[0] if errors else "")
         if failures == 1:
             packets = container.demux(stream)  # there may be more after the damage
-        elif packet is None or not packet.size:
+        elif packet is None or is_end(packet):
             ending = f"{CUT}: {lost}" if lost else ""
             yield packet or Packet(0), _too_few(path, container, stream, found) or ending
             return
         else:
             found += 1
-            yield packet, lost
-            lost = ""
+            unshown = leading.lost(packet)
+            # There is nothing yet that a packet of 0 bytes could repeat.
+            if not unshown and (packet.size or started):
+                started = True
+                yield packet, lost
+                lost = ""
+
+
+class PixelAspect:
+    """Width of a stream's pixels divided by their height, and whether it changes.
+
+    The container's statement comes first, as for every player, then the codec's.
+    """
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._context = stream.codec_context
+        stated, coded = stream.sample_aspect_ratio, self._context.sample_aspect_ratio
+        self._by_container = bool(stated) and stated != coded
+        self._first = True
+        self.value = Fraction(stated or coded or 1)
+
+    def change(self) -> str:
+        """Describe a change since the first call; call whenever frames have been decoded."""
+        coded = self._context.sample_aspect_ratio
+        first, self._first = self._first, False
+        if self._by_container or not coded or coded == self.value:
+            return ""
+        if first:
+            self.value = coded
+            return ""
+        before, now = (f"{a.numerator}:{a.denominator}" for a in (self.value, coded))
+        return f"{ASPECT_CHANGES} from {before} to {now}"
+
+
+def with_payload(packet: Packet, payload: bytes) -> Packet:
+    """Copy a packet with other bytes and the same times."""
+    copy = Packet(payload)
+    copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+    return copy
 
 
 def packet_damage(packet: Packet, stream: VideoStream) -> str:
     """Damage of a packet that shows without decoding; empty if there is none."""
     if packet.is_corrupt:
         return "a packet is damaged"
-    codec = stream.codec_context.codec
-    if codec.lossy and codec.name not in _STUFFED and _HOLE in bytes(packet).rstrip(b"\0"):
+    if has_hole(stream.codec_context.codec.name, bytes(packet)):
         return "a packet has a hole of zeros"
     return ""
 
 
+def is_end(packet: Packet) -> bool:
+    """Test whether a packet is the end of the stream; other empty ones repeat a frame."""
+    return packet.size == 0 and packet.pts is None and packet.dts is None
+
+
 def is_shown(packet: Packet) -> bool:
     """Test whether a packet's frame has a place in the video: not so outside an edit list."""
-    return packet.size > 0 and not packet.is_discard
+    return not is_end(packet) and not packet.is_discard
 
 
 def cut_short(path: Location) -> str:
@@ -161,12 +213,24 @@ def _too_few(path: Location, container: InputContainer, stream: VideoStream, fou
         return ""
     if family == "mov" and _samples(path, stream) >= stream.frames:
         return ""
+    if family == "avi" and _chunks(path, stream) >= stream.frames:
+        return ""
     return f"{CUT}: {found} of the {stream.frames} frames in its index are there"
 
 
 def _samples(path: Location, stream: VideoStream) -> int:
-    """Number of packets of a stream, including those that an edit list leaves out."""
+    """Number of packets of a stream, with those that an edit list leaves out and empty ones."""
     with av.open(
         openable(path), "r", metadata_errors="replace", options={"ignore_editlist": "1"}
     ) as whole:
-        return sum(packet.size > 0 for packet in whole.demux(whole.streams[stream.index]))
+        same = whole.streams[stream.index]
+        assert isinstance(same, VideoStream)
+        # Where a parser reads them, empty packets stand in the index only.
+        empty = sum(entry.size == 0 for entry in same.index_entries)
+        return empty + sum(packet.size > 0 for packet in whole.demux(same))
+
+
+def _chunks(path: Location, stream: VideoStream) -> int:
+    """Number of chunks of a stream, including those of 0 bytes, which FFmpeg may leave out."""
+    with path.open("rb") as file:
+        return count_avi_chunks(file, stream.index)

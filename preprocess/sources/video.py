@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,20 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from preprocess.frames.geometry import Geometry, SquareCropper, refusal
+from preprocess.frames.deinterlace import deinterlaced
+from preprocess.frames.geometry import Geometry, SquareCropper, displayed_width, refusal
+from preprocess.frames.hdr import describe_colour
 from preprocess.records import DecodeError, Found, Probe, Reject, Times, printable
+from preprocess.sources.bitstream import LeadingPictures, without_metadata
+from preprocess.sources.clock import Clock, Stamp
 from preprocess.sources.independent_decode import decode_independently
 from preprocess.sources.media import (
+    ASPECT_CHANGES,
     CUT,
+    PixelAspect,
     collect_ffmpeg_errors,
     cut_short,
+    is_end,
     is_shown,
     make_strict,
     message,
@@ -30,13 +38,20 @@ from preprocess.sources.media import (
     packet_damage,
     read_packets,
     video_stream,
+    with_payload,
 )
 from shared.store.paths import Location
 
 __all__ = ["decode", "decode_independently", "find", "probe", "times"]
 
 LONGEST_FRAME_SECONDS = 60
-"""Longest duration of a frame; a damaged index, or a clock set anew, can make it days."""
+"""Longest duration of a frame; a damaged index can make it days."""
+
+_INTERLACED_ORDERS = range(2, 6)
+"""FFmpeg's AV_FIELD_TT, BB, TB and BT; 0 is unknown, 1 progressive."""
+
+_UNREFERENCED = ("mmco: unref short failure", "Invalid data found when processing input")
+"""Errors of H.264 where a picture drops one that was cut off: no pixel depends on them."""
 
 
 def find(root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
@@ -93,8 +108,14 @@ def _probe_stream(
     if stream.codec_context is None:
         return "no decoder for its codec"
     width, height = stream.codec_context.width, stream.codec_context.height
+    if geometry.as_shown:
+        width = displayed_width(width, PixelAspect(stream).value)
     # Rotation is known once a frame is decoded: refused here is what is unfit either way round.
     unfit = refusal(width, height, geometry) and refusal(height, width, geometry)
+    if geometry.as_shown and geometry.hdr == "refuse":
+        context = stream.codec_context
+        hdr = describe_colour(context.color_trc, context.color_primaries)
+        unfit = unfit or (hdr and f"{hdr}, and --hdr refuse was given")
     if unfit:
         return unfit
     frames, damage = 0, list[str]()
@@ -106,11 +127,12 @@ def _probe_stream(
     damage.sort(key=lambda reason: not reason.startswith(CUT))
     if not frames:
         return damage[0] if damage else "no frame in it"
-    return Probe(frames, width, height, damage[0] if damage else "")
+    interlaced = stream.codec_context.field_order in _INTERLACED_ORDERS
+    return Probe(frames, width, height, damage[0] if damage else "", interlaced=interlaced)
 
 
 def times(path: Location) -> Times | str:
-    """Read from packets, without decoding, when each frame is shown.
+    """Read from packets, without decoding, when each frame is shown; see `Clock` for jumps.
 
     The n-th frame is shown at the n-th of the sorted times, even if a container (AVI) states them
     in the order of decoding: frames leave the decoder in the order in which they are shown.
@@ -120,23 +142,29 @@ def times(path: Location) -> Times | str:
             stream = video_stream(container)
             if stream is None:
                 return "no video stream"
-            packets = [
-                (packet.pts, packet.duration or 0)
-                for packet, _ in read_packets(path, container, stream)
-                if is_shown(packet)
-            ]
+            stamps = [_stamp(packet) for packet, _ in read_packets(path, container, stream)][:-1]
+            clock = Clock.of(stamps, container, stream)
             rate, unit = stream.average_rate or stream.guessed_rate, stream.time_base
     except FFmpegError as error:
         return f"its times cannot be read: {message(error)}"
-    stamps = sorted(pts for pts, _ in packets if pts is not None)
-    if not packets:
+    shown = np.array([stamp.is_shown for stamp in stamps], bool)
+    if not shown.any():
         return "no frame in it"
-    if unit and len(stamps) == len(packets) == len(set(stamps)):
-        end = stamps[-1] + _last_duration(stamps, packets)
-        return _plausible(Times(tuple(stamps), end, Fraction(unit)))
+    if clock.times is not None and unit:
+        order = np.flatnonzero(shown)[np.argsort(clock.times[shown])]
+        starts: list[int] = clock.times[order].tolist()
+        mean = round((starts[-1] - starts[0]) / max(1, len(starts) - 1)) or 1
+        stated = stamps[order[-1]].duration
+        last = stated if 0 < stated <= clock.longest_step else mean
+        return _plausible(Times(tuple(starts), starts[-1] + last, Fraction(unit)))
     if not rate:
         return "it states neither the times of its frames nor their rate"
-    return _plausible(Times(tuple(range(len(packets))), len(packets), 1 / Fraction(rate)))
+    count = int(shown.sum())
+    return _plausible(Times(tuple(range(count)), count, 1 / Fraction(rate)))
+
+
+def _stamp(packet: Packet) -> Stamp:
+    return Stamp(packet.pts, packet.duration or 0, packet.is_keyframe, is_shown(packet))
 
 
 def _plausible(times: Times) -> Times | str:
@@ -148,12 +176,6 @@ def _plausible(times: Times) -> Times | str:
     if seconds <= LONGEST_FRAME_SECONDS:
         return times
     return f"its times cannot be right: frame {longest} would be shown for {seconds:.0f} seconds"
-
-
-def _last_duration(stamps: list[int], packets: list[tuple[int | None, int]]) -> int:
-    """Duration of the last frame, in units of the time base: as stated, or the mean of all."""
-    stated = dict(packets)[stamps[-1]]
-    return stated or round((stamps[-1] - stamps[0]) / max(1, len(stamps) - 1)) or 1
 
 
 def decode(
@@ -184,7 +206,7 @@ def decode(
     following = next(due, None)
     if following is None:
         return
-    video = _resume(path, following) or _Decoding(path)
+    video = _resume(path, following, geometry) or _Decoding(path, geometry)
     pauses = False
     try:
         square, clean = SquareCropper(geometry), video.clean
@@ -214,15 +236,17 @@ def decode(
 class _Decoding:
     """A video that is being decoded from its start."""
 
-    def __init__(self, path: Location) -> None:
+    def __init__(self, path: Location, geometry: Geometry) -> None:
         self.path, self.version, self.next_index = path, _version(path), 0
+        self.filter = geometry.deinterlace
         self.container = open_container(path)
         stream = video_stream(self.container)
         if stream is None:
             self.container.close()
             raise DecodeError("no video stream", 0)
         self.clean = CleanFrames(path, self.container, stream)
-        self.frames = iter(self.clean)
+        frames = iter(self.clean)
+        self.frames = frames if self.filter == "off" else deinterlaced(frames, self.filter)
 
 
 _paused: list[_Decoding] = []
@@ -231,14 +255,18 @@ clips of a video may lie in several partitions: a process that makes one partiti
 decodes no frame twice."""
 
 
-def _resume(path: Location, wanted: int) -> _Decoding | None:
+def _resume(path: Location, wanted: int, geometry: Geometry) -> _Decoding | None:
     """Take up the decoding of a video that paused before the wanted frame; closes any other.
 
     A file that has changed since is another video.
     """
     while _paused:
         video = _paused.pop()
-        same = (video.path, video.version) == (path, _version(path))
+        same = (video.path, video.version, video.filter) == (
+            path,
+            _version(path),
+            geometry.deinterlace,
+        )
         if same and video.next_index <= wanted:
             return video
         video.container.close()
@@ -258,18 +286,25 @@ class CleanFrames:
         breaks: index of the first frame that is lost in each gap, and the reason.
         restarts: index of the first frame after each gap. It may be the next index: packets that
             are missing altogether skip none.
+        pixel_aspect: width of a pixel divided by its height; known with the first frame.
     """
 
     def __init__(self, path: Location, container: InputContainer, stream: VideoStream) -> None:
         self.count = 0
         self.breaks: list[tuple[int, str]] = []
         self.restarts: list[int] = []
+        self.pixel_aspect = Fraction(1)
         self._path, self._container, self._stream = path, container, stream
-        self._order: _Order | None = None
+        context = stream.codec_context
+        self._aspects = PixelAspect(stream)
+        self._leading = LeadingPictures(context.codec.name, context.extradata)
         self._index = 0
-        self._sound = True
+        self._sound, self._usable = True, True
         self._restarting = False
         self._restart_pts: int | None = None
+        self._opening = self._excused = False
+        self._repeats: set[int] = set()
+        self._shown: VideoFrame | None = None
         make_strict(stream)
 
     def __iter__(self) -> Iterator[tuple[int, VideoFrame]]:
@@ -284,15 +319,16 @@ class CleanFrames:
             if damage:
                 self._break(damage)
             elif self._sound or self._restart(packet, position):
-                for frame in self._decode(packet):
-                    yield self._index, frame
-                    self._index += 1
-                    self.count += 1
+                yield from self._frames(packet, position)
 
     def description(self) -> str:
         """Damage of the video in one line; empty if there is none."""
         cut = [reason for _, reason in self.breaks if reason.startswith(CUT)]
-        damage = [f"damaged after frame {at}: {reason}" for at, reason in self.breaks]
+        damage = [
+            f"{reason} at frame {at}" if reason.startswith(ASPECT_CHANGES)
+            else f"damaged after frame {at}: {reason}"
+            for at, reason in self.breaks
+        ]  # fmt: skip
         damage = [line for line in damage if CUT not in line]
         more = f", and {len(damage) - 1} more" if len(damage) > 1 else ""
         return "; ".join(cut[:1] + [line + more for line in damage[:1]])
@@ -301,15 +337,19 @@ class CleanFrames:
         """Make the error of the damage found so far."""
         return DecodeError(reason, self.count, self.restarts, [at for at, _ in self.breaks])
 
+    @cached_property
+    def _order(self) -> _Order:
+        return _Order(self._path)
+
     def _break(self, reason: str) -> None:
-        self._sound = False
+        self._sound, self._shown = False, None
+        self._repeats.clear()
         self.breaks.append((self._index, reason))
 
     def _restart(self, packet: Packet, position: int) -> bool:
         """Begin afresh at a packet, if that is possible."""
-        if not (packet.is_keyframe and is_shown(packet)):
+        if not (self._usable and packet.is_keyframe and packet.size and is_shown(packet)):
             return False
-        self._order = self._order or _Order(self._path)
         index = self._order.index(position)
         if index < self._index:
             return False
@@ -319,25 +359,69 @@ class CleanFrames:
         self._index, self._restart_pts = index, packet.pts if self._order.timed else None
         return True
 
+    def _frames(self, packet: Packet, position: int) -> Iterator[tuple[int, VideoFrame]]:
+        """Decode a packet: the frames that it completes, and those that are shown again."""
+        if not packet.size and is_shown(packet):
+            self._repeats.add(self._order.index(position))
+            yield from self._shown_again()
+            return
+        if packet.is_keyframe:
+            first = position == 0 or self._restarting
+            self._opening, self._excused = self._leading.loses_leads(packet, first), False
+        for frame in self._decode(packet):
+            yield self._number(frame)
+            yield from self._shown_again()
+
+    def _shown_again(self) -> Iterator[tuple[int, VideoFrame]]:
+        while self._index in self._repeats and self._shown:
+            self._repeats.remove(self._index)
+            yield self._number(self._shown)
+
+    def _number(self, frame: VideoFrame) -> tuple[int, VideoFrame]:
+        self._index, self.count, self._shown = self._index + 1, self.count + 1, frame
+        return self._index - 1, frame
+
     def _decode(self, packet: Packet) -> list[VideoFrame]:
         if self._leads(packet):
             return []
-        frames: list[VideoFrame] = []
-        with collect_ffmpeg_errors() as errors:
-            frames = self._stream.codec_context.decode(packet if packet.size else None)
+        frames, errors = self._attempt(packet)
+        if errors and self._stream.codec_context.codec.name == "mjpeg" and packet.size:
+            # Broken EXIF data is no damage: each picture stands alone, and may be decoded again.
+            frames, errors = self._attempt(with_payload(packet, without_metadata(bytes(packet))))
+        if errors and self._opening and all(error in _UNREFERENCED for error in errors):
+            self._excused, errors = True, []
         if errors:
             self._break(errors[0])
             return []
+        if frames and (change := self._aspects.change()):
+            self._break(change)
+            self._usable = False
+            return []
+        self.pixel_aspect = self._aspects.value
         return [frame for frame in frames if self._accept(frame)]
+
+    def _attempt(self, packet: Packet) -> tuple[list[VideoFrame], list[str]]:
+        """Frames that the decoder gives out, and the errors that it logs."""
+        frames: list[VideoFrame] = []
+        with collect_ffmpeg_errors() as errors:
+            frames = self._stream.codec_context.decode(None if is_end(packet) else packet)
+        return frames, errors
 
     def _leads(self, packet: Packet) -> bool:
         """Test whether a packet after a key frame is shown before it: it may use lost frames."""
         start = self._restart_pts
-        return start is not None and packet.pts is not None and packet.pts < start
+        if start is None or packet.is_keyframe:
+            return False
+        leads = packet.pts is not None and packet.pts < start
+        self._restart_pts = start if leads else None
+        return leads
 
     def _accept(self, frame: VideoFrame) -> bool:
         if self._sound and frame.is_corrupt:
             self._break("a frame is damaged")
+        # An excused error may have swallowed the frame that was due.
+        if self._sound and self._excused and frame.pts != self._order.pts(self._index):
+            self._break("a frame is missing")
         if self._sound and self._restarting:
             # Some streams call the start of a gradual refresh a key frame.
             self._sound = frame.key_frame and frame.pict_type == PictureType.I
@@ -348,7 +432,7 @@ class CleanFrames:
 
 def _squared(square: SquareCropper, frame: VideoFrame, clean: CleanFrames) -> NDArray[np.uint8]:
     try:
-        return square(frame)
+        return square(frame, clean.pixel_aspect)
     except ValueError as error:  # frames may change their size until the square does not fit
         raise clean.error(message(error)) from None
 
@@ -364,14 +448,19 @@ class _Order:
         with open_container(path) as container:
             stream = video_stream(container)
             assert stream is not None
-            packets = [
-                (p.pts, is_shown(p)) for p, _ in read_packets(path, container, stream) if p.size
-            ]
-        times = [pts for pts, _ in packets if pts is not None]
-        self.timed = len(set(times)) == len(packets)
-        self._times = np.array(times if self.timed else range(len(packets)), np.int64)
-        self._shown = np.array([shown for _, shown in packets], bool)
+            stamps = [_stamp(packet) for packet, _ in read_packets(path, container, stream)][:-1]
+            times = Clock.of(stamps, container, stream).times
+        self.timed = times is not None
+        order = np.arange(len(stamps)) if times is None else np.argsort(times)
+        shown = np.array([stamp.is_shown for stamp in stamps], np.int64)
+        self._indices = np.empty_like(order)
+        self._indices[order] = np.cumsum(shown[order]) - shown[order]
+        self._times = {int(self._indices[n]): s.pts for n, s in enumerate(stamps) if s.is_shown}
 
     def index(self, position: int) -> int:
         """Index among the shown frames of the packet at a position in decoding order."""
-        return int(np.count_nonzero(self._shown & (self._times < self._times[position])))
+        return int(self._indices[position])
+
+    def pts(self, index: int) -> int | None:
+        """Time stamp of a shown frame, as its packet states it."""
+        return self._times.get(index)

@@ -14,6 +14,7 @@ import numpy as np
 
 from preprocess.executor import ExecutorOptions, run_tasks
 from preprocess.motion.encode import encode
+from preprocess.options import SUFFIXES
 from preprocess.planning.plan import Plan
 from preprocess.records import Reject, write_rejects
 from shared.console import Progress, errors
@@ -166,7 +167,7 @@ def is_complete(store: Location, wanted: StoreAttributes) -> bool:
 def _differences(existing: StoreAttributes, wanted: StoreAttributes) -> list[str]:
     old, new = dict(existing.options), dict(wanted.options)
     found = [
-        f"--{name.replace('_', '-')} {old[name]}, now {new[name]}"
+        f"{'--' if name in SUFFIXES else ''}{name.replace('_', '-')} {old[name]}, now {new[name]}"
         for name in new
         if old[name] != new[name]
     ]

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import get_args
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from preprocess.frames.geometry import Box, Geometry, fit, refusal, square_rgb, upright_size
+from preprocess.records import DecodeError, Probe
 from preprocess.sources.independent_decode import decode_independently, square_independently
-from preprocess.sources.video import decode
+from preprocess.sources.video import decode, probe
 from shared.schema import FitName
 from tests.conftest import moving_square, write_video
 
@@ -117,11 +121,146 @@ def test_quarter_turns_swap_the_sides() -> None:
     assert upright_size(640, 480, 180) == (640, 480)
 
 
+MATRICES = {
+    # (a, b, c, d): a pixel at (x, y) is shown at (a x + c y, b x + d y)
+    (1, 0, 0, 1): lambda rgb: rgb,
+    (-1, 0, 0, 1): lambda rgb: rgb[:, ::-1],
+    (1, 0, 0, -1): lambda rgb: rgb[::-1],
+    (-1, 0, 0, -1): lambda rgb: rgb[::-1, ::-1],
+    (0, 1, 1, 0): lambda rgb: rgb.swapaxes(0, 1),
+    (0, 1, -1, 0): lambda rgb: np.rot90(rgb, -1),
+    (0, -1, 1, 0): lambda rgb: np.rot90(rgb),
+    (0, -1, -1, 0): lambda rgb: np.rot90(rgb, 2).swapaxes(0, 1),
+}
+
+
+def with_matrix(path: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """Write a display matrix into the track header of an MP4 file."""
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 44
+    a, b, c, d = (value * 65536 for value in matrix)
+    numbers = (a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    content[at : at + 36] = b"".join(n.to_bytes(4, "big", signed=True) for n in numbers)
+    path.write_bytes(content)
+    return path
+
+
+def quadrants(height: int, width: int) -> NDArray[np.uint8]:
+    """Red, green / blue, white, as one frame of a video."""
+    picture = np.zeros((1, height, width, 3), np.uint8)
+    picture[0, : height // 2, : width // 2] = 255, 0, 0
+    picture[0, : height // 2, width // 2 :] = 0, 255, 0
+    picture[0, height // 2 :, : width // 2] = 0, 0, 255
+    picture[0, height // 2 :, width // 2 :] = 255
+    return picture.repeat(3, 0)
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_every_display_matrix(matrix: tuple[int, int, int, int], tmp_path: Path) -> None:
+    """Mirrors as well as turns; by default and with a box, for both decoders."""
+    video = quadrants(48, 96)
+    plain = write_video(tmp_path / "plain.mp4", video)
+    path = with_matrix(write_video(tmp_path / "v.mp4", video), matrix)
+    for by in FITS:
+        geometry = Geometry(32, by)
+        [(_, coded)] = decode(plain, [0], geometry)
+        [(_, shown)] = decode(path, [0], geometry)
+        wanted = MATRICES[matrix](coded.transpose(1, 2, 0)).transpose(2, 0, 1)
+        assert np.array_equal(shown, wanted)
+        assert np.array_equal(shown, next(decode_independently(path, geometry))[1])
+        height, width = (96, 48) if matrix[1] else (48, 96)
+        boxed = Geometry(32, by, Box(0, height, 0, width))
+        [(_, whole)] = decode(path, [0], boxed)
+        assert np.abs(whole.astype(int) - shown).mean() < 2
+        assert np.array_equal(whole, next(decode_independently(path, boxed))[1])
+
+
+def test_stores_made_before_turn_and_do_not_mirror(tmp_path: Path) -> None:
+    path = with_matrix(write_video(tmp_path / "v.mp4", quadrants(48, 96)), (-1, 0, 0, 1))
+    before = Geometry(32, "stretch", as_shown=False)
+    [(_, turned)] = decode(path, [0], before)
+    [(_, mirrored)] = decode(path, [0], Geometry(32, "stretch"))
+    assert np.array_equal(turned, mirrored[:, ::-1])
+    assert np.array_equal(turned, next(decode_independently(path, before))[1])
+
+
+def anamorphic(path: Path, codec: str, pixels: str, aspect: Fraction, **more: int) -> Path:
+    """Twelve frames of 96 x 64 pixels of an aspect; `turn`, degrees, in the display matrix."""
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, pixels
+        stream.codec_context.sample_aspect_ratio = aspect
+        if "turn" in more:
+            stream.set_display_rotation(more["turn"])
+        for n, picture in enumerate(quadrants(64, 96)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = n
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [
+        ("v.mp4", "libx264", "yuv420p"),  # in the codec and the container
+        ("v.ts", "libx265", "yuv420p"),  # in the codec
+        ("v.mpg", "mpeg2video", "yuv420p"),  # as an aspect ratio of the whole picture
+        ("v.mov", "mjpeg", "yuvj420p"),
+        ("v.avi", "mpeg4", "yuv420p"),
+    ],
+)
+@pytest.mark.parametrize("aspect", [Fraction(221, 150), Fraction(8, 9)])
+def test_pixels_become_square(
+    name: str, codec: str, pixels: str, aspect: Fraction, tmp_path: Path
+) -> None:
+    """The whole picture between black bars has the height that its shape asks for."""
+    path = anamorphic(tmp_path / name, codec, pixels, aspect)
+    found = probe(path, Geometry(64))
+    assert isinstance(found, Probe)
+    assert (found.width, found.height) == (round(96 * aspect), 64)
+    for geometry in (
+        Geometry(60, "pad"),
+        Geometry(32),
+        Geometry(32, "stretch"),
+        Geometry(32, "pad", Box(4, 60, 10, 80)),
+    ):
+        [(_, square)] = decode(path, [0], geometry)
+        assert np.array_equal(square, next(decode_independently(path, geometry))[1])
+        if geometry.fit == "pad" and not geometry.box:
+            rows = (square.max((0, 2)) > 100).sum()
+            assert abs(rows - 60 * 64 / (96 * float(aspect))) <= 1
+
+
+def test_pixels_are_square_before_a_picture_is_turned(tmp_path: Path) -> None:
+    path = anamorphic(tmp_path / "v.mp4", "libx264", "yuv420p", Fraction(2), turn=90)
+    [(_, square)] = decode(path, [0], Geometry(60, "pad"))  # 192 x 64, upright 64 x 192
+    bright = square.max(0) > 100
+    assert bright.any(1).all()
+    assert bright.any(0).sum() == 20
+    assert np.array_equal(square, next(decode_independently(path, Geometry(60, "pad")))[1])
+
+
+def test_pixels_that_change_their_shape_are_named(tmp_path: Path) -> None:
+    """Frames before the change are used, none after it."""
+    parts = [
+        anamorphic(tmp_path / f"{n}.mpg", "mpeg2video", "yuv420p", Fraction(aspect))
+        for n, aspect in enumerate((Fraction(8, 9), Fraction(221, 150)))
+    ]
+    path = tmp_path / "v.mpg"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    given = []
+    with pytest.raises(DecodeError, match="aspect ratio from 8:9 to 221:150") as caught:
+        for index, _ in decode(path, range(6), Geometry(32), to_end=True):
+            given.append(index)
+    assert given and given[-1] < 3
+    assert caught.value.frames == len(given)
+
+
 @pytest.mark.parametrize("by", FITS)
 def test_the_box_is_of_the_upright_picture(real_clips: Path, by: FitName) -> None:
     """Turned files: a box over the whole upright frame changes nothing, for either decoder."""
-    import av
-
     turned = []
     for path in sorted((real_clips / "clips").glob("*")):
         with av.open(str(path)) as container:

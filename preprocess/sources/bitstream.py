@@ -1,0 +1,196 @@
+"""Facts that stand in the bytes of packets and files, which FFmpeg's interface does not state.
+
+Both decoders use them: zeros that no intact payload holds, pictures that refer to pictures before
+the file's beginning, the part of a JPEG that its pixels depend on, and the chunks of an AVI file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from av.packet import Packet
+
+_START = b"\0\0\1"
+
+_WITHOUT_ZEROS = (
+    # Start codes are runs of zeros, so their payloads have none; others are arithmetic codes.
+    *("mpeg1video", "mpeg2video", "mpeg4", "h263", "h263p", "flv", "h264", "hevc", "vvc", "vc1"),
+    *("cavs", "rv20", "rv30", "rv40", "vp6", "vp6f", "vp7", "vp8", "vp9", "av1", "libdav1d"),
+    *("msmpeg4", "msmpeg4v1", "msmpeg4v2", "wmv1", "wmv2", "theora"),
+)
+"""Decoders of codecs whose payload never holds 64 zeros, whatever the picture."""
+
+_HOLE, _FILLED_HOLE = re.compile(rb"\0{64}"), re.compile(rb"\0{64,}(?![\0\1])")
+"""A run of zeros; one that is not the stuffing that may precede a start code."""
+
+_STANDALONE = (0x01, *range(0xD0, 0xDA), 0xFF)
+"""Markers of a JPEG that head no segment, and filling before a marker."""
+
+_START_OF_SCAN, _LOSSLESS_FRAMES = 0xDA, (0xC3, 0xC7, 0xCB, 0xCF)
+_AFTER_SCAN = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")
+"""Marker that ends entropy-coded data."""
+
+_METADATA = (*range(0xE1, 0xEE), 0xEF, 0xFE)
+"""APPn and comments; not APP0 (AVI1: fields) nor APP14 (Adobe: colour transform)."""
+
+
+def has_hole(codec: str, packet: bytes) -> bool:
+    """Test whether a packet holds more zeros in a row than its codec ever writes.
+
+    Args:
+        codec: FFmpeg's name of the decoder.
+        packet: its bytes; zeros at the end are padding.
+    """
+    payload = packet.rstrip(b"\0")
+    if codec in ("mjpeg", "amv"):
+        return any(_HOLE.search(scan) for scan in _lossy_scans(payload))
+    if codec not in _WITHOUT_ZEROS:
+        return False
+    stuffed = codec.startswith("mpeg") or packet.startswith((_START, b"\0" + _START))
+    return bool((_FILLED_HOLE if stuffed else _HOLE).search(payload))
+
+
+def without_metadata(jpeg: bytes) -> bytes:
+    """Leave out the segments of a JPEG that no pixel depends on: EXIF, profiles, comments."""
+    return b"".join(part for marker, part in _segments(jpeg) if marker not in _METADATA)
+
+
+def _lossy_scans(jpeg: bytes) -> list[bytes]:
+    """Entropy-coded data of a JPEG; none of a lossless one, where zeros are usual."""
+    parts = list(_segments(jpeg))
+    lossless = any(marker in _LOSSLESS_FRAMES for marker, _ in parts)
+    return [] if lossless else [part for marker, part in parts if marker in (0, _START_OF_SCAN)]
+
+
+def _segments(jpeg: bytes) -> Iterator[tuple[int, bytes]]:
+    """Cut a JPEG into its segments, each with its marker; 0 where there should be one.
+
+    A scan's segment holds its entropy-coded data too.
+    """
+    at = 0
+    while at < len(jpeg):
+        marker = jpeg[at + 1] if jpeg[at] == 0xFF and at + 1 < len(jpeg) else 0
+        if not marker:
+            end = len(jpeg)
+        elif marker in _STANDALONE:
+            end = at + (1 if marker == 0xFF else 2)
+        else:
+            end = at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+        if marker == _START_OF_SCAN:
+            following = _AFTER_SCAN.search(jpeg, end)
+            end = following.start() if following else len(jpeg)
+        yield marker, jpeg[at:end]
+        at = end
+
+
+class LeadingPictures:
+    """Finds the pictures after a key picture that refer to pictures before it, which are missing.
+
+    They follow the first key picture of a file that was cut inside an open group of pictures, and
+    any at which the stream states that its references were cut off. They are shown before the key
+    picture, and no decoder shows them: H.264 8.2.1 and D.2.8 (recovery point), H.265 3.132 (RASL),
+    H.262 6.3.8 (closed_gop, broken_link).
+    """
+
+    def __init__(self, codec: str, extradata: bytes | None) -> None:
+        """Start before the first packet of a stream.
+
+        Args:
+            codec: FFmpeg's name of the decoder.
+            extradata: of the codec; it states how many bytes hold a unit's length.
+        """
+        self._codec, self._length_bytes = codec, 0
+        if extradata and extradata[0] == 1:
+            at = {"h264": 4, "hevc": 21}.get(codec)
+            self._length_bytes = (extradata[at] & 3) + 1 if at and len(extradata) > at else 0
+        self._first = True
+        self._open_from: int | None = None
+        """Time of a key picture whose leading pictures are lost; None once they are over."""
+
+    def lost(self, packet: Packet) -> bool:
+        """Test the next packet of the stream, in decoding order."""
+        first, self._first = self._first, False
+        if packet.is_keyframe:
+            lost_leads = self.loses_leads(packet, first)
+            self._open_from = packet.pts if lost_leads else None
+            return False
+        if self._open_from is None:
+            return False
+        leads = packet.pts is None or packet.pts < self._open_from
+        if not (leads and self._leads(bytes(packet))):
+            self._open_from = None
+        return self._open_from is not None
+
+    def loses_leads(self, key: Packet, first: bool) -> bool:
+        """Test whether pictures that are shown before a key picture refer to missing ones."""
+        if self._codec == "h264":
+            return first and 5 not in self._units(bytes(key))
+        if self._codec == "hevc":
+            kinds = {unit >> 1 & 63 for unit in self._units(bytes(key))}
+            return bool(kinds & {16, 17, 18}) or (first and 21 in kinds)
+        if self._codec in ("mpeg1video", "mpeg2video"):
+            header = bytes(key)
+            group = header.find(b"\0\0\1\xb8")
+            flags = header[group + 7] if 0 <= group < len(header) - 7 else 0
+            return bool(flags & 0x20) or (first and not flags & 0x40)
+        return self._codec == "mpeg4" and first
+
+    def _leads(self, packet: bytes) -> bool:
+        """Test whether a picture that is shown before such a key picture refers to earlier ones."""
+        if self._codec == "hevc":
+            return bool({unit >> 1 & 63 for unit in self._units(packet)} & {8, 9})
+        if self._codec in ("mpeg1video", "mpeg2video"):
+            return self._kind(packet, b"\0\0\1\0", 5, 3) == 3
+        if self._codec == "mpeg4":
+            return self._kind(packet, b"\0\0\1\xb6", 4, 6) == 2
+        return True
+
+    @staticmethod
+    def _kind(packet: bytes, code: bytes, byte: int, shift: int) -> int:
+        """Type of the picture behind a start code: I, P or B as 1, 2, 3 or as 0, 1, 2."""
+        at = packet.find(code)
+        inside = 0 <= at < len(packet) - byte
+        return packet[at + byte] >> shift & (7 if byte == 5 else 3) if inside else -1
+
+    def _units(self, packet: bytes) -> set[int]:
+        """First byte of each unit of the network abstraction layer; of H.264, its type alone."""
+        mask = 31 if self._codec == "h264" else 255
+        if not self._length_bytes:
+            found = re.finditer(_START + b"(.)", packet, re.DOTALL)
+            return {match[1][0] & mask for match in found}
+        kinds, at = set(), 0
+        while at + self._length_bytes < len(packet):
+            size = int.from_bytes(packet[at : at + self._length_bytes], "big")
+            at += self._length_bytes
+            kinds.add(packet[at] & mask)
+            at += size
+        return kinds
+
+
+def count_avi_chunks(file: BinaryIO, stream: int) -> int:
+    """Count the chunks of a stream in an AVI file, those of 0 bytes too, as far as it is whole.
+
+    A chunk of 0 bytes stands for a frame that is shown again.
+
+    Args:
+        file: opened for reading bytes.
+        stream: its number in the file.
+    """
+    kinds, count = (b"%02ddc" % stream, b"%02ddb" % stream), 0
+    file.seek(0, 2)
+    size = file.tell()
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        header = file.read(12)
+        kind, length = header[:4], int.from_bytes(header[4:8], "little")
+        if kind in (b"RIFF", b"LIST") and header[8:] in (b"AVI ", b"AVIX", b"movi", b"rec "):
+            at += 12
+            continue
+        if not re.fullmatch(rb"[\w ]{4}", kind) or at + 8 + length > size:
+            break
+        count += kind in kinds
+        at += 8 + length + length % 2
+    return count
