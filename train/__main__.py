@@ -78,7 +78,12 @@ for _name, _help in STAGES.items():
 @app.command()
 def sample(
     run: Annotated[Path, typer.Option("--run", help="A trained run.")] = DEFAULT_OUT,
-    image: Annotated[Path, typer.Option("--image", help="The first frame: any picture.")] = ...,  # type: ignore[assignment]
+    image: Annotated[
+        Path,
+        typer.Option(
+            "--image", help="The first frame: any picture; transparent parts become black."
+        ),
+    ] = ...,  # type: ignore[assignment]
     text: Annotated[
         str | None,
         typer.Option("--text", help="A label's text, or any where the run has a text encoder."),

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from shared.console import Progress, console
 from shared.errors import UserError
+from shared.picture_files import PictureError, read_picture
 from shared.report.pictures import (
     Film,
     Picture,
@@ -82,23 +83,15 @@ def load_first_frame(path: Path, size: int, fit: FitName = "crop") -> FirstFrame
     Raises:
         UserError: the file is missing or not a picture.
     """
+    if not path.exists():
+        raise UserError(f"--image {path}: no such file")
     try:
-        with Image.open(path) as image:
-            upright = _eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
-    except FileNotFoundError:
-        raise UserError(f"--image {path}: no such file") from None
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        upright = Image.fromarray(read_picture(path))
+    except PictureError as error:
         raise UserError(f"--image {path}: not a readable picture ({error})") from None
     fitted = _FITS[fit](upright, (size, size), Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.asarray(fitted).copy()).permute(2, 0, 1)[None]
     return FirstFrame(pixels, *upright.size, fit)
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit greys scaled to 8 bits: converting them as they are would cut them off at 255."""
-    if not image.mode.startswith("I"):
-        return image
-    return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
 
 
 def save_video(path: Path, film: Film, *, fps: float) -> None:
