@@ -43,6 +43,7 @@ class Extraction:
         options: that shape the stored bytes.
         executor: place where tasks run.
         limit: number of evenly spaced videos to use at most; None uses all.
+        any_name: take every file for a video, whatever its name.
     """
 
     manifest: Manifest
@@ -51,6 +52,7 @@ class Extraction:
     options: CodecOptions
     executor: ExecutorOptions
     limit: int | None = None
+    any_name: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,13 @@ class Outcome:
         videos: number that follow the layout, after the limit.
         made: clips made by this run; None if the store was complete before.
         left_out: split protocols whose list files are missing.
+        notes: heading and text of each kind of file that was not looked at.
     """
 
     videos: int
     made: PartitionResult | None
     left_out: tuple[str, ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 def run(extraction: Extraction, progress: Progress) -> Outcome:
@@ -74,7 +78,7 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
     Raises:
         UserError: no clip can be made, or the existing store was made in another way.
     """
-    discovery = discover(extraction.root, extraction.manifest)
+    discovery = discover(extraction.root, extraction.manifest, any_name=extraction.any_name)
     videos = discovery.videos
     if (limit := extraction.limit) is not None and limit < len(videos):
         videos = tuple(videos[i * len(videos) // limit] for i in range(limit))
@@ -93,7 +97,8 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
         raise no_clips([*earlier, *plan.rejects])
     attributes = plan_attributes(extraction, splits, plan)
     job = partition_job(extraction, attributes, plan, earlier)
-    return Outcome(len(videos), fill_store(job, extraction.executor, progress), left_out)
+    made = fill_store(job, extraction.executor, progress)
+    return Outcome(len(videos), made, left_out, discovery.notes)
 
 
 def plan_attributes(

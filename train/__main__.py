@@ -1,4 +1,4 @@
-"""Command line of the trainer: python -m train --help."""
+"""Command line of the trainer: dvdm-train --help."""
 
 from __future__ import annotations
 

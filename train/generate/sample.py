@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from shared.console import Progress, console
+from shared.console import Progress, console, errors
 from shared.errors import UserError
 from shared.picture_files import PictureError, read_picture
 from shared.report.pictures import (
@@ -36,8 +36,10 @@ from train.generate.generator import (
     load_generator,
     with_sampler,
 )
+from train.run import RunFolder
 from train.spaces import Decoded
 from train.spaces.base import Drawing
+from train.trainer.checkpoint import load_config
 from train.trainer.distributed import choose_device
 
 _FITS: dict[FitName, Callable[..., Image.Image]] = {
@@ -192,6 +194,8 @@ def sample_videos(
     generator = with_sampler(load_generator(run, choose_device(device)), **sampler)
     store = generator.store.options
     label = None if text is None else generator.label_index(text, text_encoder)
+    if label is not None:
+        _name_untrained(RunFolder(run), generator, label)
     if text is None and sampler.get("guidance") is not None:
         raise UserError("--guidance leads towards a text; give --text too, or leave it out")
     first_frame = load_first_frame(image, store.size, store.fit)
@@ -206,6 +210,19 @@ def sample_videos(
     decoded = generate_videos(generator, first_frame.pixels, replace(options, label=label))
     for path in write_videos(decoded, generator, options):
         console.print(f"wrote {path}", markup=False)
+
+
+def _name_untrained(run: RunFolder, generator: Generator, label: int) -> None:
+    """Say where the run was trained without a clip of the label."""
+    if not (run.statistics / "config.json").exists():
+        return
+    untrained = load_config(run.statistics, "encode again").get("untrained_labels", [])
+    named = generator.store.labels[label] if label < len(generator.store.labels) else None
+    if named in untrained:
+        errors.print(
+            f"No training clip of this run has the label {named!r}: what is generated for it has"
+            " not been learned"
+        )
 
 
 def describe_sampling(generator: Generator, options: SampleOptions, text: str | None) -> str:

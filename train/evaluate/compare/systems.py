@@ -15,6 +15,7 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as options_dataclass
 
+from shared.console import shell_command
 from shared.errors import UserError
 from shared.schema import CodecOptions
 from train.evaluate.cost import autoencoder_training_gflop, refiner_gflop, run_cost
@@ -100,11 +101,12 @@ class Extraction:
     def command(self, store: str) -> str:
         """Command that makes such a store from another one, next to it."""
         folder = f"{store.rstrip('/').rpartition('/')[0] or '.'}"
-        return (
-            f"python -m preprocess reblock {store} --reference {self.reference} --motion-cost"
-            f" {self.motion_cost:g} --search-range {self.search_range} --out"
-            f" {folder}/{self.reference}-cost{self.motion_cost:g}"
-        )
+        return shell_command(
+            "dvdm-preprocess", "reblock", store,
+            "--reference", self.reference, "--motion-cost", f"{self.motion_cost:g}",
+            "--search-range", self.search_range,
+            "--out", f"{folder}/{self.reference}-cost{self.motion_cost:g}",
+        )  # fmt: skip
 
 
 TableName = Literal["equal_flops", "equal_steps", "codec"]
@@ -397,7 +399,7 @@ class Run:
         system: name of its system.
         budget: which other runs it has in common with: training operations, or optimiser steps.
         tables: that its scores go into.
-        recipe, overrides: as `python -m train` takes them.
+        recipe, overrides: as `dvdm-train` takes them.
         store: path of the store.
         seed: of weights, data order and noise.
         steps: of the denoiser's training.

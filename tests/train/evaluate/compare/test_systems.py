@@ -199,7 +199,7 @@ def test_a_store_fits_a_system_by_its_options_alone() -> None:
     assert not PAPER.matches(STORE.model_copy(update={"vector_unit": 2}))
     command = Extraction("first", 5, 24).command("data/stores/old")
     assert command == (
-        "python -m preprocess reblock data/stores/old --reference first --motion-cost 5"
+        "dvdm-preprocess reblock data/stores/old --reference first --motion-cost 5"
         " --search-range 24 --out data/stores/first-cost5"
     )
 
