@@ -26,10 +26,10 @@ def reference() -> str:
     parts = [INTRODUCTION]
     for program, app in (("preprocess", preprocess), ("train", train)):
         group = plain(app)
-        parts.append(f"## python -m {program}\n\n{group.help or ''}".rstrip() + "\n")
+        parts.append(f"## dvdm-{program}\n\n{group.help or ''}".rstrip() + "\n")
         for name, command in group.commands.items():
             if not command.hidden:
-                text = help_text(command, f"python -m {program} {name}")
+                text = help_text(command, f"dvdm-{program} {name}")
                 parts.append(f"### {program} {name}\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
 

@@ -1,4 +1,4 @@
-"""Command line `python -m preprocess`: turn videos into a store, once, exactly.
+"""Command line `dvdm-preprocess`: turn videos into a store, once, exactly.
 
 Exit codes: 0 done, 2 the user's mistake, 1 any other failure, 130 interrupted.
 """
@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 
 from preprocess.options import (
     CLIP_OPTIONS,
@@ -26,7 +25,7 @@ from preprocess.options import (
     parse_crop,
     takes_options,
 )
-from shared.console import EXIT_INTERRUPTED, run_command
+from shared.console import EXIT_INTERRUPTED, PlainConsole, run_command, shell_command
 from shared.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,7 +65,8 @@ def run(
             help="The store to make. Default: stores/DATASET with -OPTIONVALUE for each option"
             " given here that is not its default, in the order size, frames, stride, clips, hop,"
             " seed, draws, fps, fit, crop, hdr, deinterlace, block, range, unit, reference,"
-            " compensation, method, motioncost, limit: stores/gestures-size64-block8-range24"
+            " compensation, method, motioncost, limit, anyname:"
+            " stores/gestures-size64-block8-range24"
         ),
     ] = None,
     given: dict[str, Any],
@@ -76,6 +76,12 @@ def run(
         int | None,
         typer.Option(min=1, help="Use only this many videos, evenly spaced over the data set."),
     ] = None,
+    any_name: Annotated[
+        bool,
+        typer.Option(
+            "--any-name", help="Take every file for a video, not those with a known ending alone."
+        ),
+    ] = False,
     print_store: Annotated[
         bool, typer.Option("--print-store", help="Print the store's path, and make nothing.")
     ] = False,
@@ -90,14 +96,17 @@ def run(
     executor = _executor(workers, scheduler)
     given["crop"] = parse_crop(given["crop"])
     manifest = load_manifest(dataset)
+    usual = default_store(manifest, given, limit)
+    if any_name:
+        usual = usual.with_name(f"{usual.name}-anyname")
     if print_store:
-        typer.echo(out or default_store(manifest, given, limit))
+        typer.echo(out or usual)
         return
     options = codec_options(manifest, given)
     if root is None and manifest.name == "folder":
         raise UserError("folder: name the folder of your videos with --root DIR")
     videos = _reachable(root) if root else Path("data", manifest.name)
-    store = _reachable(out) if out else default_store(manifest, given, limit)
+    store = _reachable(out) if out else usual
 
     from preprocess.datasets.gestures.dataset import ensure_rendered
     from preprocess.pipeline import Extraction
@@ -108,19 +117,18 @@ def run(
     with _interruptible():
         if manifest.name == "gestures" and isinstance(videos, Path):
             ensure_rendered(videos, executor.workers, progress)
-        extraction = Extraction(manifest, videos, store, options, executor, limit)
+        extraction = Extraction(manifest, videos, store, options, executor, limit, any_name)
         outcome = run_extraction(extraction, progress)
     for name in outcome.left_out:
-        Console(stderr=True).print(f"Split {name} left out: its lists are not below {videos}")
+        PlainConsole(stderr=True).print(f"Split {name} left out: its lists are not below {videos}")
     if outcome.interlaced:
         kind = "file says it is" if outcome.interlaced == 1 else "files say they are"
-        Console(stderr=True, soft_wrap=True).print(
+        PlainConsole(stderr=True, soft_wrap=True).print(
             f"{outcome.interlaced} {kind} interlaced, and --deinterlace is off: moving edges show"
-            " combs; --deinterlace bwdif makes whole frames",
-            highlight=False,
+            " combs; --deinterlace bwdif makes whole frames"
         )
-    origin = "videos", f"{outcome.videos} in {videos}"
-    _print_summary(store, outcome.made, origin, f"--root {videos}")
+    origin = ("videos", f"{outcome.videos} in {videos}"), *outcome.notes
+    _print_summary(store, outcome.made, origin, ("--root", videos))
 
 
 @app.command()
@@ -155,7 +163,7 @@ def reblock(
     target = _reachable(out) if out else store_beside(source, before, given)
     with _interruptible():
         made = search_again(source, target, given, executor, Progress())
-    _print_summary(target, made, ("from", str(source)), "--root DIR")
+    _print_summary(target, made, (("from", str(source)),), ("--root", "DIR"))
 
 
 @app.command()
@@ -173,9 +181,9 @@ def export(
     executor = _executor(workers, scheduler)
     with _interruptible():
         made = export_store(_reachable(store), _reachable(out), form, executor, Progress())
-    console = Console(soft_wrap=True)
-    console.print(f"{len(made)} clips in {out}", markup=False, highlight=False)
-    console.print(f"Next: python -m train vae --store {out}", markup=False, highlight=False)
+    console = PlainConsole(soft_wrap=True)
+    console.print(f"{len(made)} clips in {out}")
+    console.print(f"Next: {shell_command('dvdm-train', 'vae', '--store', out)}")
 
 
 @app.command()
@@ -207,11 +215,11 @@ def report(
 
     with _interruptible():
         made = build_report(_reachable(store), _reachable(out), sample, seed, Progress())
-    console = Console(soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     rest = f"; {made.labels_left_out} labels not shown" if made.labels_left_out else ""
     measured = f"{made.measured} of {made.clips} clips measured{rest}"
-    console.print(f"{made.page}: {byte_count(made.bytes)}, {measured}", markup=False)
-    console.print(f"Open {made.page} in a browser", markup=False, highlight=False)
+    console.print(f"{made.page}: {byte_count(made.bytes)}, {measured}")
+    console.print(f"Open {made.page} in a browser")
 
 
 @app.command()
@@ -230,7 +238,7 @@ def verify(
 
     videos = _reachable(root) if root else None
     findings = verify_store(_reachable(store), videos, sample, Progress())
-    print_findings(Console(), findings)
+    print_findings(PlainConsole(), findings)
     if findings.wrong:
         raise typer.Exit(1)
 
@@ -266,16 +274,17 @@ def download(
 
     manifest = load_manifest(dataset)
     place = root or Path("data", manifest.name)
-    console = Console(soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     try:
         with _interruptible():
             fetched = fetch(manifest, place, Progress())
     except DownloadError as error:
-        Console(stderr=True, soft_wrap=True).print(f"Error: {error}", markup=False)
+        PlainConsole(stderr=True, soft_wrap=True).print(f"Error: {error}")
         raise typer.Exit(1) from None
     count = f"{len(fetched.now)} files fetched, {len(fetched.before)} were there"
-    console.print(f"{manifest.title} in {place}: {count}", markup=False, highlight=False)
-    console.print(f"Next: python -m preprocess run {dataset} --root {place}", markup=False)
+    console.print(f"{manifest.title} in {place}: {count}")
+    following = shell_command("dvdm-preprocess", "run", dataset, "--root", place)
+    console.print(f"Next: {following}", soft_wrap=True)
 
 
 @app.command()
@@ -308,22 +317,21 @@ def render(
         "outfits": outfits,
     }
     summary = render_videos(root, given, workers or _cpus(), Progress())
-    console = Console()
+    console = PlainConsole()
     console.print(
         f"{summary.videos} videos in {root}: {summary.rendered} rendered in"
         f" {summary.seconds:.1f} s, {summary.skipped} were there",
-        markup=False,
-        highlight=False,
     )
-    console.print(f"Next: python -m preprocess run gestures --root {root}", markup=False)
+    following = shell_command("dvdm-preprocess", "run", "gestures", "--root", root)
+    console.print(f"Next: {following}", soft_wrap=True)
 
 
-def _show(facts: Facts, as_json: bool, show: Callable[[Console, Facts], None]) -> None:
+def _show(facts: Facts, as_json: bool, show: Callable[[PlainConsole, Facts], None]) -> None:
     """Print facts for people, or as JSON for programs."""
     if as_json:
-        sys.stdout.write(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(facts, indent=1) + "\n")
     else:
-        show(Console(), facts)
+        show(PlainConsole(), facts)
 
 
 def main() -> None:
@@ -336,18 +344,21 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        Console(stderr=True).print("Interrupted; run the same command again to continue.")
+        PlainConsole(stderr=True).print("Interrupted; run the same command again to continue.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def _print_summary(
-    store: Location, made: PartitionResult | None, origin: tuple[str, str], check: str
+    store: Location,
+    made: PartitionResult | None,
+    origin: Sequence[tuple[str, str]],
+    check: Sequence[object],
 ) -> None:
     from preprocess.summary import describe, print_made
 
-    console = Console()
+    console = PlainConsole()
     if made is None:
-        console.print(f"{store} is complete already; nothing to do", markup=False, highlight=False)
+        console.print(f"{store} is complete already; nothing to do")
     rate = made.clips_a_second if made else 0.0
     print_made(console, describe(store), origin, check, rate)
 

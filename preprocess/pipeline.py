@@ -43,6 +43,7 @@ class Extraction:
         options: that shape the stored bytes.
         executor: place where tasks run.
         limit: number of evenly spaced videos to use at most; None uses all.
+        any_name: take every file for a video, whatever its name.
     """
 
     manifest: Manifest
@@ -51,6 +52,7 @@ class Extraction:
     options: CodecOptions
     executor: ExecutorOptions
     limit: int | None = None
+    any_name: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,14 @@ class Outcome:
         made: clips made by this run; None if the store was complete before.
         left_out: split protocols whose list files are missing.
         interlaced: videos that say they are interlaced, whose clips are made as they are.
+        notes: heading and text of each kind of file that was not looked at.
     """
 
     videos: int
     made: PartitionResult | None
     left_out: tuple[str, ...] = ()
     interlaced: int = 0
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 def run(extraction: Extraction, progress: Progress) -> Outcome:
@@ -76,7 +80,7 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
     Raises:
         UserError: no clip can be made, or the existing store was made in another way.
     """
-    discovery = discover(extraction.root, extraction.manifest)
+    discovery = discover(extraction.root, extraction.manifest, any_name=extraction.any_name)
     videos = discovery.videos
     if (limit := extraction.limit) is not None and limit < len(videos):
         videos = tuple(videos[i * len(videos) // limit] for i in range(limit))
@@ -98,7 +102,7 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
     made = fill_store(job, extraction.executor, progress)
     off = extraction.options.deinterlace == "off"
     interlaced = sum(probe.interlaced for probe in probes.values()) if off else 0
-    return Outcome(len(videos), made, left_out, interlaced)
+    return Outcome(len(videos), made, left_out, interlaced, discovery.notes)
 
 
 def plan_attributes(

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from preprocess.records import Reject, read_rejects
-from shared.console import byte_count
+from shared.console import byte_count, escaped, shell_command
 from shared.schema import ARRAYS, NEITHER, TEST, TRAIN, StoreAttributes
 from shared.store.paths import Location, sizes
 from shared.store.store import Store, read_attributes, read_markers
@@ -83,20 +83,25 @@ def describe(path: Location) -> dict[str, Any]:
 
 
 def print_made(
-    console: Console, facts: dict[str, Any], origin: tuple[str, str], check: str, rate: float
+    console: Console,
+    facts: dict[str, Any],
+    origin: Sequence[tuple[str, str]],
+    check: Sequence[object],
+    rate: float,
 ) -> None:
     """Print the summary at the end of `run` and `reblock`.
 
     Args:
         console: to print on.
         facts: from `describe`.
-        origin: heading and text of the row for the clips' origin.
+        origin: heading and text of the rows for the clips' origin.
         check: options that make `verify` compare the store with its videos.
         rate: clips made a second; 0 if none were made now.
     """
     table = _grid()
     invalid = facts["clips"] - facts["valid_clips"]
-    _row(table, *origin)
+    for row in origin:
+        _row(table, *row)
     _row(
         table,
         "clips",
@@ -110,10 +115,11 @@ def print_made(
     _row(table, "subjects", _counts(facts["clips_by_subject"]))
     console.print(table)
     print_rejects(console, [Reject(**record) for record in facts["rejects"]])
+    store = facts["store"]
     following = (
-        f"\nLook:  python -m preprocess inspect {facts['store']}\n"
-        f"Check: python -m preprocess verify {facts['store']} {check}\n"
-        f"Next:  python -m train vae --store {facts['store']}"
+        f"\nLook:  {shell_command('dvdm-preprocess', 'inspect', store)}\n"
+        f"Check: {shell_command('dvdm-preprocess', 'verify', store, *check)}\n"
+        f"Next:  {shell_command('dvdm-train', 'vae', '--store', store)}"
     )
     # Commands will be copied: a line broken at the terminal's width would not run.
     console.print(Text(following), soft_wrap=True)
@@ -152,7 +158,7 @@ def print_rejects(console: Console, rejects: Sequence[Reject]) -> None:
         table.add_column(column, overflow="fold")
     for row in by_reason(rejects):
         # Text, because names may hold what rich would take for markup.
-        reason, names = Text(row.reason), Text(row.examples)
+        reason, names = Text(escaped(row.reason)), Text(escaped(row.examples))
         table.add_row(str(row.files), row.kept, str(row.usable_frames or ""), reason, names)
     console.print(table)
 
@@ -246,7 +252,7 @@ def _array_table(arrays: dict[str, Any]) -> Table:
 def _count_table(kind: str, counts: dict[str, int]) -> Table:
     table = Table(kind, "clips")
     for name, count in counts.items():
-        table.add_row(Text(name), str(count))
+        table.add_row(Text(escaped(name)), str(count))
     return table
 
 
@@ -258,4 +264,4 @@ def _grid() -> Table:
 
 
 def _row(table: Table, name: str, value: str) -> None:
-    table.add_row(name, Text(value))
+    table.add_row(name, Text(escaped(value)))

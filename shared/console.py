@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import os
+import re
+import shlex
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -21,17 +27,53 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from shared.errors import UserError
+from shared.errors import UserError, place_error
 
 EXIT_OK, EXIT_USER_ERROR, EXIT_BY_SIGNAL = 0, 2, 128
 """A process that a signal stopped exits with 128 and the signal's number."""
 
 EXIT_INTERRUPTED = EXIT_BY_SIGNAL + signal.SIGINT
 
-console = Console(highlight=False, soft_wrap=True)
+_CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that a terminal would obey; line breaks and tabs are none of them."""
+
+
+def escaped(text: str) -> str:
+    """Escape control characters, which names of files may hold, as `\\x1b`."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def shell_command(*parts: object) -> str:
+    """A command that can be pasted into a shell, whatever its parts hold.
+
+    Parts that no terminal shows as they are, such as line breaks, become bash's `$'...'`.
+    """
+    return " ".join(map(_quoted, map(str, parts)))
+
+
+def _quoted(text: str) -> str:
+    encoding = sys.stdout.encoding or "utf-8"
+    if text.isprintable() and text.encode(encoding, "ignore").decode(encoding) == text:
+        return shlex.quote(text)
+    plain = (chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" for byte in os.fsencode(text))
+    return "$'" + "".join(f"\\{c}" if c in "\\'" else c for c in plain) + "'"
+
+
+class PlainConsole(Console):
+    """A console that takes no text for markup or for commands to the terminal."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print objects, control characters in texts escaped."""
+        super().print(*(escaped(o) if isinstance(o, str) else o for o in objects), **options)
+
+
+console = PlainConsole(soft_wrap=True)
 """For results, on standard output."""
 
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+errors = PlainConsole(stderr=True, soft_wrap=True)
 """For progress and errors, on standard error."""
 
 _nowhere = Console(quiet=True)
@@ -79,7 +121,7 @@ class Progress:
         It appears only if work is left after `patience_seconds`.
         """
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TaskProgressColumn(),
             _Rate(),
@@ -118,14 +160,27 @@ def run_command(command: Callable[[], object]) -> int:
     """Run a command and return its exit code.
 
     Returns:
-        0 after success; 2 after a `UserError`, whose message is printed. Other exceptions pass.
+        0 after success; 2 after a `UserError`, or an error of a disk or path, whose message is
+        printed. Other exceptions pass.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the terminal cannot show
     try:
         command()
     except UserError as error:
-        errors.print(f"Error: {error}", markup=False)
-        return EXIT_USER_ERROR
+        return _show(error)
+    except OSError as error:
+        message = place_error(error)
+        if message is None:
+            raise
+        return _show(message)
     return EXIT_OK
+
+
+def _show(error: UserError) -> int:
+    errors.print(f"Error: {error}", markup=False)
+    return EXIT_USER_ERROR
 
 
 def byte_count(count: float) -> str:

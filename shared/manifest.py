@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +26,7 @@ from pydantic import (
 )
 
 from shared.errors import ManifestError
+from shared.labels import normalised
 from shared.schema import ClipPolicy, CodecOptions, FitName, SourceKind
 
 
@@ -69,6 +71,11 @@ class SubjectSplit(_Protocol):
     train: tuple[str, ...]
     test: tuple[str, ...]
 
+    @field_validator("train", "test")
+    @classmethod
+    def _normalise(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(normalised, names))
+
     @model_validator(mode="after")
     def _one_side_each(self) -> SubjectSplit:
         if both := sorted(set(self.train) & set(self.test)):
@@ -101,7 +108,7 @@ Split = Annotated[RandomSplit | SubjectSplit | PathSplit | ListSplit, Field(disc
 
 
 def check_pattern(pattern: str) -> str:
-    """Return a valid regular expression.
+    """Return a valid regular expression, in Unicode's NFC as are the paths it is matched against.
 
     Raises:
         ValueError: it is not valid.
@@ -110,7 +117,7 @@ def check_pattern(pattern: str) -> str:
         re.compile(pattern)
     except re.error as error:
         raise ValueError(f"not a regular expression: {error}") from None
-    return pattern
+    return unicodedata.normalize("NFC", pattern)
 
 
 # Next to the packages in a checkout, inside `shared` in an installed wheel.
@@ -200,7 +207,7 @@ class Manifest(BaseModel):
         unknown = set(re.compile(check_pattern(pattern)).groupindex) - {"label", "subject"}
         if unknown:
             raise ValueError(f"group {', '.join(sorted(unknown))} must be `label` or `subject`")
-        return pattern
+        return check_pattern(pattern)
 
     @field_validator("exclude")
     @classmethod
@@ -215,6 +222,14 @@ class Manifest(BaseModel):
         except ValidationError as error:
             raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
         return value
+
+    @field_validator("labels", "subject_names")
+    @classmethod
+    def _normalise(cls, names: dict[str, str]) -> dict[str, str]:
+        found = {normalised(value): normalised(text) for value, text in names.items()}
+        if len(found) < len(names):
+            raise ValueError("two of its values are the same but for blanks or composed letters")
+        return found
 
     @field_validator("labels", "subject_names", "splits")
     @classmethod

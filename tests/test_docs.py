@@ -49,12 +49,16 @@ def block_commands(page: Path) -> list[str]:
         if language != "text"
         for line in block.replace("\\\n", " ").splitlines()
     ]
-    programs = ("make", "python", *FOREIGN)
+    programs = ("make", "python", "dvdm-preprocess", "dvdm-train", *FOREIGN)
     return [line for line in lines if re.sub(r"^([A-Z_]+=\S+ )+", "", line).startswith(programs)]
 
 
 def inline_commands(page: Path) -> list[str]:
-    return [code for code in CODE.findall(prose(page)) if re.match(r"(make|python -m) ", code)]
+    return [
+        code
+        for code in CODE.findall(prose(page))
+        if re.match(r"(make|python -m|dvdm-preprocess|dvdm-train) ", code)
+    ]
 
 
 @cache
@@ -106,6 +110,8 @@ def test_commands_parse(line: str) -> None:
         words.pop(0)
     if words[0] == "make":
         check_make(words[1:])
+    elif words[0] in ("dvdm-preprocess", "dvdm-train"):
+        check_module(words[0].removeprefix("dvdm-"), words[1:])
     elif words[:2] == ["python", "-m"]:
         check_module(words[2], words[3:])
     else:

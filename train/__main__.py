@@ -1,4 +1,4 @@
-"""Command line of the trainer: python -m train --help."""
+"""Command line of the trainer: dvdm-train --help."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ def sample(
     image: Annotated[
         Path | None,
         typer.Option(
-            "--image", help="The first frame: any picture. None where a run takes none (PVDM's)."
+            "--image",
+            help="The first frame: any picture; transparent parts become black. None where a run"
+            " takes none (PVDM's).",
         ),
     ] = None,
     text: Annotated[

@@ -234,7 +234,7 @@ def store_warning(recipe: Recipe, store: CodecOptions) -> str | None:
     if not lines:
         return None
     flags = recipe.designed_for.extraction_flags
-    return "\n".join([*lines, f"It was designed for: python -m preprocess run DATASET {flags}"])
+    return "\n".join([*lines, f"It was designed for: dvdm-preprocess run DATASET {flags}"])
 
 
 def _flag(option: str) -> str:

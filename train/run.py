@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import sys
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shared.console import shell_command
 from shared.store.paths import write_whole
 
 
@@ -89,7 +89,7 @@ class RunFolder:
     def recipe(self) -> dict[str, Any] | None:
         """Content of RUN/recipe.json; None if there is no such file."""
         path = self.root / "recipe.json"
-        return json.loads(path.read_text()) if path.is_file() else None
+        return json.loads(path.read_bytes()) if path.is_file() else None
 
     @contextmanager
     def record_command(self) -> Iterator[None]:
@@ -97,16 +97,18 @@ class RunFolder:
         started = time.monotonic()
         yield
         line = {"command": own_command(), "seconds": round(time.monotonic() - started, 1)}
-        with (self.root / "commands.jsonl").open("a") as file:
+        with (self.root / "commands.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def commands(self) -> list[tuple[str, float | None]]:
         """Finished commands and their seconds, in their order."""
         path = self.root / "commands.jsonl"
-        lines = path.read_text().splitlines() if path.is_file() else []
+        # A line that a full disk or a kill cut off ends without a line break.
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        lines = text.rpartition("\n")[0].splitlines()
         return [(line["command"], line.get("seconds")) for line in map(json.loads, lines)]
 
 
 def own_command() -> str:
     """This process's command, as one would type it."""
-    return shlex.join(["python", "-m", "train", *sys.argv[1:]])
+    return shell_command("dvdm-train", *sys.argv[1:])

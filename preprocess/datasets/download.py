@@ -176,7 +176,11 @@ class _Transfer:
         if not have or not self._version.exists():
             return plain
         # If it has changed, the server sends all of it instead of the rest.
-        return {**plain, "Range": f"bytes={have}-", "If-Range": self._version.read_text()}
+        return {
+            **plain,
+            "Range": f"bytes={have}-",
+            "If-Range": self._version.read_text(encoding="utf-8"),
+        }
 
     def _receive(self, response: requests.Response) -> None:
         resumed = response.status_code == requests.codes.partial_content
@@ -185,7 +189,7 @@ class _Transfer:
         total = have + int(length) if length else self._file.size_bytes
         version = response.headers.get("ETag") or response.headers.get("Last-Modified")
         if version and not version.startswith("W/"):
-            self._version.write_text(version)
+            self._version.write_text(version, encoding="utf-8")
         else:
             self._version.unlink(missing_ok=True)
         with (

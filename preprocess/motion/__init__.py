@@ -14,6 +14,7 @@ from importlib import import_module
 import numpy as np
 from numpy.typing import NDArray
 
+import preprocess.kernel_cache  # noqa: F401  # before any kernel is declared
 from shared.conventions import MAX_VECTOR, Codec, Reference
 
 METHODS: dict[str, str] = {

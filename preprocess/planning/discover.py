@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -17,55 +19,127 @@ from preprocess.datasets.natops import read_segments
 from preprocess.records import Found, Reject, Segment, Video, printable
 from preprocess.sources import SOURCES
 from shared.errors import UserError
+from shared.labels import normalised
 from shared.manifest import Manifest, load_manifest, manifest_names
 from shared.store.paths import Location, listing
 
 
+@dataclass
+class LeftOut:
+    """Files and folders that were not taken for videos, by the reason.
+
+    Attributes:
+        hidden: number of files and folders whose name begins with a dot.
+        unknown: number of files that the manifest's globs do not match, by ending.
+        linked: links to folders read under another name: name of the link, that name.
+    """
+
+    hidden: int = 0
+    unknown: Counter[str] = field(default_factory=Counter)
+    linked: list[tuple[str, str]] = field(default_factory=list)
+
+    def count_unknown(self, relative: str) -> None:
+        """Count a file that no glob matches."""
+        self.unknown[PurePosixPath(relative).suffix.lower() or "without ending"] += 1
+
+    def notes(self, remedy: str) -> list[tuple[str, str]]:
+        """Heading and text of each kind that there is, for the summary.
+
+        Args:
+            remedy: text behind the number of files of unknown endings.
+        """
+        found = []
+        if self.unknown:
+            by_ending = sorted(self.unknown.items(), key=lambda item: (-item[1], item[0]))
+            listed = ", ".join(f"{count} {ending}" for ending, count in by_ending[:_EXAMPLES])
+            more = ", …" if len(by_ending) > _EXAMPLES else ""
+            files = _count(self.unknown.total(), "file")
+            found.append(("not looked at", f"{files}, by its name: {listed}{more}{remedy}"))
+        if self.hidden:
+            hidden = _count(self.hidden, "hidden file or folder", "hidden files and folders")
+            found.append(("left out", hidden))
+        if self.linked:
+            listed = ", ".join(f"{link!r} is {name!r}" for link, name in self.linked[:_EXAMPLES])
+            more = ", …" if len(self.linked) > _EXAMPLES else ""
+            links = _count(len(self.linked), "link to a folder", "links to folders")
+            found.append(("left out", f"{links} read under another name: {listed}{more}"))
+        return found
+
+
+_EXAMPLES = 4
+
+
 @dataclass(frozen=True)
 class Discovery:
-    """Videos that follow the layout, sorted by path, and the files that do not."""
+    """Videos that follow the layout, sorted by path, and everything that does not.
+
+    Attributes:
+        videos: sorted by path.
+        rejects: files that are no usable videos of the layout.
+        notes: heading and text of what else was found, for the summary.
+    """
 
     videos: tuple[Video, ...]
     rejects: tuple[Reject, ...]
+    notes: tuple[tuple[str, str], ...] = ()
 
 
-def discover(root: Location, manifest: Manifest) -> Discovery:
+def discover(root: Location, manifest: Manifest, *, any_name: bool = False) -> Discovery:
     """Find the data set's videos below a folder.
 
     Args:
         root: folder of the data set.
         manifest: its globs (compared without case, from the right) and its pattern.
+        any_name: take every file for a video, whatever its name.
 
     Raises:
         UserError: the folder is not there, or nothing in it looks like the data set.
     """
+    if any_name and manifest.source == "images":
+        raise UserError(
+            f"--any-name: frames of {manifest.name} are known by the ends of their names"
+        )
     if not root.is_dir():
         raise UserError(_absent(f"no folder {root}", manifest))
     segments = read_segments(root) if manifest.segments == "natops" else {}
-    items = _below(root, manifest) if isinstance(root, Path) else _remote(root, manifest)
+    globs = ("*",) if any_name else manifest.glob
+    left_out = LeftOut()
+    items = (
+        _below(root, manifest, globs, left_out)
+        if isinstance(root, Path)
+        else _remote(root, manifest, globs, left_out)
+    )
     found = [
         item if isinstance(item, Reject) else _describe(item, manifest, segments) for item in items
     ]
+    remedy = "" if manifest.source == "images" else "; --any-name looks at them"
+    notes = left_out.notes(remedy)
     if not found:
-        globs = ", ".join(manifest.glob)
-        raise UserError(_absent(f"no file below {root} matches {globs}", manifest))
-    return Discovery(
-        tuple(sorted((f for f in found if isinstance(f, Video)), key=lambda video: video.path)),
-        tuple(sorted((f for f in found if isinstance(f, Reject)), key=lambda reject: reject.file)),
-    )
+        listed = "; ".join(text for _, text in notes)
+        problem = f"no file below {root} matches {', '.join(globs)}"
+        raise UserError(_absent(f"{problem} ({listed})" if notes else problem, manifest))
+    videos = sorted((f for f in found if isinstance(f, Video)), key=lambda video: video.path)
+    rejects = sorted((f for f in found if isinstance(f, Reject)), key=lambda reject: reject.file)
+    return Discovery(tuple(videos), tuple(rejects), tuple(notes))
 
 
-def _below(root: Path, manifest: Manifest) -> Iterator[Found | Reject]:
+def _below(
+    root: Path, manifest: Manifest, globs: tuple[str, ...], left_out: LeftOut
+) -> Iterator[Found | Reject]:
     files = []
-    for relative, problem in walk(root):
-        if problem:
-            yield Reject(printable(relative), problem, "discover")
-        elif matches(relative, manifest.glob):
-            files.append(relative)
+    for entry in walk(root, left_out):
+        if entry.problem:
+            yield Reject(printable(entry.path), entry.problem, "discover")
+        elif matches(entry.path, manifest.glob) or (globs == ("*",) and not entry.is_folder):
+            files.append(entry.path)
+        elif not entry.is_folder:
+            left_out.count_unknown(entry.path)
     yield from SOURCES[manifest.source].find(root, files)
 
 
-def _remote(root: UPath, manifest: Manifest) -> Iterator[Found | Reject]:
+def _remote(
+    root: UPath, manifest: Manifest, globs: tuple[str, ...], left_out: LeftOut
+) -> Iterator[Found | Reject]:
     """Find video files in an object store, from a single listing."""
     if manifest.source != "video":
         raise UserError(
@@ -73,55 +147,109 @@ def _remote(root: UPath, manifest: Manifest) -> Iterator[Found | Reject]:
             f" {root} there and name the copy with --root DIR"
         )
     for relative, (size_bytes, mtime_ns) in listing(root).items():
-        if matches(relative, manifest.glob):
+        if any(part.startswith(".") for part in relative.split("/")):
+            left_out.hidden += 1
+        elif not matches(relative, globs):
+            left_out.count_unknown(relative)
+        else:
             empty = Reject(printable(relative), "the file is empty", "discover")
             yield Found(relative, size_bytes, mtime_ns) if size_bytes else empty
 
 
 def matches(relative: str, globs: tuple[str, ...]) -> bool:
     """Test whether a path matches one of the globs, from the right and without case."""
-    path = PurePosixPath(relative.lower())
-    return any(path.match(glob.lower()) for glob in globs)
+    path = PurePosixPath(unicodedata.normalize("NFC", relative).lower())
+    return any(path.match(unicodedata.normalize("NFC", glob).lower()) for glob in globs)
 
 
-def walk(root: Path) -> Iterator[tuple[str, str | None]]:
-    """Yield every file's relative path, and unreadable folders with the reason."""
-    unreadable: list[tuple[str, str | None]] = []
+class Entry(NamedTuple):
+    """A file or folder below a root.
+
+    Attributes:
+        path: relative to the root, `/` between folders.
+        is_folder: or a link to one.
+        problem: reason why a folder cannot be read; empty for all else.
+    """
+
+    path: str
+    is_folder: bool = False
+    problem: str = ""
+
+
+def walk(root: Path, left_out: LeftOut | None = None) -> Iterator[Entry]:
+    """Yield everything below a folder that is not hidden, in an order that is always the same.
+
+    A folder that several names lead to is read once: under its own name if that is below the
+    root, else under the first of the links to it, those nearest to the root coming first.
+
+    Args:
+        root: folder to start from.
+        left_out: receives what is hidden, and links to folders read under another name.
+    """
+    left_out = left_out or LeftOut()
+    names: dict[tuple[int, int], str] = {}  # of the folders that were read, by device and inode
+    starts = ["."]
+    while starts:
+        links: list[str] = []
+        for start in sorted(starts, key=lambda link: (link.count("/"), link)):
+            yield from _walk_tree(root, start, names, links, left_out)
+        starts = links
+
+
+def _walk_tree(
+    root: Path, start: str, names: dict[tuple[int, int], str], links: list[str], left_out: LeftOut
+) -> Iterator[Entry]:
+    """Yield what is below one folder; links to folders in it are noted, not followed."""
+    unreadable: list[Entry] = []
 
     def note(error: OSError) -> None:
-        folder = PurePosixPath(os.path.relpath(error.filename, root)).as_posix()
-        unreadable.append((folder, f"the folder cannot be read: {error.strerror}"))
+        reason = f"the folder cannot be read: {error.strerror}"
+        unreadable.append(Entry(_relative(Path(error.filename), root), True, reason))
 
-    visited: set[tuple[int, int]] = set()
-    for folder, subfolders, files in os.walk(root, onerror=note, followlinks=True):
+    for folder, subfolders, files in os.walk(root / start, onerror=note):
+        place = _relative(Path(folder), root)
         status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in visited:
-            subfolders.clear()  # a link back up the tree
+        name = names.setdefault((status.st_dev, status.st_ino), place)
+        if name != place:
+            left_out.linked.append((place, name))
+            subfolders.clear()
             continue
-        visited.add((status.st_dev, status.st_ino))
-        for name in files + subfolders:
-            yield PurePosixPath(os.path.relpath(Path(folder, name), root)).as_posix(), None
+        shown = sorted(name for name in files + subfolders if not name.startswith("."))
+        left_out.hidden += len(files) + len(subfolders) - len(shown)
+        folders = {name for name in subfolders if not name.startswith(".")}
+        linked = {name for name in folders if Path(folder, name).is_symlink()}
+        links += [_relative(Path(folder, name), root) for name in linked]
+        subfolders[:] = sorted(folders - linked)
+        for name in shown:
+            yield Entry(_relative(Path(folder, name), root), name in folders)
     yield from unreadable
+
+
+def _relative(path: Path, root: Path) -> str:
+    return PurePosixPath(os.path.relpath(path, root)).as_posix()
+
+
+def _count(count: int, one: str, several: str = "") -> str:
+    return f"{count} {one if count == 1 else several or one + 's'}"
 
 
 def _describe(
     found: Found, manifest: Manifest, segments: dict[str, tuple[Segment, ...]]
 ) -> Video | Reject:
     """Read label and subject from a video's name."""
-    match = re.fullmatch(manifest.pattern, found.path)
-    groups = match.groupdict() if match else {}
-    label, subject, name = (
-        groups.get("label"),
-        groups.get("subject"),
-        PurePosixPath(found.path).name,
-    )
-    excluded = [why for how, why in manifest.exclude.items() if re.search(how, found.path)]
+    path = unicodedata.normalize("NFC", found.path)
+    match = re.fullmatch(manifest.pattern, path)
+    groups = {k: normalised(v) for k, v in match.groupdict().items() if v} if match else {}
+    label, subject, name = groups.get("label"), groups.get("subject"), PurePosixPath(path).name
+    excluded = [why for how, why in manifest.exclude.items() if re.search(how, path)]
     if printable(found.path) != found.path:
         reason = "its name is not valid UTF-8"
     elif excluded:
         reason = excluded[0]
     elif match is None:
         reason = "its name does not follow the data set's layout"
+    elif "" in groups.values():
+        reason = f"its {'label' if label == '' else 'subject'} is blank"
     elif manifest.labels and label not in manifest.labels:
         reason = f"label {label!r} is not in the manifest"
     elif manifest.subject_names and subject not in manifest.subject_names:
@@ -142,7 +270,7 @@ def _describe(
 
 def _absent(problem: str, manifest: Manifest) -> str:
     dataset = manifest.name if manifest.name in manifest_names() else f"{manifest.name}.yaml"
-    fetch = f"\nOr: python -m preprocess download {dataset}" if manifest.files else ""
+    fetch = f"\nOr: dvdm-preprocess download {dataset}" if manifest.files else ""
     return (
         f"{manifest.title}: {problem}.\n"
         f"Obtain: {manifest.obtain.strip()}{fetch}\n"
@@ -176,7 +304,7 @@ def print_catalogue(console: Console, facts: list[dict[str, Any]]) -> None:
         what = f"{entry['title']}: {entry['holds']}. {_fetching(entry)}"
         table.add_row(entry["name"], entry["root"], present, what)
     console.print(table)
-    console.print("Get one: python -m preprocess download NAME", highlight=False)
+    console.print("Get one: dvdm-preprocess download NAME", highlight=False)
 
 
 def _facts(manifest: Manifest, root: Path) -> dict[str, Any]:
@@ -194,7 +322,7 @@ def _facts(manifest: Manifest, root: Path) -> dict[str, Any]:
         "bytes": sum(size for size in sizes if size) if sizes and all(sizes) else None,
         "root": str(root),
         "present": root.is_dir()
-        and any(problem is None and matches(name, manifest.glob) for name, problem in walk(root)),
+        and any(not entry.problem and matches(entry.path, manifest.glob) for entry in walk(root)),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -105,9 +106,10 @@ def _random(performances: Sequence[Performance], split: RandomSplit) -> Side:
 
 
 def _by_path(video: str, split: PathSplit) -> int:
-    if re.search(split.train, video):
+    path = unicodedata.normalize("NFC", video)
+    if re.search(split.train, path):
         return TRAIN
-    return TEST if re.search(split.test, video) else NEITHER
+    return TEST if re.search(split.test, path) else NEITHER
 
 
 def _names(path: Location) -> set[str]:
@@ -120,5 +122,5 @@ def _names(path: Location) -> set[str]:
 
 
 def _name(path: str) -> str:
-    """Name without folder and ending, in lower case: lists and files differ in those."""
-    return PurePosixPath(path).stem.lower()
+    """Name without folder and ending, in lower case and NFC: lists and files differ in those."""
+    return unicodedata.normalize("NFC", PurePosixPath(path).stem).lower()

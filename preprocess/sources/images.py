@@ -8,21 +8,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from preprocess.frames.geometry import Geometry, refusal, square_rgb, upright_size
+from preprocess.frames.geometry import MAX_PIXELS, Geometry, refusal, square_rgb
 from preprocess.records import DecodeError, Found, Probe, Reject, Times, printable
 from preprocess.sources.independent_decode import square_independently
+from shared.picture_files import PictureError, picture_size, read_picture
 from shared.store.paths import Location
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 """Endings of the files that are frames."""
-
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""Exceptions of Pillow for files that it cannot read."""
-
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-"""EXIF's tag for turning a picture, and its values that swap width and height."""
 
 
 def find(root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
@@ -39,7 +33,11 @@ def find(root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
 
 def frame_files(folder: Location) -> list[Location]:
     """Frames of a folder in order; `2.jpg` comes before `10.jpg`."""
-    frames = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    frames = (
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
     return sorted(frames, key=lambda path: _natural(path.name))
 
 
@@ -49,11 +47,9 @@ def probe(path: Location, geometry: Geometry) -> Probe | str:
         files = frame_files(path)
         if not files:
             return "no images in the folder"
-        with open_picture(files[0]) as image:
-            turned = image.getexif().get(_ORIENTATION) in _TURNED
-            width, height = upright_size(*image.size, 90 if turned else 0)
-    except Exception as error:  # one folder's failure, of any kind, must not end the others
-        return f"its first frame cannot be opened: {describe(error)}"
+        width, height = picture_size(files[0], max_pixels=MAX_PIXELS)
+    except (OSError, PictureError) as error:
+        return f"its first frame cannot be opened: {error}"
     return refusal(width, height, geometry) or Probe(len(files), width, height)
 
 
@@ -77,8 +73,8 @@ def decode(
             raise DecodeError(f"the folder holds {len(files)} frames", len(files))
         try:
             rgb = _read(files[index], geometry)
-        except UNREADABLE as error:
-            damage[index] = describe(error)
+        except PictureError as error:
+            damage[index] = str(error)
         else:
             yield index, square_rgb(rgb, geometry)
     # Once there is damage, usable frames are counted in the whole video.
@@ -102,8 +98,8 @@ def _damage(files: list[Location], geometry: Geometry) -> dict[int, str]:
     for index, file in enumerate(files):
         try:
             _read(file, geometry)
-        except UNREADABLE as error:
-            damage[index] = describe(error)
+        except PictureError as error:
+            damage[index] = str(error)
     return damage
 
 
@@ -114,44 +110,21 @@ def decode_independently(
     for index, file in enumerate(frame_files(path) if path.is_dir() else []):
         try:
             yield index, square_independently(_read(file, geometry), geometry)
-        except UNREADABLE:
+        except PictureError:
             # Extraction reports damage; the clips around it must still agree.
             continue
 
 
 def _read(file: Location, geometry: Geometry) -> NDArray[np.uint8]:
-    """Read an image as upright RGB, shape (H, W, 3); raises ValueError if it does not fit."""
-    rgb = read_picture(file)
+    """Read an image as upright RGB, shape (H, W, 3); raises PictureError if it does not fit."""
+    rgb = read_picture(file, max_pixels=MAX_PIXELS)
     reason = refusal(rgb.shape[1], rgb.shape[0], geometry)
     if reason:
-        raise ValueError(reason)
+        raise PictureError(reason)
     return rgb
-
-
-def read_picture(file: Location) -> NDArray[np.uint8]:
-    """Read a picture as upright RGB, shape (H, W, 3); raises one of UNREADABLE."""
-    with open_picture(file) as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-
-
-def open_picture(file: Location) -> Image.Image:
-    """Open a picture without reading its pixels; raises one of UNREADABLE, also if too large."""
-    image = Image.open(str(file))
-    reason = refusal(*image.size, Geometry(1, "stretch"))
-    if reason:
-        image.close()
-        raise ValueError(reason)
-    return image
 
 
 def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
     """Sort key that compares numbers in names as numbers."""
     parts = re.findall(r"\d+|\D+", name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
-
-
-def describe(error: Exception) -> str:
-    """Reason why a picture cannot be read, in words."""
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image"
-    return str(getattr(error, "strerror", None) or error or type(error).__name__)

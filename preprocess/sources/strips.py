@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageOps
+from PIL import Image
 
-from preprocess.frames.geometry import Geometry, refusal, square_rgb
+from preprocess.frames.geometry import MAX_PIXELS, Geometry, refusal, square_rgb
 from preprocess.records import DecodeError, Probe, Times
-from preprocess.sources.images import UNREADABLE, describe, open_picture, read_picture
 from preprocess.sources.independent_decode import square_independently
 from preprocess.sources.video import find
+from shared.picture_files import PictureError, picture_size, read_picture
 from shared.store.paths import Location
 
 __all__ = ["decode", "decode_independently", "find", "probe", "times"]
@@ -21,10 +21,9 @@ __all__ = ["decode", "decode_independently", "find", "probe", "times"]
 def probe(path: Location, geometry: Geometry) -> Probe | str:
     """Count the frames by the size of the picture, without reading pixels."""
     try:
-        with open_picture(path) as picture:
-            side, frames = _divide(*picture.size)
-    except Exception as error:  # one file's failure, of any kind, must not end the others
-        return f"cannot be opened as a strip of frames: {describe(error)}"
+        side, frames = _divide(*picture_size(path, max_pixels=MAX_PIXELS))
+    except PictureError as error:
+        return f"cannot be opened as a strip of frames: {error}"
     return refusal(side, side, geometry) or Probe(frames, side, side)
 
 
@@ -41,12 +40,12 @@ def decode(
     It is read as a whole, so `to_end` changes nothing.
     """
     try:
-        rgb = read_picture(path)  # (S, T S, 3), or (T S, S, 3)
+        rgb = _read(path)  # (S, T S, 3), or (T S, S, 3)
         side, frames = _divide(rgb.shape[1], rgb.shape[0])
         if reason := refusal(side, side, geometry):
-            raise ValueError(reason)
-    except UNREADABLE as error:
-        raise DecodeError(f"the picture cannot be read: {describe(error)}", 0) from None
+            raise PictureError(reason)
+    except PictureError as error:
+        raise DecodeError(f"the picture cannot be read: {error}", 0) from None
     row = rgb.reshape(side, -1, side, 3).swapaxes(0, 1)  # (T, S, S, 3)
     strip = row if rgb.shape[0] == side else rgb.reshape(-1, side, side, 3)
     for index in wanted:
@@ -60,10 +59,9 @@ def decode_independently(
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Cut every frame out of the picture by Pillow; none of a picture that cannot be read."""
     try:
-        with open_picture(path) as picture:
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
+        upright = Image.fromarray(_read(path))
         side, frames = _divide(*upright.size)
-    except UNREADABLE:
+    except PictureError:
         return  # extraction reports damage
     right, down = (side, 0) if upright.width > side else (0, side)
     for n in range(frames):
@@ -71,9 +69,13 @@ def decode_independently(
         yield n, square_independently(np.asarray(upright.crop(box)), geometry)
 
 
+def _read(path: Location) -> NDArray[np.uint8]:
+    return read_picture(path, max_pixels=MAX_PIXELS)
+
+
 def _divide(width: int, height: int) -> tuple[int, int]:
-    """Side of a strip's frames, pixels, and their number; raises ValueError if it is no strip."""
+    """Side of a strip's frames, pixels, and their number; raises PictureError if it is no strip."""
     side = min(width, height)
     if max(width, height) % side:
-        raise ValueError(f"{width}x{height} pixels are no row of squares")
+        raise PictureError(f"{width}x{height} pixels are no row of squares")
     return side, max(width, height) // side

@@ -183,7 +183,7 @@ def _differences(existing: StoreAttributes, wanted: StoreAttributes) -> list[str
     if not found and not same_plan:
         found.append(
             f"other videos: {existing.clips} clips then, {wanted.clips} now (files were added,"
-            " changed or removed, or --limit differs)"
+            " changed or removed, or --limit or --any-name differs)"
         )
     return found
 

@@ -49,7 +49,7 @@ def hold(store: Location) -> Iterator[bool]:
         lock.acquire()
     except Timeout:
         raise StoreError(
-            f"another run is making {store}: {_read_holder(path)}.\n"
+            f"another run is at work on {store}: {_read_holder(path)}.\n"
             "Wait for it or end it, or choose another --out."
         ) from None
     except OSError as error:

@@ -104,7 +104,7 @@ def read_attributes(path: Location) -> StoreAttributes:
     """
     metadata = read_existing(path, [METADATA])
     if not metadata:
-        raise StoreError(f"no store at {path}; make one with: python -m preprocess run DATASET")
+        raise StoreError(f"no store at {path}; make one with: dvdm-preprocess run DATASET")
     try:
         raw = json.loads(metadata[METADATA])["attributes"][ATTRIBUTE]
     except (json.JSONDecodeError, KeyError, TypeError):
@@ -198,7 +198,7 @@ class Store:
         if not self.attributes.sealed:
             raise StoreError(
                 f"{path} is not sealed: its extraction did not finish; run the same"
-                " `python -m preprocess run` command again"
+                " `dvdm-preprocess run` command again"
             )
         _check_files(path, self.attributes)
         self._group = open_group(path)
@@ -244,7 +244,7 @@ class Store:
             array.read_into(int(self.indices[index]), entry)
         except StoreError as error:
             raise StoreError(
-                f"clip {index} of {self.path}: {error}. `python -m preprocess verify` lists what is"
+                f"clip {index} of {self.path}: {error}. `dvdm-preprocess verify` lists what is"
                 " damaged; restore those files, or extract again"
             ) from error
         return entry

@@ -99,7 +99,7 @@ def bare_page(run: Path) -> Path:
 @pytest.fixture(scope="module")
 def run_page(bare_page: Path, run: Path, store: Path) -> Path:
     assert call_train("evaluate", "--run", run, "--store", store, "--seconds", 1) == 0
-    given = ("--before", "python -m preprocess run gestures " + "--a-long-option 1 " * 20)
+    given = ("--before", "dvdm-preprocess run gestures " + "--a-long-option 1 " * 20)
     assert call_train("report", run, "--store", store, "--out", run.parent / "page", *given) == 0
     return run.parent / "page" / "index.html"
 
@@ -132,7 +132,7 @@ def test_a_store(chromium: Browser, store_page: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_before_its_evaluation(chromium: Browser, bare_page: Path, tmp_path: Path) -> None:
-    assert "python -m train evaluate --run" in check(chromium, bare_page, tmp_path)
+    assert "dvdm-train evaluate --run" in check(chromium, bare_page, tmp_path)
 
 
 def test_an_evaluated_run(chromium: Browser, run_page: Path, tmp_path: Path) -> None:

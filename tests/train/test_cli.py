@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -15,14 +16,18 @@ import torch
 from PIL import Image
 
 from shared.schema import StoreAttributes
+from shared.store.layout import ATTRIBUTE, METADATA
+from shared.store.lock import hold
 from shared.store.store import Store, create_store
 from tests.train.conftest import (
     NO_REFINER,
+    STAGES,
     TINY_FLOW,
     TINY_LATENT,
     TINY_PAPER,
     TINY_PIXELS,
     Overrides,
+    call_train,
     train_stages,
 )
 from tests.train.stores import OPTIONS, make_store
@@ -106,7 +111,7 @@ def test_mistakes_in_sampling_are_named(cli: Cli, run: Path, picture: Path, tmp_
         ({"--image": tmp_path / "none.png"}, "no such file"),
         ({"--image": tmp_path / "text.png"}, "not a readable picture"),
         ({"--out": tmp_path / "v.gif"}, "give a name that ends in .mp4"),
-        ({"--run": tmp_path / "none"}, "run first: python -m train diffusion"),
+        ({"--run": tmp_path / "none"}, "run first: dvdm-train diffusion"),
         ({"--device": "warp"}, "--device warp: must be auto, cpu, cuda or cuda:N"),
         ({"--seed": -1}, "--seed"),
         ({"--count": 0}, "--count"),
@@ -160,6 +165,77 @@ def test_an_unsealed_and_a_missing_store_are_refused(cli: Cli, tmp_path: Path) -
             assert message in err
 
 
+def test_a_label_without_training_clips_is_named(
+    tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """When training starts, and when it is sampled; `Later` is in no video at all."""
+    make_store(tmp_path / "store")
+    group = json.loads((tmp_path / "store" / METADATA).read_text())
+    group["attributes"][ATTRIBUTE]["labels"].append("Later")
+    (tmp_path / "store" / METADATA).write_text(json.dumps(group))
+    for stage in STAGES:
+        assert train_stages(tmp_path / "store", tmp_path / "run", NO_REFINER, (stage,)) == [0]
+        assert "No training clip has 1 of the 5 labels: 'Later'" in capsys.readouterr().err
+    sample = ("sample", "--run", tmp_path / "run", "--image", picture, "--out", tmp_path / "v.mp4")
+    assert call_train(*sample, "--text", "later") == 0
+    assert "No training clip of this run has the label 'Later'" in capsys.readouterr().err
+    assert call_train(*sample, "--text", "Go") == 0
+    assert "No training clip" not in capsys.readouterr().err
+
+
+def test_a_second_training_in_a_folder_is_refused(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with hold(tmp_path / "run"):
+        for stage in STAGES:
+            assert train_stages(store.path, tmp_path / "run", stages=(stage,)) == [2]
+            err = capsys.readouterr().err
+            assert "another run is at work on" in err and "choose another --out" in err
+
+
+def test_a_full_disk_ends_in_one_message_and_the_same_command_goes_on(
+    store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The limit on the size of files fails as a full disk does, at whatever is large first."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size in (0, 100, 2000, 20_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            codes = train_stages(store.path, tmp_path / "run", NO_REFINER)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        err = capfd.readouterr().err
+        assert codes[-1] == 2, err
+        assert "File too large; allow larger files there" in err
+        assert "Traceback" not in err
+    assert train_stages(store.path, tmp_path / "run", NO_REFINER) == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("x" * 300, "File name too long; choose a shorter"), ("file/run", "Not a")]
+)
+def test_a_folder_that_cannot_be_made_is_named(
+    store: Store, run: Path, picture: Path, tmp_path: Path, name: str, reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "file").write_text("no folder")
+    out = tmp_path / name
+    for command in (
+        *(stage for stage in STAGES),
+        "evaluate", "report", "compare", "sample",
+    ):  # fmt: skip
+        further = {
+            "evaluate": ("--run", run, "--store", store.path),
+            "report": (run,),
+            "compare": ("--store", store.path, "--tiny"),
+            "sample": ("--run", run, "--image", picture),
+        }.get(command, ("--store", store.path))
+        target = out / "v.mp4" if command == "sample" else out
+        assert call_train(command, *further, "--out", target) == 2, command
+        err = capsys.readouterr().err
+        assert reason in err and "Traceback" not in err, command
+
+
 def test_stages_out_of_order_say_what_comes_first(
     cli: Cli, store: Store, run: Path, picture: Path, tmp_path: Path
 ) -> None:
@@ -167,14 +243,14 @@ def test_stages_out_of_order_say_what_comes_first(
     for stage in ("encode", "diffusion"):
         code, _, err = cli(stage, *new)
         assert code == 2
-        assert "run first: python -m train" in err
+        assert "run first: dvdm-train" in err
     assert train_stages(store.path, tmp_path / "run", stages=("vae",)) == [0]
     code, _, err = cli("diffusion", *new)
     assert code == 2
-    assert "run first: python -m train encode" in err
+    assert "run first: dvdm-train encode" in err
     code, _, err = cli("sample", "--run", tmp_path / "run", "--image", picture)
     assert code == 2
-    assert "run first: python -m train diffusion" in err
+    assert "run first: dvdm-train diffusion" in err
 
 
 def test_another_network_in_the_same_folder_is_refused(

@@ -55,6 +55,13 @@ def split_clips(
     return train, test
 
 
+def untrained_labels(store: ClipReader, protocol: str | None) -> list[str]:
+    """Labels of a store that no training clip of a split protocol has; see `split_clips`."""
+    train, _ = split_clips(store, protocol)
+    present = set(store.column("label")[train].tolist())
+    return [label for i, label in enumerate(store.attributes.labels) if i not in present]
+
+
 class ClipArray(Protocol):
     """An array with one entry for each valid clip, read by several threads at a time."""
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared.console import console
+from shared.console import console, shell_command
 from shared.errors import UserError
 from shared.report.pages import write_page
 from shared.store.export import ClipReader
@@ -139,7 +139,7 @@ def evaluate_run(
         scores = evaluate(run, store, folder, out, options)
     for name, value, _ in score_rows(scores):
         console.print(f"{name:70} {score_text(value)}", markup=False)
-    next_command = f" Next: python -m train report {folder} --store {store_path}"
+    next_command = f" Next: {shell_command('dvdm-train', 'report', folder, '--store', store_path)}"
     console.print(
         f"protocol {protocol}: wrote {SCORES}, {TABLE}, {PAGE} and the clips in {out}."
         f"{next_command if run.generator else ''}",
@@ -232,7 +232,7 @@ def evaluate(
 def read_scores(evaluation: Path) -> dict[str, dict[str, Any]]:
     """Read every scores.json in and below a folder, by the folder relative to that one."""
     return {
-        path.parent.relative_to(evaluation).as_posix(): json.loads(path.read_text())
+        path.parent.relative_to(evaluation).as_posix(): json.loads(path.read_bytes())
         for path in sorted(evaluation.rglob(SCORES))
     }
 

@@ -138,7 +138,7 @@ def _generate(
     """Rows of the plan, and their videos, uint8 (B, frames, 3, H, W), a batch at a time."""
     generator = run.generator
     if generator is None:
-        raise UserError("--frames: this run has no denoiser; run first: python -m train diffusion")
+        raise UserError("--frames: this run has no denoiser; run first: dvdm-train diffusion")
     labels = [None if label < 0 else int(label) for label in clips.label[plan.clip]]
     count = clips_for(frames, clips.store.options.frames, run.space.adds)
     steps = batches(len(labels)) * sum(generator.steps(clip) for clip in range(count))

@@ -77,7 +77,7 @@ def load_run(folder: Path, device: torch.device, *, reconstruct: bool = False) -
     """
     run = RunFolder(folder)
     if reconstruct and checkpoints(run.autoencoder) and not checkpoints(run.diffusion):
-        config = load_config(run.autoencoder, "run first: python -m train vae")
+        config = load_config(run.autoencoder, "run first: dvdm-train vae")
         names = ("autoencoder", "space", "split", "seed")
         recipe = recipe_from_dict({"name": "run", **{name: config[name] for name in names}})
         store = StoreAttributes.model_validate(config["store"])

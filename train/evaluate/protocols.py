@@ -16,9 +16,9 @@ from shared.errors import UserError
 from shared.schema import StoreAttributes
 
 CODES_IS_GONE = (
-    "codes is gone: train each autoencoder as a run, python -m train vae --recipe RECIPE"
+    "codes is gone: train each autoencoder as a run, dvdm-train vae --recipe RECIPE"
     " --store STORE --out RUN --set autoencoder.kind=klt (zero, dct, block, kl, contextual), and"
-    " evaluate it, python -m train evaluate --run RUN --store STORE --protocol reconstruction"
+    " evaluate it, dvdm-train evaluate --run RUN --store STORE --protocol reconstruction"
 )
 """Answer to the former command `codes`."""
 

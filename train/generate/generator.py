@@ -234,7 +234,7 @@ def load_generator(path: Path, device: torch.device) -> Generator:
         UserError: its diffusion stage was not trained, or its autoencoder is another one.
     """
     run = RunFolder(path)
-    config = load_config(run.diffusion, "run first: python -m train diffusion")
+    config = load_config(run.diffusion, "run first: dvdm-train diffusion")
     store = StoreAttributes.model_validate(config["store"])
     recipe = recipe_from_dict({"name": "run", **saved_fields(config)})
     kept = config["statistics"], config["latents"]

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from shared.console import Progress, console
+from shared.console import Progress, console, errors
 from shared.errors import UserError
+from shared.picture_files import PictureError, read_picture
 from shared.report.pictures import (
     Film,
     Picture,
@@ -35,8 +36,10 @@ from train.generate.generator import (
     load_generator,
     with_sampler,
 )
+from train.run import RunFolder
 from train.spaces import Decoded
 from train.spaces.base import Drawing
+from train.trainer.checkpoint import load_config
 from train.trainer.distributed import choose_device
 
 _FITS: dict[FitName, Callable[..., Image.Image]] = {
@@ -82,23 +85,15 @@ def load_first_frame(path: Path, size: int, fit: FitName = "crop") -> FirstFrame
     Raises:
         UserError: the file is missing or not a picture.
     """
+    if not path.exists():
+        raise UserError(f"--image {path}: no such file")
     try:
-        with Image.open(path) as image:
-            upright = _eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
-    except FileNotFoundError:
-        raise UserError(f"--image {path}: no such file") from None
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        upright = Image.fromarray(read_picture(path))
+    except PictureError as error:
         raise UserError(f"--image {path}: not a readable picture ({error})") from None
     fitted = _FITS[fit](upright, (size, size), Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.asarray(fitted).copy()).permute(2, 0, 1)[None]
     return FirstFrame(pixels, *upright.size, fit)
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit greys scaled to 8 bits: converting them as they are would cut them off at 255."""
-    if not image.mode.startswith("I"):
-        return image
-    return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
 
 
 def save_video(path: Path, film: Film, *, fps: float) -> None:
@@ -198,6 +193,8 @@ def sample_videos(
     """
     generator = with_sampler(load_generator(run, choose_device(device)), **sampler)
     label = None if text is None else generator.label_index(text, text_encoder)
+    if label is not None:
+        _name_untrained(RunFolder(run), generator, label)
     if text is None and sampler.get("guidance") is not None:
         raise UserError("--guidance leads towards a text; give --text too, or leave it out")
     pixels = _first_pixels(generator, image)
@@ -227,6 +224,19 @@ def _first_pixels(generator: Generator, image: Path | None) -> Tensor:
             " give a picture that is cut likewise"
         )
     return first_frame.pixels
+
+
+def _name_untrained(run: RunFolder, generator: Generator, label: int) -> None:
+    """Say where the run was trained without a clip of the label."""
+    if not (run.statistics / "config.json").exists():
+        return
+    untrained = load_config(run.statistics, "encode again").get("untrained_labels", [])
+    named = generator.store.labels[label] if label < len(generator.store.labels) else None
+    if named in untrained:
+        errors.print(
+            f"No training clip of this run has the label {named!r}: what is generated for it has"
+            " not been learned"
+        )
 
 
 def describe_sampling(generator: Generator, options: SampleOptions, text: str | None) -> str:

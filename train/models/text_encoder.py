@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass as options_dataclass
 from torch import Tensor, nn
 
 from shared.errors import UserError
+from shared.labels import find_label, normalised
 from train.models.autoencoder import weights_hash
 from train.options import STRICT
 
@@ -152,8 +153,8 @@ def text_condition(
     identity: TextIdentity | None,
     moved_to: str | None = None,
 ) -> int:
-    """The label index to sample with: of a label's text, matched without case, or of a free
-    prompt, which is encoded and added to the network's table.
+    """The label index to sample with: of the label that `find_label` finds, or of a free prompt,
+    which is encoded and added to the network's table.
 
     Args:
         network: a U-Net; has `label`.
@@ -163,13 +164,13 @@ def text_condition(
         moved_to: folder or hub name where that encoder is now, if not where it was.
 
     Raises:
-        UserError: no label has that text, and there is no encoder, or it is another one.
+        UserError: several labels may be meant; or no label has that text, and there is no encoder,
+            or it is another one.
     """
     if getattr(network, "label", None) is None:
         raise UserError("--text: labels are no condition of this run; leave it out")
-    folded = [label.casefold() for label in labels]
-    if text.strip().casefold() in folded:
-        return folded.index(text.strip().casefold())
+    if (index := find_label(text, labels)) is not None:
+        return index
     known = ", ".join(repr(label) for label in labels) or "none: it was trained without labels"
     fault = f"--text {text!r} is not a label of this run; its labels: {known}"
     table = getattr(network, "label", None)
@@ -187,7 +188,7 @@ def text_condition(
             f"{fault}. A free prompt needs the run's text encoder, and {encoder.identity.encoder}"
             f" has other weights ({encoder.identity.hash}, the run's {identity.hash})"
         )
-    return table.append(encoder([text.strip()])[0])
+    return table.append(encoder([normalised(text)])[0])
 
 
 def _refuse_missing_folder(name: str) -> None:

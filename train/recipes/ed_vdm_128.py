@@ -1,7 +1,7 @@
 """ED-VDM as in the paper, 128x128, block 16: 8x8 grid, 18 channels.
 
 The network of `vdm_128`, wider (dim 192), which the small grid affords: under a hundredth of its
-operations. `python -m train cost` compares them with the paper's Table 4.
+operations. `dvdm-train cost` compares them with the paper's Table 4.
 """
 
 from dataclasses import replace

@@ -2,7 +2,7 @@
 
 The paper leaves the U-Net's widths to a supplement that was not published. They are taken from
 VDM's public code (factorised convolutions, linear attention on fine grids, a residual block before
-the output) with dim 128 and multipliers 1, 2, 4, 4; `python -m train cost` compares its cost with
+the output) with dim 128 and multipliers 1, 2, 4, 4; `dvdm-train cost` compares its cost with
 the paper's Table 4. Like every system compared, it is conditioned on the first frame.
 """
 

@@ -24,10 +24,10 @@ from train.run import RunFolder
 from train.spaces import SPACES, CompressedSpace, build_space
 from train.trainer.checkpoint import (
     check_same_config,
-    checkpoints,
     load_config,
     load_network,
     load_trained,
+    newest_checkpoint,
     save_checkpoint,
     save_config,
 )
@@ -101,7 +101,7 @@ def load_autoencoder(options: Any, run: RunFolder, device: torch.device) -> Auto
     Raises:
         UserError: there is none.
     """
-    config = load_config(run.autoencoder, "run first: python -m train vae")
+    config = load_config(run.autoencoder, "run first: dvdm-train vae")
     store = CodecOptions.model_validate(config["store"]["options"])
     network = _build(read_options(AUTOENCODERS, config["autoencoder"]), options, store)
     load_trained(run.autoencoder, network)
@@ -110,14 +110,14 @@ def load_autoencoder(options: Any, run: RunFolder, device: torch.device) -> Auto
 
 def _load_weights(start: RunFolder, network: Autoencoder) -> None:
     """Fill an autoencoder with the averaged weights of another run's."""
-    found = checkpoints(start.autoencoder)
-    if not found:
+    found = newest_checkpoint(start.autoencoder)
+    if found is None:
         raise UserError(
             f"--from {start.root}: no checkpoint in {start.autoencoder}; give a run whose stage vae"
             " was trained"
         )
     try:
-        load_network(found[-1], "ema", network)
+        load_network(found, "ema", network)
     except UserError:
         raise UserError(
             f"--from {start.root}: its autoencoder has other layers than the recipe's; give the"
@@ -134,7 +134,7 @@ def _fit_once(space: CompressedSpace, clips: Clips, run: RunFolder, config: dict
     """Write the checkpoint of an autoencoder without gradients, unless it is there."""
     folder = run.autoencoder
     check_same_config(folder, config)
-    if not checkpoints(folder):
+    if newest_checkpoint(folder) is None:
         save_config(folder, config)
         started = time.monotonic()
         _fit_initial(space, clips)

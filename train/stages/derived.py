@@ -82,7 +82,7 @@ class DerivedArray:
         """
         cache = _Cache(store, array)
         self.path, self._name = cache.path, array.name
-        remedy = "run `python -m train encode` with the same --recipe, --store and --out"
+        remedy = "run `dvdm-train encode` with the same --recipe, --store and --out"
         found = read_existing(self.path, [_GROUP, cache.metadata])
         if len(found) < 2:
             raise UserError(f"no {array.name}s at {self.path}: first {remedy}")
@@ -104,7 +104,7 @@ class DerivedArray:
             self._array.read_into(index, out)
         except StoreError as error:
             raise StoreError(
-                f"{self._name} of clip {index}: {error}. Run `python -m train encode` again to"
+                f"{self._name} of clip {index}: {error}. Run `dvdm-train encode` again to"
                 " compute what is damaged anew"
             ) from error
 
@@ -168,7 +168,7 @@ class _Cache:
         if differing or found.keys() != self._facts.keys():
             raise UserError(
                 f"{self.path} belongs to another extraction (other {', '.join(differing)}); delete"
-                " it and run `python -m train encode` again"
+                " it and run `dvdm-train encode` again"
             )
 
     def _is_whole(self, shard: int) -> bool:

@@ -20,7 +20,7 @@ from shared.errors import UserError
 from shared.schema import CodecOptions
 from shared.store.export import ClipReader
 from train.data.batches import read_ahead
-from train.data.clips import ClipArray, Clips, check_same_store, on_device
+from train.data.clips import ClipArray, Clips, check_same_store, on_device, untrained_labels
 from train.data.consecutive import ClipBefore, before_name, clips_before
 from train.recipe import Recipe
 from train.run import RunFolder
@@ -65,6 +65,7 @@ def encode_store(recipe: Recipe, store: ClipReader, run: RunFolder, device: torc
         "split": recipe.split,
         "store": store.attributes.model_dump(mode="json"),
         "latents": space.identity,
+        "untrained_labels": untrained_labels(store, recipe.split),
     }
     save_config(run.statistics, {**config, **asdict(statistics)})
 
@@ -116,7 +117,7 @@ def _space_of_run(recipe: Recipe, store: ClipReader, run: RunFolder, device: tor
     """A run's space without statistics, once run and store are known to belong together."""
     if not SPACES[recipe.space.kind].needs_autoencoder:
         return build_space(recipe.space, store.options)
-    config = load_config(run.autoencoder, "run first: python -m train vae")
+    config = load_config(run.autoencoder, "run first: dvdm-train vae")
     check_same_store(config, store, run.autoencoder)
     _check_same_split(config, recipe, run.autoencoder)
     autoencoder = load_autoencoder(recipe.space, run, device)
@@ -125,7 +126,7 @@ def _space_of_run(recipe: Recipe, store: ClipReader, run: RunFolder, device: tor
 
 def _statistics_of(recipe: Recipe, store: ClipReader, folder: Path) -> dict[str, Any]:
     """Content that `encode_store` wrote, checked to be of the same clips in the same space."""
-    remedy = "run first: python -m train encode"
+    remedy = "run first: dvdm-train encode"
     content = load_config(folder, remedy)
     if "store" not in content:
         raise UserError(f"{folder} is of an earlier version and does not name its store; {remedy}")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 
-from shared.console import console, errors
+from shared.console import console, errors, shell_command
 from shared.errors import UserError
 from shared.store.export import ClipReader
-from train.data.clips import open_store
+from shared.store.lock import hold
+from train.data.clips import open_store, untrained_labels
 from train.recipe import Recipe, store_warning
 from train.recipes import load_recipe
 from train.run import RunFolder
@@ -76,13 +77,41 @@ def run_stage(
         return
     out.mkdir(parents=True, exist_ok=True)
     with process_group(chosen) as world, stoppable():
-        if world.is_main and (differences := store_warning(recipe, store.options)):
-            title = f"{store_path} is not the store that {recipe_name} was designed for:"
-            errors.print(f"Warning: {title}\n{differences}", markup=False)
-        with run.record_command() if world.is_main else nullcontext():
+        with _alone(run) if world.is_main else nullcontext():
+            if world.is_main:
+                if differences := store_warning(recipe, store.options):
+                    title = f"{store_path} is not the store that {recipe_name} was designed for:"
+                    errors.print(f"Warning: {title}\n{differences}")
+                _name_untrained(store, recipe)
             train_stage(stage, recipe, store, run, chosen, world)
         if world.is_main:
-            _print_next(stage, recipe_name, store_path, out)
+            _print_next(stage, recipe_name, store_path, out, overrides)
+
+
+@contextmanager
+def _alone(run: RunFolder) -> Iterator[None]:
+    """Hold the run's folder against other trainings, and note the command once it has ended."""
+    with hold(run.root) as held, run.record_command():
+        if not held:
+            errors.print(f"{run.root}: no locks here; do not train in it twice at a time")
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or str(run.root)  # writing to a full disk names no file
+            raise
+
+
+_NAMED = 8
+
+
+def _name_untrained(store: ClipReader, recipe: Recipe) -> None:
+    """Name the labels that no training clip has."""
+    if missing := untrained_labels(store, recipe.split):
+        named = ", ".join(map(repr, missing[:_NAMED])) + (", …" if len(missing) > _NAMED else "")
+        errors.print(
+            f"No training clip has {len(missing)} of the {len(store.attributes.labels)} labels:"
+            f" {named}. What is generated for them will not have been learned."
+        )
 
 
 _MAIN = (
@@ -137,11 +166,15 @@ def train_stage(
         run.save_recipe(recipe.to_dict())
 
 
-def _print_next(stage: str, recipe_name: str, store_path: str, out: Path) -> None:
+def _print_next(
+    stage: str, recipe_name: str, store_path: str, out: Path, overrides: list[str]
+) -> None:
     following = {"vae": "encode", "encode": "diffusion", "diffusion": "sample"}[stage]
-    arguments = (
-        f"--run {out} --image PICTURE --text LABEL"
+    changes = [part for override in overrides for part in ("--set", override)]
+    arguments: tuple[object, ...] = (
+        ("--run", out, "--image", "PICTURE", "--text", "LABEL")
         if following == "sample"
-        else f"--recipe {recipe_name} --store {store_path} --out {out}"
+        else ("--recipe", recipe_name, "--store", store_path, "--out", out, *changes)
     )
-    console.print(f"{stage}: done, in {out}. Next: python -m train {following} {arguments}")
+    command = shell_command("dvdm-train", following, *arguments)
+    console.print(f"{stage}: done, in {out}. Next: {command}")

@@ -10,14 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from shared.store.export import ClipReader
 from train.models.text_encoder import TextEncoder, TextIdentity
 from train.recipe import Recipe
 from train.run import RunFolder
-from train.trainer.checkpoint import load_config, save_config
+from train.trainer.checkpoint import load_config, save_config, save_tensors
 
 _FILE = "texts.safetensors"
 
@@ -33,7 +33,7 @@ def encode_texts(recipe: Recipe, store: ClipReader, run: RunFolder, device: torc
         return
     encoder = TextEncoder(name)
     (run.texts).mkdir(parents=True, exist_ok=True)
-    save_file({"texts": encoder(labels)}, run.texts / _FILE)
+    save_tensors(run.texts / _FILE, {"texts": encoder(labels)})
     save_config(run.texts, {"labels": labels, **asdict(encoder.identity)})
 
 

@@ -1,21 +1,26 @@
 """Checkpoints: safetensors for tensors, JSON for everything else, never pickle.
 
 A stage's folder holds `config.json` and the folders `step-00001000`, `step-00002000` ...; each is
-written aside and renamed, so that a folder of that name is complete.
+written aside and renamed, so that a folder of that name is complete. Disks and copies can cut it
+all the same: a checkpoint that is not whole is named and passed over. Other names are ignored.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from shared.console import errors
 from shared.errors import UserError
 from shared.store.paths import put_in_place, sync, write_whole
 from train.options import without_deleted_fields
@@ -37,13 +42,16 @@ def load_config(folder: Path, remedy: str) -> dict[str, Any]:
     """Read what `save_config` wrote.
 
     Raises:
-        UserError: the file is missing, has another version or uses a deleted option; the message
-            says what to do.
+        UserError: the file is missing or damaged, has another version or uses a deleted option;
+            the message says what to do.
     """
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
+        config.items()
     except FileNotFoundError:
         raise UserError(f"nothing trained in {folder}; {remedy}") from None
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{folder / 'config.json'} is damaged ({error}); {remedy}") from None
     if config.pop("checkpoint_version", None) != CHECKPOINT_VERSION:
         raise UserError(
             f"{folder} has another checkpoint version than {CHECKPOINT_VERSION}; {remedy}"
@@ -90,36 +98,102 @@ def save_checkpoint(
 
     Returns:
         The checkpoint's folder.
+
+    Raises:
+        OSError: the disk is full or cannot be written to; earlier checkpoints are kept.
     """
     final = folder / f"step-{state['step']:08d}"
-    if final.exists():
+    if final.exists() and not damage(final):
         return final
     for torn in folder.glob(".step-*"):  # left by a kill
         shutil.rmtree(torn)
     scratch = folder / f".{final.name}.{os.getpid()}"
-    scratch.mkdir(parents=True)
     tensors = {name: network.state_dict() for name, network in networks.items()}
     tensors |= {name: _moments(optimiser) for name, optimiser in optimisers.items()}
-    for name, by_name in tensors.items():
-        contiguous = {key: tensor.contiguous() for key, tensor in by_name.items()}
-        save_file(contiguous, scratch / f"{name}.safetensors")
-    (scratch / "state.json").write_text(json.dumps(state, indent=1))
-    for file in scratch.iterdir():
-        sync(file)
+    try:
+        scratch.mkdir(parents=True)
+        for name, by_name in tensors.items():
+            save_tensors(scratch / f"{name}.safetensors", by_name)
+        content = {**state, "files": sorted(tensors)}
+        (scratch / "state.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+        for file in scratch.iterdir():
+            sync(file)
+    except OSError:
+        shutil.rmtree(scratch, ignore_errors=True)  # a full disk needs its space
+        raise
+    if final.exists():  # damaged
+        shutil.rmtree(final.rename(folder / f".{final.name}.old"))
     put_in_place(scratch, final)
-    for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old.rename(folder / f".{old.name}.old"))
+    kept = whole_checkpoints(folder)[-keep:]
+    for old in checkpoints(folder):
+        if old not in kept:
+            shutil.rmtree(old.rename(folder / f".{old.name}.old"))
     return final
 
 
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file; raises OSError where the disk cannot be written to."""
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), str(path)) from None
+
+
 def checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints of a stage, oldest first."""
-    return sorted(folder.glob("step-*"))
+    """Checkpoints of a stage by their names, oldest first, whole or not."""
+    found = [path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name)]
+    return sorted((path for path in found if path.is_dir()), key=lambda path: int(path.name[5:]))
+
+
+def damage(checkpoint: Path) -> str:
+    """Reason why a checkpoint is not whole; empty if it is. Tensors' values are not read."""
+    try:
+        state = load_state(checkpoint)
+        if not isinstance(state["step"], int):
+            return "state.json names no step"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"state.json: {error}"
+    for name in state.get("files", ("network", "ema")):  # earlier versions did not list them
+        file = checkpoint / f"{name}.safetensors"
+        try:
+            with safe_open(file, "pt"):  # compares the file's length with its header
+                pass
+        except (OSError, SafetensorError) as error:
+            return f"{file.name}: {error}"
+    return ""
+
+
+def whole_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints of a stage that can be loaded, oldest first."""
+    return [path for path in checkpoints(folder) if not damage(path)]
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Newest whole checkpoint of a stage, None if it has none; later ones are named.
+
+    Raises:
+        UserError: there are checkpoints, and none of them is whole.
+    """
+    damaged: list[str] = []
+    for path in reversed(checkpoints(folder)):
+        if not (reason := damage(path)):
+            for line in damaged:
+                errors.print(f"{line}; {path.name} is used instead")
+            return path
+        damaged.append(f"{path} is not whole: {reason}")
+    if damaged:
+        raise UserError("\n".join(damaged) + f"\ndelete {folder} to train anew")
+    return None
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
     """Read the `state` that `save_checkpoint` was given."""
-    return json.loads((checkpoint / "state.json").read_text())
+    state: dict[str, Any] = json.loads((checkpoint / "state.json").read_bytes())
+    return state
 
 
 def load_network(checkpoint: Path, name: str, network: nn.Module) -> None:
@@ -142,10 +216,10 @@ def load_trained(folder: Path, network: nn.Module) -> nn.Module:
     Raises:
         UserError: the stage has no checkpoint, or one that does not fit.
     """
-    found = checkpoints(folder)
-    if not found:
+    found = newest_checkpoint(folder)
+    if found is None:
         raise UserError(f"no checkpoint in {folder}: its training did not get that far")
-    load_network(found[-1], "ema", network)
+    load_network(found, "ema", network)
     return network.eval().requires_grad_(False)
 
 

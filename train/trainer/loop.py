@@ -173,15 +173,14 @@ class _Run:
         self.throughput = Throughput(world, clock)
 
     def _resume(self) -> None:
-        found = checkpoint.checkpoints(self.stage.folder)
-        if found:
-            state = checkpoint.load_state(found[-1])
+        if found := checkpoint.newest_checkpoint(self.stage.folder):
+            state = checkpoint.load_state(found)
             self.step, self._seconds_before = state["step"], state["seconds"]
             self.means.restore(state.get("means", {}), self.stage.device)
-            checkpoint.load_network(found[-1], "network", self.network)
-            checkpoint.load_network(found[-1], "ema", self.ema.network)
+            checkpoint.load_network(found, "network", self.network)
+            checkpoint.load_network(found, "ema", self.ema.network)
             for name, optimiser in self.optimisers.items():
-                checkpoint.load_optimiser(found[-1], name, optimiser)
+                checkpoint.load_optimiser(found, name, optimiser)
         last, first = self.world.all_reduce_max(self.step, -self.step)
         if last != -first:
             raise UserError(
@@ -285,7 +284,7 @@ class _Run:
     def _check_finite(self) -> None:
         if (step := self.non_finite.first_step()) is None:
             return
-        found = checkpoint.checkpoints(self.stage.folder)
+        found = checkpoint.whole_checkpoints(self.stage.folder)
         last = f"the last good checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
         raise UserError(
             f"{self.stage.title}: the loss or its gradient is not finite in step {step}; {last};"

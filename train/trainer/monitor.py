@@ -11,6 +11,7 @@ import os
 import platform
 import resource
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ class RunLog:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
         folder.mkdir(parents=True, exist_ok=True)
+        threading.excepthook = _quiet_about_full_disks
         self._writer = SummaryWriter(str(folder), purge_step=steps_done + 1 if steps_done else None)
         self._lines = (folder / "metrics.jsonl").open("a+b")
         self._lines.seek(0)
@@ -70,8 +72,16 @@ class RunLog:
 
     def close(self) -> None:
         """Flush and close all files."""
-        self._writer.close()
-        self._lines.close()
+        try:
+            self._writer.close()
+        finally:
+            self._lines.close()
+
+
+def _quiet_about_full_disks(failed: threading.ExceptHookArgs) -> None:
+    """Print an exception of a thread, unless TensorBoard raises it again in the main thread."""
+    if not isinstance(failed.exc_value, OSError) or "_AsyncWriter" not in repr(type(failed.thread)):
+        threading.__excepthook__(failed)
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
@@ -81,7 +91,9 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     still being written, or was cut off by a kill, does not.
     """
     path = folder / "metrics.jsonl"
-    lines = path.read_text().rpartition("\n")[0].splitlines() if path.is_file() else []
+    lines = (
+        path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines() if path.is_file() else []
+    )
     by_step = {record["step"]: record for record in map(json.loads, lines)}
     return [by_step[step] for step in sorted(by_step)]
 

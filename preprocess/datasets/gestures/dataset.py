@@ -81,7 +81,7 @@ def ensure_rendered(root: Path, workers: int, progress: Progress) -> RenderSumma
     known = {field.name for field in fields(RenderOptions)}
     try:
         recorded = {
-            name: value for name, value in json.loads(record.read_text()).items() if name in known
+            name: value for name, value in json.loads(record.read_bytes()).items() if name in known
         }
     except (json.JSONDecodeError, AttributeError):
         raise UserError(f"{record} is malformed; delete {root} and render again") from None
@@ -153,10 +153,10 @@ def _record_options(root: Path, options: RenderOptions) -> None:
     # Through JSON, so that tuples compare as the lists they are stored as.
     wanted = json.loads(json.dumps(asdict(options)))
     if record.exists():
-        _check_same(record, json.loads(record.read_text()), wanted)
+        _check_same(record, json.loads(record.read_bytes()), wanted)
     root.mkdir(parents=True, exist_ok=True)
     aside = record.with_suffix(".part")
-    aside.write_text(json.dumps(wanted, indent=2) + "\n")
+    aside.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
     aside.replace(record)
 
 

@@ -5,14 +5,20 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from preprocess.planning.discover import discover
 from shared.errors import UserError
 from shared.manifest import load_manifest, manifest_names
+from shared.store.store import Store
+from tests.conftest import moving_square, write_video
 
 Cli = Callable[..., tuple[int, str, str]]
 FOLDER = load_manifest("folder")
@@ -53,6 +59,90 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "a/v.mp4").write_text("x")
     (tmp_path / "a/loop").symlink_to(tmp_path)
     assert [video.path for video in discover(tmp_path, FOLDER).videos] == ["a/v.mp4"]
+
+
+def test_a_folder_with_several_names_has_the_same_one_whatever_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in/pool").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    for name in ("in/pool/v.mp4", "out/w.mp4"):
+        (tmp_path / name).write_text("x")
+    for link in ("a", "z"):
+        (tmp_path / f"in/{link}").symlink_to("pool")
+        (tmp_path / f"in/out-{link}").symlink_to(tmp_path / "out")
+    (tmp_path / "in/pool/up").symlink_to(tmp_path / "in")
+    (tmp_path / "in/pool/self").symlink_to("self")
+    listed = os.walk
+
+    def other_order(*arguments: Any, **options: Any) -> Iterator[tuple[str, list[str], list[str]]]:
+        for folder, subfolders, files in listed(*arguments, **options):
+            subfolders.reverse()
+            files.reverse()
+            yield folder, subfolders, files
+
+    first = discover(tmp_path / "in", FOLDER)
+    monkeypatch.setattr(os, "walk", other_order)
+    assert discover(tmp_path / "in", FOLDER) == first
+    assert {v.path: v.label for v in first.videos} == {"out-a/w.mp4": "out-a", "pool/v.mp4": "pool"}
+    notes = dict(first.notes)
+    assert notes["left out"] == (
+        "4 links to folders read under another name: 'a' is 'pool', 'out-z' is 'out-a',"
+        " 'z' is 'pool', 'pool/up' is '.'"
+    )
+
+
+def test_hidden_and_unknown_files_are_counted(tmp_path: Path, cli: Cli) -> None:
+    root, store = tmp_path / "videos", tmp_path / "store"
+    write_video(root / "wave/v.mp4", moving_square(8, 24, 24))
+    for name in ("wave/._v.mp4", ".cache/w.mp4", ".cache/x.mp4", "wave/no_ending", "wave/v.dat"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes((root / "wave/v.mp4").read_bytes())
+    (root / "notes.txt").write_text("no video")
+    options = ("--size", 16, "--frames", 4, "--block", 8, "--search-range", 2, "--workers", 1)
+    code, out, err = cli("run", "folder", "--root", root, "--out", store, *options)
+    assert code == 0, err
+    assert "1 in" in out and "2 hidden files and folders" in out
+    assert "3 files, by its name: 1 .dat, 1 .txt, 1 without ending; --any-name looks at them" in out
+    code, out, err = cli("run", "folder", "--root", root, "--out", store, *options, "--any-name")
+    assert code == 2
+    assert "--any-name differs" in err
+    command = ("run", "folder", "--root", root, "--out", tmp_path / "all", *options, "--any-name")
+    code, out, err = cli(*command)
+    assert code == 0, err
+    assert "4 in" in out and "not looked at" not in out
+    assert set(Store(tmp_path / "all").column("video")) == {
+        "wave/no_ending", "wave/v.dat", "wave/v.mp4",
+    }  # fmt: skip
+    assert "'notes.txt'" in out
+
+
+def test_what_was_not_looked_at_is_named_where_there_is_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "v.dat").write_text("x")
+    with pytest.raises(UserError, match=r"no file below .* \(1 file, .*: 1 \.dat; --any-name"):
+        discover(tmp_path, FOLDER)
+    with pytest.raises(UserError, match="--any-name: frames of davis are known by"):
+        discover(tmp_path, load_manifest("davis"), any_name=True)
+
+
+@given(names=st.lists(st.sampled_from(["é", "e\u0301", " é ", "É", "wave", "wave "]), unique=True))
+def test_labels_are_composed_and_without_blanks(
+    names: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("labels")
+    for name in ["other", *names]:
+        (root / name).mkdir()
+        (root / name / "v.mp4").write_text("x")
+    labels = {video.path.split("/")[0]: video.label for video in discover(root, FOLDER).videos}
+    assert labels == {n: unicodedata.normalize("NFC", n).strip() for n in ["other", *names]}
+
+
+def test_a_blank_label_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "  ").mkdir()
+    (tmp_path / "  /v.mp4").write_text("x")
+    assert [reject.reason for reject in discover(tmp_path, FOLDER).rejects] == [
+        "its label is blank"
+    ]
 
 
 LIST_REJECTS = """

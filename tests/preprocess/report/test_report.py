@@ -111,7 +111,7 @@ def test_the_command_on_the_page_makes_the_same_store(
 ) -> None:
     assert cli("report", made, "--out", tmp_path / "r.html")[0] == 0
     found = re.search(
-        r"<pre[^>]*>(python -m preprocess run .*?)</pre>", (tmp_path / "r.html").read_text()
+        r"<pre[^>]*>(dvdm-preprocess run .*?)</pre>", (tmp_path / "r.html").read_text()
     )
     assert found
     line = (

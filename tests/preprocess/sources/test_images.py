@@ -58,12 +58,20 @@ def test_pictures_are_turned_upright(tmp_path: Path) -> None:
     assert np.array_equal(frame, np.rot90(picture, -1)[5:25].transpose(2, 0, 1))
 
 
+def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
+    """Such as those that macOS leaves on other file systems, `._frame7.png`."""
+    folder = write_frames(tmp_path / "v")
+    (folder / "._frame7.png").write_bytes(b"\0\5\x16\7")
+    assert images.probe(folder, Geometry(20)) == Probe(6, 30, 20)
+
+
 def test_what_is_no_image_is_named(tmp_path: Path) -> None:
     folder = write_frames(tmp_path / "v")
     (folder / "frame9.png").write_text("text")
     found = images.decode(folder, [0, 2, 3], Geometry(8))
     assert [next(found)[0], next(found)[0]] == [0, 3]
-    with pytest.raises(DecodeError, match=r"^frame 2, frame9\.png: not an image$") as caught:
+    reason = "not an image of a known kind"
+    with pytest.raises(DecodeError, match=rf"^frame 2, frame9\.png: {reason}$") as caught:
         next(found)
     assert (caught.value.frames, caught.value.restarts) == (5, (3,))
     assert [index for index, _ in images.decode_independently(folder, Geometry(8))] == [
@@ -79,7 +87,7 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
         next(images.decode(folder, [3], Geometry(8)))
     assert (caught.value.frames, caught.value.restarts) == (4, (4,))
     (folder / "frame7.png").write_text("text")
-    assert images.probe(folder, Geometry(8)) == "its first frame cannot be opened: not an image"
+    assert images.probe(folder, Geometry(8)) == f"its first frame cannot be opened: {reason}"
 
 
 def test_hostile_sizes_are_refused_before_decoding(tmp_path: Path) -> None:
@@ -87,7 +95,7 @@ def test_hostile_sizes_are_refused_before_decoding(tmp_path: Path) -> None:
     (tmp_path / "1.ppm").write_bytes(header + bytes(100))
     assert "exceeds limit" in str(images.probe(tmp_path, Geometry(8)))
     (tmp_path / "1.ppm").write_bytes(b"P6 9000 9000 255\n" + bytes(100))
-    assert "frames of 9000x9000; at most" in str(images.probe(tmp_path, Geometry(8)))
+    assert "9000x9000 pixels; at most" in str(images.probe(tmp_path, Geometry(8)))
 
 
 def test_sky_by_its_folders(tmp_path: Path, cli: Cli) -> None:
@@ -106,7 +114,7 @@ def test_sky_by_its_folders(tmp_path: Path, cli: Cli) -> None:
     assert {record["file"]: record["reason"] for record in rejected} == {
         "elsewhere": "its name does not follow the data set's layout",
         "sky_test/b/b_2": "3 frames; one clip at stride 1 needs 4",
-        "sky_train/a/a_2": "frame 1, frame8.png: not an image",
+        "sky_train/a/a_2": "frame 1, frame8.png: not an image of a known kind",
     }
     code, out, err = cli("verify", store, "--root", root, "--sample", 1)
     assert code == 0, out + err

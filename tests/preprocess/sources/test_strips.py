@@ -76,7 +76,7 @@ def test_what_is_no_strip_is_named(tmp_path: Path) -> None:
     path = tmp_path / "1.png"
     assert strips.probe(path, Geometry(8)) == cannot + "No such file or directory"
     path.write_text("text")
-    assert strips.probe(path, Geometry(8)) == cannot + "not an image"
+    assert strips.probe(path, Geometry(8)) == cannot + "not an image of a known kind"
     Image.new("RGB", (50, 20)).save(path)
     assert strips.probe(path, Geometry(8)) == cannot + "50x20 pixels are no row of squares"
     with pytest.raises(DecodeError, match="the picture cannot be read: 50x20 pixels are no row"):
@@ -85,7 +85,7 @@ def test_what_is_no_strip_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"P6 100000 100 255\n" + bytes(100))
     assert strips.probe(path, Geometry(8)) == Probe(1000, 100, 100)
     path.write_bytes(b"P6 8200000 9 255\n" + bytes(100))
-    assert "frames of 8200000x9; at most" in str(strips.probe(path, Geometry(8)))
+    assert "8200000x9 pixels; at most" in str(strips.probe(path, Geometry(8)))
 
 
 def test_a_picture_that_is_cut_gives_no_frame(tmp_path: Path) -> None:

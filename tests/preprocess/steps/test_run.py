@@ -62,7 +62,7 @@ def test_a_folder_becomes_a_store(folder: Path, tmp_path: Path, cli: Cli) -> Non
         ("text.mp4", "probe"),
     ]
     assert "3 frames; one clip at stride 1 needs 4" in out
-    assert f"python -m train vae --store {store}" in out
+    assert f"dvdm-train vae --store {store}" in out
 
 
 def test_stored_clips_are_the_videos_frames(folder: Path, tmp_path: Path, cli: Cli) -> None:

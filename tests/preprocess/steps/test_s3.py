@@ -47,7 +47,7 @@ def test_a_store_in_s3_is_the_local_one(
     assert extract(cli, folder, local, "--workers", 1)[0] == 0
     code, out, err = extract(cli, folder, place, "--workers", 1)
     assert code == 0, err
-    assert f"python -m train vae --store {place}" in out
+    assert f"dvdm-train vae --store {place}" in out
     assert contents(place) == contents(local)
     here, there = Store(local), Store(place)
     assert there.column("video").tolist() == here.column("video").tolist()

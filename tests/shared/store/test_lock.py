@@ -62,7 +62,7 @@ def test_a_second_run_is_refused_until_the_first_is_dead(
     try:
         code, _, err = cli("run", "folder", "--root", folder, "--out", store, *OPTIONS)
         assert code == 2
-        assert f"another run is making {store}: process {process.pid} on " in err
+        assert f"another run is at work on {store}: process {process.pid} on " in err
         assert f"(-c {store})" in err
         assert not store.exists()
     finally:

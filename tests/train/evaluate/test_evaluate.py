@@ -200,7 +200,7 @@ def test_a_run_without_a_denoiser_generates_nothing(
     assert train_stages(store16.path, run, changes | {"seed": "1"}, ("vae",)) == [2]
     code, _, err = cli(*command(run, store16, tmp_path / "out", "--protocol", "demo"))
     assert code == 2
-    assert "run first: python -m train diffusion" in err
+    assert "run first: dvdm-train diffusion" in err
 
 
 def test_a_contextual_autoencoder_trains_and_is_named(

@@ -29,7 +29,7 @@ def scores(**protocol: Any) -> dict[str, Any]:
         "frames": numbers,
         "scores": numbers,
         "first_frame_repeated": numbers,
-        "made": dict.fromkeys(_FACTS, "x") | {"generated_clips": 3, "command": "python -m train"},
+        "made": dict.fromkeys(_FACTS, "x") | {"generated_clips": 3, "command": "dvdm-train"},
     }  # fmt: skip
 
 

@@ -275,7 +275,7 @@ def test_the_default_extraction_is_not_what_the_demo_was_designed_for() -> None:
         " later ones",
         "  --motion-cost 0.3, not 5: less regular vectors: small models generate them in wrong"
         " places, and pictures break up",
-        "It was designed for: python -m preprocess run DATASET --size 64 --block 8 --search-range"
+        "It was designed for: dvdm-preprocess run DATASET --size 64 --block 8 --search-range"
         " 24 --reference first --motion-cost 5 --method exhaustive --compensation block"
         " --vector-unit 1",
     ]

@@ -192,7 +192,7 @@ def test_a_missing_shard_is_named_and_encoded_again(own_store: Store) -> None:
 
 
 def test_a_missing_cache_names_the_command_to_run(own_store: Store) -> None:
-    with pytest.raises(UserError, match=r"no latents at .*: first run `python -m train encode`"):
+    with pytest.raises(UserError, match=r"no latents at .*: first run `dvdm-train encode`"):
         read(own_store)
 
 

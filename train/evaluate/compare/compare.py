@@ -119,12 +119,12 @@ def find_stores(stores: Sequence[str], data: Path | None) -> list[str]:
     """
     inside = [] if data is None else sorted(data.glob(f"*/{METADATA}"))
     # Latents and other derived arrays are groups next to their store.
-    of_ours = [path for path in inside if ATTRIBUTE in json.loads(path.read_text())["attributes"]]
+    of_ours = [path for path in inside if ATTRIBUTE in json.loads(path.read_bytes())["attributes"]]
     if found := [*stores, *(str(path.parent) for path in of_ours)]:
         return found
     raise UserError(
         f"no store in {data}: make compare makes the stores; or give --store PATH of any store"
-        " that python -m preprocess run made"
+        " that dvdm-preprocess run made"
     )
 
 
@@ -227,6 +227,6 @@ def _open(paths: Sequence[str]) -> dict[str, ClipReader]:
         if not same or len(shapes) > 1:
             raise UserError(
                 f"{path} has other clips than {paths[0]}; make it from that one with"
-                " python -m preprocess reblock, or compare them one at a time"
+                " dvdm-preprocess reblock, or compare them one at a time"
             )
     return opened

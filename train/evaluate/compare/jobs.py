@@ -183,7 +183,7 @@ def once(run: Path, name: str, do: Callable[[], object]) -> None:
     if done.exists():
         return
     done.parent.mkdir(parents=True, exist_ok=True)
-    with begun.open("a") as file:
+    with begun.open("a", encoding="utf-8") as file:
         file.write(".")
     started = time.process_time()
     do()
@@ -194,5 +194,5 @@ def once(run: Path, name: str, do: Callable[[], object]) -> None:
 def cpu_seconds(run: Path, name: str) -> float | None:
     """Read what a part of a run took, over all threads; None if it was interrupted or not done."""
     path = run / "times" / f"{name}.json"
-    content = json.loads(path.read_text()) if path.exists() else {"attempts": 0}
+    content = json.loads(path.read_bytes()) if path.exists() else {"attempts": 0}
     return content["cpu_seconds"] if content["attempts"] == 1 else None

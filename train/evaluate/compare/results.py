@@ -90,7 +90,7 @@ def unscored(setup: Setup, jobs: Sequence[RunJob]) -> list[RunJob]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_bytes()) if path.exists() else {}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as options_dataclass
 
+from shared.console import shell_command
 from shared.conventions import Compensation, Reference
 from shared.errors import UserError
 from shared.schema import CodecOptions, MethodName
@@ -108,15 +109,19 @@ class Extraction:
         """Command that makes such a store from another one, next to it."""
         folder = f"{store.rstrip('/').rpartition('/')[0] or '.'}"
         given = {field.name: getattr(self, field.name) for field in fields(self)}
-        flags = " ".join(
-            f"--{name.replace('_', '-')} {value if isinstance(value, str) else f'{value:g}'}"
+        flags = [
+            part
             for name, value in given.items()
             if value is not None
-        )
+            for part in (
+                f"--{name.replace('_', '-')}",
+                value if isinstance(value, str) else f"{value:g}",
+            )
+        ]
         unusual = [n for n in ("compensation", "method") if given[n] != getattr(PAPER, n)]
         more = "".join(f"-{given[name]}" for name in unusual)
-        name = f"{self.reference}-cost{self.motion_cost:g}{more}"
-        return f"python -m preprocess reblock {store} {flags} --out {folder}/{name}"
+        made = f"{folder}/{self.reference}-cost{self.motion_cost:g}{more}"
+        return shell_command("dvdm-preprocess", "reblock", store, *flags, "--out", made)
 
 
 TableName = Literal["equal_flops", "equal_steps", "codec"]
@@ -434,7 +439,7 @@ class Run:
         system: name of its system.
         budget: which other runs it has in common with: training operations, or optimiser steps.
         tables: that its scores go into.
-        recipe, overrides: as `python -m train` takes them.
+        recipe, overrides: as `dvdm-train` takes them.
         store: path of the store.
         seed: of weights, data order and noise.
         steps: of the denoiser's training.

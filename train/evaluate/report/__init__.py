@@ -24,7 +24,7 @@ from train.trainer.distributed import choose_device
 from train.trainer.monitor import processor, read_metrics
 
 _PATIENCE_SECONDS = 2.0
-_REMEDY = "run first: python -m train diffusion"
+_REMEDY = "run first: dvdm-train diffusion"
 
 
 def report_run(

@@ -95,7 +95,10 @@ class ScoreTables:
 def read_scores(evaluation: Path) -> list[ScoreTables]:
     """Tables of every `scores.json` in and below a folder."""
     return [
-        score_tables(path.parent.relative_to(evaluation).as_posix(), json.loads(path.read_text()))
+        score_tables(
+            path.parent.relative_to(evaluation).as_posix(),
+            json.loads(path.read_bytes()),
+        )
         for path in sorted(evaluation.rglob(SCORES))
     ]
 
@@ -207,7 +210,7 @@ def _evaluated(path: Path, drawn: Collection[str]) -> ShownClips | None:
     from safetensors.numpy import load_file
 
     scores = path.with_name(SCORES)
-    protocol = json.loads(scores.read_text()).get("protocol") if scores.exists() else None
+    protocol = json.loads(scores.read_bytes()).get("protocol") if scores.exists() else None
     if isinstance(protocol, dict) and protocol.get("reconstruct"):
         return None
     arrays = load_file(path)

@@ -203,7 +203,7 @@ def test_a_store_fits_a_system_by_its_options_alone() -> None:
     assert not PAPER.matches(overlapped)
     assert replace(PAPER, compensation="overlapped").matches(overlapped)
     wanted = Extraction("first", 5, 24)
-    command = "python -m preprocess reblock data/stores/old --reference first --motion-cost 5"
+    command = "dvdm-preprocess reblock data/stores/old --reference first --motion-cost 5"
     whole = "--method exhaustive --vector-unit 1 --out data/stores"
     assert wanted.command("data/stores/old") == (
         f"{command} --search-range 24 --compensation block {whole}/first-cost5"

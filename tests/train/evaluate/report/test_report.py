@@ -88,7 +88,7 @@ def assert_alone(page: Path) -> None:
 def test_an_evaluated_run_with_its_store(
     cli: Cli, evaluated: Path, store: Store, tmp_path: Path
 ) -> None:
-    before = "python -m preprocess <run>"
+    before = "dvdm-preprocess <run>"
     code, out, err = cli(
         "report", evaluated, "--store", store.path, "--out", tmp_path / "o", "--before", before
     )
@@ -106,7 +106,7 @@ def test_an_evaluated_run_with_its_store(
         "8 training clips, 4 test clips of 4 frames, 16 × 16",
         "parameters of the denoiser, million",
         before,
-        "python -m train vae",
+        "dvdm-train vae",
     ):
         assert shown in text, shown
     source = page.read_text()
@@ -148,7 +148,7 @@ def test_a_bare_run_says_what_to_run_and_shows_its_previews(
     page = tmp_path / "index.html"
     assert_alone(page)
     text, pictures = text_of(page), pictures_of(page)
-    assert f"python -m train evaluate --run {bare}" in text
+    assert f"dvdm-train evaluate --run {bare}" in text
     assert 'id="scores" data-files="0"' in page.read_text()
     assert "from the checkpoint of step 4" in text
     assert "step 2" in text and "step 4" in text
@@ -294,7 +294,7 @@ def test_a_run_whose_blocks_choose_their_reference(cli: Cli, tmp_path: Path) -> 
 def test_a_run_that_was_not_trained_is_named(cli: Cli, tmp_path: Path) -> None:
     code, out, err = cli("report", tmp_path / "none")
     assert (code, out) == (2, "")
-    assert "run first: python -m train diffusion" in err and "Traceback" not in err
+    assert "run first: dvdm-train diffusion" in err and "Traceback" not in err
 
 
 @pytest.mark.parametrize("stages", [(), ("vae",), ("diffusion",)])
