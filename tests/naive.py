@@ -118,6 +118,8 @@ class Search:
     reference: str = "previous"
     vector_unit: int = 1
     motion_cost: float = 0.0
+    compensation: str = "block"
+    """Has no effect: each block is matched alone."""
 
     def __call__(self, clip: NDArray[np.uint8]) -> NDArray[np.int8]:
         """Vectors of a luma clip (T, H, W)."""

@@ -1,7 +1,8 @@
 """Make a store with other search options from a sealed store alone, without the videos.
 
 First frame, motion and residual give back every frame bit for bit, so the result is the same store
-that extraction from the videos with those options would make.
+that extraction from the videos with those options would make. If only the compensation changes,
+vectors stay, and residuals alone are computed anew.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ def made(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     manifest = load_manifest("folder")
     given = {"size": 30, "frames": 4, "block": 8, "search_range": 5, "crop": (0, 20, 2, 22)}
+    given["compensation"] = "interpolated"
     store = tmp_path_factory.mktemp("stores") / "store"
     options = codec_options(manifest, given)
     run(Extraction(manifest, folder, store, options, ExecutorOptions(1, None), None), Progress())
@@ -104,6 +105,7 @@ def test_the_figures_are_those_of_the_store(cli: Cli, made: Path, tmp_path: Path
     error = float((residual.astype(float) ** 2).mean())
     assert value(page, "vectors_db") == pytest.approx(10 * np.log10(255**2 / error))
     assert f"{value(page, 'vectors_db'):.2f} dB" in text_of(page)
+    assert "each pixel by a vector interpolated between the nearest four blocks" in text_of(page)
 
 
 def test_the_command_on_the_page_makes_the_same_store(

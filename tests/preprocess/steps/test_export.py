@@ -17,7 +17,7 @@ from shared.store.export import open_clips
 from shared.store.store import Store
 from tests.s3 import new_place, s3_endpoint
 from tests.stores import contents
-from tests.train.stores import SUBJECTS, write_store
+from tests.train.stores import OPTIONS, SUBJECTS, write_store
 
 Cli = Callable[..., tuple[int, str, str]]
 LARGE = ("first_frame", "motion", "residual")
@@ -25,9 +25,9 @@ LARGE = ("first_frame", "motion", "residual")
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 valid clips and two slots that are not, in three partitions."""
+    """12 valid clips and two slots that are not, in three partitions; overlapped compensation."""
     path = tmp_path_factory.mktemp("stores") / "store"
-    write_store(path)
+    write_store(path, options=OPTIONS.model_copy(update={"compensation": "overlapped"}))
     return path
 
 
@@ -44,6 +44,7 @@ def test_both_readers_give_the_same(store: Path, out: Path) -> None:
     assert len(exported) == len(plain) == 12
     assert exported.attributes == plain.attributes
     assert exported.options == plain.options
+    assert exported.options.compensation == "overlapped"
     for name in ("label", "subject", "video", "start_frame"):
         values = exported.column(name)
         assert values.dtype == plain.column(name).dtype

@@ -56,11 +56,26 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
-@pytest.mark.parametrize(("size", "unit"), [(16, 1), (13, 1), (16, 2), (13, 4)])
+@pytest.mark.parametrize(
+    ("size", "unit", "compensation"),
+    [
+        (16, 1, "block"),
+        (13, 1, "block"),
+        (16, 2, "block"),
+        (13, 4, "block"),
+        (13, 2, "overlapped"),
+        (13, 1, "interpolated"),
+    ],
+)
 def test_frames_are_the_original_clips(
-    tmp_path: Path, size: int, unit: int, reference: Reference
+    tmp_path: Path, size: int, unit: int, compensation: str, reference: Reference
 ) -> None:
-    changes = {"size": size, "reference": reference, "vector_unit": unit}
+    changes = {
+        "size": size,
+        "reference": reference,
+        "vector_unit": unit,
+        "compensation": compensation,
+    }
     options = OPTIONS.model_copy(update=changes)
     originals = write_store(tmp_path / "store", options=options)
     clips = Clips(Store(tmp_path / "store"), None)

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+
+from shared.conventions import COMPENSATIONS
+from shared.schema import CodecOptions
+from train.evaluate.deviations import deviations
+from train.recipes import load_recipe
+
+
+@pytest.mark.parametrize("compensation", COMPENSATIONS)
+def test_compensation_is_a_deviation_of_the_codec_alone(compensation: str) -> None:
+    store = CodecOptions(size=64, block=8, compensation=compensation)
+    named = {
+        name: [
+            clause
+            for clause in deviations(load_recipe(name, []).to_dict(), store)
+            if "nearest four blocks" in clause or "interpolated" in clause
+        ]
+        for name in ("ed_vdm_64", "d_vdm_64")
+    }
+    assert named["d_vdm_64"] == []
+    assert len(named["ed_vdm_64"]) == (compensation != "block")
