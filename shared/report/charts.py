@@ -29,6 +29,16 @@ _INK = "#010203"
 
 _WIDTH_IN, _HEIGHT_IN = 4.4, 2.7
 
+# Wide enough for a label and ticks of seven characters. Fixed margins line up the charts of a page,
+# and are drawn in half the time that a layout takes which measures every text.
+_LEFT_IN, _RIGHT_IN, _TOP_IN, _BOTTOM_IN = 0.75, 0.15, 0.3, 0.5
+_MARGINS = {
+    "left": _LEFT_IN / _WIDTH_IN,
+    "right": 1 - _RIGHT_IN / _WIDTH_IN,
+    "top": 1 - _TOP_IN / _HEIGHT_IN,
+    "bottom": _BOTTOM_IN / _HEIGHT_IN,
+}
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -117,8 +127,9 @@ def running_mean(values: NDArray[Any]) -> NDArray[np.float64]:
 def _axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN), layout="constrained")
+    figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN))
     figure.patch.set_alpha(0)
+    figure.subplots_adjust(**_MARGINS)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
     axes.set_title(title, color=_INK, fontsize=10)

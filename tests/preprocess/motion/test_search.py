@@ -79,10 +79,11 @@ def content(kind: str, frames: int, height: int, width: int) -> NDArray[np.uint8
 def test_elimination_and_brute_force_leave_out_nothing(kind: str) -> None:
     """Frames wide enough for whole groups of blocks, with cut blocks at two edges."""
     luma = content(kind, 3, 38, 2 * 64 + 13)
-    for block, reference in product(BLOCKS, REFERENCES[:2]):
-        codec = Codec(block, reference)
-        for search_range, cost in ((7, 0.0), (17, 0.0), (17, 0.1), (7, 1.0)):
-            penalty = vector_penalty(search_range, 1, cost)
+    previous, first = REFERENCES[:2]
+    cases = ((previous, 7, 0.0), (previous, 17, 0.1), (first, 17, 0.0), (first, 7, 1.0))
+    for block in BLOCKS:
+        for reference, search_range, cost in cases:
+            codec, penalty = Codec(block, reference), vector_penalty(search_range, 1, cost)
             wanted = naive_method.search(luma, codec, penalty)
             for brute_force in (False, True):
                 found = exhaustive.search(luma, codec, penalty, brute_force=brute_force)
@@ -135,7 +136,7 @@ def test_frames_in_another_order_in_memory() -> None:
     assert np.array_equal(found, search(clip, Codec(8), search_range=4))
 
 
-@pytest.mark.parametrize("search_range", [16, 40, 127])
+@pytest.mark.parametrize("search_range", [33, 127])
 def test_wide_ranges(search_range: int) -> None:
     for block in BLOCKS:
         clip, codec = random_clip(block, 2, 37, 67, 256), Codec(block)
