@@ -245,7 +245,7 @@ def lpips_slowly(made: Tensor, real: Tensor) -> float:
     import torchmetrics
 
     folder = Path(torchmetrics.__file__).parent / "functional/image/lpips_models"
-    heads = torch.load(folder / "vgg.pth", weights_only=True)
+    heads = torch.load(folder / "vgg.pth", map_location="cpu", weights_only=True)
     weights, total, layer = fabricated_vgg16(), 0.0, 0
     shift, scale = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
     x = torch.stack([made, real])
@@ -259,7 +259,7 @@ def lpips_slowly(made: Tensor, real: Tensor) -> float:
             name = f"features.{part.split(':')[0]}"
             x = F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], padding=1)
         if part == "tap":
-            one, other = (y / y.norm(dim=0, keepdim=True) for y in x)
+            one, other = (y / (y.norm(dim=0, keepdim=True) + 1e-10) for y in x)
             head = heads[f"lin{layer}.model.1.weight"].view(-1, 1, 1)
             total, layer = total + float((head * (one - other) ** 2).sum(0).mean()), layer + 1
     return total
