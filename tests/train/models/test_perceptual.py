@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -242,9 +243,9 @@ def lpips(tmp_path_factory: pytest.TempPathFactory) -> Lpips:
 
 def lpips_slowly(made: Tensor, real: Tensor) -> float:
     """Of one pair in [-1, 1], (3, H, W), with the scaling that LPIPS was published with."""
-    import torchmetrics
-
-    folder = Path(torchmetrics.__file__).parent / "functional/image/lpips_models"
+    found = find_spec("torchmetrics")  # importing it takes seconds
+    assert found is not None and found.submodule_search_locations
+    folder = Path(found.submodule_search_locations[0]) / "functional/image/lpips_models"
     heads = torch.load(folder / "vgg.pth", map_location="cpu", weights_only=True)
     weights, total, layer = fabricated_vgg16(), 0.0, 0
     shift, scale = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
