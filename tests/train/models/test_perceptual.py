@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -242,10 +243,10 @@ def lpips(tmp_path_factory: pytest.TempPathFactory) -> Lpips:
 
 def lpips_slowly(made: Tensor, real: Tensor) -> float:
     """Of one pair in [-1, 1], (3, H, W), with the scaling that LPIPS was published with."""
-    import torchmetrics
-
-    folder = Path(torchmetrics.__file__).parent / "functional/image/lpips_models"
-    heads = torch.load(folder / "vgg.pth", weights_only=True)
+    found = find_spec("torchmetrics")  # importing it takes seconds
+    assert found is not None and found.submodule_search_locations
+    folder = Path(found.submodule_search_locations[0]) / "functional/image/lpips_models"
+    heads = torch.load(folder / "vgg.pth", map_location="cpu", weights_only=True)
     weights, total, layer = fabricated_vgg16(), 0.0, 0
     shift, scale = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
     x = torch.stack([made, real])
@@ -259,7 +260,7 @@ def lpips_slowly(made: Tensor, real: Tensor) -> float:
             name = f"features.{part.split(':')[0]}"
             x = F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], padding=1)
         if part == "tap":
-            one, other = (y / y.norm(dim=0, keepdim=True) for y in x)
+            one, other = (y / (y.norm(dim=0, keepdim=True) + 1e-10) for y in x)
             head = heads[f"lin{layer}.model.1.weight"].view(-1, 1, 1)
             total, layer = total + float((head * (one - other) ** 2).sum(0).mean()), layer + 1
     return total
