@@ -87,23 +87,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., tuple[int, str, str]]]:
-    """Call the command line of `preprocess` in this process: exit code, stdout, stderr."""
+def call_preprocess(*arguments: object) -> int:
+    """Run the command line of `preprocess` in this process; returns its exit code."""
     from preprocess.__main__ import main
 
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["preprocess", *map(str, arguments)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["preprocess", *map(str, arguments)])
+        patch.setenv("COLUMNS", "200")
         try:
             main()
-            code: object = 0
         except SystemExit as stop:
-            code = stop.code or 0
-        assert isinstance(code, int)
+            assert isinstance(stop.code, int | None)
+            return stop.code or 0
+    return 0
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """Call the command line of `preprocess`: exit code, stdout, stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = call_preprocess(*arguments)
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from shared.store.store import Store
-from tests.conftest import moving_square, write_video
+from tests.conftest import call_preprocess, moving_square, write_video
 
 OPTIONS = "--size 32 --frames 4 --block 8 --search-range 4 --workers"
 
@@ -60,15 +60,16 @@ def test_a_full_disk_is_named_and_what_is_done_is_kept(
     kept = tmp_path / "kept" / "store"
     before = {path: path.stat().st_mtime_ns for path in kept.glob("partitions/*")}
     assert 0 < len(before) < 3
-    subprocess.run([*run.split(), "--out", str(kept)], check=True, capture_output=True)
+    assert call_preprocess(*run.split()[3:], "--out", kept) == 0
     assert before.items() <= {p: p.stat().st_mtime_ns for p in kept.glob("partitions/*")}.items()
     assert len(Store(kept)) == 160
 
 
 def test_a_read_only_disk_is_named(unshare: list[str], folder: Path, tmp_path: Path) -> None:
     """And a finished store on one can be asked for again."""
-    run = f"{sys.executable} -m preprocess run folder --root {folder} {OPTIONS} 1 --out"
-    subprocess.run([*run.split(), str(tmp_path / "done")], check=True, capture_output=True)
+    options = f"run folder --root {folder} {OPTIONS} 1 --out"
+    run = f"{sys.executable} -m preprocess {options}"
+    assert call_preprocess(*options.split(), tmp_path / "done") == 0
     script = f"""
         mount --bind {tmp_path} {tmp_path}
         mount -o remount,ro,bind {tmp_path}
