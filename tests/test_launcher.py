@@ -56,8 +56,7 @@ def test_kernels_compile_without_a_place_to_keep_them(tmp_path: Path) -> None:
     for folder in (home, *(path for path in code.rglob("*") if path.is_dir()), code):
         folder.chmod(0o555)
     look = (
-        "import os; import preprocess.motion.exhaustive\n"
-        "from preprocess.kernel_cache import config\n"
+        "import os, preprocess.motion.exhaustive; from preprocess.kernel_cache import config;"
         "print(config.CACHE_DIR, oct(os.stat(config.CACHE_DIR).st_mode))"
     )
     environment = {"PYTHONPATH": str(code), "HOME": str(home), "TMPDIR": str(tmp_path)}
