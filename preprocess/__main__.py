@@ -222,6 +222,35 @@ def report(
     console.print(f"Open {made.page} in a browser")
 
 
+@app.command("motion-stats")
+@takes_options(CLIP_OPTIONS)
+def motion_stats(
+    one: Annotated[str, typer.Argument(metavar="A", help="Folder of videos, or a sealed store.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="Another, to compare with A.")],
+    *,
+    given: dict[str, Any],
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use only this many videos of each folder.")
+    ] = None,
+    workers: Workers = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """Compare the motion of two sets of videos, such as real and generated ones.
+
+    Vectors are searched in every clip alike, and their lengths, sums, entropies, directions and
+    places compared: Wasserstein and Jensen-Shannon divergences, next to those of two halves of A.
+    The options shape the clips of folders; a folder next to a store takes the store's size.
+    """
+    from preprocess.motion_stats import compare_motion, print_motion
+    from shared.console import Progress
+
+    given["crop"] = parse_crop(given["crop"])
+    places, executor = [_reachable(one), _reachable(other)], _executor(workers, None)
+    with _interruptible():
+        facts = compare_motion(places, given, executor, limit, Progress())
+    _show(facts, as_json, print_motion)
+
+
 @app.command()
 def verify(
     store: Annotated[str, typer.Argument(help="A sealed store.")],

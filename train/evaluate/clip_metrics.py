@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.console import Progress
+from shared.report.pictures import evenly_spaced
 from train.data.clips import Clips
 from train.evaluate.make_clips import Part
 from train.evaluate.metrics.consistency import change, flicker, still_pixels, warping_error
@@ -32,12 +34,14 @@ from train.evaluate.metrics.frames import (
     why_no_lpips,
 )
 from train.evaluate.metrics.fvd import I3D
+from train.evaluate.metrics.motion import block_vectors
 from train.evaluate.protocols import Plan
 
-ClipMetrics = dict[str, NDArray[np.floating]]
+ClipMetrics = dict[str, NDArray[Any]]
 """Arrays by name, clip axis first.
 
-Always: warping_error, flicker (NaN without still pixels), change. With evaluation networks:
+Always: warping_error, flicker (NaN without still pixels), change; vectors, int8, see
+`block_vectors`. With evaluation networks:
 gesture_features, gesture_logits, subject_features; with I3D: i3d_logits. Against real clips:
 real_change, and of each frame 0...T-1 squared_error, ssim and lpips, where they can be computed.
 """
@@ -46,6 +50,9 @@ I3D_LOGITS = "i3d_logits"
 
 BATCH = 16
 """Clips in a batch."""
+
+TRAINING_CLIPS = 256
+"""Training clips whose vectors real test clips are compared with, at most."""
 
 REPEATED_CLIPS = 256
 """Clips whose first frame repeated is evaluated, at most."""
@@ -62,12 +69,14 @@ class RealClips:
         clip: positions in the store, shape (M,).
         label, subject: of each, shape (M,); -1 = none.
         metrics: of each.
+        training_vectors: of as many training clips, at most `TRAINING_CLIPS`; see `block_vectors`.
     """
 
     clip: NDArray[np.int64]
     label: NDArray[np.int64]
     subject: NDArray[np.int64]
     metrics: ClipMetrics
+    training_vectors: NDArray[np.int8]
 
     @property
     def gallery(self) -> Gallery:
@@ -101,6 +110,7 @@ def clip_metrics(
         "warping_error": warping_error(clips),
         "flicker": flicker(clips, still_pixels(truth)),
         "change": change(clips),
+        "vectors": block_vectors(clips),
     }
     if networks.gesture is not None:
         metrics["gesture_features"] = networks.gesture.features(clips)
@@ -135,7 +145,21 @@ def real_clip_metrics(
             batches.append(clip_metrics(frames, None, networks, device, i3d))
             advance(len(frames))
     subject = clips.store.column("subject").astype(np.int64)
-    return RealClips(chosen, clips.label[chosen], subject[chosen], concatenate(batches))
+    return RealClips(
+        chosen,
+        clips.label[chosen],
+        subject[chosen],
+        concatenate(batches),
+        _training_vectors(clips, len(chosen), device),
+    )
+
+
+@torch.no_grad()
+def _training_vectors(clips: Clips, count: int, device: torch.device) -> NDArray[np.int8]:
+    """Vectors of training clips, evenly spaced in the store."""
+    chosen = clips.train[evenly_spaced(len(clips.train), min(count, TRAINING_CLIPS))]
+    batches = [block_vectors(real.to(device)) for _, real in real_batches(clips, chosen)]
+    return torch.cat(batches).cpu().numpy()
 
 
 def part_metrics(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shared.motion_statistics import STATISTICS
 from shared.report.pages import render, table
 from shared.report.pictures import Film, animation, grey_residual
 
@@ -73,12 +74,26 @@ def score_rows(scores: dict[str, Any]) -> list[ScoreRow]:
         for name, meaning in MEANINGS.items()
         if name not in _FRAME_WISE
     ]
+    rows += _motion_rows(summary, floor)
     for metric, found in scores.get("best_of", {}).items():
         rows += [
             (f"{metric}, {kind.replace('_', ' ')}, of {found['samples']} samples", value, None)
             for kind, value in found.items()
             if kind != "samples"
         ]
+    return rows
+
+
+def _motion_rows(summary: dict[str, Any], floor: dict[str, Any]) -> list[ScoreRow]:
+    """Divergences of motion vectors, each with its bound; none in scores of earlier versions."""
+    rows: list[ScoreRow] = []
+    bounds, of_floor = summary.get("motion_vectors_real", {}), floor.get("motion_vectors", {})
+    for name, value in summary.get("motion_vectors", {}).items():
+        statistic = STATISTICS[name.rpartition("_")[0]]
+        of_histograms = name.endswith("_js")
+        kind = "Jensen-Shannon, bits" if of_histograms else f"Wasserstein, {statistic.unit}"
+        rows.append((f"motion vectors, {statistic.meaning}: {kind}", value, of_floor.get(name)))
+        rows.append(("… of real test clips from training clips", bounds[name], None))
     return rows
 
 

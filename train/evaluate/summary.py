@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shared.motion_statistics import divergences
 from train.data.clips import Clips
 from train.evaluate.clip_metrics import (
     I3D_LOGITS,
@@ -83,6 +84,11 @@ class Summary:
     flicker_real: Figure
     motion_ratio: float
     """Mean absolute change between frames, over that of the real clips they started from."""
+    motion_vectors: dict[str, Figure]
+    """Divergences of block vectors from those of all real test clips, see
+    `shared.motion_statistics`: `NAME_js`, Jensen-Shannon, bits; `NAME_wasserstein`, its unit."""
+    motion_vectors_real: dict[str, Figure]
+    """The same of the real test clips from real training clips: what two real sets differ by."""
 
 
 def summarise(
@@ -114,6 +120,8 @@ def summarise(
         flicker=_mean_of_known(metrics["flicker"]),
         flicker_real=_mean_of_known(real.metrics["flicker"]),
         motion_ratio=float(metrics["change"].mean() / max(1e-9, metrics["real_change"].mean())),
+        motion_vectors=_motion_figures(metrics["vectors"], real.metrics["vectors"]),
+        motion_vectors_real=_motion_figures(real.metrics["vectors"], real.training_vectors),
     )
 
 
@@ -394,6 +402,17 @@ def _frechet(name: str, generated: ClipMetrics, real: ClipMetrics) -> Figure:
         if complaint := why_too_few(side, *features.shape):
             return _not_computed(complaint)
     return frechet(*sides.values())
+
+
+def _motion_figures(vectors: NDArray[np.int8], others: NDArray[np.int8]) -> dict[str, Figure]:
+    """Divergences of two sets of clips by name; a reason where no block moves."""
+    figures = dict[str, Figure]()
+    for name, found in divergences(vectors, others).items():
+        distance = found.jensen_shannon
+        figures[f"{name}_js"] = _not_computed("no block moves") if distance is None else distance
+        if found.wasserstein is not None:
+            figures[f"{name}_wasserstein"] = found.wasserstein
+    return figures
 
 
 def _mean_of_known(values: NDArray[np.floating]) -> Figure:

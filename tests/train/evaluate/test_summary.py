@@ -154,6 +154,32 @@ def test_without_labels_and_subjects_the_rest_is_computed(tmp_path: Path) -> Non
     assert summary.psnr == 100
 
 
+def test_motion_of_real_clips_is_at_the_bound_and_that_of_still_ones_is_not(
+    clips: Clips, networks: EvaluationNetworks, real: RealClips
+) -> None:
+    """The real clips' luma rises or falls everywhere: noise moves some blocks, and all alike."""
+    frames = real_frames(clips)
+    same = summarise_clips(frames, clips.test, clips, networks, real, CPU)
+    still = summarise_clips(frames[:, :1].expand_as(frames), clips.test, clips, networks, real, CPU)
+    assert real.metrics["vectors"].any() and real.training_vectors.any()
+    assert len(real.training_vectors) == len(clips.test) < len(clips.train)
+    assert set(same.motion_vectors.values()) == {0}
+    assert same.motion_vectors_real == still.motion_vectors_real
+    assert still.motion_vectors["direction_js"] == "not computed: no block moves"
+    for name in ("length_wasserstein", "sum_wasserstein", "length_js", "place_js"):
+        bound, found = same.motion_vectors_real[name], still.motion_vectors[name]
+        assert isinstance(bound, float) and isinstance(found, float)
+        assert 0 < bound < found
+    summary = {"scores": asdict(same), "first_frame_repeated": asdict(still)}
+    rows = score_rows({"distances": {}, "frames": asdict(same), "protocol": {}, **summary})
+    place = [name for name, *_ in rows].index(
+        "motion vectors, length of every block's vector: Wasserstein, px a frame"
+    )
+    bound = same.motion_vectors_real["length_wasserstein"]
+    assert rows[place][1:] == (0, still.motion_vectors["length_wasserstein"])
+    assert rows[place + 1] == ("… of real test clips from training clips", bound, None)
+
+
 COUNT = 900
 
 
@@ -165,7 +191,11 @@ def real_windows(features: NDArray[np.float64]) -> RealClips:
     """Two labels, one subject."""
     label = np.arange(COUNT) % 2
     return RealClips(
-        np.zeros(COUNT, np.int64), label, np.zeros(COUNT, np.int64), {I3D_LOGITS: features}
+        np.zeros(COUNT, np.int64),
+        label,
+        np.zeros(COUNT, np.int64),
+        {I3D_LOGITS: features},
+        np.zeros((1, 1, 2, 1, 1), np.int8),
     )
 
 

@@ -175,7 +175,10 @@ def protocol(comparison: Comparison) -> list[str]:
         f" {BLOCK}x{BLOCK} blocks are moved by the best vectors that a search in the clip itself"
         " finds, of real and generated clips alike; flicker: mean absolute change from frame to"
         " frame where the real clip stands still; both in grey levels. Motion: mean absolute change"
-        " from frame to frame, over that of the real clips.",
+        " from frame to frame, over that of the real clips. Vectors: divergence of block vectors'"
+        " statistics from those of all real test clips (Wasserstein in pixels a frame and in bits,"
+        " Jensen-Shannon in bits), definitions of this project; the row of real clips has that of"
+        " all test clips from training clips.",
         f"Seeds 0-{options.seeds - 1} for all systems, {options.codec_seeds} within the codec; ± is"
         " the standard deviation over seeds. CPU seconds are of all threads of a process of one"
         f" thread, on {processor()}, which other work may have shared.",
