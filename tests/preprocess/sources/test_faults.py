@@ -283,10 +283,9 @@ def test_flat_pictures_are_no_holes(
     whole(write_video(tmp_path / name, video, codec=codec, pixels=pixels, options=options), 6)
 
 
-@pytest.mark.parametrize("codec", ["mpeg1video", "mpeg2video"])
-def test_stuffing_of_a_constant_bit_rate(codec: str, tmp_path: Path) -> None:
+def test_stuffing_of_a_constant_bit_rate(tmp_path: Path) -> None:
     """Zeros before start codes; zeros elsewhere are a hole."""
-    plain = write_video(tmp_path / "v.mpg", VIDEO, codec=codec, options={"b": "900000"})
+    plain = write_video(tmp_path / "v.mpg", VIDEO, codec="mpeg2video", options={"b": "900000"})
     before = whole(plain, 40)
 
     def stuffed(number: int, packet: av.Packet) -> list[av.Packet]:
@@ -301,7 +300,7 @@ def test_stuffing_of_a_constant_bit_rate(codec: str, tmp_path: Path) -> None:
         return [payload(packet, hole if number == 5 and len(content) > 900 else content)]
 
     noisy = np.random.default_rng(0).integers(0, 256, VIDEO.shape, dtype=np.uint8)
-    source = write_video(tmp_path / "n.mpg", noisy, codec=codec, options={"b": "9000000"})
+    source = write_video(tmp_path / "n.mpg", noisy, codec="mpeg2video", options={"b": "9000000"})
     path = remux(source, tmp_path / "h.mpg", holed)
     with pytest.raises(DecodeError):
         list(decode(path, range(40), GEOMETRY, to_end=True))
