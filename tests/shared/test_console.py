@@ -1,11 +1,57 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 import time
 
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
-from shared.console import Progress
+from shared.console import PlainConsole, Progress, shell_command
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
+def test_commands_can_be_pasted(parts: list[str]) -> None:
+    """Whatever the parts hold, bash gives the program the same bytes."""
+    command = shell_command("printf", r"%s\0", *parts, "end")
+    done = subprocess.run(["bash", "-c", command], capture_output=True, check=True)
+    assert done.stdout == b"".join(os.fsencode(part) + b"\0" for part in [*parts, "end"])
+    assert command.isprintable()
+
+
+def test_bytes_that_are_no_text_can_be_pasted() -> None:
+    name = os.fsdecode(b"a\xff'\\\n$(x)")
+    done = subprocess.run(["bash", "-c", shell_command("printf", "%s", name)], capture_output=True)
+    assert done.stdout == os.fsencode(name)
+
+
+def test_names_are_neither_markup_nor_commands_to_the_terminal() -> None:
+    file = io.StringIO()
+    PlainConsole(file=file, force_terminal=True, width=200).print("[red]a[/] :dog: <b> \x1b[31m\r")
+    assert file.getvalue() == "[red]a[/] :dog: <b> \\x1b[31m\\x0d\n"
+
+
+SHOW = r"""
+import sys
+from shared.console import console, errors, run_command
+from shared.errors import UserError
+
+def show():
+    console.print("caf\u00e9 \udcff")
+    raise UserError("\u96ea \udcff")
+
+sys.exit(run_command(show))
+"""
+
+
+def test_what_the_terminal_cannot_show_is_escaped() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    done = subprocess.run([sys.executable, "-c", SHOW], capture_output=True, env=environment)
+    assert (done.returncode, done.stdout) == (2, b"caf\\xe9 \\udcff\n")
+    assert done.stderr == b"Error: \\u96ea \\udcff\n"
 
 
 def output(seconds: float, patience_seconds: float) -> str:

@@ -91,14 +91,14 @@ def run_stage(
 @contextmanager
 def _alone(run: RunFolder) -> Iterator[None]:
     """Hold the run's folder against other trainings, and note the command once it has ended."""
-    with hold(run.root) as held, run.record_command():
-        if not held:
-            errors.print(f"{run.root}: no locks here; do not train in it twice at a time")
-        try:
+    try:
+        with hold(run.root) as held, run.record_command():
+            if not held:
+                errors.print(f"{run.root}: no locks here; do not train in it twice at a time")
             yield
-        except OSError as error:
-            error.filename = error.filename or str(run.root)  # writing to a full disk names no file
-            raise
+    except OSError as error:
+        error.filename = error.filename or str(run.root)  # writing to a full disk names no file
+        raise
 
 
 _NAMED = 8
