@@ -249,7 +249,9 @@ def change_options(options: CodecOptions, given: dict[str, Any]) -> CodecOptions
     Raises:
         UserError: a value is not allowed; the message names flag, value and what is allowed.
     """
-    return _checked({**options.model_dump(), **REMOVED_OPTIONS, **_stated(given)})
+    # Not as dumped: a store does not record what earlier versions did not, whatever is the default.
+    own = {name: getattr(options, name) for name in type(options).model_fields}
+    return _checked({**own, **REMOVED_OPTIONS, **_stated(given)})
 
 
 def default_store(manifest: Manifest, given: dict[str, Any], limit: int | None) -> Path:

@@ -97,7 +97,7 @@ def command_of(attributes: StoreAttributes, store: str) -> tuple[str, str]:
     options = attributes.options.model_dump(exclude=set(REMOVED_OPTIONS))
     given = {name: value for name, value in options.items() if value != usual.get(name, ...)}
     flags = [part for name, value in given.items() for part in _flag(name, value)]
-    command = ["python", "-m", "preprocess", "run", dataset, "--root", "DIR"]
+    command = ["dvdm-preprocess", "run", dataset, "--root", "DIR"]
     remark = (
         "Derived from the options that the store records. The store does not record the folder of"
         " its videos (DIR), a --limit, or whether it came from reblock, which makes the same bytes."

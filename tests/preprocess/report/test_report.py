@@ -119,7 +119,7 @@ def test_the_command_on_the_page_makes_the_same_store(
     line = (
         unescape(found[1]).replace("DIR", str(folder)).replace(str(made), str(tmp_path / "again"))
     )
-    assert cli(*shlex.split(line)[3:], "--workers", 1)[0] == 0
+    assert cli(*shlex.split(line)[1:], "--workers", 1)[0] == 0
     assert contents(tmp_path / "again") == contents(made)
 
 

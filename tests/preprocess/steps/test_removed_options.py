@@ -59,7 +59,7 @@ def test_an_old_store_stays_of_use(
     command = ("run", "folder", "--root", folder, "--out", old, *OPTIONS, "--block", 16)
     code, _, err = cli(*command)
     assert code == 2
-    assert f"--{name.replace('_', '-')} {value}, now " in err
+    assert f"  {name.replace('_', '-')} {value}, now " in err
     assert cli("reblock", old, "--block", 8, "--out", new, "--workers", 1)[0] == 0
     assert contents(new) == contents(plain)
 
