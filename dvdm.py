@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,15 +30,14 @@ def require_own(*names: str) -> None:
 
 def train() -> None:
     """Run the command line of the trainer."""
-    require_own("shared", "train")
-    from train.__main__ import main
-
-    main()
+    _start("train")
 
 
 def preprocess() -> None:
     """Run the command line of the extraction."""
-    require_own("shared", "preprocess")
-    from preprocess.__main__ import main
+    _start("preprocess")
 
-    main()
+
+def _start(package: str) -> None:
+    require_own("shared", package)
+    import_module(f"{package}.__main__").main()
