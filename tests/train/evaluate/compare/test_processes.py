@@ -54,8 +54,11 @@ def test_a_process_that_dies_is_named(tmp_path: Path) -> None:
 def test_processes_end_with_the_one_that_began_them(tmp_path: Path, number: int) -> None:
     script, file = tmp_path / "parent.py", tmp_path / "pid"
     script.write_text(PARENT)
-    parent = subprocess.Popen([sys.executable, str(script), str(file)], stderr=subprocess.DEVNULL)
-    _until(lambda: _content(file) != "")
+    project = Path(__file__).parents[4]
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    parent = subprocess.Popen([sys.executable, str(script), str(file)], env=environment)
+    _until(lambda: _content(file) != "" or parent.poll() is not None)
+    assert parent.poll() is None
     parent.send_signal(number)
     parent.wait()
     _until(lambda: not _alive(int(_content(file))))
