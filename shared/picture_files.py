@@ -6,6 +6,7 @@ Pillow comes with the extras of `preprocess` and `train`; `shared` itself does n
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,8 @@ def read_picture(file: Location, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.
             its values have no stated meaning as colours.
     """
     with _opened(file, max_pixels) as image:
+        if image.format == "JPEG2000" and not _has_end(file.read_bytes()):
+            raise PictureError("damaged or cut off (its codestream has no end)")
         image.load()
         upright = _upright(image)
         return np.asarray(_over_background(upright) if _is_transparent(upright) else _rgb(upright))
@@ -93,6 +96,23 @@ def _reason(file: Location, error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"damaged or cut off ({error or type(error).__name__})"
+
+
+def _has_end(content: bytes) -> bool:
+    """Test whether a JPEG 2000 file has its end-of-codestream marker (ITU-T T.800, A.4.4).
+
+    Decoders show what is missing of one as black, and raise nothing.
+    """
+    place, end = 0, len(content)
+    if content[4:8] == b"jP  ":  # boxes (annex I); else the file is the codestream
+        kind = b""
+        while kind != b"jp2c":
+            if place + 16 > len(content):
+                return False
+            length, kind, long = struct.unpack(">I4sQ", content[place : place + 16])
+            length = {0: len(content) - place, 1: long}.get(length, length)
+            place, end = place + max(length, 8), place + length
+    return content[max(end - 2, 0) : end] == b"\xff\xd9"
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -167,7 +167,7 @@ def text_condition(
         UserError: several labels may be meant; or no label has that text, and there is no encoder,
             or it is another one.
     """
-    if getattr(network, "label", network) is None:
+    if getattr(network, "label", None) is None:
         raise UserError("--text: labels are no condition of this run; leave it out")
     if (index := find_label(text, labels)) is not None:
         return index

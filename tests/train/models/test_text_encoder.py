@@ -139,7 +139,8 @@ def test_a_text_that_is_too_long_is_refused(encoder: TextEncoder) -> None:
 
 def test_labels_are_found_without_case_or_encoder(encoder: TextEncoder) -> None:
     assert text_condition(network(encoder), "  turn LEFT ", LABELS, None) == 0
-    assert text_condition(nn.Module(), "spread wings", LABELS, None) == 1
+    learned = nn.ModuleDict({"label": nn.Embedding(len(LABELS), 3)})
+    assert text_condition(learned, "spread wings", LABELS, None) == 1
 
 
 def test_a_free_prompt_is_encoded_and_added(encoder: TextEncoder) -> None:
