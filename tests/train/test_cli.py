@@ -44,7 +44,7 @@ def test_training_writes_every_stage(run: Path) -> None:
     assert len(statistics["mean"]) == len(statistics["std"]) == 6
     commands = [json.loads(line) for line in (run / "commands.jsonl").read_text().splitlines()]
     # Other tests evaluate the same run; their commands follow these.
-    stages = [record["command"].split()[3] for record in commands[:3]]
+    stages = [record["command"].split()[1] for record in commands[:3]]
     assert stages == ["vae", "encode", "diffusion"]
     assert json.loads((run / "recipe.json").read_text())["denoiser"]["dim"] == 16
 
