@@ -110,6 +110,7 @@ def evaluate_long(
         "change_real": float(real.metrics["change"].mean()),
         f"fvd_{frames}": _long_fvd(clips, measured, frames, i3d),
     }
+    out.mkdir(parents=True, exist_ok=True)
     write_tensors(
         out / VIDEOS, {"frames": films, "clip": torch.from_numpy(plan.clip[: len(films)])}
     )
