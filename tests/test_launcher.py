@@ -70,3 +70,18 @@ def test_kernels_compile_without_a_place_to_keep_them(tmp_path: Path) -> None:
     assert mode == "0o40700"
     assert Path(folder).parent == tmp_path and not Path(folder).exists()
     assert f"Kernels are compiled into {folder} for this command alone" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["dvdm-train", "dvdm-preprocess"])
+def test_the_installed_commands_start_anywhere(tmp_path: Path, command: str) -> None:
+    """Also in a folder that holds packages of their names."""
+    (tmp_path / "shared").mkdir()
+    for path in ("shared/__init__.py", "train.py", "preprocess.py"):
+        (tmp_path / path).touch()
+    without = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [Path(sys.executable).parent / command, "--help"],
+        cwd=tmp_path, capture_output=True, text=True, env=without,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
