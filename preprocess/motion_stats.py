@@ -15,8 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from preprocess.executor import ExecutorOptions
-from preprocess.motion import search
-from preprocess.motion.encode import clip_luma
+from preprocess.motion.encode import find_motion
 from preprocess.options import codec_options
 from preprocess.pipeline import Extraction, run
 from preprocess.records import read_rejects
@@ -192,11 +191,4 @@ def _vectors(store: Store, index: int) -> NDArray[np.int8]:
     same = all(getattr(options, name) == value for name, value in SEARCH.items())
     if same and not options.removed_options:
         return store.clip("motion", index)
-    luma = clip_luma(read_clip(store, index).frames)
-    return search(
-        luma,
-        wanted.codec,
-        search_range=wanted.search_range,
-        method=wanted.method,
-        motion_cost=wanted.motion_cost,
-    )
+    return find_motion(read_clip(store, index).frames, wanted, wanted.method)

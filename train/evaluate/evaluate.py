@@ -151,9 +151,7 @@ def _evaluate_videos(
     run: TrainedRun, store: ClipReader, out: Path, options: EvaluateOptions, frames: int
 ) -> None:
     """Score videos longer than a clip, from the first frames of the protocol; see `long`."""
-    clips = Clips(store, run.recipe.split)
-    check_protocol_fits(options.protocol, store.attributes, run.recipe.split)
-    plan = make_plan(options.protocol, _candidates(clips), options.seed)
+    clips, plan = _clips_and_plan(run, store, options)
     i3d = None if options.i3d is None else load_i3d(options.i3d, run.device)
     networks = train_evaluation_networks(
         clips, options.networks or out.parent / "judges", run.device, options.network_options
@@ -183,9 +181,7 @@ def evaluate(
             for a distance; the I3D file is not one; the disk is full.
     """
     protocol, device = options.protocol, run.device
-    clips = Clips(store, run.recipe.split)
-    check_protocol_fits(protocol, store.attributes, run.recipe.split)
-    plan = make_plan(protocol, _candidates(clips), options.seed)
+    clips, plan = _clips_and_plan(run, store, options)
     i3d = _load_i3d(options, plan, device)
     parts = plan_parts(out, plan, run_identity(run, clips, reconstruct=protocol.reconstruct))
     reused = make_parts(parts, plan, run, clips, reconstruct=protocol.reconstruct)
@@ -235,6 +231,14 @@ def read_scores(evaluation: Path) -> dict[str, dict[str, Any]]:
         path.parent.relative_to(evaluation).as_posix(): json.loads(path.read_bytes())
         for path in sorted(evaluation.rglob(SCORES))
     }
+
+
+def _clips_and_plan(
+    run: TrainedRun, store: ClipReader, options: EvaluateOptions
+) -> tuple[Clips, Plan]:
+    clips = Clips(store, run.recipe.split)
+    check_protocol_fits(options.protocol, store.attributes, run.recipe.split)
+    return clips, make_plan(options.protocol, _candidates(clips), options.seed)
 
 
 def _candidates(clips: Clips) -> Candidates:

@@ -18,7 +18,7 @@ from tempfile import TemporaryFile
 from types import FrameType
 from typing import IO
 
-from shared.console import EXIT_USER_ERROR
+from shared.console import EXIT_BY_SIGNAL, EXIT_USER_ERROR
 
 _POLL_SECONDS = 0.1
 
@@ -89,15 +89,14 @@ def _free_port() -> int:
 def _wait(processes: list[subprocess.Popen[bytes]], silenced: Sequence[IO[bytes]]) -> int:
     """Wait until all have ended, or some time after one has failed; show what that one wrote."""
     failed, deadline = None, float("inf")
-    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
+    while True:
         codes = [process.poll() for process in processes]
         if failed is None and any(codes):
             failed = next(rank for rank, code in enumerate(codes) if code)
             deadline = time.monotonic() + _PATIENCE_SECONDS
-    if failed is None:
-        codes = [process.returncode for process in processes]
-        failed = next((rank for rank, code in enumerate(codes) if code), None)
+        if None not in codes or time.monotonic() >= deadline:
+            break
+        time.sleep(_POLL_SECONDS)
     if failed is None:
         return 0
     # A user's mistake is found by all, and the first one has said so.
@@ -106,4 +105,4 @@ def _wait(processes: list[subprocess.Popen[bytes]], silenced: Sequence[IO[bytes]
         file.seek(0)
         sys.stderr.write(file.read().decode(errors="backslashreplace"))
     code: int = processes[failed].returncode
-    return code if code > 0 else 128 - code
+    return code if code > 0 else EXIT_BY_SIGNAL - code

@@ -21,18 +21,16 @@ VGG19 += " 19:512 relu 21:512 23:512 25:512 pool 28:512 relu"
 DAMAGED = "cannot be read"
 
 
-def fabricated() -> dict[str, Tensor]:
-    """Random weights of VGG19's shapes that keep the features' size from layer to layer."""
+def fabricated(layout: str = VGG19) -> dict[str, Tensor]:
+    """Random weights of a VGG's shapes that keep the features' size from layer to layer."""
     generator = torch.Generator().manual_seed(0)
     weights, before = {}, 3
-    for part in VGG19.split():
-        if ":" in part:
-            number, width = part.split(":")
-            shape = (int(width), before, 3, 3)
-            scale = math.sqrt(2 / (9 * before))
-            weights[f"features.{number}.weight"] = scale * torch.randn(shape, generator=generator)
-            weights[f"features.{number}.bias"] = 0.1 * torch.randn(shape[0], generator=generator)
-            before = int(width)
+    for number, width in (part.split(":") for part in layout.split() if ":" in part):
+        shape = (int(width), before, 3, 3)
+        scale = math.sqrt(2 / (9 * before))
+        weights[f"features.{number}.weight"] = scale * torch.randn(shape, generator=generator)
+        weights[f"features.{number}.bias"] = 0.1 * torch.randn(shape[0], generator=generator)
+        before = int(width)
     return weights
 
 
@@ -222,22 +220,10 @@ VGG16 = "0:64 relu 2:64 tap pool 5:128 relu 7:128 tap pool 10:256 relu 12:256 re
 VGG16 += " 17:512 relu 19:512 relu 21:512 tap pool 24:512 relu 26:512 relu 28:512 tap"
 
 
-def fabricated_vgg16() -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    weights, before = {}, 3
-    for number, width in (part.split(":") for part in VGG16.split() if ":" in part):
-        shape = (int(width), before, 3, 3)
-        scale = math.sqrt(2 / (9 * before))
-        weights[f"features.{number}.weight"] = scale * torch.randn(shape, generator=generator)
-        weights[f"features.{number}.bias"] = 0.1 * torch.randn(shape[0], generator=generator)
-        before = int(width)
-    return weights
-
-
 @pytest.fixture(scope="module")
 def lpips(tmp_path_factory: pytest.TempPathFactory) -> Lpips:
     path = tmp_path_factory.mktemp("vgg16") / "vgg16-397923af.pth"
-    torch.save(fabricated_vgg16(), path)
+    torch.save(fabricated(VGG16), path)
     return Lpips(path)
 
 
@@ -247,7 +233,7 @@ def lpips_slowly(made: Tensor, real: Tensor) -> float:
     assert found is not None and found.submodule_search_locations
     folder = Path(found.submodule_search_locations[0]) / "functional/image/lpips_models"
     heads = torch.load(folder / "vgg.pth", map_location="cpu", weights_only=True)
-    weights, total, layer = fabricated_vgg16(), 0.0, 0
+    weights, total, layer = fabricated(VGG16), 0.0, 0
     shift, scale = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
     x = torch.stack([made, real])
     x = (x - torch.tensor(shift)[:, None, None]) / torch.tensor(scale)[:, None, None]

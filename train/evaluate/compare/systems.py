@@ -220,7 +220,9 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
         )
 
     regular, first = Extraction(motion_cost=5), Extraction("first", 5, 24)
-    smooth = Extraction("first", 0.9, 24, "interpolated", "variational", vector_unit=4, block=4)
+    designed = load_recipe("ed_vdm_vectors_demo", []).designed_for
+    assert designed.vectors is not None
+    smooth = Extraction(**vars(designed.vectors), block=designed.block)
     refiner = _part("refiner", width=8 if tiny else 32)
 
     def vectors(title: str, *own: str, starts_from: str | None = None) -> System:
