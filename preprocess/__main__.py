@@ -6,7 +6,6 @@ Exit codes: 0 done, 2 the user's mistake, 1 any other failure, 130 interrupted.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,8 +19,6 @@ from preprocess.options import (
     SEARCH_OPTIONS,
     Scheduler,
     Workers,
-    codec_options,
-    default_store,
     parse_crop,
     takes_options,
 )
@@ -95,40 +92,31 @@ def run(
 
     executor = _executor(workers, scheduler)
     given["crop"] = parse_crop(given["crop"])
-    manifest = load_manifest(dataset)
-    usual = default_store(manifest, given, limit)
-    if any_name:
-        usual = usual.with_name(f"{usual.name}-anyname")
     if print_store:
-        typer.echo(out or usual)
-        return
-    options = codec_options(manifest, given)
-    if root is None and manifest.name == "folder":
-        raise UserError("folder: name the folder of your videos with --root DIR")
-    videos = _reachable(root) if root else Path("data", manifest.name)
-    store = _reachable(out) if out else usual
+        from preprocess.pipeline import store_name
 
-    from preprocess.datasets.gestures.dataset import ensure_rendered
-    from preprocess.pipeline import Extraction
-    from preprocess.pipeline import run as run_extraction
+        typer.echo(out or store_name(load_manifest(dataset), given, limit, any_name=any_name))
+        return
+    from preprocess.pipeline import extract
     from shared.console import Progress
 
-    progress = Progress()
     with _interruptible():
-        if manifest.name == "gestures" and isinstance(videos, Path):
-            ensure_rendered(videos, executor.workers, progress)
-        extraction = Extraction(manifest, videos, store, options, executor, limit, any_name)
-        outcome = run_extraction(extraction, progress)
+        outcome = extract(
+            dataset, out, given, root=root, executor=executor, limit=limit, any_name=any_name,
+            progress=Progress(),
+        )  # fmt: skip
     for name in outcome.left_out:
-        PlainConsole(stderr=True).print(f"Split {name} left out: its lists are not below {videos}")
+        PlainConsole(stderr=True).print(
+            f"Split {name} left out: its lists are not below {outcome.root}"
+        )
     if outcome.interlaced:
         kind = "file says it is" if outcome.interlaced == 1 else "files say they are"
         PlainConsole(stderr=True, soft_wrap=True).print(
             f"{outcome.interlaced} {kind} interlaced, and --deinterlace is off: moving edges show"
             " combs; --deinterlace bwdif makes whole frames"
         )
-    origin = ("videos", f"{outcome.videos} in {videos}"), *outcome.notes
-    _print_summary(store, outcome.made, origin, ("--root", videos))
+    origin = ("videos", f"{outcome.videos} in {outcome.root}"), *outcome.notes
+    _print_summary(outcome.store, outcome.made, origin, ("--root", outcome.root))
 
 
 @app.command()
@@ -333,6 +321,7 @@ def render(
 ) -> None:
     """Render the embedded data set: a figure performing the 24 signals, as H.264 files."""
     from preprocess.datasets.gestures.dataset import render as render_videos
+    from preprocess.executor import available_cpus
     from shared.console import Progress
 
     given = {
@@ -345,7 +334,7 @@ def render(
         "camera_px": camera_px,
         "outfits": outfits,
     }
-    summary = render_videos(root, given, workers or _cpus(), Progress())
+    summary = render_videos(root, given, workers or available_cpus(), Progress())
     console = PlainConsole()
     console.print(
         f"{summary.videos} videos in {root}: {summary.rendered} rendered in"
@@ -401,15 +390,11 @@ def _reachable(text: str) -> Location:
 
 
 def _executor(workers: int | None, scheduler: str | None) -> ExecutorOptions:
-    from preprocess.executor import ExecutorOptions
+    from preprocess.executor import ExecutorOptions, available_cpus
 
     if workers and scheduler:
         raise UserError("--workers is for this machine; with --scheduler its own workers are used")
-    return ExecutorOptions(workers or _cpus(), scheduler)
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ExecutorOptions(workers or available_cpus(), scheduler)
 
 
 if __name__ == "__main__":

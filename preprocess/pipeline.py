@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from preprocess.datasets.gestures.dataset import ensure_rendered
 from preprocess.executor import ExecutorOptions, run_tasks
 from preprocess.frames.area import warm_up
 from preprocess.frames.geometry import Geometry
+from preprocess.options import codec_options, default_store
 from preprocess.planning.discover import discover
 from preprocess.planning.plan import Plan, make_plan
 from preprocess.planning.splits import read_lists, sides, usable_splits
@@ -25,9 +29,9 @@ from preprocess.steps.fill import (
 )
 from shared.console import Progress
 from shared.errors import UserError
-from shared.manifest import Manifest, Split
+from shared.manifest import Manifest, Split, load_manifest
 from shared.schema import CodecOptions, StoreAttributes
-from shared.store.paths import Location
+from shared.store.paths import Location, location, require_reachable
 
 _PROBES_A_TASK = 64
 
@@ -60,6 +64,8 @@ class Outcome:
     """Results of one run.
 
     Attributes:
+        root: folder of the videos.
+        store: that was made.
         videos: number that follow the layout, after the limit.
         made: clips made by this run; None if the store was complete before.
         left_out: split protocols whose list files are missing.
@@ -67,11 +73,65 @@ class Outcome:
         notes: heading and text of each kind of file that was not looked at.
     """
 
+    root: Location
+    store: Location
     videos: int
     made: PartitionResult | None
     left_out: tuple[str, ...] = ()
     interlaced: int = 0
     notes: tuple[tuple[str, str], ...] = ()
+
+
+def extract(
+    dataset: str,
+    out: str | None,
+    given: Mapping[str, Any],
+    *,
+    root: str | None = None,
+    executor: ExecutorOptions,
+    limit: int | None = None,
+    any_name: bool = False,
+    progress: Progress,
+) -> Outcome:
+    """Make a store from a data set's videos, or finish one that was interrupted.
+
+    Args:
+        dataset: its name, or the path of a manifest.
+        out: the store; None: named after the options, see `store_name`.
+        given: options that shape the bytes, by name; None where the user gave none.
+        root: folder of the videos; None: data/DATASET.
+        executor: place where tasks run.
+        limit: as of `Extraction`.
+        any_name: likewise.
+        progress: shows the stages.
+
+    Raises:
+        UserError: an option is wrong, a place cannot be reached, or see `run`.
+    """
+    manifest = load_manifest(dataset)
+    options = codec_options(manifest, dict(given))
+    if root is None and manifest.name == "folder":
+        raise UserError("folder: name the folder of your videos with --root DIR")
+    videos = _reachable(root or str(Path("data", manifest.name)))
+    store = _reachable(out or str(store_name(manifest, given, limit, any_name=any_name)))
+    if manifest.name == "gestures" and isinstance(videos, Path):
+        ensure_rendered(videos, executor.workers, progress)
+    extraction = Extraction(manifest, videos, store, options, executor, limit, any_name)
+    return run(extraction, progress)
+
+
+def store_name(
+    manifest: Manifest, given: Mapping[str, Any], limit: int | None, *, any_name: bool
+) -> Path:
+    """Name of a store after its options."""
+    usual = default_store(manifest, dict(given), limit)
+    return usual.with_name(f"{usual.name}-anyname") if any_name else usual
+
+
+def _reachable(text: str) -> Location:
+    place = location(text)
+    require_reachable(place)
+    return place
 
 
 def run(extraction: Extraction, progress: Progress) -> Outcome:
@@ -102,7 +162,8 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
     made = fill_store(job, extraction.executor, progress)
     off = extraction.options.deinterlace == "off"
     interlaced = sum(probe.interlaced for probe in probes.values()) if off else 0
-    return Outcome(len(videos), made, left_out, interlaced, discovery.notes)
+    root, store = extraction.root, extraction.store
+    return Outcome(root, store, len(videos), made, left_out, interlaced, discovery.notes)
 
 
 def plan_attributes(

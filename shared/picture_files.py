@@ -56,9 +56,14 @@ def read_picture(file: Location, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.
     with _opened(file, max_pixels) as image:
         if image.format == "JPEG2000" and not _has_end(file.read_bytes()):
             raise PictureError("damaged or cut off (its codestream has no end)")
-        image.load()
-        upright = _upright(image)
-        return np.asarray(_over_background(upright) if _is_transparent(upright) else _rgb(upright))
+        return upright_rgb(image)
+
+
+def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Pixels of an open picture, see `read_picture`; raises what Pillow does, too."""
+    image.load()
+    upright = _upright(image)
+    return np.asarray(_over_background(upright) if _is_transparent(upright) else _rgb(upright))
 
 
 def picture_size(file: Location, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

@@ -28,6 +28,7 @@ ROOMS = (
     "stages",
     "generate",
     "evaluate",
+    "api",
     "__main__",
 )
 """Rooms of `train` from the lowest to the highest: no room imports from one above it."""

@@ -10,10 +10,20 @@ import typer
 
 from shared.console import run_command
 from shared.errors import UserError
+from train.run import run_folder
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 RecipeName = Annotated[str, typer.Option("--recipe", help="One of the files in train/recipes.")]
+TrainedRun = Annotated[
+    Path,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        parser=run_folder,
+        help="A trained run: its folder, an exported one, or hf://USER/NAME[@REVISION].",
+    ),
+]
 StorePath = Annotated[
     str, typer.Option("--store", help="A sealed store from `preprocess run`, or an export of one.")
 ]
@@ -94,7 +104,7 @@ for _name, _help in STAGES.items():
 
 @app.command()
 def sample(
-    run: Annotated[Path, typer.Option("--run", help="A trained run.")] = DEFAULT_OUT,
+    run: TrainedRun = DEFAULT_OUT,
     image: Annotated[
         Path | None,
         typer.Option(
@@ -165,7 +175,7 @@ def sample(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Option("--run", help="A trained run.")] = DEFAULT_OUT,
+    run: TrainedRun = DEFAULT_OUT,
     store: StorePath = DEFAULT_STORE,
     out: Annotated[
         Path | None,
@@ -229,7 +239,14 @@ def codes() -> None:
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="A trained run.")] = DEFAULT_OUT,
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            parser=run_folder,
+            help="A trained run: its folder, an exported one, or hf://USER/NAME[@REVISION].",
+        ),
+    ] = DEFAULT_OUT,
     store: Annotated[
         str | None,
         typer.Option("--store", help="Its store, to show data, codec and reconstruction too."),
@@ -248,6 +265,23 @@ def report(
     from train.evaluate.report import report_run
 
     report_run(run, store, out or run / "report", before or [], device)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", parser=run_folder, help="A trained run.")],
+    out: Annotated[Path, typer.Option("--out", help="A new folder.")],
+    license_: Annotated[
+        str, typer.Option("--license", help="Licence of the model: apache-2.0, cc-by-4.0, other...")
+    ],
+) -> None:
+    """Write a run as a folder that travels: averaged weights, configs and a model card.
+
+    Every command takes the folder in place of a run, without a store; `hf upload` publishes it.
+    """
+    from train.evaluate.export import export_run
+
+    export_run(run, out, license_)
 
 
 @app.command()

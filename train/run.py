@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.console import shell_command
+from shared.errors import UserError
 from shared.store.paths import write_whole
 
 
@@ -112,3 +114,39 @@ class RunFolder:
 def own_command() -> str:
     """This process's command, as one would type it."""
     return shell_command("dvdm-train", *sys.argv[1:])
+
+
+HUB = "hf://"
+
+
+def run_folder(run: str | Path) -> Path:
+    """Folder of a run: the one that is named, or the local copy of one on the Hugging Face Hub.
+
+    Args:
+        run: a folder, or hf://USER/NAME or hf://USER/NAME@REVISION; `HF_HUB_OFFLINE=1` takes what
+            was fetched before.
+
+    Raises:
+        UserError: there is no such model on the Hub, or the Hub cannot be reached.
+    """
+    # A `Path` has one of the two slashes left.
+    name = re.sub(r"^hf:/+", "", str(run))
+    if name == str(run):
+        return Path(run)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name):
+        raise UserError(f"{HUB}{name}: give {HUB}USER/NAME, or {HUB}USER/NAME@REVISION")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repository, _, revision = name.partition("@")
+    try:
+        # Weights and texts alone: nothing of a model is ever executed.
+        found = snapshot_download(
+            repository,
+            revision=revision or None,
+            allow_patterns=["*.safetensors", "*.json", "*.md"],
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{HUB}{name}: not found, here or on the Hub ({reason})") from None
+    return Path(found)

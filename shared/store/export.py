@@ -21,8 +21,10 @@ from shared.errors import StoreError
 from shared.schema import ARRAYS, LARGE, ArraySpec, CodecOptions, StoreAttributes
 from shared.store.paths import (
     Location,
+    location,
     read_existing,
     read_range,
+    require_reachable,
     sizes,
     storage_errors,
     write_whole,
@@ -239,3 +241,14 @@ def open_clips(path: Location) -> ClipReader:
         StoreError: there is neither, or it is not finished.
     """
     return Export(path) if (path / DATASET).exists() else Store(path)
+
+
+def open_path(path: str) -> ClipReader:
+    """Open a sealed store or a finished export, local or on S3.
+
+    Raises:
+        UserError: there is none, or it cannot be reached.
+    """
+    place = location(path)
+    require_reachable(place)
+    return open_clips(place)

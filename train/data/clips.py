@@ -247,17 +247,10 @@ def normalise_frame(first_frame: Tensor) -> Tensor:
 
 
 def open_store(path: str) -> ClipReader:
-    """Open a sealed store or a finished export, local or on S3.
+    """Open a sealed store or a finished export: see `shared.store.export.open_path`."""
+    from shared.store.export import open_path
 
-    Raises:
-        UserError: there is none, or it cannot be reached.
-    """
-    from shared.store.export import open_clips
-    from shared.store.paths import location, require_reachable
-
-    place = location(path)
-    require_reachable(place)
-    return open_clips(place)
+    return open_path(path)
 
 
 def check_same_store(config: dict[str, Any], store: ClipReader, folder: Path) -> None:

@@ -104,8 +104,8 @@ def evaluate_run(
     seconds: float | None,
     device: str,
     frames: int | None = None,
-) -> None:
-    """Run the command `evaluate`, its options by name; print the scores.
+) -> dict[str, Any]:
+    """Run the command `evaluate`, its options by name; print the scores, and return them.
 
     Args:
         folder: of the run.
@@ -133,8 +133,7 @@ def evaluate_run(
         out = evaluations if protocol == "demo" else evaluations / protocol
     if frames is not None:
         with stoppable(), RunFolder(folder).record_command():
-            _evaluate_videos(run, store, out / f"frames-{frames}", options, frames)
-        return
+            return _evaluate_videos(run, store, out / f"frames-{frames}", options, frames)
     with stoppable(), RunFolder(folder).record_command():
         scores = evaluate(run, store, folder, out, options)
     for name, value, _ in score_rows(scores):
@@ -145,11 +144,12 @@ def evaluate_run(
         f"{next_command if run.generator else ''}",
         markup=False,
     )
+    return scores
 
 
 def _evaluate_videos(
     run: TrainedRun, store: ClipReader, out: Path, options: EvaluateOptions, frames: int
-) -> None:
+) -> dict[str, Any]:
     """Score videos longer than a clip, from the first frames of the protocol; see `long`."""
     clips, plan = _clips_and_plan(run, store, options)
     i3d = None if options.i3d is None else load_i3d(options.i3d, run.device)
@@ -159,6 +159,7 @@ def _evaluate_videos(
     scores = evaluate_long(run, clips, plan, frames, networks, i3d, out)
     print_windows(scores)
     console.print(f"wrote {SCORES}, the videos and a contact sheet in {out}", markup=False)
+    return scores
 
 
 def evaluate(

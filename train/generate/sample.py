@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from shared.console import Progress, console, errors
 from shared.errors import UserError
-from shared.picture_files import PictureError, read_picture
+from shared.picture_files import PictureError, read_picture, upright_rgb
 from shared.report.pictures import (
     Film,
     Picture,
@@ -79,21 +80,40 @@ class FirstFrame:
         return f"{self.width}x{self.height}, {made_square}resized to {size}x{size}"
 
 
-def load_first_frame(path: Path, size: int, fit: FitName = "crop") -> FirstFrame:
+GivenPicture = Path | Image.Image | NDArray[np.uint8]
+"""A file, a Pillow image, or uint8 RGB (H, W, 3)."""
+
+
+def load_first_frame(picture: GivenPicture, size: int, fit: FitName = "crop") -> FirstFrame:
     """Read a picture, turn it upright, and make it square in the way the store's frames were.
 
     Raises:
-        UserError: the file is missing or not a picture.
+        UserError: the file is missing, or it is not a picture.
     """
-    if not path.exists():
-        raise UserError(f"--image {path}: no such file")
-    try:
-        upright = Image.fromarray(read_picture(path))
-    except PictureError as error:
-        raise UserError(f"--image {path}: not a readable picture ({error})") from None
+    upright = Image.fromarray(_upright(picture))
     fitted = _FITS[fit](upright, (size, size), Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.asarray(fitted).copy()).permute(2, 0, 1)[None]
     return FirstFrame(pixels, *upright.size, fit)
+
+
+def _upright(picture: GivenPicture) -> NDArray[np.uint8]:
+    """RGB of a picture, shape (H, W, 3)."""
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
+            raise UserError(
+                f"image: an array of {picture.dtype}, shape {picture.shape}; give uint8 RGB of"
+                " shape (height, width, 3)"
+            )
+        return picture
+    try:
+        if isinstance(picture, Image.Image):
+            return upright_rgb(picture)
+        if not picture.exists():
+            raise UserError(f"--image {picture}: no such file")
+        return read_picture(picture)
+    except (PictureError, OSError) as error:
+        named = "image" if isinstance(picture, Image.Image) else f"--image {picture}"
+        raise UserError(f"{named}: not a readable picture ({error})") from None
 
 
 def save_video(path: Path, film: Film, *, fps: float) -> None:
@@ -143,7 +163,7 @@ class SampleOptions:
         fps: frames a second of the files.
     """
 
-    out: Path
+    out: Path = Path("samples/sample.mp4")
     label: int | None = None
     seed: int = 0
     count: int = 1
@@ -197,33 +217,44 @@ def sample_videos(
         _name_untrained(RunFolder(run), generator, label)
     if text is None and sampler.get("guidance") is not None:
         raise UserError("--guidance leads towards a text; give --text too, or leave it out")
-    pixels = _first_pixels(generator, image)
+    pixels, notes = first_pixels(generator, image)
+    for note in notes:
+        console.print(note, markup=False)
     console.print(describe_sampling(generator, options, text), markup=False)
     decoded = generate_videos(generator, pixels, replace(options, label=label))
     for path in write_videos(decoded, generator, options):
         console.print(f"wrote {path}", markup=False)
 
 
-def _first_pixels(generator: Generator, image: Path | None) -> Tensor:
-    """The first frame, uint8 (1, 3, H, W); zeros for a run that takes none."""
+def first_pixels(
+    generator: Generator, image: GivenPicture | None
+) -> tuple[Tensor, tuple[str, ...]]:
+    """The first frame, uint8 (1, 3, H, W), and how it was made, for people.
+
+    Zeros for a run that takes none.
+
+    Raises:
+        UserError: the run takes none and one is given, or it takes one that is not there.
+    """
     store, takes = generator.store.options, generator.space.takes_first_frame
     if takes != (image is not None):
         raise UserError(
             "--image: give the picture that the video begins with"
             if takes
-            else f"--image {image}: this run generates from noise alone; leave it out"
+            else "--image: this run generates from noise alone; leave it out"
         )
     if image is None:
-        return torch.zeros(1, 3, store.size, store.size, dtype=torch.uint8)
+        return torch.zeros(1, 3, store.size, store.size, dtype=torch.uint8), ()
     first_frame = load_first_frame(image, store.size, store.fit)
-    console.print(f"{image}: {first_frame.how}, as the store's frames were", markup=False)
+    named = image if isinstance(image, Path) else "image"
+    notes = [f"{named}: {first_frame.how}, as the store's frames were"]
     if store.crop:
         top, bottom, left, right = store.crop
-        console.print(
+        notes.append(
             f"the store's frames were first cut to rows {top}:{bottom} and columns {left}:{right};"
             " give a picture that is cut likewise"
         )
-    return first_frame.pixels
+    return first_frame.pixels, tuple(notes)
 
 
 def _name_untrained(run: RunFolder, generator: Generator, label: int) -> None:
@@ -283,13 +314,13 @@ def write_videos(decoded: Decoded, generator: Generator, options: SampleOptions)
     written.append(_write_sheet(options.out.with_suffix(".png"), list(clips)))
     for part, drawing in generator.space.drawn.items():
         field = decoded.parts[part].numpy()
-        films, legend = _draw_part(clips, field, drawing, generator.store.options)
+        films, legend = draw_part(clips, field, drawing, generator.store.options)
         names = [path.with_stem(f"{path.stem}-{part}") for path in options.videos]
         written += _write(names, films, 1, options, legend)
     return written
 
 
-def _draw_part(
+def draw_part(
     clips: np.ndarray, part: np.ndarray, drawing: Drawing, store: CodecOptions
 ) -> tuple[list[Film], Picture | None]:
     """An enlarged film of each clip's part, and the legend in it, if colours need one.
