@@ -229,6 +229,8 @@ def make_parts(
             if part is parts[0]:
                 tensors["unrefined"] = unrefined_frames(decoded)
                 tensors |= {name: decoded.parts[name] for name in run.space.drawn}
+                moved = run.space.moved(decoded.parts, decoded.frames[:, 0])
+                tensors |= {} if moved is None else {"moved": moved}
             tensors |= {"clip": torch.from_numpy(indices), "seed": torch.from_numpy(seeds)}
             write_tensors(part.path, tensors, {_IDENTITY: part.identity})
             bar(part.clips)
@@ -292,8 +294,9 @@ def shown_clips(
         read_as: label that the classifier reads in each clip, shape (N,), or more of them.
 
     Returns:
-        By name: frames, real, unrefined (before the refining network), decoded parts that the
-        space draws, clip, seed, label, read_as.
+        By name: frames, real, unrefined (before the refining network), moved (what motion alone
+        gives, where the space has motion), decoded parts that the space draws, clip, seed, label,
+        read_as.
     """
     shown = {name: tensor[:SHOWN_CLIPS] for name, tensor in first.tensors().items()}
     start: NDArray[np.int64] = plan.clip[first.rows][:SHOWN_CLIPS]

@@ -302,6 +302,8 @@ def overview(
     batch = clips.batch(chosen, device)
     real = clips.frames(batch)
     accuracy = summary.gesture_accuracy_real
+    restored = reconstruct(space, batch)
+    moved = space.moved(restored.parts, batch.first_frame)
     return {
         "clips": summary.clips,
         "read_as_asked": None if read_as is None else int((read_as == asked).sum()),
@@ -311,11 +313,38 @@ def overview(
         "psnr_unrefined": _mean_psnr(shown["unrefined"], shown["real"]),
         "psnr_first_frame": repeated.psnr,
         "motion_ratio": summary.motion_ratio,
+        "motion_explains": motion_explains(shown.get("moved"), shown["frames"], shown["real"]),
+        "motion_explains_restored": motion_explains(moved, unrefined_frames(restored), real),
         # What the target space and its autoencoder lose of real test clips; then its floors.
-        "psnr_reconstruction": _mean_psnr(unrefined_frames(reconstruct(space, batch)), real),
+        "psnr_reconstruction": _mean_psnr(unrefined_frames(restored), real),
         "psnr_vectors_alone": _mean_psnr(decode_vectors_alone(batch, space.store), real),
         "psnr_reconstruction_first_frame": _mean_psnr(real[:, :1].expand_as(real), real),
     }
+
+
+def motion_explains(moved: Tensor | None, frames: Tensor, real: Tensor) -> Figure | None:
+    """Share of the squared error that motion alone takes away, of all that is taken away.
+
+    The error is that of the first frame repeated, against real clips.
+
+    Args:
+        moved: what motion alone makes of first frames, uint8 (B, T, 3, H, W); None: no motion.
+        frames: whole clips, likewise.
+        real: likewise.
+
+    Returns:
+        None without motion; text where the whole clips are no nearer to the real ones than the
+        first frame is.
+    """
+    if moved is None:
+        return None
+    repeated, alone, whole = (
+        float((film.float() - real.float()).square().mean())
+        for film in (real[:, :1].expand_as(real), moved, frames)
+    )
+    if whole >= repeated:
+        return _not_computed("the clips are no nearer to the real ones than the first frame is")
+    return (repeated - alone) / (repeated - whole)
 
 
 def psnr_of_vectors_alone(clips: Clips, indices: NDArray[np.int64]) -> float:

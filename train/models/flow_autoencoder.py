@@ -27,6 +27,7 @@ from train.models.flow_predictors import (
     DenseFlow,
     DenseFlowOptions,
     FlowPredictor,
+    StoreVectors,
     Width,
     pad_to_multiple,
 )
@@ -37,7 +38,11 @@ from train.options import STRICT
 
 Weight = Annotated[float, Field(ge=0)]
 
-PREDICTORS: dict[str, type[FlowPredictor]] = {"dense": DenseFlow, "regions": RegionPredictor}
+PREDICTORS: dict[str, type[FlowPredictor]] = {
+    "dense": DenseFlow,
+    "regions": RegionPredictor,
+    "store": StoreVectors,
+}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -45,9 +50,11 @@ class FlowAutoencoderOptions:
     """Options of `FlowAutoencoder`; with the defaults an addition of ours, 1.0M parameters."""
 
     kind: Literal["flow"] = "flow"
-    predictor: Literal["dense", "regions"] = "dense"
-    """F: a U-Net on both frames, or the regions of MRAA, as in LFDM's code."""
+    predictor: Literal["dense", "regions", "store"] = "dense"
+    """F: a U-Net on both frames, the regions of MRAA, as in LFDM's code, or the store's vectors
+    into frame 0 with a U-Net for the occlusion, an addition of ours."""
     dense: DenseFlowOptions = DenseFlowOptions()
+    store: DenseFlowOptions = DenseFlowOptions(widths=(16, 24, 32))
     regions: RegionsOptions = RegionsOptions()
     widths: tuple[Width, Width, Width] = (24, 48, 72)
     """Channels of Phi and Omega at 1/1, 1/2 and 1/4 of the frame's size; z has the last."""
@@ -103,11 +110,16 @@ class FlowAutoencoder(Autoencoder):
         """z of the reference, shape (N, C, ceil(H/4), ceil(W/4))."""
         return self.encoder(pad_to_multiple(reference, FLOW_CELL))[-1]
 
-    def encode(self, picture: Tensor, context: Tensor | None = None) -> Tensor:
-        """Flow in pixels and occlusion in (0, 1) of the picture, (N, 3, ceil(H/4), ceil(W/4))."""
+    def encode(
+        self, picture: Tensor, context: Tensor | None = None, vectors: Tensor | None = None
+    ) -> Tensor:
+        """Flow in pixels and occlusion in (0, 1) of the picture, (N, 3, ceil(H/4), ceil(W/4)).
+
+        `vectors`: as in `pair_loss`, where the predictor takes them as they are.
+        """
         assert context is not None
         pair = (pad_to_multiple(frame, FLOW_CELL) for frame in (context, picture))
-        return torch.cat(self.predictor(*pair), dim=1)
+        return torch.cat(self.predictor(*pair, vectors), dim=1)
 
     def decode(self, latent: Tensor, context: Tensor | None = None) -> Tensor:
         """Pictures from their latents and reference frames, float32, shape (N, 3, H, W).
@@ -134,7 +146,7 @@ class FlowAutoencoder(Autoencoder):
         pictures, references, latents = (
             x.expand(later, -1, -1, -1) for x in (picture, reference, latent)
         )
-        return (pictures, references), (latents, reference), 1
+        return (pictures, references, latents[:, :2]), (latents, reference), 1
 
     def pair_loss(
         self,
@@ -156,10 +168,10 @@ class FlowAutoencoder(Autoencoder):
             step: optimiser step, from 0.
         """
         options = self.options
-        latent = self.encode(driving, reference)
+        latent = self.encode(driving, reference, vectors)
         flow = latent[:, :2]
         made = self.decode(latent, reference)
-        if options.train == "decoder":
+        if options.train == "decoder" or self.predictor.given:
             loss = self._distance(made, driving).mean()
             return {"loss": loss, "reconstruction": loss.detach()}
         height, width = driving.shape[-2:]

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from train.models.layers import two_convolutions, zero_initialise
+from train.models.warp import resize_field, warp
 from train.options import STRICT
 
 FLOW_CELL = 4
@@ -30,17 +31,22 @@ class FlowPredictor(nn.Module, ABC):
 
     Attributes:
         options_type: dataclass of its options.
+        given: True if its flow is the store's vectors, and not learned.
     """
 
     options_type: ClassVar[type]
+    given: ClassVar[bool] = False
 
     @abstractmethod
-    def forward(self, reference: Tensor, driving: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, reference: Tensor, driving: Tensor, vectors: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Predict where the driving frame's content is in the reference.
 
         Args:
             reference: in [-1, 1], shape (N, 3, H, W), H and W multiples of `FLOW_CELL`.
             driving: likewise.
+            vectors: the store's, pixels, shape (N, 2, H/4, W/4); read where `given`.
 
         Returns:
             Backward flow in pixels, x and y, float32, shape (N, 2, H/4, W/4), and occlusion in
@@ -79,7 +85,7 @@ class DenseFlow(FlowPredictor):
     def __init__(self, options: DenseFlowOptions) -> None:
         super().__init__()
         self.reach = options.reach
-        widths = options.widths
+        widths, outputs = options.widths, 1 if self.given else 3
         self.input = nn.Conv2d(2 * 3 * _FOLD**2, widths[0], 3, padding=1)
         self.down = nn.ModuleList(
             nn.Sequential(Block(before, width), Block(width, width))
@@ -91,11 +97,18 @@ class DenseFlow(FlowPredictor):
         self.output = nn.Sequential(
             nn.GroupNorm(_GROUPS, widths[1]),
             nn.SiLU(),
-            zero_initialise(nn.Conv2d(widths[1], 3, 3, padding=1)),
+            zero_initialise(nn.Conv2d(widths[1], outputs, 3, padding=1)),
         )
 
-    def forward(self, reference: Tensor, driving: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, reference: Tensor, driving: Tensor, vectors: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See `FlowPredictor.forward`."""
+        flow, visible = self.cells(reference, driving).split([2, 1], dim=1)
+        return self.reach * torch.tanh(flow / self.reach), torch.sigmoid(visible + _VISIBLE)
+
+    def cells(self, reference: Tensor, driving: Tensor) -> Tensor:
+        """Numbers of each cell, float32, shape (N, 3 or 1, H/4, W/4)."""
         rows, columns = (side // FLOW_CELL for side in reference.shape[-2:])
         both = pad_to_multiple(torch.cat([reference, driving], dim=1), _FOLD << len(self.down) - 1)
         x = self.input(F.pixel_unshuffle(both, _FOLD))  # (N, C, H/2, W/2)
@@ -105,9 +118,26 @@ class DenseFlow(FlowPredictor):
             skips.append(x)
         for level, skip in zip(reversed(self.up), reversed(skips[1:-1]), strict=True):
             x = level(torch.cat([F.interpolate(x, scale_factor=2), skip], dim=1))
-        x = self.output(x).float()[..., :rows, :columns]  # (N, 3, H/4, W/4)
-        flow, visible = x.split([2, 1], dim=1)
-        return self.reach * torch.tanh(flow / self.reach), torch.sigmoid(visible + _VISIBLE)
+        return self.output(x).float()[..., :rows, :columns]
+
+
+class StoreVectors(DenseFlow):
+    """The store's vectors as flow; the U-Net sees what they predict, and finds the occlusion.
+
+    An addition of ours to ED-VDM: vectors carry the picture, the decoder fills in what frame 0 does
+    not show.
+    """
+
+    given = True
+
+    def forward(
+        self, reference: Tensor, driving: Tensor, vectors: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See `FlowPredictor.forward`."""
+        assert vectors is not None
+        predicted = warp(reference, resize_field(vectors, FLOW_CELL))  # (N, 3, H, W)
+        # Half visible at first: a decoder that is hardly seen would hardly learn.
+        return vectors.float(), torch.sigmoid(self.cells(predicted, driving))
 
 
 class Block(nn.Module):

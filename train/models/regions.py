@@ -124,7 +124,9 @@ class RegionPredictor(FlowPredictor):
         nn.init.constant_(self.masks.get_parameter("bias")[:1], start)
         self.occlusion = _output(self.mix_features.outputs, 1)
 
-    def forward(self, reference: Tensor, driving: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, reference: Tensor, driving: Tensor, vectors: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Flow, float32, shape (N, 2, H/4, W/4), and visibility, shape (N, 1, H/4, W/4).
 
         Flow is backward, in pixels of the full-size picture: the content of `driving` at p comes

@@ -167,6 +167,18 @@ class Space(ABC):
         """Arrays that the stage `encode` computes once from every clip."""
         return ()
 
+    def moved(self, parts: Mapping[str, Tensor], first_frame: Tensor) -> Tensor | None:
+        """What motion alone makes of the first frames; None where the space has no motion.
+
+        Args:
+            parts: of decoded clips, those of `drawn` at least.
+            first_frame: uint8, shape (B, 3, H, W).
+
+        Returns:
+            uint8, shape (B, T, 3, H, W), frame 0 as given.
+        """
+        return None
+
     @property
     def identity(self) -> str | None:
         """Hash of all that x_0 depends on besides clips and options; None where nothing."""

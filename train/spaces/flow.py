@@ -17,12 +17,14 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from shared.conventions import grid_shape
+from shared.errors import UserError
 from shared.schema import CodecOptions
 from train.data.batches import BatchSlice
 from train.data.clips import ClipBatch, normalise_frame, stored_frames
 from train.models.autoencoder import weights_hash
 from train.models.flow_autoencoder import FlowAutoencoder
 from train.models.flow_predictors import FLOW_CELL
+from train.models.warp import resize_field, warp
 from train.options import STRICT
 from train.spaces.base import Decoded, Derived, Drawing, Known, Space, Statistics, to_grey_levels
 
@@ -70,6 +72,12 @@ class FlowSpace(Space):
         grid = grid_shape(store.size, store.size, FLOW_CELL)
         super().__init__(store, (3, store.frames - 1, *grid), FLOW_CELL, autoencoder, statistics)
         self.options = options
+        if autoencoder.predictor.given and (store.reference, options.pairs) != ("first", "first"):
+            raise UserError(
+                "autoencoder.predictor=store takes the store's vectors into frame 0; these are"
+                f" into {store.reference!r}, for pairs {options.pairs!r}: make a store with"
+                " --reference first, and set space.pairs=first"
+            )
 
     @property
     def identity(self) -> str:
@@ -109,6 +117,15 @@ class FlowSpace(Space):
         flow, occlusion = latents.split([2, 1], dim=2)
         return Decoded(whole, {"flow": flow, "occlusion": occlusion.clamp(0, 1)})
 
+    def moved(self, parts: Mapping[str, Tensor], first_frame: Tensor) -> Tensor:
+        """The first frame's pixels warped by the flow: see `Space.moved`."""
+        flow = parts["flow"]
+        height, width = first_frame.shape[-2:]
+        still = normalise_frame(first_frame).repeat_interleave(flow.shape[1], dim=0)
+        whole = resize_field(flow.flatten(0, 1), FLOW_CELL)[..., :height, :width]
+        frames = to_grey_levels(warp(still, whole)).unflatten(0, flow.shape[:2])
+        return torch.cat([first_frame[:, None], frames], dim=1)
+
     def examples(self, batch: ClipBatch, generators: list[torch.Generator]) -> Pairs:
         """A pair of frames of each clip, drawn by its generator."""
         frames = normalise_frame(stored_frames(batch, self.store))  # (B, T, 3, H, W)
@@ -136,15 +153,20 @@ class FlowSpace(Space):
         frames = normalise_frame(stored_frames(batch, self.store))
         driving = frames[:, 1:]
         reference = frames[:, :1].expand_as(driving)
-        found = self.autoencoder.encode(driving.flatten(0, 1), reference.flatten(0, 1))
+        vectors = self._vectors(batch).flatten(0, 1) if self.store.reference == "first" else None
+        found = self.autoencoder.encode(driving.flatten(0, 1), reference.flatten(0, 1), vectors)
         return found.unflatten(0, driving.shape[:2])
 
     def _vectors(self, batch: ClipBatch) -> Tensor:
         """Vectors of the cells of frames 1...T-1, pixels, shape (B, T-1, 2, h, w)."""
+        block, unit = self.store.block, self.store.vector_unit
+        if self.store.compensation != "block" and block % FLOW_CELL == 0:
+            fields = batch.motion[:, :, :2].flatten(0, 1) / unit
+            cells = resize_field(fields, block // FLOW_CELL)
+            return cells.unflatten(0, batch.motion.shape[:2])
         rows, columns = self.shape[-2:]
         centres = [
-            (torch.arange(cells, device=batch.motion.device) * FLOW_CELL + FLOW_CELL // 2)
-            // self.store.block
+            (torch.arange(cells, device=batch.motion.device) * FLOW_CELL + FLOW_CELL // 2) // block
             for cells in (rows, columns)
         ]
         down, across = (
@@ -152,7 +174,7 @@ class FlowSpace(Space):
             for index, side in zip(centres, batch.motion.shape[-2:], strict=True)
         )
         vectors = batch.motion[:, :, :2][..., down[:, None], across]
-        return vectors.float() / self.store.vector_unit
+        return vectors.float() / unit
 
 
 def _draw_pair(frames: int, generator: torch.Generator, from_first: bool) -> Tensor:

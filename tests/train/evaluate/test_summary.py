@@ -28,6 +28,7 @@ from train.evaluate.summary import (
     best_of_summary,
     frame_summary,
     fvd_summary,
+    motion_explains,
     summarise_clips,
     why_no_fvd,
 )
@@ -280,3 +281,17 @@ def test_average_and_best_of_samples() -> None:
     assert best_of(values, values, clip, lower_is_better=True).best == 5.5
     with pytest.raises(ValueError, match="2 to 3 samples"):
         best_of(values[:5], values[:5], clip[:5])
+
+
+def test_the_share_that_motion_explains_is_that_of_squared_errors() -> None:
+    """Real frames are 10 above the first; motion alone errs by 5, the whole clip by 0 or 2."""
+    real = torch.full((1, 3, 3, 4, 4), 110, dtype=torch.uint8)
+    real[:, 0] = 100
+    moved, exact, near = real.clone(), real.clone(), real.clone()
+    moved[:, 1:], near[:, 1:] = 105, 108
+    assert motion_explains(moved, exact, real) == pytest.approx(75 / 100)
+    assert motion_explains(moved, near, real) == pytest.approx(75 / 96)
+    assert motion_explains(exact, exact, real) == 1
+    assert motion_explains(None, exact, real) is None
+    still = real[:, :1].expand_as(real)
+    assert "no nearer" in str(motion_explains(moved, still, real))

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from shared.conventions import REFERENCES, Reference
+from shared.errors import UserError
 from shared.schema import CodecOptions
 from tests.train.spaces.clips import codec_options, stored
 from train.data.batches import split_batch
@@ -147,7 +148,7 @@ def test_vectors_of_a_block_are_those_of_its_cells_in_pixels() -> None:
     assert space._vectors(batch).equal(expected)
 
 
-def replace_options(store: CodecOptions, **changes: int) -> CodecOptions:
+def replace_options(store: CodecOptions, **changes: object) -> CodecOptions:
     return store.model_copy(update=changes)
 
 
@@ -163,3 +164,61 @@ def test_another_autoencoder_is_another_space() -> None:
     with torch.no_grad():
         next(other.autoencoder.parameters()).add_(1)
     assert one.identity != other.identity
+
+
+FROM_FIRST = FlowSpaceOptions(pairs="first")
+STORE_OPTIONS = FlowAutoencoderOptions(
+    predictor="store", widths=(8, 8, 16), store=DenseFlowOptions(widths=(8, 8, 16))
+)
+
+
+def store_space(store: CodecOptions) -> FlowSpace:
+    """Flow is the store's vectors; the predictor finds the occlusion alone."""
+    torch.manual_seed(0)
+    return FlowSpace(store, FROM_FIRST, FlowAutoencoder(STORE_OPTIONS, 4, store).eval())
+
+
+def test_flow_may_be_the_stores_vectors() -> None:
+    space = store_space(codec_options(16, "first", unit=4))
+    batch, _ = stored(space.store)
+    decoded = space.decode(space.encode(batch), vars(batch))
+    assert torch.allclose(decoded.parts["flow"], batch.motion / 4, atol=1e-5)
+    [part] = split_batch(0, 2, 1)
+    losses = space.loss(
+        space.autoencoder, pairs_of(space, batch), part, part.generators(3, CPU, purpose=2)
+    )
+    losses["loss"].backward()
+    learned = {name for name, p in space.autoencoder.named_parameters() if p.grad is not None}
+    assert {name.split(".")[0] for name in learned} == {"predictor", "encoder", "decoder"}
+
+
+def test_vectors_between_which_pixels_lie_are_interpolated_for_the_cells() -> None:
+    """Blocks of 8, cells of 4: the centres of cells lie a quarter of a block from the blocks'."""
+    store = replace_options(codec_options(16, "first"), block=8, compensation="interpolated")
+    motion = torch.zeros(1, 3, 2, 2, 2, dtype=torch.int8)
+    motion[:, :, 0, :, 1] = 4
+    batch = ClipBatch(
+        torch.zeros(1, 3, 16, 16, dtype=torch.uint8), motion,
+        torch.zeros(1, 3, 3, 16, 16, dtype=torch.int16), torch.zeros(1, dtype=torch.long),
+    )  # fmt: skip
+    found = store_space(store)._vectors(batch)
+    assert found[0, 0, 0].tolist() == [[0, 1, 3, 4]] * 4
+    assert not found[:, :, 1].any()
+
+
+@pytest.mark.parametrize(("reference", "pairs"), [("previous", "first"), ("first", "any")])
+def test_vectors_that_do_not_fit_the_pairs_are_refused(reference: Reference, pairs: str) -> None:
+    store = codec_options(16, reference)
+    network = FlowAutoencoder(STORE_OPTIONS, 4, store)
+    with pytest.raises(UserError, match="--reference first, and set"):
+        FlowSpace(store, FlowSpaceOptions(pairs=pairs), network)
+
+
+def test_motion_alone_moves_pixels_by_whole_flows_exactly() -> None:
+    space = flow_space()
+    first = torch.randint(0, 256, (2, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    flow = torch.zeros(2, 3, 2, 4, 4)
+    flow[:, 1, 0] = 3
+    moved = space.moved({"flow": flow}, first.to(torch.uint8))
+    assert moved[:, [0, 1, 3]].equal(first[:, None].to(torch.uint8).expand(-1, 3, -1, -1, -1))
+    assert moved[:, 2, :, :, :-3].equal(first[..., 3:].to(torch.uint8))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.conventions import REFERENCES, VECTOR_UNITS, Reference, motion_channels
+from shared.motion_compensation import decode_clip
 from tests.train.spaces.clips import codec_options, stored
 from train.models.refiner import Refiner, RefinerOptions
 from train.spaces import Statistics
@@ -53,3 +56,15 @@ def test_a_refining_network_follows_the_prediction() -> None:
     decoded = space.with_refiner(refiner).decode(space.encode(batch), vars(batch))
     assert torch.equal(decoded.parts["unrefined"][:, 1:], decoded.parts["prediction"])
     assert (decoded.frames != decoded.parts["unrefined"]).any()
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_motion_alone_is_what_vectors_predict_without_residuals(reference: Reference) -> None:
+    options = codec_options(16, reference)
+    batch, _ = stored(options)
+    space = VectorSpace(options, VectorSpaceOptions())
+    moved = space.moved({"motion": batch.motion}, batch.first_frame)
+    for first, motion, film in zip(batch.first_frame, batch.motion, moved, strict=True):
+        none = np.zeros((3, 3, 16, 16), np.int16)
+        expected = decode_clip(first.numpy(), motion.numpy(), none, options.codec)
+        assert np.array_equal(film.numpy(), expected)

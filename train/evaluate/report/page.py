@@ -81,6 +81,7 @@ def render_page(page: Page) -> str:
         cards=_cards(page),
         right=right,
         accuracy_real=next((s.accuracy_real for s in page.scores if s.accuracy_real), None),
+        explained=next((s.motion_explains for s in page.scores if s.motion_explains), None),
         deviations=deviations(page.recipe, page.store.options),
         stage_rows=[_stage_row(name, lines) for name, lines in trained.items()],
         charts_by_stage={name: stage_charts(name, lines) for name, lines in trained.items()},

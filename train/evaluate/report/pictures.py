@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -39,7 +39,7 @@ from train.spaces.base import Drawing
 CARDS_BYTES, FILMS_BYTES = 7_000_000, 4_000_000
 """Size of all animations beyond which no more are drawn: a page has to stay small."""
 
-_SHEET_ROWS, _SHEET_COLUMNS, _REFINED_ROWS, _DATA_ROWS = 8, 16, 3, 8
+_SHEET_ROWS, _SHEET_COLUMNS, _MOVED_ROWS, _REFINED_ROWS, _DATA_ROWS = 8, 16, 4, 3, 8
 _PARTS_CLIPS, _ARROW_COLUMNS, _MAP_COLUMNS = 3, 4, 8
 _FILMS, _CANDIDATES = 12, 64
 
@@ -51,6 +51,8 @@ class GeneratedPictures:
     Attributes:
         pairs: animations of the real and the generated clip, of the clips that fit on the page.
         sheet: rows of real above generated clips.
+        moved: rows of real clips, of what generated motion alone gives, and of generated clips,
+            if there is motion.
         refined: rows of decoded above refined clips, if clips were refined.
         arrows: generated vectors over the generated frames, by the part's name.
         maps: rows of generated frames, and of each part drawn as colours or greys, if there is one.
@@ -58,6 +60,7 @@ class GeneratedPictures:
 
     pairs: list[tuple[bytes, bytes]]
     sheet: bytes
+    moved: bytes | None
     refined: bytes | None
     arrows: dict[str, bytes]
     maps: bytes | None
@@ -112,10 +115,12 @@ def draw_generated(
         maps = _draw_maps(frames, parts, drawn)
     refined = None
     if clips.unrefined is not None:
-        refined = _paired_sheet(clips.unrefined, clips.generated, _REFINED_ROWS)
-    return GeneratedPictures(
-        pairs, _paired_sheet(clips.real, clips.generated, _SHEET_ROWS), refined, arrows, maps
-    )
+        refined = _sheet_of((clips.unrefined, clips.generated), _REFINED_ROWS)
+    moved = None
+    if clips.moved is not None:
+        moved = _sheet_of((clips.real, clips.moved, clips.generated), _MOVED_ROWS)
+    whole = _sheet_of((clips.real, clips.generated), _SHEET_ROWS)
+    return GeneratedPictures(pairs, whole, moved, refined, arrows, maps)
 
 
 def _moving_most(part: NDArray[Any]) -> NDArray[np.int64]:
@@ -205,11 +210,10 @@ def _arrows(frames: Film, motion: NDArray[np.int8], store: CodecOptions) -> Film
     return vector_film(frames, motion, store, _ARROW_COLUMNS)
 
 
-def _paired_sheet(above: NDArray[np.uint8], below: NDArray[np.uint8], count: int) -> bytes:
-    """Rows of two films each, of evenly spaced clips."""
-    return _film_sheet(
-        [film for k in evenly_spaced(len(above), count) for film in (above[k], below[k])]
-    )
+def _sheet_of(kinds: Sequence[NDArray[np.uint8]], count: int) -> bytes:
+    """Evenly spaced clips, of each a row of every kind."""
+    chosen = evenly_spaced(len(kinds[0]), count)
+    return _film_sheet([films[k] for k in chosen for films in kinds])
 
 
 def _film_sheet(films: list[Film]) -> bytes:

@@ -31,6 +31,9 @@ _NAMES = {
     "psnr_unrefined": "PSNR before the refining network, dB",
     "psnr_first_frame": "PSNR of the first frame repeated, dB",
     "motion_ratio": "change between frames, generated over real",
+    "motion_explains": "share of what generated clips improve on the first frame that their motion"
+    " alone does",
+    "motion_explains_restored": "the same of real test clips restored from exact targets",
     "psnr_reconstruction": "PSNR of real test clips restored from exact targets, dB",
     "psnr_vectors_alone": "PSNR of the same from exact vectors alone, dB",
     "psnr_reconstruction_first_frame": "PSNR of the same by the first frame repeated, dB",
@@ -54,6 +57,7 @@ class ShownClips:
         real: uint8, shape (B, T, 3, H, W).
         generated: uint8, shape (B, T, 3, H, W).
         unrefined: generated clips before the refining network, if one changed them.
+        moved: what generated motion alone makes of the first frames, if there is motion.
         parts: generated, by name, shape (B, T-1, ...).
         read_as: the label that a classifier reads in each, int64, shape (B,), if there is one.
     """
@@ -63,6 +67,7 @@ class ShownClips:
     real: NDArray[np.uint8]
     generated: NDArray[np.uint8]
     unrefined: NDArray[np.uint8] | None = None
+    moved: NDArray[np.uint8] | None = None
     parts: dict[str, NDArray[Any]] = field(default_factory=dict)
     read_as: NDArray[np.int64] | None = None
 
@@ -80,6 +85,7 @@ class ScoreTables:
         rows: meaning, score, and score of the first frame repeated, of that protocol.
         facts: names and values of the protocol and its provenance.
         accuracy_real: the classifier's accuracy on real test clips, if given.
+        motion_explains: see `train.evaluate.summary.motion_explains`, if given.
     """
 
     folder: str
@@ -90,6 +96,7 @@ class ScoreTables:
     rows: list[tuple[str, str, str]] | None = None
     facts: list[tuple[str, Any]] | None = None
     accuracy_real: float | None = None
+    motion_explains: float | None = None
 
 
 def read_scores(evaluation: Path) -> list[ScoreTables]:
@@ -120,6 +127,7 @@ def score_tables(folder: str, scores: dict[str, Any]) -> ScoreTables:
         [(name, score_text(score), score_text(floor)) for name, score, floor in score_rows(scores)],
         fact_rows(scores),
         accuracy,
+        explained if _is_number(explained := scores.get("motion_explains")) else None,
     )
 
 
@@ -225,6 +233,7 @@ def _evaluated(path: Path, drawn: Collection[str]) -> ShownClips | None:
         arrays["real"],
         arrays["frames"],
         unrefined,
+        arrays.get("moved"),
         _found(arrays, drawn),
         arrays.get("read_as"),
     )

@@ -128,6 +128,7 @@ def test_an_evaluated_run_with_its_store(
                 assert np.array_equal(frame, arrays[name][k, n])
     for alt in (
         "real above generated",
+        "real, motion alone, generated",
         "decoded above refined",
         "generated motion vectors",
         "vectors and residuals of a real clip",
