@@ -75,6 +75,30 @@ TINY_PIXELS: Overrides = {
 TINY_FLOW = TINY_PIXELS | {"autoencoder.widths": "[8, 8, 8]", "autoencoder.dense.widths": "[8, 8]"}
 """Changes to `TINY` for recipes of spaces other than the codec's."""
 
+TINY_PLANES: Overrides = {
+    "refiner.width": None,
+    "autoencoder.hidden": None,
+    "autoencoder.latent_channels": "4",
+    "denoiser.head_dim": None,
+    "denoiser.context": None,
+    "denoiser.mults": "[1, 2]",
+} | {
+    f"autoencoder.{field}": value
+    for field, value in {
+        "patch": "4",
+        "width": "16",
+        "depth": "1",
+        "heads": "2",
+        "head_dim": "4",
+        "expansion": "1",
+        "projection_depth": "1",
+        "projection_heads": "2",
+        "projection_head_dim": "4",
+        "projection_hidden": "8",
+    }.items()
+}
+"""Changes to `TINY` for PVDM's demo recipe."""
+
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:

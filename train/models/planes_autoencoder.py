@@ -225,7 +225,6 @@ class PlanesAutoencoder(Autoencoder):
             assert isinstance(project, Projection)
             assert isinstance(spread, nn.Linear)
             assert project.line is not None
-            assert project.recall is not None
             lines = lines_along(rest, axis).flatten(-2)  # (N, a, b, L C)
             mean = lines.flatten(0, 2).mean(0)
             code, energy = principal(_some((lines - mean).flatten(0, 2)), self.latent_channels)
@@ -233,7 +232,7 @@ class PlanesAutoencoder(Autoencoder):
             weight, back = (code / scale).to(lines), (code * scale).T.to(lines)
             project.line.weight.copy_(weight)
             project.line.bias.copy_(-weight @ mean)
-            for layer in (spread, project.recall):
+            for layer in filter(None, (spread, project.recall)):
                 layer.weight.copy_(back)
                 layer.bias.copy_(mean)
             coded = spread(torch.tanh(project.line(lines)))
@@ -248,7 +247,10 @@ class PlanesEncoder(nn.Module):
         self.patch, self.grid = options.patch, grid
         self.embed = nn.Linear(3 * options.patch**2, options.width)
         self.body = _time_sformer(options, grid)
-        self.projections = nn.ModuleList(Projection(options, length) for length in grid)
+        self.projections = nn.ModuleList(
+            Projection(options, length, last=axis == len(grid) - 1)
+            for axis, length in enumerate(grid)
+        )
 
     def patches(self, frames: Tensor, clips: int) -> Tensor:
         """Patches (B, T, h, w, 3 p p) of frames (B T, 3, H, W) of B clips."""
@@ -278,10 +280,10 @@ class Projection(nn.Module):
     Attributes:
         summary, head: the transformer, and the map to C numbers.
         line: the linear map of the whole line, if any.
-        recall: what that knows of the line, which the next plane need not hold.
+        recall: what that knows of the line, which the next plane need not hold; the last has none.
     """
 
-    def __init__(self, options: PlanesAutoencoderOptions, length: int) -> None:
+    def __init__(self, options: PlanesAutoencoderOptions, length: int, *, last: bool) -> None:
         super().__init__()
         width, channels = options.width, options.latent_channels
         self.summary = LineSummary(
@@ -291,7 +293,8 @@ class Projection(nn.Module):
         head = nn.Linear(width, channels)
         self.head = zero_initialise(head) if options.lines else head
         self.line = nn.Linear(length * width, channels) if options.lines else None
-        self.recall = nn.Linear(channels, length * width) if options.lines else None
+        recalls = options.lines and not last
+        self.recall = nn.Linear(channels, length * width) if recalls else None
 
     def forward(self, lines: Tensor, rest: Tensor) -> Tensor:
         """Of the summary, and of what is left of the whole line where that is asked for."""

@@ -16,7 +16,7 @@ from shared.store.export import Export
 from shared.store.paths import Location, put_in_place, sizes
 from shared.store.store import Store
 from tests.s3 import new_place, s3_endpoint
-from tests.train.conftest import NO_REFINER, train_stages
+from tests.train.conftest import NO_REFINER, TINY_FLOW, TINY_PLANES, train_stages
 from tests.train.stores import make_store
 from train.data.clips import Clips, split_clips
 
@@ -55,16 +55,36 @@ def test_batches_are_equal(export: Export, tmp_path: Path) -> None:
         assert getattr(one, name).equal(getattr(two, name))
 
 
-def test_training_is_the_same_from_all_of_them(export: Export, tmp_path: Path) -> None:
+SYSTEMS = {
+    "ed_vdm_demo": (NO_REFINER, "latents"),
+    "lfdm_demo": (TINY_FLOW, "flows"),
+    "pvdm_demo": (TINY_PLANES, "planes"),
+}
+"""Changes, and the arrays cached next to the store, by recipe."""
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "ed_vdm_demo",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in SYSTEMS if name != "ed_vdm_demo"),
+    ],
+)
+def test_training_is_the_same_from_all_of_them(export: Export, tmp_path: Path, recipe: str) -> None:
     runs = {name: tmp_path / f"run-{name}" for name in ("store", "out", "s3")}
-    changes = NO_REFINER | {"autoencoder_training.steps": "2", "diffusion_training.steps": "2"}
-    assert train_stages(tmp_path / "store", runs["store"], changes) == [0, 0, 0]
-    assert train_stages(tmp_path / "out", runs["out"], changes) == [0, 0, 0]
+    own, cached = SYSTEMS[recipe]
+    changes = own | {"autoencoder_training.steps": "2", "diffusion_training.steps": "2"}
+
+    def train(store: Location, run: Path) -> list[int]:
+        return train_stages(store, run, changes, recipe=recipe)  # type: ignore[arg-type]
+
+    assert train(tmp_path / "store", runs["store"]) == [0, 0, 0]
+    assert train(tmp_path / "out", runs["out"]) == [0, 0, 0]
     with s3_endpoint() as bucket:
         place = new_place(bucket)
         upload(tmp_path / "store", place, tmp_path / "copy")
-        assert train_stages(place, runs["s3"], changes) == [0, 0, 0]  # type: ignore[arg-type]
+        assert train(place, runs["s3"]) == [0, 0, 0]
         neighbours = [path.name for path in place.parent.iterdir()]
-        assert any(name.startswith(f"{place.name}.latents-") for name in neighbours)
+        assert any(name.startswith(f"{place.name}.{cached}-") for name in neighbours)
     assert weights(runs["out"]) == weights(runs["store"])
     assert weights(runs["s3"]) == weights(runs["store"])

@@ -188,8 +188,8 @@ def test_flow_may_be_the_stores_vectors() -> None:
         space.autoencoder, pairs_of(space, batch), part, part.generators(3, CPU, purpose=2)
     )
     losses["loss"].backward()
-    learned = {name for name, p in space.autoencoder.named_parameters() if p.grad is not None}
-    assert {name.split(".")[0] for name in learned} == {"predictor", "encoder", "decoder"}
+    # Several processes wait for each other's gradients of every parameter.
+    assert all(parameter.grad is not None for parameter in space.autoencoder.parameters())
 
 
 def test_vectors_between_which_pixels_lie_are_interpolated_for_the_cells() -> None:
