@@ -40,9 +40,8 @@ Dataset = Annotated[
 ]
 
 app = typer.Typer(
-    name="preprocess",
+    name="dvdm-preprocess",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Turn video files into a store of first frames, motion vectors and residuals.",
 )

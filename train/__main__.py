@@ -12,7 +12,7 @@ from shared.console import run_command
 from shared.errors import UserError
 from train.run import run_folder
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app = typer.Typer(name="dvdm-train", no_args_is_help=True, rich_markup_mode=None)
 
 RecipeName = Annotated[str, typer.Option("--recipe", help="One of the files in train/recipes.")]
 TrainedRun = Annotated[
@@ -265,6 +265,27 @@ def report(
     from train.evaluate.report import report_run
 
     report_run(run, store, out or run / "report", before or [], device)
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Of runs, at any depth.")] = Path("runs"),
+) -> None:
+    """List the runs in a folder: recipe, data set, steps, seconds, scores."""
+    from train.evaluate.runs import show_runs
+
+    show_runs(folder)
+
+
+@app.command("compare-runs")
+def compare_runs(
+    one: Annotated[Path, typer.Argument(metavar="A", parser=run_folder, help="A run.")],
+    other: Annotated[Path, typer.Argument(metavar="B", parser=run_folder, help="Another.")],
+) -> None:
+    """Show how the recipes of two runs differ, and their scores side by side."""
+    from train.evaluate.runs import compare_runs
+
+    compare_runs(one, other)
 
 
 @app.command()
