@@ -138,8 +138,8 @@ cost: setup  ## parameters, GFLOP and memory of the paper's systems
 COMPARE ?= compare
 COMPARE_SET ?=
 COMPARED = previous:0.3:16 previous:5:16 either:5:24 first:5:24
-SMOOTH = --method variational --compensation interpolated --reference first --motion-cost 0.9 \
-  --search-range 24 --vector-unit 4 --block 4
+SMOOTH = --method variational --compensation interpolated --reference first --search-range 24 \
+  --vector-unit 4 --block 4
 # On the clips of STORE and, searched differently, of STORES; without them on rendered gestures.
 compare: setup  ## the target spaces side by side, an hour or more: [STORE=... STORES="..."]
 	@stores=(--store "$$STORE"); \
@@ -151,8 +151,10 @@ compare: setup  ## the target spaces side by side, an hour or more: [STORE=... S
 	    $(PY) -m preprocess reblock $(COMPARE)/stores/previous-cost0 --reference $$reference \
 	      --motion-cost $$cost --search-range $$range --out $(COMPARE)/stores/$$reference-cost$$cost; \
 	  done; \
-	  $(PY) -m preprocess reblock $(COMPARE)/stores/previous-cost0 $(SMOOTH) \
-	    --out $(COMPARE)/stores/smooth; \
+	  for cost in 0.9 2.5; do \
+	    $(PY) -m preprocess reblock $(COMPARE)/stores/previous-cost0 $(SMOOTH) --motion-cost $$cost \
+	      --out $(COMPARE)/stores/smooth-cost$$cost; \
+	  done; \
 	fi; \
 	read -ra more <<< "$$STORES"; \
 	$(PY) -m train compare "$${stores[@]}" "$${more[@]/#/--store=}" --out $(COMPARE) $(COMPARE_SET)

@@ -73,6 +73,10 @@ TINY_PIXELS: Overrides = {
     "autoencoder.latent_channels": None,
 }
 TINY_FLOW = TINY_PIXELS | {"autoencoder.widths": "[8, 8, 8]", "autoencoder.dense.widths": "[8, 8]"}
+TINY_FILLED = TINY_PIXELS | {
+    "autoencoder.widths": "[8, 8, 8]",
+    "autoencoder.store.widths": "[8, 8]",
+}
 """Changes to `TINY` for recipes of spaces other than the codec's."""
 
 TINY_PLANES: Overrides = {

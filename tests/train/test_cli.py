@@ -22,6 +22,7 @@ from shared.store.store import Store, create_store
 from tests.train.conftest import (
     NO_REFINER,
     STAGES,
+    TINY_FILLED,
     TINY_FLOW,
     TINY_LATENT,
     TINY_PAPER,
@@ -366,6 +367,7 @@ SPACES: dict[str, tuple[str, str, Overrides]] = {
     ),
     "latent": ("ldm_demo", "previous", TINY_LATENT),
     "flow": ("lfdm_demo", "first", TINY_FLOW),
+    "vectors, filled in": ("ed_vdm_filled_demo", "first", TINY_FILLED),
     "vectors": ("ed_vdm_vectors_demo", "first", TINY_PIXELS | {"refiner.width": "8"}),
     "codec, blocks that choose their reference, closed loop": (
         "ed_vdm_demo",
@@ -380,7 +382,7 @@ SPACES: dict[str, tuple[str, str, Overrides]] = {
 }
 """Recipe, reference of the store, changes."""
 
-QUICK = ("latent", "flow", "codec, closed loop, contextual")
+QUICK = ("latent", "vectors, filled in", "codec, closed loop, contextual")
 
 
 @pytest.mark.parametrize(

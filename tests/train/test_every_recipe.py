@@ -40,7 +40,16 @@ def test_recipes_without_text_need_no_labels(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "recipe", ["vdm_demo", "d_vdm_demo", "ldm_demo", "ed_vdm_demo", "lfdm_demo", "pvdm_demo"]
+    "recipe",
+    [
+        "vdm_demo",
+        "d_vdm_demo",
+        "ldm_demo",
+        "ed_vdm_demo",
+        "lfdm_demo",
+        "pvdm_demo",
+        "ed_vdm_filled_demo",
+    ],
 )
 def test_demo_recipes_train_and_sample_as_they_are(cli: Cli, tmp_path: Path, recipe: str) -> None:
     """Networks, clips and grids in full; few steps of a clip each."""

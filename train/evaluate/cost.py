@@ -237,9 +237,9 @@ def denoiser_pass(
 
 
 def stored_as(clips: ClipShape) -> CodecOptions:
-    """Options of a store with clips of this shape."""
-    shape = {"size": clips.size, "frames": clips.frames, "block": clips.block}
-    return CodecOptions.model_validate(shape)
+    """Options of a store that a recipe was designed for, or that has clips of this shape."""
+    shape = {"frames": clips.frames, "block": clips.block}
+    return CodecOptions.model_validate(shape | clips.extraction)
 
 
 @cache

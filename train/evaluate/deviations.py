@@ -14,8 +14,11 @@ def deviations(recipe: dict[str, Any], store: CodecOptions) -> list[str]:
         recipe: as `Recipe.to_dict` gives it.
         store: options of its store.
     """
-    space, kind = recipe["space"], (recipe["autoencoder"] or {}).get("kind")
-    codec = space["kind"] == "codec"
+    space, autoencoder = recipe["space"], recipe["autoencoder"] or {}
+    kind = autoencoder.get("kind")
+    given = autoencoder.get("predictor") == "store"
+    # Spaces of the store's own vectors.
+    codec = space["kind"] in ("codec", "vectors") or given
     present = {
         "every frame is predicted from the first one, not from the one before": (
             codec and store.reference == "first"
@@ -26,6 +29,11 @@ def deviations(recipe: dict[str, Any], store: CodecOptions) -> list[str]:
         "long vectors pay a cost, so that fields are regular": (
             codec and (store.motion_cost or store.zero_bias)
         ),
+        "fields of vectors are fitted to whole frames, not searched block by block": (
+            codec and store.method == "variational"
+        ),
+        "vectors are generated alone, without residuals": space["kind"] == "vectors",
+        "vectors and occlusion are generated without residuals, and the decoder fills in": given,
         "vectors are in fractions of a pixel": codec and store.vector_unit > 1,
         "pixels are predicted by the vectors of the nearest four blocks, averaged": (
             codec and store.compensation == "overlapped"
@@ -35,7 +43,7 @@ def deviations(recipe: dict[str, Any], store: CodecOptions) -> list[str]:
             space["kind"] == "difference" and space["reference"] == "first"
         ),
         "residuals are taken against the decoded frame before (closed loop)": (
-            codec and space["closed_loop"] and store.reference != "first"
+            space.get("closed_loop") and store.reference != "first"
         ),
         "the autoencoder works block by block, from the optimal linear code": kind == "block",
         "each residual's linear code follows from what the decoder knows already": (

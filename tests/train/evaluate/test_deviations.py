@@ -21,3 +21,18 @@ def test_compensation_is_a_deviation_of_the_codec_alone(compensation: str) -> No
     }
     assert named["d_vdm_64"] == []
     assert len(named["ed_vdm_64"]) == (compensation != "block")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "clause"),
+    [
+        ("ed_vdm_vectors_demo", "vectors are generated alone"),
+        ("ed_vdm_filled_demo", "the decoder fills in"),
+    ],
+)
+def test_what_takes_the_stores_vectors_names_how_they_were_made(recipe: str, clause: str) -> None:
+    store = CodecOptions(size=64, block=4, reference="first", method="variational", vector_unit=4)
+    found = "; ".join(deviations(load_recipe(recipe, []).to_dict(), store))
+    for named in (clause, "predicted from the first one", "fitted to whole frames", "fractions"):
+        assert named in found
+    assert "fitted" not in "; ".join(deviations(load_recipe("lfdm_demo", []).to_dict(), store))

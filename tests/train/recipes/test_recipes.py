@@ -53,13 +53,8 @@ def test_levels_fit_the_clips_a_recipe_was_designed_for(name: str) -> None:
     if (stated := name.rpartition("_")[2]).isdigit():
         assert recipe.designed_for.size == int(stated)
     clips, kind = recipe.designed_for, SPACES[recipe.space.kind]
-    store = CodecOptions(
-        size=clips.size,
-        frames=clips.frames,
-        block=clips.block,
-        search_range=16,
-        reference="previous",
-    )
+    any_vectors = {"block": clips.block, "search_range": 16, "reference": "previous"}
+    store = CodecOptions(frames=clips.frames, **any_vectors | clips.extraction)
     with torch.device("meta"):
         autoencoder = None
         if recipe.autoencoder is not None:
@@ -258,7 +253,8 @@ def test_a_recipes_flags_make_the_store_it_was_designed_for(name: str) -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_of_the_codec_and_no_others_want_vectors(name: str) -> None:
     recipe = load_recipe(name, [])
-    pulled = getattr(recipe.autoencoder, "vector_weight", 0) > 0
+    flow = recipe.autoencoder if recipe.space.kind == "flow" else None
+    pulled = flow is not None and (flow.vector_weight > 0 or flow.predictor == "store")
     wants = recipe.designed_for.vectors is not None
     assert wants == (recipe.space.kind in ("codec", "vectors") or pulled)
 

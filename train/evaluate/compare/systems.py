@@ -165,6 +165,8 @@ _TINY_PIXELS = {"dim": 8, "mults": (1, 2, 2), "full_attention": 0, **_TINY}
 
 _TINY_FLOW = {"widths": (8, 8, 16), "dense": {"widths": (8, 8, 16)}, "vector_weight": 0.02}
 
+_TINY_FILLED = {"widths": (8, 8, 16), "store": {"widths": (8, 8, 16)}}
+
 _PLANES = {"dim": 48, "mults": (1, 2), "heads": 4, "attention_levels": 2, "label_dim": 64}
 _TINY_PLANES = {
     "patch": 4, "latent_channels": 4, "width": 16, "depth": 1, "heads": 2, "head_dim": 4,
@@ -198,6 +200,11 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
         *([_part("autoencoder", kind="flow", **_TINY_FLOW)] if tiny else []),
         "autoencoder_training.learning_rate=0.002",
     )
+    filled = (
+        flow[0],
+        *([_part("autoencoder", kind="flow", predictor="store", **_TINY_FILLED)] if tiny else []),
+        flow[-1],
+    )
     wide = _PLANES | ({"dim": 16, "label_dim": 8} if tiny else {})
     planes = (
         _part("denoiser", kind="planes_unet", blocks=1, **wide),
@@ -220,9 +227,7 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
         )
 
     regular, first = Extraction(motion_cost=5), Extraction("first", 5, 24)
-    designed = load_recipe("ed_vdm_vectors_demo", []).designed_for
-    assert designed.vectors is not None
-    smooth = Extraction(**vars(designed.vectors), block=designed.block)
+    smooth, smoother = map(_designed_for, ("ed_vdm_vectors_demo", "ed_vdm_filled_demo"))
     refiner = _part("refiner", width=8 if tiny else 32)
 
     def vectors(title: str, *own: str, starts_from: str | None = None) -> System:
@@ -251,7 +256,18 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
         "vectors-filter": vectors(
             "smooth vectors, filter (ours)", refiner, starts_from="vectors"
         ),
+        "filled": System(
+            "smooth vectors, occlusion, filled in (ours)", "ed_vdm_filled_demo", filled, smoother,
+            tables=_OURS,
+        ),
     }  # fmt: skip
+
+
+def _designed_for(recipe: str) -> Extraction:
+    """The extraction that a recipe states."""
+    designed = load_recipe(recipe, []).designed_for
+    assert designed.vectors is not None
+    return Extraction(**vars(designed.vectors), block=designed.block)
 
 
 def select(table: Mapping[str, System], names: Sequence[str]) -> dict[str, System]:

@@ -1,0 +1,23 @@
+"""ED-VDM with smooth vectors, occlusion and a decoder that fills in. Ours, for 64x64, block 4.
+
+Motion first: x_0 is the store's vectors into frame 0, from fields fitted to whole frames, and for
+every cell how far frame 0 shows it. The decoder warps frame 0 by the vectors and fills in what it
+does not show, as latent flow's decoder does (`lfdm_demo`), whose flow predictor it does without.
+"""
+
+from dataclasses import replace
+
+from train.models.flow_autoencoder import FlowAutoencoderOptions
+from train.recipe import ClipShape, Recipe, VectorSearch
+from train.recipes.lfdm_demo import RECIPE as LFDM
+
+RECIPE: Recipe = replace(
+    LFDM,
+    name="ed_vdm_filled_demo",
+    designed_for=ClipShape(
+        size=64,
+        block=4,
+        vectors=VectorSearch(24, "first", 2.5, "variational", "interpolated", vector_unit=4),
+    ),
+    autoencoder=FlowAutoencoderOptions(predictor="store"),
+)
