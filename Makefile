@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 # The variables that a user sets. Their values are data: they reach the recipes through the
 # environment, as "$$TEXT", and are never expanded by make nor read as shell text.
-VALUES := DATASET ROOT SIZE FRAMES STRIDE CLIPS HOP CLIP_SEED DRAWS FPS FIT CROP HDR DEINTERLACE \
+VALUES := DATA DATASET ROOT SIZE FRAMES STRIDE CLIPS HOP CLIP_SEED DRAWS FPS FIT CROP HDR DEINTERLACE \
   LIMIT BLOCK SEARCH_RANGE VECTOR_UNIT REFERENCE COMPENSATION METHOD MOTION_COST WORKERS SCHEDULER \
   STORE STORES NEW RECIPE RUN SET PROCESSES IMAGE TEXT SEED OUT COUNT VIDEO_FRAMES SAMPLER STEPS GUIDANCE
 # Not empty where the user chose a run, and `make sample` must not take another one.
@@ -23,7 +23,7 @@ LISTED := $(filter-out undefined,$(origin DATASET))
 # Not empty where the user chose a recipe, and `make preprocess` makes the store that it wants.
 DESIGNED := $(filter-out undefined,$(origin RECIPE))
 DATASET ?= gestures
-RECIPE ?= ed_vdm_demo
+RECIPE ?= ed_vdm_filled_demo
 PROCESSES ?= auto
 IMAGE ?= demo/first_frame.png
 TEXT ?= Spread Wings
@@ -83,29 +83,34 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: setup  ## render, preprocess, train, generate, show: ten minutes on two cores
-	@$(MAKE) --no-print-directory _demo DEMO=demo SUBJECTS=32 DEMO_RECIPE=ed_vdm_demo CLASSIFIER=35
+demo: setup  ## render, preprocess, train, generate, show; twelve minutes: [DATA=videos]
+	@$(MAKE) --no-print-directory _demo DEMO=demo$(if $(value DATA),-own) SUBJECTS=32 \
+	  DEMO_RECIPE=ed_vdm_filled_demo CLASSIFIER=35
 
 demo-tiny: setup  ## the same at its smallest, two minutes, to see that all works
 	@$(MAKE) --no-print-directory _demo DEMO=demo-tiny SUBJECTS=3 DEMO_RECIPE=ed_vdm_tiny CLASSIFIER=3
 
 RENDER = -m preprocess render --root $(DEMO)/data --subjects $(SUBJECTS) --size 64 --outfits 4
-EXTRACT = -m preprocess run gestures --root $(DEMO)/data --out $(DEMO)/store $$options
+# Videos of the user's, whose first sub-folder is the label, in place of rendered gestures.
+DEMO_SOURCE = source=(gestures --root $(DEMO)/data); [ -z "$$DATA" ] || source=(folder --root "$$DATA")
+EXTRACT = -m preprocess run "$${source[@]}" --out $(DEMO)/store $$options
 DEMO_OPTIONS = options="$$($(PY) -m train extraction --recipe $(DEMO_RECIPE))"
 DEMO_TRAIN = --processes "$$PROCESSES" --recipe $(DEMO_RECIPE) --store $(DEMO)/store --out $(DEMO)/run
 
 # Finished stages are not repeated, so that an interrupted demo continues.
 .PHONY: _demo
 _demo:
-	$(PY) $(RENDER)
-	$(DEMO_OPTIONS); $(PY) $(EXTRACT)
+	$(if $(value DATA),,$(PY) $(RENDER))
+	$(DEMO_OPTIONS); $(DEMO_SOURCE); $(PY) $(EXTRACT)
 	$(PY) -m train vae $(DEMO_TRAIN)
 	$(PY) -m train encode $(DEMO_TRAIN)
 	$(PY) -m train diffusion $(DEMO_TRAIN)
 	$(PY) -m train evaluate --run $(DEMO)/run --store $(DEMO)/store --seconds $(CLASSIFIER)
-	$(DEMO_OPTIONS); $(PY) -m train report $(DEMO)/run --store $(DEMO)/store --out $(DEMO) \
-	  --before "python $(RENDER)" --before "python $(EXTRACT)"
-	@echo 'Try:  make sample IMAGE=$(DEMO)/first_frame.png TEXT="Turn Left" RUN=$(DEMO)/run'
+	$(DEMO_OPTIONS); $(DEMO_SOURCE); \
+	  $(PY) -m train report $(DEMO)/run --store $(DEMO)/store --out $(DEMO) \
+	  $(if $(value DATA),,--before "python $(RENDER)") \
+	  --before "python -m preprocess run $${source[*]} --out $(DEMO)/store $$options"
+	@echo 'Try:  make sample IMAGE=$(DEMO)/first_frame.png TEXT=$(if $(value DATA),LABEL,"Turn Left") RUN=$(DEMO)/run'
 
 datasets: setup  ## list the data sets and whether they are here
 	@$(PY) -m preprocess datasets $(if $(LISTED),"$$DATASET")
@@ -197,4 +202,4 @@ docs: setup  ## build the documentation, site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
 
 clean:  ## remove what all of these made, but data and .venv
-	rm -rf demo demo-tiny stores runs samples compare codes site
+	rm -rf demo demo-own demo-tiny stores runs samples compare codes site

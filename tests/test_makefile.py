@@ -122,7 +122,7 @@ def test_set_holds_fields_separated_by_blanks(make: Make) -> None:
     assert [call[2] for call in stages] == ["vae", "encode", "diffusion"]
     for call in stages:
         assert call[-4:] == [f"--set={field}" for field in fields]
-        assert call[call.index("--out") + 1] == "runs/gestures-ed_vdm_demo"
+        assert call[call.index("--out") + 1] == "runs/gestures-ed_vdm_filled_demo"
     assert not (make.folder / "made").exists()
 
 
@@ -162,12 +162,12 @@ def test_training_makes_the_store_that_its_recipe_wants_with_the_users_own_optio
     """It has the name that `preprocess` gives it; default values are no part of that."""
     calls = make.calls("train", BLOCK="4", SEARCH_RANGE="16", CROP="0:90,10:80", LIMIT="2")
     extraction, *stages = calls
-    wanted = designed_for("ed_vdm_demo").extraction
+    wanted = designed_for("ed_vdm_filled_demo").extraction
     named = {**wanted, "block": 4, "search_range": 16, "crop": (0, 90, 10, 80)}
     store = default_store(load_manifest("gestures"), named, 2)
     assert (
-        str(store)
-        == "stores/gestures-size64-crop0x90x10x80-block4-referencefirst-motioncost5-limit2"
+        str(store) == "stores/gestures-size64-crop0x90x10x80-block4-unit4-referencefirst"
+        "-compensationinterpolated-methodvariational-motioncost2.5-limit2"
     )
     assert "--out" not in extraction
     assert {call[call.index("--store") + 1] for call in stages} == {str(store)}
@@ -177,16 +177,16 @@ def test_training_makes_the_store_that_its_recipe_wants_with_the_users_own_optio
 
 def test_a_recipes_store_is_made_in_any_place_and_by_preprocess_too(make: Make) -> None:
     [extraction, *_] = make.calls("train", DATASET="folder", ROOT="my videos", STORE="new")
-    wanted = designed_for("ed_vdm_demo").extraction_flags.split()
+    wanted = designed_for("ed_vdm_filled_demo").extraction_flags.split()
     run = ["-m", "preprocess", "run", "folder"]
     assert extraction == [*run, *wanted, "--root", "my videos", "--out", "new"]
-    [chosen] = make.calls("preprocess", DATASET="folder", RECIPE="ed_vdm_demo", BLOCK="4")
-    assert chosen == [*run, *wanted, "--block", "4"]
+    [chosen] = make.calls("preprocess", DATASET="folder", RECIPE="ed_vdm_filled_demo", BLOCK="8")
+    assert chosen == [*run, *wanted, "--block", "8"]
     assert make.calls("preprocess", DATASET="folder") == [run]
     # A store that is there is not taken for one of other options.
     (make.folder / "new").mkdir()
     (make.folder / "new" / "zarr.json").touch()
-    [again] = make.calls("preprocess", DATASET="folder", RECIPE="ed_vdm_demo", STORE="new")
+    [again] = make.calls("preprocess", DATASET="folder", RECIPE="ed_vdm_filled_demo", STORE="new")
     assert again == [*run, *wanted, "--out", "new"]
 
 
@@ -214,6 +214,24 @@ def test_the_demo_extracts_what_its_recipe_wants(make: Make) -> None:
     assert stages[-1][-1] == f"python {' '.join(fixed)} {wanted}", "as the report shows it"
 
 
+def test_the_demo_may_be_of_ones_own_videos(make: Make) -> None:
+    """Their folder's name is data; nothing is rendered, and the demo's folder is another."""
+    recipe = "ed_vdm_filled_demo"
+    given = {"DEMO": "demo-own", "SUBJECTS": "3", "DEMO_RECIPE": recipe, "CLASSIFIER": "3"}
+    calls = make.calls("_demo", DATA="my $(touch made) videos", **given)
+    assert [call[2] for call in calls] == [
+        "run", "vae", "encode", "diffusion", "evaluate", "report",
+    ]  # fmt: skip
+    extraction = calls[0]
+    assert extraction[3:6] == ["folder", "--root", "my $(touch made) videos"]
+    assert extraction[extraction.index("--out") + 1] == "demo-own/store"
+    wanted = designed_for(recipe).extraction_flags.split()
+    assert extraction[-len(wanted) :] == wanted
+    assert {call[call.index("--out") + 1] for call in calls[1:4]} == {"demo-own/run"}
+    assert calls[-1].count("--before") == 1
+    assert not (make.folder / "made").exists()
+
+
 @pytest.mark.parametrize("path", ["mine.yaml", "./a folder/mine.yml", "/deep/down.y/mine.yaml"])
 def test_a_manifest_of_ones_own_in_place_of_a_name(make: Make, path: str) -> None:
     [call] = make.calls("preprocess", DATASET=path, ROOT="videos")
@@ -225,7 +243,7 @@ def test_a_manifest_of_ones_own_in_place_of_a_name(make: Make, path: str) -> Non
     [call] = make.calls("datasets")
     assert call == ["-m", "preprocess", "datasets"]
     calls = make.calls("train", DATASET=path, STORE="store")
-    assert {call[call.index("--out") + 1] for call in calls[1:]} == {"runs/mine-ed_vdm_demo"}
+    assert {call[call.index("--out") + 1] for call in calls[1:]} == {"runs/mine-ed_vdm_filled_demo"}
 
 
 def test_a_store_that_is_there_is_not_made_again(make: Make) -> None:
@@ -245,7 +263,7 @@ def test_compare_renders_clips_unless_it_is_given_a_store(make: Make) -> None:
     assert [render[2], run[2], *(call[2] for call in reblocked)] == [
         "render",
         "run",
-        *["reblock"] * 5,
+        *["reblock"] * 6,
     ]
     assert compare[1:] == ["train", "compare", "--data", "compare/stores", "--out", "compare"]
 
@@ -258,18 +276,18 @@ def test_search_options_of_reblock_do_not_name_its_source(make: Make) -> None:
 @pytest.mark.parametrize("given", [{"RUN": "runs/mine"}, {"DATASET": "mine"}, {"RECIPE": "vdm_64"}])
 def test_a_chosen_run_is_never_replaced_by_another(make: Make, given: dict[str, str]) -> None:
     [call] = make.calls("sample", **given)
-    chosen = f"runs/{given.get('DATASET', 'gestures')}-{given.get('RECIPE', 'ed_vdm_demo')}"
+    chosen = f"runs/{given.get('DATASET', 'gestures')}-{given.get('RECIPE', 'ed_vdm_filled_demo')}"
     assert call[call.index("--run") + 1] == given.get("RUN", chosen)
 
 
 def test_without_a_choice_the_demo_serves_until_a_run_is_there(make: Make) -> None:
     [call] = make.calls("sample")
     assert call[call.index("--run") + 1] == "demo/run"
-    trained = make.folder / "runs/gestures-ed_vdm_demo/diffusion/config.json"
+    trained = make.folder / "runs/gestures-ed_vdm_filled_demo/diffusion/config.json"
     trained.parent.mkdir(parents=True)
     trained.touch()
     [call] = make.calls("sample")
-    assert call[call.index("--run") + 1] == "runs/gestures-ed_vdm_demo"
+    assert call[call.index("--run") + 1] == "runs/gestures-ed_vdm_filled_demo"
 
 
 @pytest.mark.slow

@@ -41,9 +41,9 @@ Processes = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 
-DEFAULT_RECIPE = "ed_vdm_demo"
+DEFAULT_RECIPE = "ed_vdm_filled_demo"
 DEFAULT_STORE = "stores/gestures"
-DEFAULT_OUT = Path("runs/gestures-ed_vdm_demo")
+DEFAULT_OUT = Path("runs/gestures-ed_vdm_filled_demo")
 
 
 STAGES = {

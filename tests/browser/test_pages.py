@@ -84,7 +84,7 @@ def run(store: Path) -> Path:
     changes = TINY | {"diffusion_training.checkpoint_every": "2"}
     overrides = [part for name, value in changes.items() for part in ("--set", f"{name}={value}")]
     for stage in ("vae", "encode", "diffusion"):
-        given = ("--recipe", "ed_vdm_tiny", "--store", store, "--out", path, *overrides)
+        given = ("--recipe", "ed_vdm_demo", "--store", store, "--out", path, *overrides)
         assert call_train(stage, *given) == 0
     return path
 
