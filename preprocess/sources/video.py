@@ -381,8 +381,8 @@ class CleanFrames:
         return DecodeError(reason, self.count, self.restarts, [at for at, _ in self.breaks])
 
     @cached_property
-    def _order(self) -> _Order:
-        return _Order(self._path)
+    def _order(self) -> FrameOrder:
+        return FrameOrder(self._path)
 
     def _break(self, reason: str) -> None:
         self._sound, self._shown = False, None
@@ -480,25 +480,32 @@ def _squared(square: SquareCropper, frame: VideoFrame, clean: CleanFrames) -> ND
         raise clean.error(message(error)) from None
 
 
-class _Order:
+class FrameOrder:
     """Order in which the packets' frames are shown, in a video too damaged to count frames.
 
     Attributes:
         timed: the order follows from the packets' times; else it is that of the packets.
+        frames: number of frames that are shown.
     """
 
     def __init__(self, path: Location) -> None:
         with open_container(path) as container:
             stream = video_stream(container)
             assert stream is not None
-            stamps = [_stamp(packet) for packet, _ in read_packets(path, container, stream)][:-1]
+            stamps, self._damage = [], dict[int, str]()
+            for position, (packet, lost) in enumerate(read_packets(path, container, stream)):
+                if damage := lost or packet_damage(packet, stream):
+                    self._damage[position] = damage
+                stamps += [] if is_end(packet) else [_stamp(packet)]
             times = Clock.of(stamps, container, stream).times
         self.timed = times is not None
         order = np.arange(len(stamps)) if times is None else np.argsort(times)
         shown = np.array([stamp.is_shown for stamp in stamps], np.int64)
+        self.frames = int(shown.sum())
         self._indices = np.empty_like(order)
         self._indices[order] = np.cumsum(shown[order]) - shown[order]
         self._times = {int(self._indices[n]): s.pts for n, s in enumerate(stamps) if s.is_shown}
+        self._positions = {int(self._indices[n]): n for n, s in enumerate(stamps) if s.is_shown}
 
     def index(self, position: int) -> int:
         """Index among the shown frames of the packet at a position in decoding order."""
@@ -507,3 +514,13 @@ class _Order:
     def pts(self, index: int) -> int | None:
         """Time stamp of a shown frame, as its packet states it."""
         return self._times.get(index)
+
+    def damage_at(self, index: int) -> str:
+        """Damage of packets up to a shown frame's, or of any for an index behind the last frame.
+
+        It is what shows without decoding; empty if there is none.
+        """
+        first = min(self._damage, default=None)
+        if first is None or first > self._positions.get(index, first):
+            return ""
+        return self._damage[first]
