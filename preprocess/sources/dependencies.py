@@ -171,6 +171,7 @@ def _ordered(packets: Sequence[tuple[int, int, bool, Picture]], delay: int) -> D
     latest = np.maximum.accumulate(pts)
     if not (
         is_key[0]
+        and ranks[0] == 0
         and len(np.unique(pts)) == len(pts)
         and (places - ranks).max() <= delay
         and (latest == pts)[is_key].all()  # what comes before a key frame is shown before it

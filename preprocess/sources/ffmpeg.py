@@ -329,7 +329,7 @@ def _command(path: Location, stream: VideoStream, geometry: Geometry) -> list[st
     strict = strictness(stream.codec_context.codec.name)
     given = {"hwaccel": geometry.hwaccel} if geometry.hwaccel else {}
     # Times in the pipe must ascend: numbers take their place, and showinfo states them.
-    chain = f"{_SHOWN}=checksum=0:udu_sei_as_ascii=0,settb=1/25,setpts=N"
+    chain = f"{_SHOWN}=checksum=0,settb=1/25,setpts=N"
     source = ffmpeg.input(
         str(path.absolute()), err_detect=strict, threads=1, noautorotate=None, **given
     )
