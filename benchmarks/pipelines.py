@@ -6,10 +6,13 @@ import contextlib
 import io
 import tempfile
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
+import av
 import numpy as np
+from av.video.frame import PictureType
 
 from benchmarks import ffmpeg, straightforward
 from benchmarks.measure import Figure, cpu_seconds, least_in_turn
@@ -17,8 +20,9 @@ from preprocess.executor import ExecutorOptions
 from preprocess.frames.geometry import Geometry
 from preprocess.motion.encode import encode
 from preprocess.pipeline import Extraction, run
+from preprocess.sources.dependencies import read_dependencies
 from preprocess.sources.media import open_container
-from preprocess.sources.video import decode
+from preprocess.sources.video import decode, decode_all
 from preprocess.steps.reblock import reblock
 from shared.console import Progress
 from shared.manifest import load_manifest
@@ -40,6 +44,7 @@ def pipeline_figures(hd: Path, small: list[Path], videos: list[Path]) -> Iterato
     frames = sum(1 for _ in _frames(hd))
     yield from _decoding(hd, frames)
     yield _search_fraction(small)
+    yield from skipping_figures(small)
     with tempfile.TemporaryDirectory() as folder:
         yield from _again(Path(folder), [hd])
         yield _end_to_end(Path(folder), videos)
@@ -67,6 +72,59 @@ def _decoding(hd: Path, frames: int) -> Iterator[Figure]:
     name = "720p: decode + resize, frames a CPU second, against"
     yield Figure(f"{name} decode alone", frames / ours, frames / alone, "/s", alone / ours, 0.85)
     yield Figure(f"{name} an ffmpeg pipe", frames / ours, frames / pipe, "/s", pipe / ours, 1.1)
+
+
+LONG_FRAMES = 300
+
+
+def skipping_figures(videos: list[Path]) -> Iterator[Figure]:
+    """Clips of 16 frames a CPU second, against decoding every packet up to the last wanted one."""
+    with tempfile.TemporaryDirectory() as folder:
+        for gop in (12, 250):
+            video = _long_video(Path(folder, f"{gop}.mp4"), videos[0], gop)
+            stride = [list(range(n, n + 46, 3)) for n in range(0, LONG_FRAMES - 46, 48)]
+            spread = [[round(n * (LONG_FRAMES - 1) / 15) for n in range(16)]]
+            for name, clips in (("stride 3", stride), (f"16 of {LONG_FRAMES} frames", spread)):
+                ours, plain = least_in_turn(
+                    2 * ROUNDS,
+                    lambda v=video, c=clips: cpu_seconds(lambda: _decode_clips(decode, v, c)),  # type: ignore[misc]
+                    lambda v=video, c=clips: cpu_seconds(lambda: _decode_clips(decode_all, v, c)),  # type: ignore[misc]
+                )
+                kind = f"360p, key frames every {gop}, {name}"
+                yield Figure(
+                    f"{kind}: clips a CPU second, against decoding all",
+                    len(clips) / ours,
+                    len(clips) / plain,
+                    "/s",
+                    plain / ours,
+                    1,
+                )
+
+
+def _decode_clips(by: Callable[..., Iterator[object]], video: Path, clips: list[list[int]]) -> None:
+    """Decode as one task of an extraction does, which reads the packets once."""
+    read_dependencies.cache_clear()
+    for _ in by(video, sorted({n for clip in clips for n in clip}), Geometry(SIZE)):
+        pass
+
+
+def _long_video(path: Path, source: Path, gop: int) -> Path:
+    """Write 300 frames of H.264 by x264's defaults, from a shorter video to and fro."""
+    with open_container(source) as given, av.open(str(path), "w") as out:
+        scaled = [f.reformat(640, 360, "yuv420p") for f in given.decode(video=0)][:LONG_FRAMES]
+        around = [*scaled, *scaled[-2:0:-1]]
+        params = {"x264-params": f"log-level=none:keyint={gop}"}
+        stream = out.add_stream("libx264", rate=25, options=params)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+        for n in range(LONG_FRAMES):
+            frame = around[n % len(around)]
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            frame.pict_type = PictureType.NONE
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
 
 
 def _search_fraction(videos: list[Path]) -> Figure:

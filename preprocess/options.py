@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import zlib
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -104,6 +105,30 @@ CLIP_OPTIONS: dict[str, Any] = {
             metavar="off|bwdif|yadif",
             help="Make whole frames of those that are stored as two fields, by this filter of"
             " FFmpeg. Default: off",
+        ),
+    ],
+    "decoder": Annotated[
+        str | None,
+        typer.Option(
+            metavar="pyav|ffmpeg",
+            help="Decode video files by PyAV's library, or by an ffmpeg program: the one that"
+            " FFMPEG names, the system's, or imageio-ffmpeg's. Default: pyav",
+        ),
+    ],
+    "filter": Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHAIN",
+            help="Filters of ffmpeg that frames pass, as for its -vf: hqdn3d=4, lut3d=FILE,"
+            " bwdif=mode=send_frame. They must keep number and times of frames. Needs --decoder"
+            " ffmpeg",
+        ),
+    ],
+    "hwaccel": Annotated[
+        str | None,
+        typer.Option(
+            metavar="cuda|vaapi|...",
+            help="Let ffmpeg decode on this hardware. Needs --decoder ffmpeg",
         ),
     ],
 }
@@ -212,6 +237,9 @@ SUFFIXES = {
     "crop": "crop",
     "hdr": "hdr",
     "deinterlace": "deinterlace",
+    "decoder": "decoder",
+    "filter": "filter",
+    "hwaccel": "hwaccel",
     "block": "block",
     "search_range": "range",
     "vector_unit": "unit",
@@ -237,7 +265,7 @@ def codec_options(manifest: Manifest, given: dict[str, Any]) -> CodecOptions:
     options = _checked({**_defaults(manifest, stated), **stated})
     if options.fps is not None and manifest.source != "video":
         raise UserError(f"--fps {options.fps:g}: the frames of {manifest.name} have no times")
-    for name in ("hdr", "deinterlace"):
+    for name in ("hdr", "deinterlace", "decoder", "filter", "hwaccel"):
         if name in stated and manifest.source != "video":
             raise UserError(f"--{name} {stated[name]}: {manifest.name} holds no video files")
     return options
@@ -310,7 +338,11 @@ def shown(value: Any) -> str:
     """Text of an option's value in a store's name."""
     if isinstance(value, tuple):
         return "x".join(map(str, value))
-    return f"{value:g}" if isinstance(value, int | float) else str(value).lower()
+    if isinstance(value, int | float):
+        return f"{value:g}"
+    text = str(value).lower()
+    # A chain of filters may hold what no name of a folder should.
+    return text if re.fullmatch(r"[\w.=:-]{1,40}", text) else f"{zlib.crc32(text.encode()):08x}"
 
 
 def _explain(error: Any) -> str:

@@ -18,7 +18,7 @@ from preprocess.planning.discover import discover
 from preprocess.planning.plan import Plan, make_plan
 from preprocess.planning.splits import read_lists, sides, usable_splits
 from preprocess.records import Probe, Reject, Video
-from preprocess.sources import ProbeTask, probe_many
+from preprocess.sources import ProbeTask, ffmpeg, probe_many
 from preprocess.steps.extract import PartitionTask, extract_partition
 from preprocess.steps.fill import (
     PartitionJob,
@@ -140,6 +140,8 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
     Raises:
         UserError: no clip can be made, or the existing store was made in another way.
     """
+    if extraction.options.decoder == "ffmpeg":
+        ffmpeg.check(extraction.options, extraction.root)
     discovery = discover(extraction.root, extraction.manifest, any_name=extraction.any_name)
     videos = discovery.videos
     if (limit := extraction.limit) is not None and limit < len(videos):
@@ -160,7 +162,7 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
     attributes = plan_attributes(extraction, splits, plan)
     job = partition_job(extraction, attributes, plan, earlier)
     made = fill_store(job, extraction.executor, progress)
-    off = extraction.options.deinterlace == "off"
+    off = extraction.options.deinterlace == "off" and extraction.options.filter is None
     interlaced = sum(probe.interlaced for probe in probes.values()) if off else 0
     root, store = extraction.root, extraction.store
     return Outcome(root, store, len(videos), made, left_out, interlaced, discovery.notes)

@@ -162,6 +162,7 @@ class DecodeError(Exception):
         frames: number of frames that are not.
         restarts: index of the first frame after each gap; no clip may hold frames of both sides.
         breaks: one more than the index of the last frame before each gap.
+        trusted: frames that were given before are right; else none may be used.
     """
 
     def __init__(
@@ -170,11 +171,14 @@ class DecodeError(Exception):
         frames: int,
         restarts: Sequence[int] = (),
         breaks: Sequence[int] = (),
+        *,
+        trusted: bool = True,
     ) -> None:
         super().__init__(reason)
         self.frames = frames
         self.restarts = tuple(restarts)
         self.breaks = tuple(breaks)
+        self.trusted = trusted
 
 
 def write_rejects(store: Location, rejects: Iterable[Reject]) -> None:

@@ -38,6 +38,7 @@ RANDOM_POLICIES: tuple[ClipPolicy, ...] = ("random_sorted", "jittered")
 """Clip policies that draw frames at random, by a seed."""
 HdrName = Literal["tonemap", "refuse"]
 DeinterlaceName = Literal["off", "bwdif", "yadif"]
+DecoderName = Literal["pyav", "ffmpeg"]
 MethodName = Literal["exhaustive", "h264", "variational"]
 SourceKind = Literal["video", "images", "strips", "bair"]
 
@@ -83,6 +84,12 @@ class CodecOptions(BaseModel):
     """Map HDR and wide gamut to SDR, or refuse such videos. Recorded if not the default."""
     deinterlace: DeinterlaceName = "off"
     """Filter of FFmpeg that makes interlaced frames whole. Recorded if not off."""
+    decoder: DecoderName = "pyav"
+    """Library or program that decodes video files. Recorded if not the library."""
+    filter: str | None = Field(None, min_length=1)
+    """Chain of filters of the program ffmpeg that frames pass. Recorded if there is one."""
+    hwaccel: str | None = Field(None, pattern=r"^\w+$")
+    """Kind of hardware that the program ffmpeg decodes with. Recorded if there is one."""
     block: int = 16
     """Block size, pixels."""
     search_range: int = Field(16, ge=0, le=MAX_SEARCH_RANGE_PX)
@@ -153,11 +160,26 @@ class CodecOptions(BaseModel):
             "display": "coded",
             "hdr": "tonemap",
             "deinterlace": "off",
+            "decoder": "pyav",
+            "filter": None,
+            "hwaccel": None,
         }
         for name, value in before.items():
             if getattr(self, name) == value:
                 recorded.pop(name, None)
         return recorded
+
+    @model_validator(mode="after")
+    def _program_alone(self) -> CodecOptions:
+        if self.decoder == "ffmpeg" and self.deinterlace != "off":
+            raise ValueError(
+                f"--deinterlace {self.deinterlace} is for --decoder pyav; with ffmpeg give --filter"
+                f" {self.deinterlace}=mode=send_frame"
+            )
+        for name in ("filter", "hwaccel"):
+            if (value := getattr(self, name)) is not None and self.decoder != "ffmpeg":
+                raise ValueError(f"--{name} {value} needs --decoder ffmpeg; it is {self.decoder}")
+        return self
 
     @model_validator(mode="after")
     def _field_of_one_frame(self) -> CodecOptions:

@@ -62,6 +62,8 @@ class Geometry:
             square pixels, HDR mapped to SDR. Stores made before that have it false: turned only.
         hdr: map frames of high dynamic range or wide gamut to SDR, or refuse them.
         deinterlace: FFmpeg's filter for interlaced frames, or off.
+        filter: chain of filters of an ffmpeg program, for its decoder; empty for none.
+        hwaccel: its kind of hardware decoder; empty for none.
     """
 
     size: int
@@ -70,13 +72,24 @@ class Geometry:
     as_shown: bool = True
     hdr: HdrName = "tonemap"
     deinterlace: DeinterlaceName = "off"
+    filter: str = ""
+    hwaccel: str = ""
 
     @classmethod
     def of(cls, options: CodecOptions) -> Geometry:
         """Geometry of a store's options."""
         box = Box(*options.crop) if options.crop else None
         as_shown = options.display == "shown"
-        return cls(options.size, options.fit, box, as_shown, options.hdr, options.deinterlace)
+        return cls(
+            options.size,
+            options.fit,
+            box,
+            as_shown,
+            options.hdr,
+            options.deinterlace,
+            options.filter or "",
+            options.hwaccel or "",
+        )
 
 
 @dataclass(frozen=True)
@@ -226,19 +239,23 @@ class SquareCropper:
         self._prepared: tuple[Any, ...] | None = None
 
     def __call__(
-        self, frame: VideoFrame, pixel_aspect: Fraction = Fraction(1)
+        self,
+        frame: VideoFrame,
+        pixel_aspect: Fraction = Fraction(1),
+        orientation: Orientation | None = None,
     ) -> NDArray[np.uint8]:
         """Make a square: uint8 RGB, shape (3, size, size); frames may change their format.
 
         Args:
             frame: as decoded.
             pixel_aspect: width of its pixels divided by their height.
+            orientation: of the frame; None for what it states itself.
 
         Raises:
             ValueError: the frame cannot be used; the message says why.
         """
         shown = self._geometry.as_shown
-        orientation = Orientation.of(frame, mirrors=shown)
+        orientation = orientation or Orientation.of(frame, mirrors=shown)
         aspect = pixel_aspect if shown else Fraction(1)
         colours = frame.color_trc, frame.color_primaries
         form = FrameFormat.of(frame), orientation, aspect, colours

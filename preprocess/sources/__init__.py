@@ -1,4 +1,4 @@
-"""Sources of frames: video files, folders of images, strips, records of BAIR; one module each.
+"""Sources of frames: video files (by PyAV or ffmpeg), image folders, strips, records of BAIR.
 
 Discovery, probing, extraction and verification use a source through the protocol `Source` only.
 """
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from preprocess.frames.geometry import Geometry
 from preprocess.records import Found, Probe, Reject, Times
-from preprocess.sources import bair, images, strips, video
-from shared.schema import SourceKind
+from preprocess.sources import bair, ffmpeg, images, strips, video
+from shared.schema import CodecOptions, SourceKind
 from shared.store.paths import Location, location
 
 
@@ -76,6 +76,11 @@ SOURCES: dict[SourceKind, Source] = {
     "bair": bair,
 }
 """Sources by the name that manifests use."""
+
+
+def source_of(kind: SourceKind, options: CodecOptions) -> Source:
+    """Source of a store's frames: video files may be decoded by an ffmpeg program."""
+    return ffmpeg if options.decoder == "ffmpeg" else SOURCES[kind]
 
 
 def probe_many(task: ProbeTask) -> list[Probe | str]:

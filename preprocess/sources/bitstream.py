@@ -2,13 +2,14 @@
 
 Both decoders use them: zeros that no intact payload holds, pictures that refer to pictures before
 the file's beginning, the part of a JPEG that its pixels depend on, and the chunks of an AVI file.
+Which pictures others refer to serves decoding alone.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from av.packet import Packet
 
@@ -101,10 +102,7 @@ class LeadingPictures:
             codec: FFmpeg's name of the decoder.
             extradata: of the codec; it states how many bytes hold a unit's length.
         """
-        self._codec, self._length_bytes = codec, 0
-        if extradata and extradata[0] == 1:
-            at = {"h264": 4, "hevc": 21}.get(codec)
-            self._length_bytes = (extradata[at] & 3) + 1 if at and len(extradata) > at else 0
+        self._codec, self._length_bytes = codec, _length_bytes(codec, extradata)
         self._first = True
         self._open_from: int | None = None
         """Time of a key picture whose leading pictures are lost; None once they are over."""
@@ -157,16 +155,151 @@ class LeadingPictures:
     def _units(self, packet: bytes) -> set[int]:
         """First byte of each unit of the network abstraction layer; of H.264, its type alone."""
         mask = 31 if self._codec == "h264" else 255
-        if not self._length_bytes:
-            found = re.finditer(_START + b"(.)", packet, re.DOTALL)
-            return {match[1][0] & mask for match in found}
-        kinds, at = set(), 0
-        while at + self._length_bytes < len(packet):
-            size = int.from_bytes(packet[at : at + self._length_bytes], "big")
-            at += self._length_bytes
-            kinds.add(packet[at] & mask)
-            at += size
-        return kinds
+        return {unit[0] & mask for unit in _split_units(packet, self._length_bytes)}
+
+
+class Picture(NamedTuple):
+    """Statement of a packet's bytes about the one picture in it.
+
+    Attributes:
+        is_referenced: later pictures may depend on it.
+        restarts: pictures that follow it, in both orders, depend on nothing before it; of those
+            that call themselves key frames.
+        layer: temporal layer; a picture that is not referenced in its layer may be in higher ones.
+        parameters: parameter sets in the packet, which hold from there on.
+    """
+
+    is_referenced: bool
+    restarts: bool
+    layer: int = 0
+    parameters: bytes = b""
+
+
+class PictureReader:
+    """Reads what packets state about their pictures, without decoding them."""
+
+    def __init__(self, codec: str, extradata: bytes | None) -> None:
+        """Prepare for a stream; `codec` is FFmpeg's name of the decoder."""
+        self._codec, self._length_bytes = codec, _length_bytes(codec, extradata)
+
+    def read(self, packet: bytes) -> Picture | None:
+        """Read a packet; None if it does not hold exactly one picture, or nothing is known."""
+        if self._codec in _INDEPENDENT:
+            whole = self._codec != "mjpeg" or _JPEG_TABLES in packet
+            return Picture(is_referenced=False, restarts=True) if whole else None
+        if self._codec in _RESET_BY_KEYS:
+            hidden = self._codec == "vp9" and _is_hidden_vp9(packet)
+            return None if hidden else Picture(is_referenced=True, restarts=True)
+        read = _PICTURES.get(self._codec)
+        return read(list(_split_units(packet, self._length_bytes))) if read else None
+
+
+_INDEPENDENT = ("mjpeg", "prores", "dnxhd", "dvvideo", "huffyuv", "ffvhuff")
+"""Decoders of codecs whose packets stand alone. A JPEG may use the tables of the one before."""
+
+_JPEG_TABLES = b"\xff\xdb"
+
+_RESET_BY_KEYS = ("vp9", "av1", "libdav1d", "ffv1")
+"""Decoders of codecs whose key frames reset all state, and whose other frames may change it even
+if none refers to them."""
+
+
+def _is_hidden_vp9(packet: bytes) -> bool:
+    """Test whether a packet holds a single VP9 frame that is not shown; VP9 6.2 and annex B."""
+    if not packet or packet[-1] & 0xE0 == 0xC0:  # a superframe shows its last frame
+        return False
+    bits = format(packet[0], "08b")[2:]  # behind the frame marker
+    bits = bits[3:] if bits[:2] == "11" else bits[2:]  # profile 3 has a reserved bit
+    shows_existing, _, is_shown = bits[0], bits[1], bits[2]
+    return shows_existing == "0" and is_shown == "0"
+
+
+def _h264_picture(units: list[bytes]) -> Picture | None:
+    """Picture of an access unit: H.264 7.3.1, 7.3.3 (first_mb_in_slice), 7.4.1 (nal_ref_idc)."""
+    slices = [unit for unit in units if unit[0] & 31 in (1, 5) and len(unit) > 1]
+    if any(unit[0] & 31 in (2, 3, 4) for unit in units) or _firsts(slices, 1) != 1:
+        return None
+    return Picture(
+        is_referenced=any(unit[0] & 0x60 for unit in slices),
+        restarts=all(unit[0] & 31 == 5 for unit in slices),
+        parameters=b"".join(unit for unit in units if unit[0] & 31 in (7, 8, 13, 15)),
+    )
+
+
+def _hevc_picture(units: list[bytes]) -> Picture | None:
+    """Picture of an access unit: H.265 7.3.1.2, 7.3.6.1 (first_slice_segment), table 7-1."""
+    kinds = [unit[0] >> 1 & 63 for unit in units]
+    pairs = zip(units, kinds, strict=True)
+    slices = [unit for unit, kind in pairs if kind < 32 and len(unit) > 2]
+    # After an end of sequence or of bitstream, leading pictures are lost.
+    if _firsts(slices, 2) != 1 or {36, 37} & set(kinds):
+        return None
+    kind = slices[0][0] >> 1 & 63
+    pairs = zip(units, kinds, strict=True)
+    return Picture(
+        is_referenced=kind > 14 or kind % 2 == 1,
+        restarts=16 <= kind <= 21,
+        layer=slices[0][1] & 7,
+        parameters=b"".join(unit for unit, kind in pairs if 32 <= kind <= 34),
+    )
+
+
+def _firsts(slices: list[bytes], at: int) -> int:
+    """Number of slices that begin a picture: the first bit behind the unit's header is 1."""
+    return sum(unit[at] >> 7 for unit in slices)
+
+
+def _mpeg2_picture(units: list[bytes]) -> Picture | None:
+    """Picture of MPEG-2; the sequence header resets all matrices: H.262 6.1.1.6, 6.3.9."""
+    pictures = [unit for unit in units if unit[0] == 0x00 and len(unit) > 2]
+    if len(pictures) != 1:
+        return None
+    headers = [unit for unit in units if unit[0] == 0xB3]
+    is_b = pictures[0][2] >> 3 & 7 == 3
+    return Picture(not is_b, restarts=bool(headers), parameters=b"".join(headers))
+
+
+def _mpeg4_picture(units: list[bytes]) -> Picture | None:
+    """Picture of MPEG-4 part 2, 6.2.5; a short one may be none, which repeats another."""
+    planes = [unit for unit in units if unit[0] == 0xB6]
+    if len(planes) != 1 or len(planes[0]) < _SHORTEST_VOP:
+        return None
+    kind = planes[0][1] >> 6
+    layers = b"".join(unit for unit in units if 0x20 <= unit[0] < 0x30)
+    return Picture(kind != 2, restarts=kind == 0, parameters=layers)
+
+
+_SHORTEST_VOP = 12
+"""Bytes; a picture that is not coded has fewer, and no decoder shows it."""
+
+_PICTURES = {
+    "h264": _h264_picture,
+    "hevc": _hevc_picture,
+    "mpeg2video": _mpeg2_picture,
+    "mpeg4": _mpeg4_picture,
+}
+
+
+def _length_bytes(codec: str, extradata: bytes | None) -> int:
+    """Number of bytes that hold a unit's length; 0 where start codes separate units."""
+    if not extradata or extradata[0] != 1:
+        return 0
+    at = {"h264": 4, "hevc": 21}.get(codec)
+    return (extradata[at] & 3) + 1 if at and len(extradata) > at else 0
+
+
+def _split_units(packet: bytes, length_bytes: int) -> Iterator[bytes]:
+    """Cut a packet into its units, behind start codes or lengths; none is empty."""
+    if not length_bytes:
+        yield from filter(None, packet.split(_START)[1:])
+        return
+    at = 0
+    while at + length_bytes < len(packet):
+        size = int.from_bytes(packet[at : at + length_bytes], "big")
+        at += length_bytes
+        if size:
+            yield packet[at : at + size]
+        at += size
 
 
 def count_avi_chunks(file: BinaryIO, stream: int) -> int:

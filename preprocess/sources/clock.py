@@ -19,7 +19,7 @@ container is made for clocks that jump (MPEG transport and program streams)."""
 _GAP_FRAMES = 10
 """Usual frame durations that such a gap holds at least: slides may stand for long."""
 
-_MAX_REORDERED = 16
+MAX_REORDERED = 16
 """Frames that a decoder holds back at most, to show them in another order."""
 
 _JUMPING_CLOCK = 0x0200
@@ -82,7 +82,7 @@ def _stretches(
     """
     rising = np.diff(pts)
     usual = float(np.median(rising[rising > 0])) if (rising > 0).any() else 0.0
-    tolerance = _MAX_REORDERED * usual if reorders else 0
+    tolerance = MAX_REORDERED * usual if reorders else 0
     starts, latest = [0], int(pts[0])
     for at in range(1, len(pts)):
         back = latest - int(pts[at])

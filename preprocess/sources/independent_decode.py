@@ -91,7 +91,7 @@ def decode_independently(
             if geometry.deinterlace != "off":
                 frames = _deinterlaced(frames, geometry.deinterlace)
             for index, (frame, aspect) in enumerate(frames, start=place):
-                yield index, _square_frame(frame, aspect, geometry)
+                yield index, square_frame(frame, aspect, geometry)
                 following = index + 1
             return
         except (FFmpegError, _LostError):
@@ -289,13 +289,26 @@ def _video(container: InputContainer) -> VideoStream | None:
     return stream if isinstance(stream, VideoStream) else None
 
 
-def _square_frame(frame: VideoFrame, aspect: Fraction, geometry: Geometry) -> NDArray[np.uint8]:
-    """Square of a frame, upright, shape (3, size, size)."""
+def square_frame(
+    frame: VideoFrame,
+    aspect: Fraction,
+    geometry: Geometry,
+    turned_as: VideoFrame | None = None,
+) -> NDArray[np.uint8]:
+    """Make the square of a frame, upright, shape (3, size, size).
+
+    Args:
+        frame: as decoded.
+        aspect: width of its pixels divided by their height.
+        geometry: of the square.
+        turned_as: frame whose display matrix holds; None for this one.
+    """
+    turned = turned_as or frame
     width = max(1, floor(frame.width * aspect + HALF)) if geometry.as_shown else frame.width
     if geometry.box:
-        upright = _upright(_scaled(frame, width, frame.height, geometry), frame, geometry)
+        upright = _upright(_scaled(frame, width, frame.height, geometry), turned, geometry)
         return square_independently(upright, geometry)
-    return _upright(_middle_of_scaled(frame, width, geometry), frame, geometry).transpose(2, 0, 1)
+    return _upright(_middle_of_scaled(frame, width, geometry), turned, geometry).transpose(2, 0, 1)
 
 
 def square_independently(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:

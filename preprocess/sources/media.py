@@ -38,6 +38,9 @@ ASPECT_CHANGES = "its pixels change their aspect ratio"
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"uuid")
 """Top-level boxes of MP4 and QuickTime files whose stated size is trusted."""
 
+_INTERLACED_ORDERS = range(2, 6)
+"""FFmpeg's AV_FIELD_TT, BB, TB and BT; 0 is unknown, 1 progressive."""
+
 _log = threading.RLock()
 
 
@@ -51,6 +54,11 @@ def video_stream(container: InputContainer) -> VideoStream | None:
     stream = container.streams.best("video")
     assert stream is None or isinstance(stream, VideoStream)
     return stream
+
+
+def is_interlaced(stream: VideoStream) -> bool:
+    """Test whether a stream says that its frames are stored as two fields."""
+    return stream.codec_context.field_order in _INTERLACED_ORDERS
 
 
 def make_strict(stream: VideoStream) -> None:

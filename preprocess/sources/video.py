@@ -23,6 +23,7 @@ from preprocess.frames.hdr import describe_colour
 from preprocess.records import DecodeError, Found, Probe, Reject, Times, printable
 from preprocess.sources.bitstream import LeadingPictures, without_metadata
 from preprocess.sources.clock import Clock, Stamp
+from preprocess.sources.dependencies import DoubtError, decode_selected, read_dependencies
 from preprocess.sources.independent_decode import decode_independently
 from preprocess.sources.media import (
     ASPECT_CHANGES,
@@ -31,6 +32,7 @@ from preprocess.sources.media import (
     collect_ffmpeg_errors,
     cut_short,
     is_end,
+    is_interlaced,
     is_shown,
     make_strict,
     message,
@@ -46,9 +48,6 @@ __all__ = ["decode", "decode_independently", "find", "probe", "times"]
 
 LONGEST_FRAME_SECONDS = 60
 """Longest duration of a frame; a damaged index can make it days."""
-
-_INTERLACED_ORDERS = range(2, 6)
-"""FFmpeg's AV_FIELD_TT, BB, TB and BT; 0 is unknown, 1 progressive."""
 
 _UNREFERENCED = ("mmco: unref short failure", "Invalid data found when processing input")
 """Errors of H.264 where a picture drops one that was cut off: no pixel depends on them."""
@@ -127,8 +126,8 @@ def _probe_stream(
     damage.sort(key=lambda reason: not reason.startswith(CUT))
     if not frames:
         return damage[0] if damage else "no frame in it"
-    interlaced = stream.codec_context.field_order in _INTERLACED_ORDERS
-    return Probe(frames, width, height, damage[0] if damage else "", interlaced=interlaced)
+    found = damage[0] if damage else ""
+    return Probe(frames, width, height, found, interlaced=is_interlaced(stream))
 
 
 def times(path: Location) -> Times | str:
@@ -190,11 +189,14 @@ def decode(
     frames begin again at the next key frame. Their indices are their places among all packets of
     the file, so that clips lie where they would lie in the undamaged video.
 
+    Packets that no wanted frame depends on are not decoded, so that damage in their pixels is not
+    found; where packets are missing, or show damage without being decoded, all are decoded.
+
     Args:
         path: the video file.
         wanted: ascending indices among the frames in the order in which they are shown.
         geometry: of the squares.
-        to_end: look for damage beyond the last wanted frame too.
+        to_end: look for damage in the whole file.
 
     Yields:
         Index and frame, uint8 RGB, shape (3, size, size).
@@ -202,6 +204,43 @@ def decode(
     Raises:
         DecodeError: after the last frame, if any was missing or damage was found.
     """
+    wanted, given = list(wanted), 0
+    if not to_end:
+        for index, square in _decode_selected(path, wanted, geometry):
+            yield index, square
+            given += 1
+    if given < len(wanted):
+        yield from decode_all(path, wanted[given:], geometry, to_end=to_end)
+
+
+def _decode_selected(
+    path: Location, wanted: list[int], geometry: Geometry
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Decode what wanted frames depend on; yields no frame, or not all, where that is in doubt."""
+    if geometry.deinterlace != "off" or not wanted:  # a filter needs a frame's neighbours, too
+        return
+    paused = (video for video in _paused if video.goes_on_at(path, wanted[0], geometry))
+    start = next((video.next_index for video in paused), 0)
+    if len(wanted) > wanted[-1] - start:
+        return
+    known = read_dependencies(path, _version(path))
+    if known is None or wanted[-1] >= len(known.pts):
+        return
+    selection = known.select(wanted)
+    if len(selection.packets) > wanted[-1] - start:
+        return
+    square = SquareCropper(geometry)
+    try:
+        for index, frame, aspect in decode_selected(path, known, wanted, selection):
+            yield index, square(frame, aspect)
+    except (DoubtError, ValueError):  # decoding everything finds the reason
+        return
+
+
+def decode_all(
+    path: Location, wanted: range | list[int], geometry: Geometry, *, to_end: bool = False
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Decode as `decode`, but every packet up to the last wanted frame."""
     due = iter(wanted)
     following = next(due, None)
     if following is None:
@@ -248,6 +287,18 @@ class _Decoding:
         frames = iter(self.clean)
         self.frames = frames if self.filter == "off" else deinterlaced(frames, self.filter)
 
+    def goes_on_at(self, path: Location, wanted: int, geometry: Geometry) -> bool:
+        """Test whether this is the same video, at or before the first wanted frame.
+
+        A file that has changed since is another video.
+        """
+        same = (self.path, self.version, self.filter) == (
+            path,
+            _version(path),
+            geometry.deinterlace,
+        )
+        return same and self.next_index <= wanted
+
 
 _paused: list[_Decoding] = []
 """Decoding that may go on later; at most one for each thread, and only without damage so far. The
@@ -256,18 +307,10 @@ decodes no frame twice."""
 
 
 def _resume(path: Location, wanted: int, geometry: Geometry) -> _Decoding | None:
-    """Take up the decoding of a video that paused before the wanted frame; closes any other.
-
-    A file that has changed since is another video.
-    """
+    """Take up the decoding of a video that paused before the wanted frame; closes any other."""
     while _paused:
         video = _paused.pop()
-        same = (video.path, video.version, video.filter) == (
-            path,
-            _version(path),
-            geometry.deinterlace,
-        )
-        if same and video.next_index <= wanted:
+        if video.goes_on_at(path, wanted, geometry):
             return video
         video.container.close()
     return None
@@ -338,8 +381,8 @@ class CleanFrames:
         return DecodeError(reason, self.count, self.restarts, [at for at, _ in self.breaks])
 
     @cached_property
-    def _order(self) -> _Order:
-        return _Order(self._path)
+    def _order(self) -> FrameOrder:
+        return FrameOrder(self._path)
 
     def _break(self, reason: str) -> None:
         self._sound, self._shown = False, None
@@ -437,25 +480,32 @@ def _squared(square: SquareCropper, frame: VideoFrame, clean: CleanFrames) -> ND
         raise clean.error(message(error)) from None
 
 
-class _Order:
+class FrameOrder:
     """Order in which the packets' frames are shown, in a video too damaged to count frames.
 
     Attributes:
         timed: the order follows from the packets' times; else it is that of the packets.
+        frames: number of frames that are shown.
     """
 
     def __init__(self, path: Location) -> None:
         with open_container(path) as container:
             stream = video_stream(container)
             assert stream is not None
-            stamps = [_stamp(packet) for packet, _ in read_packets(path, container, stream)][:-1]
+            stamps, self._damage = [], dict[int, str]()
+            for position, (packet, lost) in enumerate(read_packets(path, container, stream)):
+                if damage := lost or packet_damage(packet, stream):
+                    self._damage[position] = damage
+                stamps += [] if is_end(packet) else [_stamp(packet)]
             times = Clock.of(stamps, container, stream).times
         self.timed = times is not None
         order = np.arange(len(stamps)) if times is None else np.argsort(times)
         shown = np.array([stamp.is_shown for stamp in stamps], np.int64)
+        self.frames = int(shown.sum())
         self._indices = np.empty_like(order)
         self._indices[order] = np.cumsum(shown[order]) - shown[order]
         self._times = {int(self._indices[n]): s.pts for n, s in enumerate(stamps) if s.is_shown}
+        self._positions = {int(self._indices[n]): n for n, s in enumerate(stamps) if s.is_shown}
 
     def index(self, position: int) -> int:
         """Index among the shown frames of the packet at a position in decoding order."""
@@ -464,3 +514,13 @@ class _Order:
     def pts(self, index: int) -> int | None:
         """Time stamp of a shown frame, as its packet states it."""
         return self._times.get(index)
+
+    def damage_at(self, index: int) -> str:
+        """Damage of packets up to a shown frame's, or of any for an index behind the last frame.
+
+        It is what shows without decoding; empty if there is none.
+        """
+        first = min(self._damage, default=None)
+        if first is None or first > self._positions.get(index, first):
+            return ""
+        return self._damage[first]

@@ -14,7 +14,7 @@ from preprocess.frames.geometry import Geometry
 from preprocess.motion.encode import encode
 from preprocess.planning.plan import Clip, Frames, assemble
 from preprocess.records import DecodeError, Reject
-from preprocess.sources import SOURCES
+from preprocess.sources import source_of
 from preprocess.sources.media import message
 from shared.conventions import NO_INDEX
 from shared.schema import NEITHER, CodecOptions, StoreAttributes
@@ -83,7 +83,8 @@ def extract_video(
     Returns:
         Record of a video with damage, as far as it was decoded, or None.
     """
-    options, source = writer.attributes.options, SOURCES[writer.attributes.source]
+    options = writer.attributes.options
+    source = source_of(writer.attributes.source, options)
     wanted = sorted({index for frames in clips for index in frames})
     recovered, damaged = 0, list[int]()
     try:
@@ -108,7 +109,7 @@ def extract_video(
 
 def _touches_gap(frames: Frames, error: DecodeError, options: CodecOptions) -> bool:
     """Test whether a clip has frames of both sides of a gap, or may stand in for lost ones."""
-    if any(frames[0] < restart <= frames[-1] for restart in error.restarts):
+    if not error.trusted or any(frames[0] < restart <= frames[-1] for restart in error.restarts):
         return True
     # Sampled by time, the last frame before a gap would stand in for those that are lost.
     return options.fps is not None and frames[-1] + 1 in error.breaks

@@ -18,7 +18,7 @@ from preprocess.motion import EXACT
 from preprocess.motion.encode import find_motion
 from preprocess.planning.plan import assemble
 from preprocess.records import Reject, read_rejects
-from preprocess.sources import SOURCES
+from preprocess.sources import source_of
 from preprocess.summary import print_rejects
 from shared.console import Progress
 from shared.errors import UserError
@@ -144,7 +144,7 @@ def _check_frames(store: Store, root: Location, findings: Findings, progress: Pr
 def _clips_again(
     store: Store, path: Location, clips: list[list[int]]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    source, remaining = SOURCES[store.attributes.source], len(clips)
+    source, remaining = source_of(store.attributes.source, store.options), len(clips)
     frames = source.decode_independently(path, Geometry.of(store.options))
     for found in assemble(frames, clips):
         yield found

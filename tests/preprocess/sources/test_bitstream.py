@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocess.sources.bitstream import count_avi_chunks, has_hole, without_metadata
+from preprocess.sources.bitstream import (
+    Picture,
+    PictureReader,
+    count_avi_chunks,
+    has_hole,
+    without_metadata,
+)
 
 
 def segment(marker: int, payload: bytes) -> bytes:
@@ -68,6 +74,67 @@ def test_any_bytes_are_taken_for_a_jpeg_or_an_avi(content: bytes) -> None:
     has_hole("mjpeg", b"\xff\xd8" + content)
     without_metadata(b"\xff\xd8" + content)
     assert count_avi_chunks(io.BytesIO(content), 0) >= 0
+
+
+START = b"\0\0\1"
+
+
+def test_h264_pictures() -> None:
+    """NAL units of H.264: its header is 0, two bits nal_ref_idc, five bits type."""
+    parameters, idr, p, b = b"\x67\x42", b"\x65\x88", b"\x41\x9a", b"\x01\x9e"
+    read = PictureReader("h264", None).read
+    assert read(START + parameters + START + idr) == Picture(True, True, 0, parameters)
+    assert read(START + p) == Picture(True, False)
+    assert read(START + b + START + b"\x01\x40") == Picture(False, False), "its second slice"
+    assert read(START + p + START + p) is None, "two pictures"
+    assert read(START + b"\x06\x05\x10") is None, "a message, and no picture"
+    lengths = bytes([1, 0x64, 0, 40, 0xFF])
+    with_lengths = PictureReader("h264", lengths).read
+    assert with_lengths(len(b).to_bytes(4, "big") + b) == Picture(False, False)
+
+
+def test_hevc_pictures() -> None:
+    """NAL units of HEVC: six bits type behind the first, the layer + 1 in the last three bits."""
+    read = PictureReader("hevc", None).read
+    assert read(START + b"\x26\x01\xaf") == Picture(True, True, 1), "IDR"
+    assert read(START + b"\x2a\x01\xaf") == Picture(True, True, 1), "CRA"
+    assert read(START + b"\x02\x01\xd0") == Picture(True, False, 1), "TRAIL_R"
+    assert read(START + b"\x00\x03\xd0") == Picture(False, False, 3), "TRAIL_N, third layer"
+    assert read(START + b"\x10\x01\xd0") == Picture(False, False, 1), "RASL_N"
+    assert read(START + b"\x26\x01\xaf" + START + b"\x4a\x01") is None, "end of bitstream"
+
+
+def test_mpeg_pictures() -> None:
+    mpeg2, mpeg4 = PictureReader("mpeg2video", None).read, PictureReader("mpeg4", None).read
+    key = START + b"\xb3\x01" + START + b"\x00\x00\x08"
+    assert mpeg2(key) == Picture(True, True, 0, b"\xb3\x01")
+    assert mpeg2(START + b"\x00\x00\x08") == Picture(True, False), "I without the header"
+    assert mpeg2(START + b"\x00\x00\x18") == Picture(False, False), "B"
+    filling = bytes([0x55]) * 20
+    assert mpeg4(START + b"\xb6\x10" + filling) == Picture(True, True), "I"
+    assert mpeg4(START + b"\xb6\x90" + filling) == Picture(False, False), "B"
+    assert mpeg4(START + b"\xb6\x50\x00") is None, "not coded: no decoder shows it"
+    assert mpeg4(START + b"\xb6\x50" + filling + START + b"\xb6\x90" + filling) is None, "packed"
+
+
+def test_vp9_pictures_that_are_not_shown() -> None:
+    read = PictureReader("vp9", None).read
+    assert read(b"\x82\x49\x83\x42\x10") == Picture(True, True), "frame_type 0, show_frame 1"
+    assert read(b"\x84\x00\x10") is None, "not shown"
+    assert read(b"\x88\x10") == Picture(True, True), "shows another"
+    assert read(b"\x84\x00\xc0") == Picture(True, True), "a superframe"
+
+
+CODECS = ["h264", "hevc", "mpeg2video", "mpeg4", "vp9", "av1", "ffv1", "mjpeg", "vp8"]
+
+
+@given(st.sampled_from(CODECS), st.binary(max_size=80), st.booleans(), st.binary(max_size=30))
+def test_any_bytes_are_a_picture_or_none(
+    codec: str, content: bytes, coded: bool, extradata: bytes
+) -> None:
+    packet = content.replace(b"\7", START) if coded else content
+    for known in (None, extradata, b"\1" + extradata):
+        assert isinstance(PictureReader(codec, known).read(packet), Picture | None)
 
 
 def chunk(kind: bytes, payload: bytes) -> bytes:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from preprocess.frames.geometry import Geometry
 from preprocess.records import DecodeError, Probe
 from preprocess.sources.independent_decode import decode_independently
-from preprocess.sources.video import _paused, decode, probe
+from preprocess.sources.video import _paused, decode, decode_all, probe
 from tests.conftest import moving_square, write_video
 
 
@@ -52,18 +52,18 @@ def test_nothing_is_decoded_after_the_last_wanted_frame(tmp_path: Path) -> None:
 
 def test_what_was_paused_off_goes_on_with_the_same_frames(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4", moving_square(40, 64, 64))
-    whole = dict(decode(path, range(40), Geometry(32)))
+    whole = dict(decode_all(path, range(40), Geometry(32)))
     before = _paused[0]
     parts = [range(5), range(5, 9), [11, 20], [8, 12], range(30, 40)]
     for part, goes_on in zip(parts, (False, True, True, False, True), strict=True):
-        frames = dict(decode(path, part, Geometry(32)))
+        frames = dict(decode_all(path, part, Geometry(32)))
         assert list(frames) == list(part)
         assert all(np.array_equal(frames[index], whole[index]) for index in part)
         assert [video is before for video in _paused] == [goes_on]
         before = _paused[0]
-    dict(decode(path, range(3), Geometry(32)))
+    dict(decode_all(path, range(3), Geometry(32)))
     write_video(path, moving_square(44, 64, 64))  # another one by now
-    assert [index for index, _ in decode(path, [43], Geometry(32))] == [43]
+    assert [index for index, _ in decode_all(path, [43], Geometry(32))] == [43]
 
 
 def test_asking_for_more_than_there_is_says_how_many_there_were(lossless: Path) -> None:
