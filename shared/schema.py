@@ -27,6 +27,7 @@ from shared.conventions import (
     grid_shape,
     motion_channels,
 )
+from shared.motion_statistics import SEARCH
 
 SCHEMA_VERSION = 2
 
@@ -38,6 +39,7 @@ RANDOM_POLICIES: tuple[ClipPolicy, ...] = ("random_sorted", "jittered")
 """Clip policies that draw frames at random, by a seed."""
 HdrName = Literal["tonemap", "refuse"]
 DeinterlaceName = Literal["off", "bwdif", "yadif"]
+CutsName = Literal["keep", "skip"]
 MethodName = Literal["exhaustive", "h264", "variational"]
 SourceKind = Literal["video", "images", "strips", "bair"]
 
@@ -83,6 +85,13 @@ class CodecOptions(BaseModel):
     """Map HDR and wide gamut to SDR, or refuse such videos. Recorded if not the default."""
     deinterlace: DeinterlaceName = "off"
     """Filter of FFmpeg that makes interlaced frames whole. Recorded if not off."""
+    cuts: CutsName = "keep"
+    """`skip`: leave out clips that span a scene cut, fade or dissolve. Recorded if not `keep`."""
+    min_motion: float | None = Field(None, gt=0, le=SEARCH["search_range"])
+    """Leave out clips that move less, mean length of the vectors of `shared.motion_statistics`,
+    pixels a frame. Recorded if given."""
+    max_motion: float | None = Field(None, gt=0, le=SEARCH["search_range"])
+    """Leave out clips that move more, likewise."""
     block: int = 16
     """Block size, pixels."""
     search_range: int = Field(16, ge=0, le=MAX_SEARCH_RANGE_PX)
@@ -153,11 +162,23 @@ class CodecOptions(BaseModel):
             "display": "coded",
             "hdr": "tonemap",
             "deinterlace": "off",
+            "cuts": "keep",
+            "min_motion": None,
+            "max_motion": None,
         }
         for name, value in before.items():
             if getattr(self, name) == value:
                 recorded.pop(name, None)
         return recorded
+
+    @model_validator(mode="after")
+    def _motion_between(self) -> CodecOptions:
+        if self.min_motion and self.max_motion and self.min_motion >= self.max_motion:
+            raise ValueError(
+                f"--min-motion {self.min_motion:g} leaves no clip below --max-motion"
+                f" {self.max_motion:g}; give a smaller one"
+            )
+        return self
 
     @model_validator(mode="after")
     def _field_of_one_frame(self) -> CodecOptions:
@@ -192,6 +213,11 @@ class CodecOptions(BaseModel):
         """
         recorded = {name: getattr(self, name) for name in REMOVED_OPTIONS}
         return {name: value for name, value in recorded.items() if value != REMOVED_OPTIONS[name]}
+
+    @property
+    def leaves_out(self) -> bool:
+        """Clips are left out by their content."""
+        return self.cuts == "skip" or (self.min_motion, self.max_motion) != (None, None)
 
     @property
     def vector_limit(self) -> int:
@@ -246,9 +272,12 @@ class ArraySpec:
         return tuple(sizes[axis] for axis in self.axes[1:])
 
     def meaning_in(self, attributes: StoreAttributes) -> str:
-        """Meaning in one store: where blocks choose their reference, motion has an index too."""
-        chosen = "xy" in self.axes and attributes.options.reference == "either"
-        return self.meaning + ("; with 1 where they point into frame 0, else 0" if chosen else "")
+        """Meaning in one store, which says more where options ask for more."""
+        if "xy" in self.axes and attributes.options.reference == "either":
+            return f"{self.meaning}; with 1 where they point into frame 0, else 0"
+        if self.name == "valid" and attributes.options.leaves_out:
+            return "false where the video failed or the clip was left out: never used"
+        return self.meaning
 
     def fits(self, dtype: np.dtype[Any]) -> bool:
         """Test whether a NumPy array of that type can hold or be this one."""
