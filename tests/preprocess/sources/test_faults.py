@@ -304,3 +304,40 @@ def test_stuffing_of_a_constant_bit_rate(tmp_path: Path) -> None:
     path = remux(source, tmp_path / "h.mpg", holed)
     with pytest.raises(DecodeError):
         list(decode(path, range(40), GEOMETRY, to_end=True))
+
+
+def test_an_ending_that_lies_is_no_obstacle(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mkv", VIDEO[:6]).rename(tmp_path / "v.avi")
+    whole(path, 6)
+
+
+def test_tags_that_are_no_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "v.avi"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "caff at the beach"
+        stream = container.add_stream("mpeg4", rate=Fraction(20))
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number, picture in enumerate(VIDEO[:6]):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    content = path.read_bytes()
+    assert b"caff at" in content
+    path.write_bytes(content.replace(b"caff at", "café at".encode("latin-1")))
+    with pytest.raises(UnicodeDecodeError):
+        av.open(str(path))
+    whole(path, 6)
+
+
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate, frame.pts = 8000, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    found = probe(path, GEOMETRY)
+    assert isinstance(found, str)
+    assert "no video stream" in found
