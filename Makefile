@@ -15,8 +15,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # The variables that a user sets. Their values are data: they reach the recipes through the
 # environment, as "$$TEXT", and are never expanded by make nor read as shell text.
 VALUES := DATA DATASET ROOT SIZE FRAMES STRIDE CLIPS HOP CLIP_SEED DRAWS FPS FIT CROP HDR DEINTERLACE \
-  DECODER FILTER HWACCEL LIMIT BLOCK SEARCH_RANGE VECTOR_UNIT REFERENCE COMPENSATION METHOD \
-  MOTION_COST WORKERS SCHEDULER \
+  DECODER FILTER HWACCEL CUTS MIN_MOTION MAX_MOTION LIMIT BLOCK SEARCH_RANGE VECTOR_UNIT REFERENCE \
+  COMPENSATION METHOD MOTION_COST WORKERS SCHEDULER \
   STORE STORES NEW RECIPE RUN SET PROCESSES IMAGE TEXT SEED OUT COUNT VIDEO_FRAMES SAMPLER STEPS GUIDANCE
 # Not empty where the user chose a run, and `make sample` must not take another one.
 CHOSEN := $(filter-out undefined,$(foreach name,RUN DATASET RECIPE,$(origin $(name))))
@@ -42,6 +42,7 @@ CLIP_FLAGS = $(call flag,ROOT,root) $(call flag,SIZE,size) $(call flag,FRAMES,fr
   $(call flag,CLIP_SEED,seed) $(call flag,DRAWS,draws) $(call flag,FPS,fps) $(call flag,FIT,fit) \
   $(call flag,CROP,crop) $(call flag,HDR,hdr) $(call flag,DEINTERLACE,deinterlace) \
   $(call flag,DECODER,decoder) $(call flag,FILTER,filter) $(call flag,HWACCEL,hwaccel) \
+  $(call flag,CUTS,cuts) $(call flag,MIN_MOTION,min-motion) $(call flag,MAX_MOTION,max-motion) \
   $(call flag,LIMIT,limit)
 SEARCH_FLAGS = $(call flag,BLOCK,block) $(call flag,SEARCH_RANGE,search-range) \
   $(call flag,VECTOR_UNIT,vector-unit) $(call flag,REFERENCE,reference) \

@@ -60,7 +60,8 @@ def run(
         typer.Option(
             help="The store to make. Default: stores/DATASET with -OPTIONVALUE for each option"
             " given here that is not its default, in the order size, frames, stride, clips, hop,"
-            " seed, draws, fps, fit, crop, hdr, deinterlace, decoder, filter, hwaccel, block,"
+            " seed, draws, fps, fit, crop, hdr, deinterlace, decoder, filter, hwaccel, cuts,"
+            " minmotion, maxmotion, block,"
             " range, unit, reference, compensation, method, motioncost, limit, anyname:"
             " stores/gestures-size64-block8-range24"
         ),

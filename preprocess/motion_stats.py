@@ -157,7 +157,10 @@ def _measure(
             for index in chosen.tolist():
                 vectors.append(_vectors(store, index))
                 advance()
-        video, rejects = store.column("video")[chosen], len(read_rejects(store.path))
+        video, rejects = (
+            store.column("video")[chosen],
+            len({r.file for r in read_rejects(store.path)}),
+        )
         return MotionSet(str(place), np.stack(vectors), video, store.options.size, rejects)
 
 

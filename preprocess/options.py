@@ -131,6 +131,24 @@ CLIP_OPTIONS: dict[str, Any] = {
             help="Let ffmpeg decode on this hardware. Needs --decoder ffmpeg",
         ),
     ],
+    "cuts": Annotated[
+        str | None,
+        typer.Option(
+            metavar="keep|skip",
+            help="Clips that span a scene cut, fade or dissolve: keep or leave out. Default: keep",
+        ),
+    ],
+    "min_motion": Annotated[
+        float | None,
+        typer.Option(
+            help="Leave out clips that move less: mean length of their vectors, pixels a frame, as"
+            " `motion-stats` prints it. Default: none is left out"
+        ),
+    ],
+    "max_motion": Annotated[
+        float | None,
+        typer.Option(help="Leave out clips that move more. Default: none is left out"),
+    ],
 }
 """Options of `run` that shape clips, with their flags; each is None where the user gave none."""
 
@@ -240,6 +258,9 @@ SUFFIXES = {
     "decoder": "decoder",
     "filter": "filter",
     "hwaccel": "hwaccel",
+    "cuts": "cuts",
+    "min_motion": "minmotion",
+    "max_motion": "maxmotion",
     "block": "block",
     "search_range": "range",
     "vector_unit": "unit",

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from shared.store.paths import Location, write_whole
 from shared.store.store import REJECTED
 
-Stage = Literal["discover", "probe", "plan", "extract"]
+Stage = Literal["discover", "probe", "plan", "extract", "select"]
 
 
 @dataclass(frozen=True)
@@ -132,14 +132,16 @@ class Times:
 
 @dataclass(frozen=True)
 class Reject:
-    """A file that gave fewer clips than it should have, or is damaged, and the reason.
+    """A file that gave fewer clips than planned, or is damaged, and the reason.
+
+    A file has one record of damage at most, and one for each other reason to leave clips out.
 
     Attributes:
         file: relative to the root.
         reason: in words.
-        stage: at which it was rejected.
+        stage: at which it was rejected; `select` for clips left out as the options ask for it.
         clips_planned: clips that the file would give if it were whole.
-        clips_made: clips without damage.
+        clips_made: clips that were not lost for this reason.
         frames_recovered: usable frames of a damaged video, in clips or not.
     """
 

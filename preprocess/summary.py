@@ -26,11 +26,12 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Rejected:
-    """Files that were rejected or cut short for one reason.
+    """Files that were rejected, cut short or used in part for one reason.
 
     Attributes:
         reason: in words.
         files: number of files.
+        lost: clips that were planned and not made.
         kept: clips made of clips planned.
         usable_frames: of damaged videos; 0 if none was damaged.
         examples: names of a few files.
@@ -38,6 +39,7 @@ class Rejected:
 
     reason: str
     files: int
+    lost: int
     kept: str
     usable_frames: int
     examples: str
@@ -99,14 +101,13 @@ def print_made(
         rate: clips made a second; 0 if none were made now.
     """
     table = _grid()
-    invalid = facts["clips"] - facts["valid_clips"]
+    rejects = [Reject(**record) for record in facts["rejects"]]
+    left_out = sum(row.lost for row in by_reason(_selected(rejects)))
+    failed = facts["clips"] - facts["valid_clips"] - left_out
     for row in origin:
         _row(table, *row)
-    _row(
-        table,
-        "clips",
-        f"{facts['valid_clips']}" + (f" and {invalid} that failed" if invalid else ""),
-    )
+    of_others = f", {left_out} left out" * bool(left_out) + f", {failed} failed" * bool(failed)
+    _row(table, "clips", f"{facts['valid_clips']}{of_others}")
     if rate:
         _row(table, "speed", f"{rate:.1f} clips/s")
     _row(table, "store", f"{facts['store']}, {byte_count(facts['bytes'])}")
@@ -114,7 +115,7 @@ def print_made(
     _row(table, "labels", _counts(facts["clips_by_label"]))
     _row(table, "subjects", _counts(facts["clips_by_subject"]))
     console.print(table)
-    print_rejects(console, [Reject(**record) for record in facts["rejects"]])
+    print_rejects(console, rejects)
     store = facts["store"]
     following = (
         f"\nLook:  {shell_command('dvdm-preprocess', 'inspect', store)}\n"
@@ -150,17 +151,31 @@ def print_store(console: Console, facts: dict[str, Any]) -> None:
 
 
 def print_rejects(console: Console, rejects: Sequence[Reject]) -> None:
-    """Print rejects by reason, with a few names each."""
-    if not rejects:
-        return
-    table = Table(title=f"{len(rejects)} files rejected or cut short", title_justify="left")
-    for column in ("files", "clips kept", "usable frames", "reason", "for example"):
-        table.add_column(column, overflow="fold")
-    for row in by_reason(rejects):
-        # Text, because names may hold what rich would take for markup.
-        reason, names = Text(escaped(row.reason)), Text(escaped(row.examples))
-        table.add_row(str(row.files), row.kept, str(row.usable_frames or ""), reason, names)
-    console.print(table)
+    """Print rejects by reason, with a few names each; then clips that the options leave out."""
+    selected = _selected(rejects)
+    others = [reject for reject in rejects if reject.stage != "select"]
+    if others:
+        table = Table(title=f"{len(others)} files rejected or cut short", title_justify="left")
+        for column in ("files", "clips kept", "usable frames", "reason", "for example"):
+            table.add_column(column, overflow="fold")
+        for row in by_reason(others):
+            # Text, because names may hold what rich would take for markup.
+            reason, names = Text(escaped(row.reason)), Text(escaped(row.examples))
+            table.add_row(str(row.files), row.kept, str(row.usable_frames or ""), reason, names)
+        console.print(table)
+    if selected:
+        table = Table(title="Clips left out, as the options ask for it", title_justify="left")
+        for column in ("clips", "of files", "reason", "for example"):
+            table.add_column(column, overflow="fold")
+        for row in by_reason(selected):
+            reason, names = Text(escaped(row.reason)), Text(escaped(row.examples))
+            table.add_row(str(row.lost), str(row.files), reason, names)
+        console.print(table)
+
+
+def _selected(rejects: Sequence[Reject]) -> list[Reject]:
+    """Records of clips that the options leave out."""
+    return [reject for reject in rejects if reject.stage == "select"]
 
 
 def by_reason(rejects: Sequence[Reject]) -> list[Rejected]:
@@ -175,10 +190,12 @@ def by_reason(rejects: Sequence[Reject]) -> list[Rejected]:
 def _rejected(reason: str, group: list[Reject]) -> Rejected:
     names = ", ".join(repr(reject.file) for reject in group[:_EXAMPLES])
     planned = sum(reject.clips_planned for reject in group)
+    made = sum(reject.clips_made for reject in group)
     return Rejected(
         reason,
         len(group),
-        f"{sum(reject.clips_made for reject in group)} of {planned}" if planned else "0",
+        planned - made,
+        f"{made} of {planned}" if planned else "0",
         sum(reject.frames_recovered for reject in group),
         names + (", …" if len(group) > _EXAMPLES else ""),
     )

@@ -27,6 +27,7 @@ from shared.conventions import (
     grid_shape,
     motion_channels,
 )
+from shared.motion_statistics import SEARCH
 
 SCHEMA_VERSION = 2
 
@@ -39,6 +40,7 @@ RANDOM_POLICIES: tuple[ClipPolicy, ...] = ("random_sorted", "jittered")
 HdrName = Literal["tonemap", "refuse"]
 DeinterlaceName = Literal["off", "bwdif", "yadif"]
 DecoderName = Literal["pyav", "ffmpeg"]
+CutsName = Literal["keep", "skip"]
 MethodName = Literal["exhaustive", "h264", "variational"]
 SourceKind = Literal["video", "images", "strips", "bair"]
 
@@ -90,6 +92,13 @@ class CodecOptions(BaseModel):
     """Chain of filters of the program ffmpeg that frames pass. Recorded if there is one."""
     hwaccel: str | None = Field(None, pattern=r"^\w+$")
     """Kind of hardware that the program ffmpeg decodes with. Recorded if there is one."""
+    cuts: CutsName = "keep"
+    """`skip`: leave out clips that span a scene cut, fade or dissolve. Recorded if not `keep`."""
+    min_motion: float | None = Field(None, gt=0, le=SEARCH["search_range"])
+    """Leave out clips that move less, mean length of the vectors of `shared.motion_statistics`,
+    pixels a frame. Recorded if given."""
+    max_motion: float | None = Field(None, gt=0, le=SEARCH["search_range"])
+    """Leave out clips that move more, likewise."""
     block: int = 16
     """Block size, pixels."""
     search_range: int = Field(16, ge=0, le=MAX_SEARCH_RANGE_PX)
@@ -163,6 +172,9 @@ class CodecOptions(BaseModel):
             "decoder": "pyav",
             "filter": None,
             "hwaccel": None,
+            "cuts": "keep",
+            "min_motion": None,
+            "max_motion": None,
         }
         for name, value in before.items():
             if getattr(self, name) == value:
@@ -179,6 +191,15 @@ class CodecOptions(BaseModel):
         for name in ("filter", "hwaccel"):
             if (value := getattr(self, name)) is not None and self.decoder != "ffmpeg":
                 raise ValueError(f"--{name} {value} needs --decoder ffmpeg; it is {self.decoder}")
+        return self
+
+    @model_validator(mode="after")
+    def _motion_between(self) -> CodecOptions:
+        if self.min_motion and self.max_motion and self.min_motion >= self.max_motion:
+            raise ValueError(
+                f"--min-motion {self.min_motion:g} leaves no clip below --max-motion"
+                f" {self.max_motion:g}; give a smaller one"
+            )
         return self
 
     @model_validator(mode="after")
@@ -214,6 +235,11 @@ class CodecOptions(BaseModel):
         """
         recorded = {name: getattr(self, name) for name in REMOVED_OPTIONS}
         return {name: value for name, value in recorded.items() if value != REMOVED_OPTIONS[name]}
+
+    @property
+    def leaves_out(self) -> bool:
+        """Clips are left out by their content."""
+        return self.cuts == "skip" or (self.min_motion, self.max_motion) != (None, None)
 
     @property
     def vector_limit(self) -> int:
@@ -268,9 +294,12 @@ class ArraySpec:
         return tuple(sizes[axis] for axis in self.axes[1:])
 
     def meaning_in(self, attributes: StoreAttributes) -> str:
-        """Meaning in one store: where blocks choose their reference, motion has an index too."""
-        chosen = "xy" in self.axes and attributes.options.reference == "either"
-        return self.meaning + ("; with 1 where they point into frame 0, else 0" if chosen else "")
+        """Meaning in one store, which says more where options ask for more."""
+        if "xy" in self.axes and attributes.options.reference == "either":
+            return f"{self.meaning}; with 1 where they point into frame 0, else 0"
+        if self.name == "valid" and attributes.options.leaves_out:
+            return "false where the video failed or the clip was left out: never used"
+        return self.meaning
 
     def fits(self, dtype: np.dtype[Any]) -> bool:
         """Test whether a NumPy array of that type can hold or be this one."""

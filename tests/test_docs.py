@@ -103,6 +103,23 @@ def test_source_files_that_pages_name_exist(page: Path) -> None:
             assert (ROOT / code).exists(), code
 
 
+def test_tests_that_pages_name_exist() -> None:
+    found = {code for page in PAGES for code in CODE.findall(prose(page)) if "::" in code}
+    assert len(found) > 45
+    for code in found:
+        file, _, name = code.partition("::")
+        assert re.search(rf"^def {name}\(", (ROOT / file).read_text(), re.MULTILINE), code
+
+
+def test_every_condition_has_a_test() -> None:
+    lines = (ROOT / "docs" / "conditions.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("| ") and not line.startswith("| **")]
+    assert len(rows) - 2 >= 45  # less the heading and the line below it
+    for row in rows[2:]:
+        condition, outcome, test = (cell.strip() for cell in row.strip("|").split("|"))
+        assert condition and outcome and re.match(r"`tests/\S+::test_\w+`", test), row
+
+
 @pytest.mark.parametrize("line", [*named(PAGES, block_commands), *named(MANUAL, inline_commands)])
 def test_commands_parse(line: str) -> None:
     words = shlex.split(line)

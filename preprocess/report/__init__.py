@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from preprocess.report.measure import Statistics, draw_sample, longest_vectors, 
 from preprocess.report.page import Findings, render_page
 from preprocess.report.sheets import MOTION_CLIPS, draw_motion, draw_sheets
 from preprocess.summary import describe
-from shared.console import Progress
+from shared.console import Progress, shell_command
 from shared.errors import UserError
 from shared.manifest import load_manifest
 from shared.report.pages import write_page
@@ -107,7 +106,7 @@ def command_of(attributes: StoreAttributes, store: str) -> tuple[str, str]:
     if removed := attributes.options.removed_options:
         listed = ", ".join(f"{name} {value}" for name, value in removed.items())
         remark += f" This version cannot make its vectors again: it has no {listed}."
-    return shlex.join([*command, "--out", store, *flags]), remark
+    return shell_command(*command, "--out", store, *flags), remark
 
 
 def _flag(name: str, value: Any) -> list[str]:

@@ -73,6 +73,7 @@ def render_page(found: Findings) -> str:
             (name, *(sides[side] for side in ("train", "test", "neither")), _protocol(found, name))
             for name, sides in facts["clips_by_split"].items()
         ],
+        rejected_files=len({record["file"] for record in facts["rejects"]}),
         reasons=[
             (row.reason, row.files, row.kept, row.usable_frames or None, row.examples)
             for row in by_reason([Reject(**record) for record in facts["rejects"]])

@@ -1,7 +1,7 @@
 """Facts that stand in the bytes of packets and files, which FFmpeg's interface does not state.
 
 Both decoders use them: zeros that no intact payload holds, pictures that refer to pictures before
-the file's beginning, the part of a JPEG that its pixels depend on, and the chunks of an AVI file.
+the file's beginning, the part of a packet that its pixels depend on, and the chunks of an AVI file.
 Which pictures others refer to serves decoding alone.
 """
 
@@ -37,13 +37,32 @@ _METADATA = (*range(0xE1, 0xEE), 0xEF, 0xFE)
 """APPn and comments; not APP0 (AVI1: fields) nor APP14 (Adobe: colour transform)."""
 
 
-def has_hole(codec: str, packet: bytes) -> bool:
+_UNITS = {
+    "h264": ((6,), (1, 5)),
+    "hevc": ((39, 40), range(32)),
+    "av1": ((5,), (3, 4, 6)),
+    "libdav1d": ((5,), (3, 4, 6)),
+}
+"""Types of the units that hold metadata, and of those that hold pictures, by decoder: SEI messages
+of H.264 (table 7-1) and H.265 (table 7-1), metadata OBUs of AV1 (6.2.2)."""
+
+
+def has_hole(codec: str, packet: bytes, extradata: bytes | None = None) -> bool:
     """Test whether a packet holds more zeros in a row than its codec ever writes.
+
+    Zeros in metadata, which no pixel depends on, do not count.
 
     Args:
         codec: FFmpeg's name of the decoder.
         packet: its bytes; zeros at the end are padding.
+        extradata: of the codec; it states how many bytes hold a unit's length.
     """
+    if not _has_zeros(codec, packet):
+        return False
+    return codec not in _UNITS or _has_zeros(codec, without_metadata(codec, packet, extradata))
+
+
+def _has_zeros(codec: str, packet: bytes) -> bool:
     payload = packet.rstrip(b"\0")
     if codec in ("mjpeg", "amv"):
         return any(_HOLE.search(scan) for scan in _lossy_scans(payload))
@@ -53,9 +72,70 @@ def has_hole(codec: str, packet: bytes) -> bool:
     return bool((_FILLED_HOLE if stuffed else _HOLE).search(payload))
 
 
-def without_metadata(jpeg: bytes) -> bytes:
-    """Leave out the segments of a JPEG that no pixel depends on: EXIF, profiles, comments."""
-    return b"".join(part for marker, part in _segments(jpeg) if marker not in _METADATA)
+def without_metadata(codec: str, packet: bytes, extradata: bytes | None = None) -> bytes:
+    """Leave out what no pixel depends on: EXIF, profiles and comments, SEI messages, metadata OBUs.
+
+    Units are left out only where their lengths add up to the packet, so that a damaged length hides
+    no picture; so of H.264 and H.265 only where lengths are stated, as in MP4 and Matroska.
+
+    Args:
+        codec: FFmpeg's name of the decoder.
+        packet: its bytes.
+        extradata: of the codec; it states how many bytes hold a unit's length.
+    """
+    if codec == "mjpeg":
+        return b"".join(part for marker, part in _segments(packet) if marker not in _METADATA)
+    if codec not in _UNITS:
+        return packet
+    metadata, pictures = _UNITS[codec]
+    length_bytes = _length_bytes(codec, extradata)
+    nals = codec in ("h264", "hevc")
+    units = _nals(codec, packet, length_bytes) if nals else _obus(packet)
+    if not any(kind in pictures for kind, _ in units):
+        return packet
+    return b"".join(unit for kind, unit in units if kind not in metadata)
+
+
+def _length_bytes(codec: str, extradata: bytes | None) -> int:
+    """Bytes that hold a unit's length; 0 where start codes stand between units."""
+    at = {"h264": 4, "hevc": 21}.get(codec)
+    if not at or not extradata or extradata[0] != 1 or len(extradata) <= at:
+        return 0
+    return (extradata[at] & 3) + 1
+
+
+def _nals(codec: str, packet: bytes, length_bytes: int) -> list[tuple[int, bytes]]:
+    """Type and bytes of each unit, its length included; none where lengths do not add up."""
+    units, at = [], 0
+    while length_bytes and at + length_bytes < len(packet):
+        head = at + length_bytes
+        end = head + int.from_bytes(packet[at:head], "big")
+        kind = packet[head] & 31 if codec == "h264" else packet[head] >> 1 & 63
+        units.append((kind, packet[at:end]))
+        at = end
+    return units if at == len(packet) else []
+
+
+def _obus(packet: bytes) -> list[tuple[int, bytes]]:
+    """Type and bytes of each open bitstream unit of AV1 (5.3); none where sizes do not add up."""
+    units, at = [], 0
+    while at < len(packet):
+        header = packet[at]
+        if header & 0x81:  # the forbidden and the reserved bit
+            return []
+        body = at + (2 if header & 4 else 1)
+        end = len(packet)
+        if header & 2:
+            size, shift = 0, 0
+            while body < len(packet) and shift < 56:
+                byte, body = packet[body], body + 1
+                size, shift = size | (byte & 127) << shift, shift + 7
+                if byte < 128:
+                    break
+            end = body + size
+        units.append((header >> 3 & 15, packet[at:end]))
+        at = end
+    return units if at == len(packet) else []
 
 
 def _lossy_scans(jpeg: bytes) -> list[bytes]:

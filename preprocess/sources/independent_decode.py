@@ -48,7 +48,13 @@ from preprocess.frames.hdr import (
     WHITE_NITS,
 )
 from preprocess.sources.bitstream import LeadingPictures
-from preprocess.sources.media import PixelAspect, collect_ffmpeg_errors, strictness
+from preprocess.sources.media import (
+    PixelAspect,
+    collect_ffmpeg_errors,
+    packet_without_metadata,
+    strictness,
+    without_parser,
+)
 from shared.store.paths import Location, openable
 
 HALF = Fraction(1, 2)
@@ -136,7 +142,7 @@ def _frames_from(path: Location, position: int | None) -> Iterator[tuple[VideoFr
             if not packet.size and packet.pts is not None:
                 repeated.append(packet.pts)
                 continue
-            for frame in _decoded(packet, excused=cut_off):
+            for frame in _decoded(packet, stream, excused=cut_off):
                 if shown is None and position is not None and frame.pts != leads.key_time:
                     raise _LostError
                 aspects.change()
@@ -149,11 +155,12 @@ def _frames_from(path: Location, position: int | None) -> Iterator[tuple[VideoFr
             yield from [(shown, aspects.value)] * len(repeated)
 
 
-def _decoded(packet: Packet, *, excused: bool) -> list[VideoFrame]:
-    """Decode a packet; raises FFmpegError.
+def _decoded(packet: Packet, stream: VideoStream, *, excused: bool) -> list[VideoFrame]:
+    """Decode a packet, without its metadata if it is refused with them; raises FFmpegError.
 
     Args:
         packet: of the stream, or the empty one at its end.
+        stream: that it belongs to.
         excused: references were cut off: that a picture drops one of them is no damage. H.264
             shows such a picture later, so none is lost.
     """
@@ -161,11 +168,14 @@ def _decoded(packet: Packet, *, excused: bool) -> list[VideoFrame]:
     failure: FFmpegError | None = None
     with collect_ffmpeg_errors() as errors:
         try:
-            frames = packet.decode()
+            frames = stream.decode(packet)
         except FFmpegError as error:
             failure = error
     if failure and not (excused and errors and all("mmco" in text for text in errors)):
-        raise failure
+        plain = packet_without_metadata(packet, stream)
+        if plain is None:
+            raise failure
+        return _decoded(plain, stream, excused=excused)
     return frames
 
 
@@ -230,7 +240,7 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[tuple[P
             with collect_ffmpeg_errors() as errors:
                 packet = next(packets, None)
                 ended = packet is None
-            failed = failed or bool(errors)
+            failed = failed or bool(without_parser(errors))
             if ended:
                 return
             if packet is None:

@@ -8,7 +8,7 @@ like an exception.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 
@@ -20,7 +20,12 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from preprocess.frames.geometry import MAX_PIXELS
-from preprocess.sources.bitstream import LeadingPictures, count_avi_chunks, has_hole
+from preprocess.sources.bitstream import (
+    LeadingPictures,
+    count_avi_chunks,
+    has_hole,
+    without_metadata,
+)
 from shared.store.paths import Location, openable
 
 _STRICT = "crccheck+bitstream+buffer+explode"
@@ -127,7 +132,7 @@ def read_packets(
         with collect_ffmpeg_errors() as errors:
             packet = next(packets, None)
             failures = 0
-        lost = lost or (errors[0] if errors else "")
+        lost = lost or next(iter(without_parser(errors)), "")
         if failures == 1:
             packets = container.demux(stream)  # there may be more after the damage
         elif packet is None or is_end(packet):
@@ -142,6 +147,14 @@ def read_packets(
                 started = True
                 yield packet, lost
                 lost = ""
+
+
+def without_parser(errors: Sequence[str]) -> list[str]:
+    """Leave out what FFmpeg's parser says of SEI messages while packets are read.
+
+    The packets are whole, and the decoder reads their messages again.
+    """
+    return [error for error in errors if "SEI" not in error]
 
 
 class PixelAspect:
@@ -170,9 +183,13 @@ class PixelAspect:
         return f"{ASPECT_CHANGES} from {before} to {now}"
 
 
-def with_payload(packet: Packet, payload: bytes) -> Packet:
-    """Copy a packet with other bytes and the same times."""
-    copy = Packet(payload)
+def packet_without_metadata(packet: Packet, stream: VideoStream) -> Packet | None:
+    """Copy a packet without the parts that no pixel depends on; None if it has no such part."""
+    content, context = bytes(packet), stream.codec_context
+    plain = without_metadata(context.codec.name, content, context.extradata)
+    if plain == content:
+        return None
+    copy = Packet(plain)
     copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
     return copy
 
@@ -181,7 +198,8 @@ def packet_damage(packet: Packet, stream: VideoStream) -> str:
     """Damage of a packet that shows without decoding; empty if there is none."""
     if packet.is_corrupt:
         return "a packet is damaged"
-    if has_hole(stream.codec_context.codec.name, bytes(packet)):
+    context = stream.codec_context
+    if has_hole(context.codec.name, bytes(packet), context.extradata):
         return "a packet has a hole of zeros"
     return ""
 

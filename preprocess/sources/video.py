@@ -21,7 +21,7 @@ from preprocess.frames.deinterlace import deinterlaced
 from preprocess.frames.geometry import Geometry, SquareCropper, displayed_width, refusal
 from preprocess.frames.hdr import describe_colour
 from preprocess.records import DecodeError, Found, Probe, Reject, Times, printable
-from preprocess.sources.bitstream import LeadingPictures, without_metadata
+from preprocess.sources.bitstream import LeadingPictures
 from preprocess.sources.clock import Clock, Stamp
 from preprocess.sources.dependencies import DoubtError, decode_selected, read_dependencies
 from preprocess.sources.independent_decode import decode_independently
@@ -38,9 +38,9 @@ from preprocess.sources.media import (
     message,
     open_container,
     packet_damage,
+    packet_without_metadata,
     read_packets,
     video_stream,
-    with_payload,
 )
 from shared.store.paths import Location
 
@@ -48,6 +48,9 @@ __all__ = ["decode", "decode_independently", "find", "probe", "times"]
 
 LONGEST_FRAME_SECONDS = 60
 """Longest duration of a frame; a damaged index can make it days."""
+
+_METADATA_LOGGED = ("libdav1d",)
+"""Decoders that decode a picture with broken metadata, and log an error as they do for damage."""
 
 _UNREFERENCED = ("mmco: unref short failure", "Invalid data found when processing input")
 """Errors of H.264 where a picture drops one that was cut off: no pixel depends on them."""
@@ -427,10 +430,13 @@ class CleanFrames:
     def _decode(self, packet: Packet) -> list[VideoFrame]:
         if self._leads(packet):
             return []
+        if self._stream.codec_context.codec.name in _METADATA_LOGGED:
+            packet = packet_without_metadata(packet, self._stream) or packet
         frames, errors = self._attempt(packet)
-        if errors and self._stream.codec_context.codec.name == "mjpeg" and packet.size:
-            # Broken EXIF data is no damage: each picture stands alone, and may be decoded again.
-            frames, errors = self._attempt(with_payload(packet, without_metadata(bytes(packet))))
+        refused = frames is None or self._stream.codec_context.codec.name == "mjpeg"
+        if errors and refused and (plain := packet_without_metadata(packet, self._stream)):
+            # Broken metadata is no damage. What was refused, or stands alone, is decoded again.
+            frames, errors = self._attempt(plain)
         if errors and self._opening and all(error in _UNREFERENCED for error in errors):
             self._excused, errors = True, []
         if errors:
@@ -441,11 +447,11 @@ class CleanFrames:
             self._usable = False
             return []
         self.pixel_aspect = self._aspects.value
-        return [frame for frame in frames if self._accept(frame)]
+        return [frame for frame in frames or () if self._accept(frame)]
 
-    def _attempt(self, packet: Packet) -> tuple[list[VideoFrame], list[str]]:
-        """Frames that the decoder gives out, and the errors that it logs."""
-        frames: list[VideoFrame] = []
+    def _attempt(self, packet: Packet) -> tuple[list[VideoFrame] | None, list[str]]:
+        """Frames that the decoder gives out, None if it refuses the packet; and what it logs."""
+        frames: list[VideoFrame] | None = None
         with collect_ffmpeg_errors() as errors:
             frames = self._stream.codec_context.decode(None if is_end(packet) else packet)
         return frames, errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,6 +17,7 @@ from preprocess.planning.plan import Clip, Frames, assemble
 from preprocess.records import DecodeError, Reject
 from preprocess.sources import source_of
 from preprocess.sources.media import message
+from preprocess.steps.select import reason_to_leave_out
 from shared.conventions import NO_INDEX
 from shared.schema import NEITHER, CodecOptions, StoreAttributes
 from shared.store.partition import COLUMNS, PartitionWriter
@@ -37,8 +39,8 @@ class PartitionTask:
 def extract_partition(task: PartitionTask) -> Marker:
     """Make and write one partition, unless it is done already.
 
-    Clips that a video's damage touches are invalid, and the video is recorded with the reason;
-    the rest of the partition is made.
+    Clips that a video's damage touches or that the options leave out are invalid, and the video is
+    recorded with each reason; the rest of the partition is made.
     """
     store = location(task.store)
     done = read_marker(store, task.partition)
@@ -51,10 +53,10 @@ def extract_partition(task: PartitionTask) -> Marker:
     for (video, damaged), group in groupby(task.clips, key=lambda c: (c.video, c.damaged)):
         frames = [clip.frames for clip in group]
         slots = range(slot, slot + len(frames))
-        reject = extract_video(
+        found = extract_video(
             location(task.root), video, frames, writer, slots, columns["valid"], to_end=damaged
         )
-        rejects += [reject.record()] if reject else []
+        rejects += [reject.record() for reject in found]
         slot = slots.stop
     return writer.write(columns, rejects)
 
@@ -68,7 +70,7 @@ def extract_video(
     valid: NDArray[np.bool_],
     *,
     to_end: bool = False,
-) -> Reject | None:
+) -> list[Reject]:
     """Decode a video once and fill its clips' entries.
 
     Args:
@@ -81,15 +83,20 @@ def extract_video(
         to_end: look for damage after the last clip too.
 
     Returns:
-        Record of a video with damage, as far as it was decoded, or None.
+        Record of the video's damage, as far as it was decoded, and of each reason for which clips
+        were left out.
     """
     options = writer.attributes.options
     source = source_of(writer.attributes.source, options)
     wanted = sorted({index for frames in clips for index in frames})
-    recovered, damaged = 0, list[int]()
+    reason, recovered = None, 0
+    damaged, left_out = list[int](), dict[int, str]()
     try:
         decoded = source.decode(root / video, wanted, Geometry.of(options), to_end=to_end)
         for number, clip in assemble(decoded, clips):
+            if unwanted := reason_to_leave_out(clip, options):
+                left_out[number] = unwanted
+                continue
             writer.put(slots[number], **vars(encode(clip, options)))
             valid[slots[number]] = True
     except DecodeError as error:
@@ -98,13 +105,19 @@ def extract_video(
     except Exception as error:  # one video's failure, of any kind, must not end the others
         reason = f"{type(error).__name__}: {message(error)}"
         damaged = list(range(len(clips)))  # after an unforeseen error no clip is trusted
-    else:
-        return None
     for number in damaged:
         writer.clear_slot(slots[number])
         valid[slots[number]] = False
-    made = int(valid[slots.start : slots.stop].sum())
-    return Reject(video, reason, "extract", len(clips), made, recovered)
+        left_out.pop(number, None)
+    lost = len(clips) - int(valid[slots.start : slots.stop].sum()) - len(left_out)
+    rejects = [
+        Reject(video, unwanted, "select", len(clips), len(clips) - count)
+        for unwanted, count in sorted(Counter(left_out.values()).items())
+    ]
+    if reason is not None:
+        damage = Reject(video, reason, "extract", len(clips), len(clips) - lost, recovered)
+        return [damage, *rejects]
+    return rejects
 
 
 def _touches_gap(frames: Frames, error: DecodeError, options: CodecOptions) -> bool:

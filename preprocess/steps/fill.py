@@ -6,7 +6,7 @@ import errno
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -192,9 +192,12 @@ def no_clips(rejects: Sequence[Reject]) -> UserError:
     """Make the error for a data set in which no file gave a clip."""
     reasons = Counter(reject.reason for reject in rejects).most_common(10)
     listed = "\n".join(f"  {count} × {reason}" for reason, count in reasons)
+    files = len({reject.file for reject in rejects})
+    selected = any(reject.stage == "select" for reject in rejects)
     return UserError(
-        f"no clip could be made of {len(rejects)} files:\n{listed}\n"
-        "Give other videos, or fewer --frames or a smaller --stride if they are too short."
+        f"no clip could be made of {files} files:\n{listed}\n"
+        "Give other videos, or fewer --frames or a smaller --stride if they are too short"
+        + (", or other --cuts, --min-motion or --max-motion." if selected else ".")
     )
 
 
@@ -203,18 +206,16 @@ def gather_rejects(
 ) -> list[Reject]:
     """List every file that is damaged or gave fewer clips than planned, with its total of clips."""
     planned = Counter(clip.video for clip in plan.clips)
-    reasons: dict[str, str] = {}
-    missing: Counter[str] = Counter()
-    recovered: dict[str, int] = {}
-    for record in (record for marker in markers for record in marker.rejects):
+    first: dict[tuple[str, str], Reject] = {}
+    missing: Counter[tuple[str, str]] = Counter()
+    for reject in (Reject(**record) for marker in markers for record in marker.rejects):
         # A long video may fail in several partitions, with the same reason in each.
-        reasons.setdefault(record["file"], record["reason"])
-        recovered.setdefault(record["file"], record["frames_recovered"])
-        missing[record["file"]] += record["clips_planned"] - record["clips_made"]
+        key = reject.file, reject.reason if reject.stage == "select" else ""
+        first.setdefault(key, reject)
+        missing[key] += reject.clips_planned - reject.clips_made
     late = [
-        Reject(
-            file, reason, "extract", planned[file], planned[file] - missing[file], recovered[file]
-        )
-        for file, reason in reasons.items()
+        replace(reject, clips_planned=total, clips_made=total - missing[key])
+        for key, reject in first.items()
+        for total in [planned[reject.file]]
     ]
     return sorted([*earlier, *plan.rejects, *late], key=lambda reject: (reject.file, reject.reason))

@@ -10,9 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from shared.errors import UserError
 from shared.store.export import ClipReader
 from train.models.text_encoder import TextEncoder, TextIdentity
 from train.recipe import Recipe
@@ -38,12 +40,22 @@ def encode_texts(recipe: Recipe, store: ClipReader, run: RunFolder, device: torc
 
 
 def load_texts(recipe: Recipe, run: RunFolder) -> tuple[Tensor, TextIdentity] | tuple[None, None]:
-    """Embeddings of the label texts, float32, (labels, D), and their encoder; None without one."""
+    """Embeddings of the label texts, float32, (labels, D), and their encoder; None without one.
+
+    Raises:
+        UserError: the files are missing or damaged.
+    """
     if recipe.text.encoder is None or not (run.texts).exists():
         return None, None
     content = load_config(run.texts, "run the stage before again")
     del content["labels"]
-    return load_file(run.texts / _FILE)["texts"], TextIdentity(**content)
+    try:
+        return load_file(run.texts / _FILE)["texts"], TextIdentity(**content)
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UserError(
+            f"the embeddings of the texts, {run.texts / _FILE}, are damaged or missing ({error});"
+            f" delete the folder {run.texts} and run the same command again"
+        ) from None
 
 
 def _is_done(folder: Path, encoder: str, labels: list[str]) -> bool:

@@ -65,14 +65,14 @@ def test_metadata_is_all_that_is_left_out_of_a_jpeg() -> None:
     kept = [segment(0xE0, b"AVI1\1"), segment(0xDB, bytes(65)), segment(0xEE, b"Adobe")]
     dropped = [segment(0xE1, b"Exif\0\0II"), segment(0xE2, b"ICC"), segment(0xFE, b"comment")]
     mixed = [part for pair in zip(kept, dropped, strict=True) for part in pair]
-    assert without_metadata(jpeg(*mixed)) == jpeg(*kept)
-    assert without_metadata(jpeg(*mixed) * 2) == jpeg(*kept) * 2
+    assert without_metadata("mjpeg", jpeg(*mixed)) == jpeg(*kept)
+    assert without_metadata("mjpeg", jpeg(*mixed) * 2) == jpeg(*kept) * 2
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_taken_for_a_jpeg_or_an_avi(content: bytes) -> None:
     has_hole("mjpeg", b"\xff\xd8" + content)
-    without_metadata(b"\xff\xd8" + content)
+    without_metadata("mjpeg", b"\xff\xd8" + content)
     assert count_avi_chunks(io.BytesIO(content), 0) >= 0
 
 
@@ -153,3 +153,51 @@ def test_chunks_of_an_avi_are_counted_with_those_of_no_bytes() -> None:
     assert count_avi_chunks(io.BytesIO(file[:-2]), 0) == 4, "the last one is cut"
     lost = file.replace(b"00db", bytes(4))
     assert count_avi_chunks(io.BytesIO(lost), 0) == 2, "what follows damage is not trusted"
+
+
+AVC, HVC = b"\1" + bytes(3) + b"\xff", b"\1" + bytes(20) + b"\xff"
+"""Headers of MP4 files whose units have lengths of four bytes."""
+
+
+def nal(*content: int | bytes) -> bytes:
+    """A unit with its length before it."""
+    body = b"".join(bytes([c]) if isinstance(c, int) else c for c in content)
+    return len(body).to_bytes(4, "big") + body
+
+
+def obu(kind: int, content: bytes) -> bytes:
+    """An open bitstream unit of AV1 with its size, below 16384 bytes, in two bytes."""
+    size = len(content)
+    return bytes([kind << 3 | 2, size & 127 | 128, size >> 7]) + content
+
+
+@pytest.mark.parametrize(
+    ("codec", "extradata", "message", "picture"),
+    [
+        ("h264", AVC, nal(0x06, b"a" + ZEROS + b"b"), nal(0x65, b"picture")),
+        ("hevc", HVC, nal(0x4E, 1, b"a" + ZEROS + b"b"), nal(0x26, 1, b"picture")),
+        ("hevc", HVC, nal(0x50, 1, b"a" + ZEROS + b"b"), nal(0x02, 1, b"picture")),
+        ("libdav1d", None, obu(5, b"a" + ZEROS + b"b"), obu(6, b"picture")),
+    ],
+    ids=["h264", "hevc prefix", "hevc suffix", "av1"],
+)
+def test_metadata_of_units_is_left_out_where_all_lengths_add_up(
+    codec: str, extradata: bytes | None, message: bytes, picture: bytes
+) -> None:
+    for packet in (message + picture, picture + message, message + picture + message):
+        assert without_metadata(codec, packet, extradata) == picture
+        assert not has_hole(codec, packet, extradata)
+        # A byte too few or too many may be a damaged length: then nothing is left out.
+        for damaged in (packet[:-1], packet + b"\x01\x02\x03\x04\x05"):
+            assert without_metadata(codec, damaged, extradata) == damaged
+    assert without_metadata(codec, message, extradata) == message, "no picture would be left"
+    holed = picture.replace(b"picture", b"")[:-1] + b"\x41" + ZEROS + b"\x41"
+    assert has_hole(codec, holed, extradata)
+
+
+@given(st.sampled_from(["h264", "hevc", "av1"]), st.binary(max_size=200))
+def test_any_bytes_are_taken_for_units(codec: str, content: bytes) -> None:
+    """What is left is a part of the packet, or all of it."""
+    extradata = {"h264": AVC, "hevc": HVC}.get(codec)
+    assert len(without_metadata(codec, content, extradata)) <= len(content)
+    has_hole(codec, content, extradata)

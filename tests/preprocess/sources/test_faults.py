@@ -247,6 +247,63 @@ def test_metadata_of_a_jpeg_is_no_damage(metadata: bytes, tmp_path: Path) -> Non
     assert whole(jpeg_video(tmp_path / "v.avi", metadata), 6) == whole(plain, 6)
 
 
+TEXT = b"user data, as encoders and cameras write it. " * 7
+NOISE = np.random.default_rng(0).integers(4, 250, 200, dtype=np.uint8).tobytes()
+DAMAGES = {
+    "none": (5, len(TEXT), TEXT),
+    "zeros": (5, len(TEXT), TEXT[:40] + bytes(150) + TEXT[190:]),
+    "another length": (5, 9 * 255 + 51, TEXT),
+    "another type": (1, 64, TEXT),
+    "noise": (1, 255 + 3, NOISE),
+}
+"""Type of an SEI message, its stated length, and its content."""
+
+
+def supplemental(codec: str, damage: str) -> bytes:
+    """An SEI message, as a unit behind a start code."""
+    kind, size, content = DAMAGES[damage]
+    header = b"\0\0\0\1" + (b"\x06" if codec == "libx264" else b"\x4e\x01")
+    return header + bytes([kind, *[255] * (size // 255), size % 255]) + content + b"\x80"
+
+
+def metadata_obu(damage: str) -> bytes:
+    """A metadata unit of AV1: ITU-T T.35, or as short as no metadata is."""
+    content = b"\x01\0" if damage == "another length" else b"\x04" + DAMAGES[damage][2] + b"\x80"
+    return bytes([5 << 3 | 2, len(content) & 127 | 128, len(content) >> 7]) + content
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1"])
+def test_metadata_of_a_stream_is_no_damage(codec: str, damage: str, tmp_path: Path) -> None:
+    """In the first packet and in the fourth; a key frame's is the sequence header's neighbour."""
+    options = {"x264-params": "log-level=none", "x265-params": "log-level=none", "preset": "12"}
+    known = {"libx264": ["x264-params"], "libx265": ["x265-params"]}.get(codec, ["preset"])
+    files = tmp_path / "plain.mp4", tmp_path / "v.mp4"
+    for path in files:
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(
+                codec, rate=Fraction(20), options={name: options[name] for name in known}
+            )
+            stream.codec_context.gop_size = 8
+            stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+            frames = [av.VideoFrame.from_ndarray(picture, format="rgb24") for picture in VIDEO[:12]]
+            for number, frame in enumerate(frames):
+                frame.pts = number
+            packets = [packet for frame in [*frames, None] for packet in stream.encode(frame)]
+            for number, packet in enumerate(packets):
+                content, at = bytes(packet), 0
+                if path == files[1] and number in (0, 3):
+                    extra = supplemental(codec, damage)
+                    if codec == "libsvtav1":
+                        extra = metadata_obu(damage)
+                        while content[at] >> 3 in (1, 2):  # temporal delimiter, sequence header
+                            at += 2 + content[at + 1]
+                    packet = payload(packet, content[:at] + extra + content[at:])
+                packet.stream = stream
+                container.mux(packet)
+    assert whole(files[1], 12) == whole(files[0], 12)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_of_a_motion_jpeg(orientation: int, tmp_path: Path) -> None:
     """All eight, as Pillow turns and mirrors a picture with the same tag."""
@@ -304,3 +361,40 @@ def test_stuffing_of_a_constant_bit_rate(tmp_path: Path) -> None:
     path = remux(source, tmp_path / "h.mpg", holed)
     with pytest.raises(DecodeError):
         list(decode(path, range(40), GEOMETRY, to_end=True))
+
+
+def test_an_ending_that_lies_is_no_obstacle(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mkv", VIDEO[:6]).rename(tmp_path / "v.avi")
+    whole(path, 6)
+
+
+def test_tags_that_are_no_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "v.avi"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "caff at the beach"
+        stream = container.add_stream("mpeg4", rate=Fraction(20))
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number, picture in enumerate(VIDEO[:6]):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    content = path.read_bytes()
+    assert b"caff at" in content
+    path.write_bytes(content.replace(b"caff at", "café at".encode("latin-1")))
+    with pytest.raises(UnicodeDecodeError):
+        av.open(str(path))
+    whole(path, 6)
+
+
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate, frame.pts = 8000, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    found = probe(path, GEOMETRY)
+    assert isinstance(found, str)
+    assert "no video stream" in found

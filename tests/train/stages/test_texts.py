@@ -71,6 +71,34 @@ def test_training_goes_on_and_labels_are_sampled_without_the_encoder(
     assert cli(*sample, "--text", "dance", "--text-encoder", encoder)[0] == 0
 
 
+@pytest.mark.parametrize("damage", ["cut", "noise", "gone"])
+def test_damaged_embeddings_are_named(
+    damage: str,
+    store: Store,
+    run: Path,
+    encoder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And are made again once they are deleted, as the message says."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    file = copy / "texts" / "texts.safetensors"
+    content = file.read_bytes()
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(content[: len(content) // 2] if damage == "cut" else b"\xff" * 99)
+    steps = {"diffusion_training.steps": "6"}
+    assert train(store, copy, encoder, **steps) == [0, 2]
+    error = capsys.readouterr().err
+    assert f"the embeddings of the texts, {file}, are damaged or missing" in error
+    assert f"delete the folder {copy / 'texts'} and run the same command again" in error
+    assert "Traceback" not in error
+    shutil.rmtree(copy / "texts")
+    assert train(store, copy, encoder, **steps) == [0, 0]
+    assert file.read_bytes() == content
+
+
 def test_a_free_prompt_is_sampled_with_the_encoder(
     run: Path, picture: Path, tmp_path: Path, cli: Call
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared.console import Progress, byte_count, console
+from shared.console import Progress, byte_count, console, shell_command
 from shared.errors import UserError
 from shared.report.pages import write_page
 from shared.report.pictures import png
@@ -75,7 +75,7 @@ def build_report(
         generator, reader = trained
         data = draw_data(generator, Clips(reader, generator.recipe.split))
     page = Page(
-        run=str(run),
+        evaluation=shell_command("dvdm-train", "evaluate", "--run", run, "--store", "STORE"),
         store=store,
         recipe=recipe,
         clips=clips,

@@ -37,7 +37,7 @@ class Page:
     """Content of the page.
 
     Attributes:
-        run: the run's folder, as it was named.
+        evaluation: command that would score the run.
         store: attributes of the store it was trained on.
         recipe: as `Recipe.to_dict` gives it.
         clips: generated clips next to real ones, if any.
@@ -51,7 +51,7 @@ class Page:
         commands: with their seconds, if known.
     """
 
-    run: str
+    evaluation: str
     store: StoreAttributes
     recipe: dict[str, Any]
     clips: ShownClips | None

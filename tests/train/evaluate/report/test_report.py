@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from base64 import b64decode
 from collections.abc import Callable
@@ -143,13 +144,14 @@ def test_an_evaluated_run_with_its_store(
 def test_a_bare_run_says_what_to_run_and_shows_its_previews(
     cli: Cli, bare: Path, tmp_path: Path
 ) -> None:
+    bare = shutil.copytree(bare, tmp_path / "a run's folder")
     code, out, err = cli("report", bare, "--out", tmp_path)
     assert code == 0, err
     assert "with --store STORE it shows data and reconstructions, too" in out
     page = tmp_path / "index.html"
     assert_alone(page)
     text, pictures = text_of(page), pictures_of(page)
-    assert f"dvdm-train evaluate --run {bare}" in text
+    assert f"dvdm-train evaluate --run {shlex.quote(str(bare))} --store STORE" in text
     assert 'id="scores" data-files="0"' in page.read_text()
     assert "from the checkpoint of step 4" in text
     assert "step 2" in text and "step 4" in text
