@@ -14,6 +14,7 @@ from torch import Tensor
 
 from shared.console import Progress, console, errors
 from shared.errors import UserError
+from shared.frame_size import FrameSize
 from shared.picture_files import PictureError, read_picture
 from shared.report.pictures import (
     Film,
@@ -48,9 +49,9 @@ _FITS: dict[FitName, Callable[..., Image.Image]] = {
     "stretch": Image.Image.resize,
 }
 _FITTED: dict[FitName, str] = {
-    "crop": "cut to the middle square",
-    "pad": "black bars added to a square",
-    "stretch": "stretched to a square",
+    "crop": "cut to the middle",
+    "pad": "black bars added",
+    "stretch": "stretched",
 }
 
 
@@ -59,9 +60,9 @@ class FirstFrame:
     """A picture made into a first frame.
 
     Attributes:
-        pixels: uint8, shape (1, 3, size, size).
+        pixels: uint8, shape (1, 3, H, W) of the store's size.
         width, height: of the picture, upright, pixels.
-        fit: how it was made square.
+        fit: how it was given the aspect of the store's frames.
     """
 
     pixels: Tensor
@@ -72,15 +73,16 @@ class FirstFrame:
     @property
     def how(self) -> str:
         """Description of the changes, for people."""
-        size = self.pixels.shape[-1]
-        if (self.width, self.height) == (size, size):
-            return f"{size}x{size}, taken as it is"
-        made_square = "" if self.width == self.height else f"{_FITTED[self.fit]}, "
-        return f"{self.width}x{self.height}, {made_square}resized to {size}x{size}"
+        own, size = FrameSize(self.height, self.width), FrameSize(*self.pixels.shape[-2:])
+        if own == size:
+            return f"{own}, taken as it is"
+        alike = own.width * size.height == size.width * own.height
+        fitted = "" if alike else f"{_FITTED[self.fit]}, "
+        return f"{own}, {fitted}resized to {size}"
 
 
-def load_first_frame(path: Path, size: int, fit: FitName = "crop") -> FirstFrame:
-    """Read a picture, turn it upright, and make it square in the way the store's frames were.
+def load_first_frame(path: Path, size: FrameSize, fit: FitName = "crop") -> FirstFrame:
+    """Read a picture, turn it upright, and fit it to a size in the way the store's frames were.
 
     Raises:
         UserError: the file is missing or not a picture.
@@ -91,7 +93,7 @@ def load_first_frame(path: Path, size: int, fit: FitName = "crop") -> FirstFrame
         upright = Image.fromarray(read_picture(path))
     except PictureError as error:
         raise UserError(f"--image {path}: not a readable picture ({error})") from None
-    fitted = _FITS[fit](upright, (size, size), Image.Resampling.LANCZOS)
+    fitted = _FITS[fit](upright, (size.width, size.height), Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.asarray(fitted).copy()).permute(2, 0, 1)[None]
     return FirstFrame(pixels, *upright.size, fit)
 
@@ -121,8 +123,8 @@ def save_video(path: Path, film: Film, *, fps: float) -> None:
 
 
 _SMALLEST_VIDEO_PX, _SMALLEST_ARROWS = 256, 4
-"""Side in pixels to which smaller clips are enlarged, so that players show them well, and the
-least enlargement of clips with arrows."""
+"""Longer side in pixels to which smaller clips are enlarged, so that players show them well, and
+the least enlargement of clips with arrows."""
 
 _SHEET_COLUMNS = 16
 """Most frames of a video on its contact sheet, evenly spaced."""
@@ -214,7 +216,7 @@ def _first_pixels(generator: Generator, image: Path | None) -> Tensor:
             else f"--image {image}: this run generates from noise alone; leave it out"
         )
     if image is None:
-        return torch.zeros(1, 3, store.size, store.size, dtype=torch.uint8)
+        return torch.zeros(1, 3, *store.size, dtype=torch.uint8)
     first_frame = load_first_frame(image, store.size, store.fit)
     console.print(f"{image}: {first_frame.how}, as the store's frames were", markup=False)
     if store.crop:
@@ -279,7 +281,9 @@ def write_videos(decoded: Decoded, generator: Generator, options: SampleOptions)
         Paths of the files.
     """
     clips = decoded.frames.numpy()
-    written = _write(options.videos, list(clips), _SMALLEST_VIDEO_PX // clips.shape[-1], options)
+    written = _write(
+        options.videos, list(clips), _SMALLEST_VIDEO_PX // max(clips.shape[-2:]), options
+    )
     written.append(_write_sheet(options.out.with_suffix(".png"), list(clips)))
     for part, drawing in generator.space.drawn.items():
         field = decoded.parts[part].numpy()
@@ -300,7 +304,7 @@ def _draw_part(
         drawing: how.
         store: options.
     """
-    factor = _SMALLEST_VIDEO_PX // clips.shape[-1]
+    factor = _SMALLEST_VIDEO_PX // max(clips.shape[-2:])
     if drawing == "arrows":
         pairs = zip(clips, part, strict=True)
         return [_with_vectors(*pair, store, max(_SMALLEST_ARROWS, factor)) for pair in pairs], None
