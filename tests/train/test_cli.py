@@ -381,7 +381,7 @@ SPACES: dict[str, tuple[str, str, Overrides]] = {
 }
 """Recipe, reference of the store, changes."""
 
-WIDE = FrameSize(16, 24)
+WIDE = FrameSize(16, 32)
 
 QUICK = ("latent", "flow", "codec, closed loop, contextual")
 
@@ -400,11 +400,11 @@ def test_every_space_trains_samples_and_is_scored(
     out = tmp_path / "v.mp4"
     code, said, err = cli("sample", "--run", run, "--image", picture, "--text", "go", "--out", out)
     assert code == 0, err
-    assert f"{picture}: 30x20, resized to 24x16" in said, "of the same aspect"
+    assert f"{picture}: 30x20, cut to the middle, resized to 32x16" in said
     with Image.open(out.with_suffix(".png")) as sheet:
-        assert sheet.size == (4 * 24 + 3 * 2, 16)
+        assert sheet.size == (4 * 32 + 3 * 2, 16)
     with Image.open(out.with_suffix(".gif")) as film:
-        assert film.size == (10 * 24, 10 * 16)
+        assert film.size == (8 * 32, 8 * 16)
     assert out.with_stem("v-motion").exists() == (name == "vectors" or "codec" in name)
     code, _, err = cli("evaluate", "--run", run, "--store", store.path, "--seconds", 1)
     assert code == 0, err

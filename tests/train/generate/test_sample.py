@@ -13,6 +13,7 @@ from PIL import Image
 from shared.errors import UserError
 from shared.frame_size import FrameSize
 from shared.report.pictures import flow_colours, flow_legend, longest_vector
+from shared.schema import FitName
 from shared.store.store import Store
 from train.generate.generator import Generator, load_generator, with_sampler
 from train.generate.sample import (
@@ -131,6 +132,25 @@ def test_the_picture_is_fitted_as_the_store_was(tmp_path: Path) -> None:
     assert (stretched.pixels == 255).all()
     assert padded.how == "20x10, black bars added, resized to 8x8"
     assert stretched.how == "20x10, stretched, resized to 8x8"
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "fit", "how"),
+    [
+        (80, 40, "crop", "80x40, cut to the middle, resized to 12x8"),
+        (60, 40, "crop", "60x40, resized to 12x8"),
+        (12, 8, "pad", "12x8, taken as it is"),
+        (8, 12, "pad", "8x12, black bars added, resized to 12x8"),
+        (20, 20, "stretch", "20x20, stretched, resized to 12x8"),
+    ],
+)
+def test_a_picture_of_any_aspect_gets_the_stores(
+    tmp_path: Path, width: int, height: int, fit: FitName, how: str
+) -> None:
+    stripes(width, height).save(tmp_path / "a.png")
+    found = load_first_frame(tmp_path / "a.png", FrameSize(8, 12), fit)
+    assert (found.pixels.shape, found.how) == ((1, 3, 8, 12), how)
+    assert found.pixels[0, :, 4, 6].tolist() == pytest.approx(GREEN, abs=20)
 
 
 def test_changes_to_a_picture_are_described(tmp_path: Path) -> None:
