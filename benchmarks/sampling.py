@@ -53,7 +53,7 @@ class Cost:
 
     recipe: str
     space: str
-    size: int
+    size: str
     sampler: str
     steps: int
     guidance: float
@@ -131,7 +131,7 @@ def cost(
         for number in (_FEW, _MORE)
     )
     size = generator.store.options.size
-    frame = torch.randint(256, (count, 3, size, size), dtype=torch.uint8)
+    frame = torch.randint(256, (count, 3, *size), dtype=torch.uint8)
 
     def run(one: Generator) -> Callable[[], object]:
         return lambda: one(frame, [0] * count, range(count))
@@ -144,7 +144,7 @@ def cost(
     return Cost(
         recipe=recipe,
         space=generator.recipe.space.kind,
-        size=size,
+        size=str(size),
         sampler=sampler,
         steps=steps,
         guidance=guidance,
@@ -189,7 +189,7 @@ def show(costs: list[Cost], given: argparse.Namespace) -> None:
             row.recipe,
             row.space,
             row.sampler,
-            f"{row.size}x{row.size}",
+            row.size,
             f"{row.steps:,}",
             f"{row.seconds:.3g}",
             f"{row.seconds_decoding:.2g}",

@@ -106,14 +106,13 @@ def networks(recipe: Recipe, batch: int, device: torch.device) -> Iterator[tuple
     yield "denoiser", Network(unet, lambda: unet(target, times, noise).float().square().mean())
     if autoencoder is not None:
         coder = filled(autoencoder, device)
-        side = case.shapes.cell * case.shapes.x0[2]
-        picture = torch.randn(batch * _EXAMPLES, 3, side, side).to(device)
+        sides = (case.shapes.cell * cells for cells in case.shapes.x0[2:])
+        picture = torch.randn(batch * _EXAMPLES, 3, *sides).to(device)
         context = picture.repeat(1, len(coder.context), 1, 1) if coder.context else None
         yield "autoencoder", Network(coder, lambda: coder.loss(picture, context)["loss"])
     if recipe.refiner is not None:
         refiner = Refiner(recipe.refiner).to(device)
-        size = recipe.designed_for.size
-        frames = torch.randn(batch, _WINDOW, 3, size, size).to(device)
+        frames = torch.randn(batch, _WINDOW, 3, *recipe.designed_for.frame_size).to(device)
         given = frames, frames, frames[:, 0], frames[:, 0]
         yield "refiner", Network(refiner, lambda: torch.stack(refiner(*given)).square().mean())
 

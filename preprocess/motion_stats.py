@@ -22,6 +22,7 @@ from preprocess.records import read_rejects
 from preprocess.report.measure import read_clip
 from shared.console import Progress
 from shared.errors import UserError
+from shared.frame_size import FrameSize
 from shared.manifest import load_manifest
 from shared.motion_statistics import SEARCH, STATISTICS, divergences, mean_values
 from shared.report.pictures import evenly_spaced
@@ -42,14 +43,14 @@ class MotionSet:
         name: of the folder or store, as given.
         vectors: of the search `SEARCH`, int8, shape (N, T-1, 2, h, w).
         video: of each clip, shape (N,).
-        size: of the frames, pixels.
+        size: of the frames.
         rejects: videos that gave fewer clips than planned.
     """
 
     name: str
     vectors: NDArray[np.int8]
     video: NDArray[Any]
-    size: int
+    size: FrameSize
     rejects: int
 
     @property
@@ -88,7 +89,8 @@ def compare_motion(
     if one.size != other.size:
         raise UserError(
             f"{one.name} has frames of {one.size} pixels and {other.name} of {other.size}: pixels a"
-            f" frame do not compare; extract one of them anew with --size"
+            f" frame do not compare; extract one of them anew with --size {other.size.option} or"
+            f" {one.size.option}"
         )
     means = mean_values(one.vectors), mean_values(other.vectors)
     between = divergences(one.vectors, other.vectors)
@@ -96,7 +98,7 @@ def compare_motion(
     within = divergences(*halves) if all(map(len, halves)) else None
     return {
         "search": SEARCH,
-        "size": one.size,
+        "size": one.size.option,
         "sets": [
             {
                 "name": each.name,

@@ -14,6 +14,7 @@ import typer
 from pydantic import ValidationError
 
 from shared.errors import UserError
+from shared.frame_size import FrameSize
 from shared.manifest import Manifest
 from shared.schema import REMOVED_OPTIONS, CodecOptions
 
@@ -30,9 +31,11 @@ Scheduler = Annotated[
 
 CLIP_OPTIONS: dict[str, Any] = {
     "size": Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            help="Height and width, pixels. Default: the data set's; bair and weizmann 64, else 128"
+            metavar="SIDE|WIDTHxHEIGHT",
+            help="Size of the frames, pixels: 64 for squares, 256x144 for 256 across and 144 down."
+            " Default: the data set's; bair and weizmann 64, else 128",
         ),
     ],
     "frames": Annotated[
@@ -79,8 +82,8 @@ CLIP_OPTIONS: dict[str, Any] = {
         str | None,
         typer.Option(
             metavar="crop|pad|stretch",
-            help="Make frames square: cut them, add black bars, or distort them. Default: the data"
-            " set's; weizmann-original pad, else crop",
+            help="Give frames the aspect of the size: cut them, add black bars, or distort them."
+            " Default: the data set's; weizmann-original pad, else crop",
         ),
     ],
     "crop": Annotated[
@@ -352,11 +355,22 @@ def _defaults(manifest: Manifest, stated: dict[str, Any]) -> dict[str, Any]:
 def _stated(given: dict[str, Any]) -> dict[str, Any]:
     """Options that the user gave; a crop of `none` is one, and means no crop box."""
     stated = {name: value for name, value in given.items() if value is not None}
+    if "size" in stated:
+        stated["size"] = _parse_size(stated["size"])
     return {name: None if value == "none" else value for name, value in stated.items()}
+
+
+def _parse_size(value: object) -> FrameSize:
+    try:
+        return FrameSize.parse(value)
+    except ValueError as error:
+        raise UserError(f"--size {value}: {error}") from None
 
 
 def shown(value: Any) -> str:
     """Text of an option's value in a store's name."""
+    if isinstance(value, FrameSize):
+        return str(value.option)
     if isinstance(value, tuple):
         return "x".join(map(str, value))
     if isinstance(value, int | float):

@@ -56,7 +56,7 @@ def describe(path: Location) -> dict[str, Any]:
     by_array = _bytes_by_array(path)
     stored = sum(by_array.values())
     valid = sum(marker.valid for marker in done if marker)
-    raw = valid * attributes.options.frames * 3 * attributes.options.size**2
+    raw = valid * attributes.options.frames * 3 * attributes.options.size.pixels
     return {
         "store": str(path),
         **attributes.model_dump(mode="json"),

@@ -90,7 +90,7 @@ class Clip:
 
     def __repr__(self) -> str:
         options = self.store.options
-        return f"Clip({len(self)} frames of {options.size}x{options.size}, {self._caption})"
+        return f"Clip({len(self)} frames of {options.size}, {self._caption})"
 
     def _repr_html_(self) -> str:
         """The clip as a looping picture, its vectors drawn on it."""

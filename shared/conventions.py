@@ -1,6 +1,7 @@
 """Axes, vectors, reference, compensation, luma and tie rule: stated once, pinned by tests.
 
-A clip is uint8 RGB, shape (T, 3, H, W). The *current* frame n is tiled into blocks of b x b
+A clip is uint8 RGB, shape (T, 3, H, W). Sizes are (height, width) in code and WIDTHxHEIGHT for
+people and in files: `shared.frame_size`. The *current* frame n is tiled into blocks of b x b
 pixels; the grid is ceil(H/b) x ceil(W/b) and blocks over the right or lower edge are cut.
 
 A motion vector points from a block to its predictor in the reference frame, in units of 1/u pixel

@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from shared.errors import ManifestError
+from shared.frame_size import FrameSize
 from shared.labels import normalised
 from shared.schema import ClipPolicy, CodecOptions, FitName, SourceKind
 
@@ -182,7 +183,7 @@ class Manifest(BaseModel):
     """Name for each value of the `subject` group; if empty, the value is the name."""
     subjects: int | None = None
     """Number of people in it."""
-    size: int = 128
+    size: FrameSize = FrameSize(128, 128)
     frames: int = 16
     clips: ClipPolicy = "windows"
     stride: int = 1

@@ -82,7 +82,7 @@ def predict(reference: NDArray[np.uint8], motion: NDArray[Any], codec: Codec) ->
     height, width = reference.shape[-2:]
     if motion.shape[-3:] != (2, *grid_shape(height, width, codec.block)):
         raise ValueError(
-            f"motion grid {motion.shape[-3:]} does not fit {height}x{width} frames at block"
+            f"motion grid {motion.shape[-3:]} does not fit {width}x{height} frames at block"
             f" {codec.block}: it must be {(2, *grid_shape(height, width, codec.block))}"
         )
     return _compensate([reference], motion, codec)

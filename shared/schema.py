@@ -27,6 +27,7 @@ from shared.conventions import (
     grid_shape,
     motion_channels,
 )
+from shared.frame_size import FrameSize
 from shared.motion_statistics import SEARCH
 
 SCHEMA_VERSION = 2
@@ -57,8 +58,8 @@ class CodecOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = Field(128, ge=1, le=4096)
-    """Height and width of the stored frames, pixels."""
+    size: FrameSize = FrameSize(128, 128)
+    """Height and width of the stored frames; recorded as the side of a square, or `256x144`."""
     frames: int = Field(16, ge=2, le=4096)
     """Frames T in a clip, the first one included."""
     stride: int = Field(1, ge=1)
@@ -76,7 +77,7 @@ class CodecOptions(BaseModel):
     fps: float | None = Field(None, gt=0, le=1000)
     """Frames a second, taken by their times; None: frames one after another, of any rate."""
     fit: FitName = "crop"
-    """Way to make a frame square: cut two sides, add black bars, or distort it."""
+    """Way to give a frame the aspect of `size`: cut two sides, add black bars, or distort it."""
     crop: tuple[int, int, int, int] | None = None
     """Part of the upright frame to use: top, bottom, left, right in pixels, half-open."""
     display: Literal["shown", "coded"] = "shown"
@@ -249,7 +250,7 @@ class CodecOptions(BaseModel):
     @property
     def grid(self) -> tuple[int, int]:
         """Blocks down and across."""
-        return grid_shape(self.size, self.size, self.block)
+        return grid_shape(*self.size, self.block)
 
 
 @dataclass(frozen=True)
@@ -286,8 +287,8 @@ class ArraySpec:
             "protocol": max(1, len(attributes.splits)),
             "rgb": 3,
             "xy": motion_channels(options.reference),
-            "height": options.size,
-            "width": options.size,
+            "height": options.size.height,
+            "width": options.size.width,
             "grid_height": grid_height,
             "grid_width": grid_width,
         }

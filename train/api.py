@@ -206,7 +206,7 @@ class Model:
         options = self.generator.store.options
         return (
             f"Model({self.folder}: {self.generator.space.generates},"
-            f" {options.frames} frames of {options.size}x{options.size})"
+            f" {options.frames} frames of {options.size})"
         )
 
 

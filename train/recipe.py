@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from shared.conventions import Compensation, Reference
 from shared.errors import UserError
+from shared.frame_size import FrameSize
 from shared.schema import CodecOptions, MethodName
 from train.diffusion.noise import NoiseOptions
 from train.diffusion.samplers import SamplerOptions
@@ -51,8 +52,8 @@ class VectorSearch:
 class ClipShape:
     """Clips that a recipe was designed for; `train cost` counts on clips of this shape."""
 
-    size: Annotated[int, Field(ge=1)] = 128
-    """Height and width, pixels."""
+    size: Annotated[int | str, BeforeValidator(lambda size: FrameSize.parse(size).option)] = 128
+    """Size of the frames as in `preprocess run --size`: 64 for squares, or `256x144`, pixels."""
     block: Annotated[int, Field(ge=1)] = 16
     """Block size of the store, pixels; matters to the space `codec` only."""
     frames: Annotated[int, Field(ge=2)] = 16
@@ -66,7 +67,12 @@ class ClipShape:
         Not the number of frames, which the data set decides.
         """
         vectors = {} if self.vectors is None else {"block": self.block, **asdict(self.vectors)}
-        return {"size": self.size, **vectors}
+        return {"size": self.frame_size, **vectors}
+
+    @property
+    def frame_size(self) -> FrameSize:
+        """Height and width, pixels."""
+        return FrameSize.parse(self.size)
 
     @property
     def extraction_flags(self) -> str:
@@ -176,7 +182,7 @@ def _first_fault(error: ValidationError) -> str:
 
 
 _EXPECT: dict[str, Callable[[Any, Any], str]] = {
-    "size": lambda has, wants: f"{(has / wants) ** 2:.2g} times the pixels in every step",
+    "size": lambda has, wants: f"{has.pixels / wants.pixels:.2g} times the pixels in every step",
     "block": lambda has, wants: (
         "motion finer than a block is left to the residual, whose small code blurs it"
         if has > wants
@@ -242,4 +248,6 @@ def _flag(option: str) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, FrameSize):
+        return str(value.option)
     return f"{value:g}" if isinstance(value, float) else str(value)

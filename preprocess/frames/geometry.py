@@ -1,4 +1,4 @@
-"""From a frame to the square that is stored: upright, of square pixels, cropped, scaled."""
+"""From a frame to the one that is stored: upright, of square pixels, cropped, scaled."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from preprocess.frames.area import FrameFormat, ResizeWindow, Shrinker, can_shrink
 from preprocess.frames.hdr import HdrMapper, describe_hdr
+from shared.frame_size import FrameSize
 from shared.schema import CodecOptions, DeinterlaceName, FitName, HdrName
 
 MAX_PIXELS = 8192 * 8192
@@ -49,14 +51,14 @@ class Box:
         return self.bottom - self.top
 
 
-@dataclass(frozen=True)
+@checked_dataclass(frozen=True)
 class Geometry:
-    """Geometry that makes a frame a square.
+    """Geometry that gives a frame the size of the stored ones.
 
     Attributes:
-        size: height and width of the square, pixels.
-        fit: a frame that is not square is cut at both ends of its longer side (`crop`), gets
-            black bars at its shorter side (`pad`), or is distorted (`stretch`).
+        size: of the stored frames.
+        fit: a frame of another aspect is cut at both ends of the side that is too long (`crop`),
+            gets black bars at the side that is too short (`pad`), or is distorted (`stretch`).
         box: part of the upright frame to use, in square pixels; None uses all of it.
         as_shown: show frames as players do: mirrored where the file asks for it, stretched to
             square pixels, HDR mapped to SDR. Stores made before that have it false: turned only.
@@ -66,7 +68,7 @@ class Geometry:
         hwaccel: its kind of hardware decoder; empty for none.
     """
 
-    size: int
+    size: FrameSize
     fit: FitName = "crop"
     box: Box | None = None
     as_shown: bool = True
@@ -94,19 +96,19 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Fit:
-    """Size of a scaled frame and place of the square on it, in scaled pixels."""
+    """Size of a scaled frame and place of the stored one on it, in scaled pixels."""
 
     width: int
     height: int
     left: int
     top: int
-    """The square's corner on the scaled frame; negative where there are bars."""
+    """The stored frame's corner on the scaled one; negative where there are bars."""
     shrinks: bool
     """True if scaling loses pixels: by area averaging then, else by bicubic interpolation."""
 
 
 def fit(width: int, height: int, geometry: Geometry) -> Fit:
-    """Place the square on a frame, or on the part inside the crop box.
+    """Place the stored frame on a frame, or on the part inside the crop box.
 
     Args:
         width: pixels.
@@ -114,14 +116,18 @@ def fit(width: int, height: int, geometry: Geometry) -> Fit:
         geometry: `size` and `fit` are used here.
     """
     size, by = geometry.size, geometry.fit
-    side = min(width, height) if by == "crop" else max(width, height)
-    scaled_width, scaled_height = (
-        size if by == "stretch" else max(1, (2 * length * size + side) // (2 * side))
-        for length in (width, height)
-    )
+    if by == "stretch":
+        scaled_height, scaled_width = size
+    else:
+        # The side that is scaled exactly: with `crop` the one that needs the larger scale.
+        across = (size.width * height >= size.height * width) == (by == "crop")
+        to, side = (size.width, width) if across else (size.height, height)
+        scaled_width, scaled_height = (
+            max(1, (2 * length * to + side) // (2 * side)) for length in (width, height)
+        )
     shrinks = scaled_width <= width and scaled_height <= height
     shrinks &= (scaled_width, scaled_height) != (width, height)
-    left, top = (scaled_width - size) // 2, (scaled_height - size) // 2
+    left, top = (scaled_width - size.width) // 2, (scaled_height - size.height) // 2
     return Fit(scaled_width, scaled_height, left, top, shrinks)
 
 
@@ -221,6 +227,10 @@ class Orientation:
             return cls(False, d < 0, a < 0)
         return cls(True, b < 0, c < 0)
 
+    def coded(self, upright: FrameSize) -> FrameSize:
+        """Size of a frame before it is made upright."""
+        return FrameSize(upright.width, upright.height) if self.transposed else upright
+
     def apply(self, pixels: NDArray[Any], axes: tuple[int, int] = (0, 1)) -> NDArray[Any]:
         """Turn and mirror pixels whose rows and columns lie on these axes."""
         if self.transposed:
@@ -230,7 +240,7 @@ class Orientation:
         return np.flip(pixels, flipped) if flipped else pixels
 
 
-class SquareCropper:
+class FrameFitter:
     """Scales, crops, turns and converts decoded frames, with one scaler for a whole video."""
 
     def __init__(self, geometry: Geometry) -> None:
@@ -244,7 +254,7 @@ class SquareCropper:
         pixel_aspect: Fraction = Fraction(1),
         orientation: Orientation | None = None,
     ) -> NDArray[np.uint8]:
-        """Make a square: uint8 RGB, shape (3, size, size); frames may change their format.
+        """Make a stored frame: uint8 RGB, shape (3, H, W); frames may change their format.
 
         Args:
             frame: as decoded.
@@ -265,9 +275,9 @@ class SquareCropper:
         if self._geometry.box:
             by = Interpolation.AREA if self._width < frame.width else Interpolation.BICUBIC
             rgb = self._rgb(frame, self._width, frame.height, by)
-            return square_rgb(orientation.apply(rgb), self._geometry)
-        square = self._shrunk(frame) if self._shrinker else self._scaled(frame)
-        return np.ascontiguousarray(orientation.apply(square, (1, 2)))
+            return fit_picture(orientation.apply(rgb), self._geometry)
+        fitted = self._shrunk(frame) if self._shrinker else self._scaled(frame)
+        return np.ascontiguousarray(orientation.apply(fitted, (1, 2)))
 
     def _prepare(self, frame: VideoFrame, orientation: Orientation, aspect: Fraction) -> None:
         """Compute everything that is the same for all frames of one format."""
@@ -280,35 +290,37 @@ class SquareCropper:
         if reason:
             raise ValueError(reason)
         self._mapper = HdrMapper(frame) if hdr else None
-        placed, size = fit(self._width, frame.height, self._geometry), self._geometry.size
+        # Frames are turned last, when they are small.
+        self._size = size = orientation.coded(self._geometry.size)
+        placed = fit(self._width, frame.height, replace(self._geometry, size=size))
         shrinks = placed.width <= frame.width and placed.height <= frame.height
         same = (placed.width, placed.height) == (frame.width, frame.height)
         self._fit = replace(placed, shrinks=shrinks and not same)
         window = ResizeWindow(
             (placed.height, placed.width),
             (max(0, placed.top), max(0, placed.left)),
-            (min(size, placed.height), min(size, placed.width)),
+            (min(size.height, placed.height), min(size.width, placed.width)),
         )
         can = not self._geometry.box and not hdr and can_shrink(FrameFormat.of(frame), window)
         can &= all(plane.line_size > 0 for plane in frame.planes)  # some lie upside down
         self._shrinker = Shrinker(frame, window) if can else None
 
     def _shrunk(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """Square by exact area averaging."""
+        """Stored frame before it is turned, by exact area averaging."""
         assert self._shrinker
-        shown, size = self._shrinker(frame), self._geometry.size
-        if shown.shape[1:] == (size, size):
+        shown = self._shrinker(frame)
+        if shown.shape[1:] == self._size:
             return shown
-        square = np.zeros((3, size, size), np.uint8)
+        fitted = np.zeros((3, *self._size), np.uint8)
         top, left = max(0, -self._fit.top), max(0, -self._fit.left)
-        square[:, top : top + shown.shape[1], left : left + shown.shape[2]] = shown
-        return square
+        fitted[:, top : top + shown.shape[1], left : left + shown.shape[2]] = shown
+        return fitted
 
     def _scaled(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """Square by libswscale: frames that grow, and formats that video files seldom have."""
+        """The same by libswscale: frames that grow, and formats that video files seldom have."""
         by = Interpolation.AREA if self._fit.shrinks else Interpolation.BICUBIC
         rgb = self._rgb(frame, self._fit.width, self._fit.height, by)
-        return planes(_place(rgb, self._fit, self._geometry.size))
+        return planes(_place(rgb, self._fit, self._size))
 
     def _rgb(
         self, frame: VideoFrame, width: int, height: int, interpolation: Interpolation
@@ -330,15 +342,15 @@ class SquareCropper:
         return np.asarray(pixels, np.uint8)
 
 
-def square_rgb(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+def fit_picture(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
     """Crop and scale a picture.
 
     Args:
         rgb: uint8, upright, shape (H, W, 3).
-        geometry: of the square.
+        geometry: of the stored frame.
 
     Returns:
-        uint8, shape (3, size, size).
+        uint8, shape (3, height, width) of the geometry's size.
     """
     if box := geometry.box:
         rgb = rgb[box.top : box.bottom, box.left : box.right]
@@ -353,11 +365,11 @@ def planes(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(rgb.transpose(2, 0, 1))
 
 
-def _place(scaled: NDArray[np.uint8], placed: Fit, size: int) -> NDArray[np.uint8]:
-    """Cut the square from a scaled frame, black where it reaches over the edge."""
-    if placed.left >= 0 and placed.top >= 0:
-        return scaled[placed.top : placed.top + size, placed.left : placed.left + size]
-    square = np.zeros((size, size, 3), np.uint8)
-    top, left = -placed.top, -placed.left
-    square[top : top + placed.height, left : left + placed.width] = scaled
-    return square
+def _place(scaled: NDArray[np.uint8], placed: Fit, size: FrameSize) -> NDArray[np.uint8]:
+    """Cut the stored frame from a scaled one, black where it reaches over the edge."""
+    top, left = placed.top, placed.left
+    if left >= 0 and top >= 0:
+        return scaled[top : top + size.height, left : left + size.width]
+    fitted = np.zeros((*size, 3), np.uint8)
+    fitted[-top : placed.height - top, -left : placed.width - left] = scaled
+    return fitted

@@ -138,7 +138,7 @@ def _sampled(segment: Segment, probe: Probe, options: CodecOptions) -> Frames:
 
 def shard_clips(options: CodecOptions) -> int:
     """Clips in a shard; depends on the options only, never on the number of workers."""
-    clip_bytes = options.frames * 3 * options.size**2
+    clip_bytes = options.frames * 3 * options.size.pixels
     return min(MAX_SHARD_CLIPS, max(1, SHARD_RGB_BYTES // clip_bytes))
 
 

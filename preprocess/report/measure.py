@@ -142,7 +142,7 @@ class Statistics:
     @property
     def frame_values(self) -> int:
         """Number of values in one frame of all clips."""
-        return self.clips * 3 * self.options.size**2
+        return self.clips * 3 * self.options.size.pixels
 
     def add(self, clip: Clip) -> None:
         """Count one clip."""
@@ -158,7 +158,7 @@ class Statistics:
         self._add_energy(clip)
 
     def _add_energy(self, clip: Clip) -> None:
-        size, block = self.options.size, self.options.block
+        block = self.options.block
         # The frame that a zero vector would repeat, for each of frames 1...T-1.
         reference = clip.frames[:1] if self.options.reference == "first" else clip.frames[:-1]
         before = block_energy(clip.frames[1:].astype(np.int32) - reference, block)
@@ -167,7 +167,7 @@ class Statistics:
         self.after += after.sum(axis=0)
         self.frame_before += before.sum(axis=(1, 2))
         self.frame_after += after.sum(axis=(1, 2))
-        changing = before > _STILL * block_energy(np.ones((1, 3, size, size)), block)
+        changing = before > _STILL * block_energy(np.ones((1, 3, *self.options.size)), block)
         self.still += int(np.count_nonzero(~changing))
         moved = np.any(clip.motion, axis=1)
         self.unmoved += int(np.count_nonzero(changing & ~moved))

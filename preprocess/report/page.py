@@ -51,7 +51,7 @@ class Findings:
 def render_page(found: Findings) -> str:
     """The page as HTML."""
     facts, options, statistics = found.facts, found.attributes.options, found.statistics
-    pixels = facts["valid_clips"] * options.frames * options.size**2
+    pixels = facts["valid_clips"] * options.frames * options.size.pixels
     before, after = statistics.before.sum(), statistics.after.sum()
     squares = np.array([before, after]) / max(1, statistics.frame_values * (options.frames - 1))
     repeated_db, vectors_db = psnr(squares)

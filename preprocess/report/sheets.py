@@ -62,5 +62,5 @@ def draw_motion(clip: Clip, options: CodecOptions) -> bytes:
     """A row of frames with their vectors above a row of their residuals around grey, as WebP."""
     vectors = vector_film(clip.frames, clip.motion, options, MOTION_COLUMNS)
     picked = evenly_spaced(options.frames - 1, MOTION_COLUMNS)
-    factor = max(1, ARROWS_PX // options.size)
+    factor = max(1, ARROWS_PX // max(options.size))
     return sheet([vectors, enlarge(grey_residual(clip.residual[picked]), factor)], ARROWS_PX)

@@ -28,7 +28,7 @@ class ProbeTask:
         source: kind of the videos.
         root: folder of the data set.
         paths: of the videos, relative to the root.
-        geometry: of the squares to make.
+        geometry: of the stored frames.
         timed: read the times of the frames too.
     """
 
@@ -54,7 +54,7 @@ class Source(Protocol):
     def decode(
         self, path: Location, wanted: list[int], geometry: Geometry, *, to_end: bool = False
     ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Decode wanted frames with their indices, uint8, shape (3, size, size).
+        """Decode wanted frames with their indices, uint8, shape (3, H, W).
 
         Frames that damage may touch are left out. Raises DecodeError after the last one if damage
         was found; with `to_end` it is looked for beyond the last wanted frame too.

@@ -23,10 +23,10 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.frames.geometry import Geometry, refusal, square_rgb
+from preprocess.frames.geometry import Geometry, fit_picture, refusal
 from preprocess.records import DecodeError, Found, Probe, Reject, Times
 from preprocess.sources import video
-from preprocess.sources.independent_decode import square_independently
+from preprocess.sources.independent_decode import fit_independently
 from shared.store.paths import Location
 
 CAMERAS = ("image_main", "image_aux1")
@@ -96,7 +96,7 @@ def decode(
             reason = f"frame {index} has {len(pixels)} bytes, not {_FRAME_BYTES}"
             raise DecodeError(reason, index)
         rgb = np.frombuffer(pixels, np.uint8).reshape(HEIGHT, WIDTH, 3)
-        yield index, square_rgb(rgb, geometry)
+        yield index, fit_picture(rgb, geometry)
 
 
 def decode_independently(
@@ -114,7 +114,7 @@ def decode_independently(
         # Key and length of the bytes: field 1, 64 x 64 x 3 = 12,288 in two groups of seven bits.
         pixels = record.index(b"\x0a\x80\x60", after_name) + 3
         rgb = np.frombuffer(record, np.uint8, _FRAME_BYTES, pixels).reshape(HEIGHT, WIDTH, 3)
-        yield index, square_independently(rgb, geometry)
+        yield index, fit_independently(rgb, geometry)
 
 
 def _parts(path: Location) -> tuple[Path, int, str]:

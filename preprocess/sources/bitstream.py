@@ -360,14 +360,6 @@ _PICTURES = {
 }
 
 
-def _length_bytes(codec: str, extradata: bytes | None) -> int:
-    """Number of bytes that hold a unit's length; 0 where start codes separate units."""
-    if not extradata or extradata[0] != 1:
-        return 0
-    at = {"h264": 4, "hevc": 21}.get(codec)
-    return (extradata[at] & 3) + 1 if at and len(extradata) > at else 0
-
-
 def _split_units(packet: bytes, length_bytes: int) -> Iterator[bytes]:
     """Cut a packet into its units, behind start codes or lengths; none is empty."""
     if not length_bytes:

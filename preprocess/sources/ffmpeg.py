@@ -30,7 +30,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from preprocess.frames.geometry import Geometry, Orientation, SquareCropper
+from preprocess.frames.geometry import FrameFitter, Geometry, Orientation
 from preprocess.records import DecodeError
 from preprocess.sources import independent_decode
 from preprocess.sources.media import (
@@ -138,7 +138,7 @@ def decode(
             frame is to be trusted where the program, or its filter, did not give one frame for each
             of the file.
     """
-    due, square = iter(wanted), SquareCropper(geometry)
+    due, fit = iter(wanted), FrameFitter(geometry)
     following = next(due, None)
     if following is None:
         return
@@ -149,7 +149,7 @@ def decode(
         for index, frame, aspect in frames:
             if index == following:
                 try:
-                    picture = square(frame, aspect, orientation)
+                    picture = fit(frame, aspect, orientation)
                 except ValueError as error:
                     raise DecodeError(message(error), index) from None
                 yield index, picture
@@ -174,7 +174,7 @@ def decode_independently(
     frames, first = _Frames(path, geometry), _first_frame(path)
     try:
         for index, frame, aspect in frames:
-            yield index, independent_decode.square_frame(frame, aspect, geometry, turned_as=first)
+            yield index, independent_decode.fit_frame(frame, aspect, geometry, turned_as=first)
     except DecodeError:
         return  # extraction reports damage; the clips before it must still agree
     finally:

@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.frames.geometry import MAX_PIXELS, Geometry, refusal, square_rgb
+from preprocess.frames.geometry import MAX_PIXELS, Geometry, fit_picture, refusal
 from preprocess.records import DecodeError, Found, Probe, Reject, Times, printable
-from preprocess.sources.independent_decode import square_independently
+from preprocess.sources.independent_decode import fit_independently
 from shared.picture_files import PictureError, picture_size, read_picture
 from shared.store.paths import Location
 
@@ -76,7 +76,7 @@ def decode(
         except PictureError as error:
             damage[index] = str(error)
         else:
-            yield index, square_rgb(rgb, geometry)
+            yield index, fit_picture(rgb, geometry)
     # Once there is damage, usable frames are counted in the whole video.
     if damage or to_end:
         damage |= _damage(files, geometry)
@@ -109,7 +109,7 @@ def decode_independently(
     """Read every frame of a folder, cut to the crop box before it is scaled."""
     for index, file in enumerate(frame_files(path) if path.is_dir() else []):
         try:
-            yield index, square_independently(_read(file, geometry), geometry)
+            yield index, fit_independently(_read(file, geometry), geometry)
         except PictureError:
             # Extraction reports damage; the clips around it must still agree.
             continue

@@ -1,4 +1,4 @@
-"""Independent decoding of a video into square RGB frames, for `verify`.
+"""Independent decoding of a video into RGB frames, for `verify`.
 
 In common with `preprocess.sources.video` are the decoder, scaler and deinterlacer underneath, the
 errors that FFmpeg logs, and the facts about colour, the place of chroma, the shape of pixels, the
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain, groupby, islice
 from math import floor, gcd
@@ -36,7 +37,7 @@ from preprocess.frames.area import (
     chroma_cosited,
     rgb_matrix,
 )
-from preprocess.frames.geometry import Geometry, display_matrix
+from preprocess.frames.geometry import Geometry, Matrix, display_matrix
 from preprocess.frames.hdr import (
     DISPLAY_GAMMA,
     HLG_CONSTANTS,
@@ -55,6 +56,7 @@ from preprocess.sources.media import (
     strictness,
     without_parser,
 )
+from shared.frame_size import FrameSize
 from shared.store.paths import Location, openable
 
 HALF = Fraction(1, 2)
@@ -80,10 +82,10 @@ def decode_independently(
 
     Args:
         path: the video file; without one there is no frame.
-        geometry: of the squares.
+        geometry: of the stored frames.
 
     Yields:
-        Index, ascending, and frame, uint8 RGB, shape (3, size, size).
+        Index, ascending, and frame, uint8 RGB, shape (3, H, W).
     """
     if not path.is_file():
         return
@@ -97,7 +99,7 @@ def decode_independently(
             if geometry.deinterlace != "off":
                 frames = _deinterlaced(frames, geometry.deinterlace)
             for index, (frame, aspect) in enumerate(frames, start=place):
-                yield index, square_frame(frame, aspect, geometry)
+                yield index, fit_frame(frame, aspect, geometry)
                 following = index + 1
             return
         except (FFmpegError, _LostError):
@@ -299,30 +301,34 @@ def _video(container: InputContainer) -> VideoStream | None:
     return stream if isinstance(stream, VideoStream) else None
 
 
-def square_frame(
+def fit_frame(
     frame: VideoFrame,
     aspect: Fraction,
     geometry: Geometry,
     turned_as: VideoFrame | None = None,
 ) -> NDArray[np.uint8]:
-    """Make the square of a frame, upright, shape (3, size, size).
+    """Stored frame of a decoded one, upright, shape (3, H, W).
 
     Args:
         frame: as decoded.
         aspect: width of its pixels divided by their height.
-        geometry: of the square.
+        geometry: of the stored frames.
         turned_as: frame whose display matrix holds; None for this one.
     """
-    turned = turned_as or frame
     width = max(1, floor(frame.width * aspect + HALF)) if geometry.as_shown else frame.width
+    turn = _axes(turned_as or frame, geometry)
     if geometry.box:
-        upright = _upright(_scaled(frame, width, frame.height, geometry), turned, geometry)
-        return square_independently(upright, geometry)
-    return _upright(_middle_of_scaled(frame, width, geometry), turned, geometry).transpose(2, 0, 1)
+        return fit_independently(
+            _upright(_scaled(frame, width, frame.height, geometry), turn), geometry
+        )
+    if turn[0][1]:  # x is made of y: what is tall now will be wide
+        size = geometry.size
+        geometry = replace(geometry, size=FrameSize(size.width, size.height))
+    return _upright(_middle_of_scaled(frame, width, geometry), turn).transpose(2, 0, 1)
 
 
-def square_independently(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
-    """Cut a picture to the crop box first, then scale it: (H, W, 3) -> (3, size, size)."""
+def fit_independently(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+    """Cut a picture to the crop box first, then scale it: (H, W, 3) to (3, H', W')."""
     picture = Image.fromarray(np.ascontiguousarray(rgb))
     if box := geometry.box:
         picture = picture.crop((box.left, box.top, box.right, box.bottom))
@@ -335,7 +341,7 @@ def square_independently(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[
 
 
 def _middle_of_scaled(frame: VideoFrame, shown_width: int, geometry: Geometry) -> NDArray[np.uint8]:
-    """Middle of a scaled frame, shape (size, size, 3)."""
+    """Middle of a scaled frame, shape (height, width, 3)."""
     width, height = _scaled_size(shown_width, frame.height, geometry)
     form, steps = FrameFormat.of(frame), SUBSAMPLING.get(frame.format.name)
     if steps is None or form.matrix not in LUMA_WEIGHTS or _light_of(frame, geometry):
@@ -377,9 +383,11 @@ def _weights(side: int, scaled: int, samples: int, step: int, cosited: bool) -> 
 
 
 def _scaled_size(width: int, height: int, geometry: Geometry) -> tuple[int, int]:
+    size = geometry.size
     if geometry.fit == "stretch":
-        return geometry.size, geometry.size
-    ratio = Fraction(geometry.size, {"crop": min, "pad": max}[geometry.fit](width, height))
+        return size.width, size.height
+    ratios = Fraction(size.width, width), Fraction(size.height, height)
+    ratio = {"crop": max, "pad": min}[geometry.fit](ratios)
     return max(1, floor(width * ratio + HALF)), max(1, floor(height * ratio + HALF))
 
 
@@ -456,19 +464,19 @@ def _shown_nits(nits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(t > 0, _pq_nits(np.clip(cubic, 0, 1) * peak), nits)
 
 
-def _middle(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Cut to the middle square, or pad to it with black."""
+def _middle(pixels: NDArray[np.uint8], size: FrameSize) -> NDArray[np.uint8]:
+    """Cut to the middle, or pad to it with black."""
     height, width = pixels.shape[:2]
-    rows, columns = max(0, size - height), max(0, size - width)
+    rows, columns = max(0, size.height - height), max(0, size.width - width)
     # A frame that lacks one pixel more at one side has it at the end; one too many, too.
     around = ((-(-rows // 2), rows // 2), (-(-columns // 2), columns // 2), (0, 0))
     filled = np.pad(pixels, around)
-    top, left = (filled.shape[0] - size) // 2, (filled.shape[1] - size) // 2
-    return filled[top : top + size, left : left + size]
+    top, left = (filled.shape[0] - size.height) // 2, (filled.shape[1] - size.width) // 2
+    return filled[top : top + size.height, left : left + size.width]
 
 
-def _upright(pixels: NDArray[np.uint8], frame: VideoFrame, geometry: Geometry) -> NDArray[np.uint8]:
-    """Show each pixel (height, width, 3) where the frame's display matrix puts it."""
+def _axes(frame: VideoFrame, geometry: Geometry) -> Matrix:
+    """The frame's display matrix to the nearest quarter turn: one number of each row is zero."""
     if geometry.as_shown:
         (a, c), (b, d) = display_matrix(frame)
     else:  # only turned, counter-clockwise
@@ -479,9 +487,13 @@ def _upright(pixels: NDArray[np.uint8], frame: VideoFrame, geometry: Geometry) -
             270: ((0, -1), (1, 0)),
         }[round(frame.rotation / 90) * 90 % 360]
     if abs(a) + abs(d) >= abs(b) + abs(c):
-        b = c = 0
-    else:
-        a = d = 0
+        return (a, 0), (0, d)
+    return (0, c), (b, 0)
+
+
+def _upright(pixels: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]:
+    """Show each pixel (height, width, 3) where the matrix puts it."""
+    (a, c), (b, d) = matrix
     y, x = np.indices(pixels.shape[:2])
     to_x, to_y = (
         (p > 0) * x - (p < 0) * x + (q > 0) * y - (q < 0) * y for p, q in ((a, c), (b, d))

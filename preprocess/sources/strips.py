@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from preprocess.frames.geometry import MAX_PIXELS, Geometry, refusal, square_rgb
+from preprocess.frames.geometry import MAX_PIXELS, Geometry, fit_picture, refusal
 from preprocess.records import DecodeError, Probe, Times
-from preprocess.sources.independent_decode import square_independently
+from preprocess.sources.independent_decode import fit_independently
 from preprocess.sources.video import find
 from shared.picture_files import PictureError, picture_size, read_picture
 from shared.store.paths import Location
@@ -51,7 +51,7 @@ def decode(
     for index in wanted:
         if index >= frames:
             raise DecodeError(f"the picture holds {frames} frames", frames)
-        yield index, square_rgb(strip[index], geometry)
+        yield index, fit_picture(strip[index], geometry)
 
 
 def decode_independently(
@@ -66,7 +66,7 @@ def decode_independently(
     right, down = (side, 0) if upright.width > side else (0, side)
     for n in range(frames):
         box = (n * right, n * down, n * right + side, n * down + side)
-        yield n, square_independently(np.asarray(upright.crop(box)), geometry)
+        yield n, fit_independently(np.asarray(upright.crop(box)), geometry)
 
 
 def _read(path: Location) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from preprocess.frames.deinterlace import deinterlaced
-from preprocess.frames.geometry import Geometry, SquareCropper, displayed_width, refusal
+from preprocess.frames.geometry import FrameFitter, Geometry, displayed_width, refusal
 from preprocess.frames.hdr import describe_colour
 from preprocess.records import DecodeError, Found, Probe, Reject, Times, printable
 from preprocess.sources.bitstream import LeadingPictures
@@ -87,7 +87,7 @@ def probe(path: Location, geometry: Geometry) -> Probe | str:
 
     Args:
         path: of the file.
-        geometry: of the squares to make.
+        geometry: of the stored frames.
     """
     try:
         container = None
@@ -198,11 +198,11 @@ def decode(
     Args:
         path: the video file.
         wanted: ascending indices among the frames in the order in which they are shown.
-        geometry: of the squares.
+        geometry: of the stored frames.
         to_end: look for damage in the whole file.
 
     Yields:
-        Index and frame, uint8 RGB, shape (3, size, size).
+        Index and frame, uint8 RGB, shape (3, H, W).
 
     Raises:
         DecodeError: after the last frame, if any was missing or damage was found.
@@ -232,10 +232,10 @@ def _decode_selected(
     selection = known.select(wanted)
     if len(selection.packets) > wanted[-1] - start:
         return
-    square = SquareCropper(geometry)
+    fit = FrameFitter(geometry)
     try:
         for index, frame, aspect in decode_selected(path, known, wanted, selection):
-            yield index, square(frame, aspect)
+            yield index, fit(frame, aspect)
     except (DoubtError, ValueError):  # decoding everything finds the reason
         return
 
@@ -251,12 +251,12 @@ def decode_all(
     video = _resume(path, following, geometry) or _Decoding(path, geometry)
     pauses = False
     try:
-        square, clean = SquareCropper(geometry), video.clean
+        fitter, clean = FrameFitter(geometry), video.clean
         for index, frame in video.frames:
             while following is not None and following < index:  # it was lost in a gap
                 following = next(due, None)
             if index == following:
-                yield index, _squared(square, frame, clean)
+                yield index, _fitted(fitter, frame, clean)
                 following = next(due, None)
             # Once there is damage, usable frames are counted in the whole video.
             if following is None and not (to_end or clean.breaks):
@@ -479,10 +479,10 @@ class CleanFrames:
         return self._sound
 
 
-def _squared(square: SquareCropper, frame: VideoFrame, clean: CleanFrames) -> NDArray[np.uint8]:
+def _fitted(fitter: FrameFitter, frame: VideoFrame, clean: CleanFrames) -> NDArray[np.uint8]:
     try:
-        return square(frame, clean.pixel_aspect)
-    except ValueError as error:  # frames may change their size until the square does not fit
+        return fitter(frame, clean.pixel_aspect)
+    except ValueError as error:  # frames may change their size until they cannot be fitted
         raise clean.error(message(error)) from None
 
 

@@ -165,7 +165,9 @@ def is_complete(store: Location, wanted: StoreAttributes) -> bool:
 
 
 def _differences(existing: StoreAttributes, wanted: StoreAttributes) -> list[str]:
-    old, new = dict(existing.options), dict(wanted.options)
+    old, new = (
+        dict(made.options) | {"size": made.options.size.option} for made in (existing, wanted)
+    )
     found = [
         f"{'--' if name in SUFFIXES else ''}{name.replace('_', '-')} {old[name]}, now {new[name]}"
         for name in new

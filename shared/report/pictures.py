@@ -109,7 +109,7 @@ def vector_film(film: Film, motion: NDArray[np.int8], options: CodecOptions, cou
         motion[picked],
         block=options.block,
         vector_unit=options.vector_unit,
-        factor=max(1, ARROWS_PX // options.size),
+        factor=max(1, ARROWS_PX // max(options.size)),
     )
 
 

@@ -205,7 +205,7 @@ def test_verify_notices_wrong_vectors(
 
 def test_defaults_come_from_the_data_set() -> None:
     options = codec_options(load_manifest("gestures"), {"size": None, "block": 8})
-    assert (options.size, options.frames, options.stride, options.block) == (128, 16, 3, 8)
+    assert (options.size.option, options.frames, options.stride, options.block) == (128, 16, 3, 8)
     with pytest.raises(UserError, match=r"(?s)--frames 1: must be .*--motion-cost -1"):
         codec_options(load_manifest("folder"), {"frames": 1, "motion_cost": -1})
 

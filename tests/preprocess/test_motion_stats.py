@@ -85,9 +85,10 @@ def test_a_set_does_not_differ_from_itself_in_a_store_of_any_search(
     assert code == 0, err
     assert f"A: {store}: 8 clips of 16 frames from 8 videos" in out
     assert "direction of every moving block" in out
-    code, _, err = cli("motion-stats", store, one, "--size", 24, "--workers", 1)
+    code, _, err = cli("motion-stats", store, one, "--size", "24x16", "--workers", 1)
     assert code == 2
-    assert "frames of 32 pixels" in err and "a frame do not compare" in err
+    assert "frames of 32x32 pixels" in err and f"{one} of 24x16: pixels a frame" in err
+    assert "extract one of them anew with --size 24x16 or 32" in err
 
 
 def test_folders_without_videos_are_refused(cli: Cli, folders: Path, tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_a_manifest_of_ones_own_is_like_any_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = own(tmp_path)
-    assert (found.name, found.size, list(found.splits)) == ("mine", 128, ["random"])
+    assert (found.name, found.size.option, list(found.splits)) == ("mine", 128, ["random"])
     monkeypatch.chdir(tmp_path)
     assert load_manifest("mine.yaml") == load_manifest("./mine.yaml") == found
     (tmp_path / "mine.yml").write_text(PLAIN)
@@ -179,7 +179,7 @@ def test_a_manifest_of_ones_own_is_like_any_other(
 @pytest.mark.parametrize(
     ("added", "message"),
     [
-        ("size: 0", "line 8, size: got 0; must be greater than or equal to 1"),
+        ("size: 0", "line 8, size: got 0; must be the side of a square, or WIDTHxHEIGHT"),
         ("hop: x", "line 8, hop: got x; must be a valid integer"),
         ("fps: -1.5", "line 8, fps: got -1.5; must be greater than 0"),
         ("\n\nclips: windos", "line 10, clips: got windos; must be 'windows', 'span'"),

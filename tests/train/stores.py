@@ -31,7 +31,7 @@ _EVERY = 5
 def random_clip(options: CodecOptions, seed: int) -> NDArray[np.uint8]:
     """A random picture that brightens and gets noisier."""
     rng = np.random.default_rng(seed)
-    picture = rng.integers(30, 200, (3, options.size, options.size))
+    picture = rng.integers(30, 200, (3, *options.size))
     change = rng.integers(-20, 30, (options.frames, *picture.shape)).cumsum(axis=0)
     return (picture + change).clip(0, 255).astype(np.uint8)
 

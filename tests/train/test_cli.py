@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from shared.frame_size import FrameSize
 from shared.schema import StoreAttributes
 from shared.store.layout import ATTRIBUTE, METADATA
 from shared.store.lock import hold
@@ -58,7 +59,7 @@ def test_a_sample_is_a_video_and_a_sheet(
     video = tmp_path / "new" / "v.mp4"
     code, out, err = cli("sample", "--run", run, "--image", picture, "--text", "Go", "--out", video)
     assert code == 0, err
-    assert f"{picture}: 30x20, cut to the middle square, resized to 16x16, as the store" in out
+    assert f"{picture}: 30x20, cut to the middle, resized to 16x16, as the store" in out
     assert "dpm++, 4 steps; 'Go', guidance 3; seed 0; 4 frames" in out
     for name in ("v.mp4", "v.gif", "v.png", "v-motion.mp4", "v-motion.gif"):
         assert f"wrote {video.with_name(name)}" in out
@@ -340,7 +341,7 @@ def test_the_recipes_seed_decides_every_weight(store: Store, tmp_path: Path) -> 
 def test_a_loop_over_frames_works_with_and_without_a_refiner(
     cli: Cli, picture: Path, tmp_path: Path, reference: str, changes: Overrides
 ) -> None:
-    options = OPTIONS.model_copy(update={"reference": reference, "size": 14})
+    options = OPTIONS.model_copy(update={"reference": reference, "size": FrameSize(14, 14)})
     store = make_store(tmp_path / "store", options=options)
     run = tmp_path / "run"
     assert train_stages(store.path, run, changes) == [0, 0, 0]
@@ -382,6 +383,8 @@ SPACES: dict[str, tuple[str, str, Overrides]] = {
 }
 """Recipe, reference of the store, changes."""
 
+WIDE = FrameSize(16, 32)
+
 QUICK = ("latent", "vectors, filled in", "codec, closed loop, contextual")
 
 
@@ -391,12 +394,19 @@ QUICK = ("latent", "vectors, filled in", "codec, closed loop, contextual")
 def test_every_space_trains_samples_and_is_scored(
     cli: Cli, picture: Path, tmp_path: Path, name: str
 ) -> None:
+    """On frames that are not square: those of other tests are."""
     recipe, reference, changes = SPACES[name]
-    options = OPTIONS.model_copy(update={"reference": reference})
+    options = OPTIONS.model_copy(update={"reference": reference, "size": WIDE})
     store, run = make_store(tmp_path / "store", options=options), tmp_path / "run"
     assert train_stages(store.path, run, changes, recipe=recipe) == [0, 0, 0]
     out = tmp_path / "v.mp4"
-    assert cli("sample", "--run", run, "--image", picture, "--text", "go", "--out", out)[0] == 0
+    code, said, err = cli("sample", "--run", run, "--image", picture, "--text", "go", "--out", out)
+    assert code == 0, err
+    assert f"{picture}: 30x20, cut to the middle, resized to 32x16" in said
+    with Image.open(out.with_suffix(".png")) as sheet:
+        assert sheet.size == (4 * 32 + 3 * 2, 16)
+    with Image.open(out.with_suffix(".gif")) as film:
+        assert film.size == (8 * 32, 8 * 16)
     assert out.with_stem("v-motion").exists() == (name == "vectors" or "codec" in name)
     code, _, err = cli("evaluate", "--run", run, "--store", store.path, "--seconds", 1)
     assert code == 0, err
@@ -424,7 +434,9 @@ def test_pixels_can_be_kept_in_their_range(
 def test_any_size_that_the_denoiser_takes_can_be_refined(
     cli: Cli, picture: Path, tmp_path: Path
 ) -> None:
-    store = make_store(tmp_path / "store", options=OPTIONS.model_copy(update={"size": 14}))
+    store = make_store(
+        tmp_path / "store", options=OPTIONS.model_copy(update={"size": FrameSize(14, 14)})
+    )
     assert train_stages(store.path, tmp_path / "run") == [0, 0, 0]
     out = tmp_path / "v.mp4"
     assert cli("sample", "--run", tmp_path / "run", "--image", picture, "--out", out)[0] == 0

@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from shared.frame_size import FrameSize
 from shared.store.store import Store
 from tests.train.models.test_planes_autoencoder import SMALL
-from tests.train.stores import make_store
+from tests.train.stores import OPTIONS, make_store
 from train.data.batches import split_batch
 from train.generate.generator import Generator, generate_frames, load_generator
 from train.recipe import Recipe
@@ -59,8 +60,10 @@ def train(path: Path, store: Store, chosen: Recipe) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def own_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Pairs of slots are of one video; derived arrays lie next to it."""
-    return make_store(tmp_path_factory.mktemp("planes") / "store", consecutive=2)
+    """Pairs of slots are of one video; frames of 24x16; derived arrays lie next to it."""
+    options = OPTIONS.model_copy(update={"size": FrameSize(16, 24)})
+    path = tmp_path_factory.mktemp("planes") / "store"
+    return make_store(path, options=options, consecutive=2)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from shared.frame_size import FrameSize
 from shared.schema import CodecOptions
 from train.data.batches import BatchSlice
 from train.data.clips import ClipBatch, stored_frames
@@ -60,7 +61,7 @@ class ColourCoder(Autoencoder):
         return self.back(latent)
 
     def example_pass(
-        self, size: int, frames: int
+        self, size: FrameSize, frames: int
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], int]:
         colours = torch.zeros(1, frames - 1, 3)
         return (colours,), (colours,), 1
@@ -150,7 +151,7 @@ class ChangeSpace(ToySpace):
         autoencoder: None = None,
         statistics: Statistics | None = None,
     ) -> None:
-        super().__init__(store, (3,), store.size, statistics=statistics)
+        super().__init__(store, (3,), max(store.size), statistics=statistics)
 
     def unscaled(self, known: Known) -> Tensor:
         return (known["colour"][:, -1] - known["colour"][:, 0]).float()
@@ -185,7 +186,7 @@ class ColoursSpace(ToySpace):
         statistics: Statistics | None = None,
     ) -> None:
         shape = (3, store.frames - 1)
-        super().__init__(store, shape, store.size, autoencoder, statistics)
+        super().__init__(store, shape, max(store.size), autoencoder, statistics)
 
     @property
     def identity(self) -> str:

@@ -42,7 +42,7 @@ def predict(reference: Tensor, motion: Tensor, codec: Codec) -> Tensor:
     height, width = reference.shape[-2:]
     if motion.shape[-3:] != (2, *grid_shape(height, width, codec.block)):
         raise ValueError(
-            f"motion grid {tuple(motion.shape[-3:])} does not fit {height}x{width} frames at"
+            f"motion grid {tuple(motion.shape[-3:])} does not fit {width}x{height} frames at"
             f" block {codec.block}: it must be {(2, *grid_shape(height, width, codec.block))}"
         )
     return _compensate([reference], motion, codec)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.console import Progress
+from shared.frame_size import FrameSize
 from shared.report.pictures import evenly_spaced
 from train.data.clips import Clips
 from train.evaluate.make_clips import Part
@@ -121,7 +122,7 @@ def clip_metrics(
         metrics |= {"squared_error": squared_error(clips, truth), "real_change": change(truth)}
         if min(frames.shape[-2:]) >= SSIM_WINDOW:
             metrics["ssim"] = ssim(clips, truth)
-        if why_no_lpips(min(frames.shape[-2:])) is None:
+        if why_no_lpips(FrameSize(*frames.shape[-2:])) is None:
             metrics["lpips"] = lpips(_lpips_network(device), clips, truth, device)
     arrays = {name: tensor.cpu().numpy() for name, tensor in metrics.items()}
     return arrays if i3d is None else arrays | {I3D_LOGITS: i3d(frames)}

@@ -138,7 +138,7 @@ class Cost:
     """Cost of a recipe, and of VDM on clips of the same shape."""
 
     recipe: str
-    size: int
+    size: int | str
     target: tuple[int, ...]
     denoiser: PassCost
     autoencoder: AutoencoderCost | None
@@ -204,7 +204,7 @@ def run_cost(
         UserError: the denoiser's levels do not fit the grid.
     """
     if store is not None:
-        shape = ClipShape(store.size, store.block, store.frames)
+        shape = ClipShape(store.size.option, store.block, store.frames)
         recipe = replace(recipe, designed_for=shape)
     given, autoencoder = denoiser_pass(recipe, store)
     cost = count_pass(given)
@@ -318,7 +318,7 @@ def _autoencoder_cost(autoencoder: Autoencoder, recipe: Recipe) -> AutoencoderCo
     """Cost of the autoencoder's passes of one clip."""
     clips = recipe.designed_for
     with torch.device("meta"):
-        encoded, decoded, passes = autoencoder.example_pass(clips.size, clips.frames)
+        encoded, decoded, passes = autoencoder.example_pass(clips.frame_size, clips.frames)
 
     def gflop(run: Callable[[], Tensor]) -> float:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -355,11 +355,11 @@ def autoencoder_training_gflop(recipe: Recipe) -> float:
 
 def _noise(store: CodecOptions, clips: int) -> ClipBatch:
     """Clips without motion whose residuals are noise."""
-    side, later, generator = store.size, store.frames - 1, torch.Generator().manual_seed(0)
-    residual = torch.randint(1, 100, (clips, later, 3, side, side), generator=generator)
+    later, generator = store.frames - 1, torch.Generator().manual_seed(0)
+    residual = torch.randint(1, 100, (clips, later, 3, *store.size), generator=generator)
     motion = torch.zeros(clips, later, motion_channels(store.reference), *store.grid)
     return ClipBatch(
-        torch.zeros(clips, 3, side, side, dtype=torch.uint8),
+        torch.zeros(clips, 3, *store.size, dtype=torch.uint8),
         motion.to(torch.int8),
         residual.to(torch.int16),
         torch.zeros(clips, dtype=torch.long),
@@ -375,7 +375,7 @@ def refiner_gflop(recipe: Recipe) -> tuple[float, float]:
         return 0.0, 0.0
     with torch.device("meta"):
         refiner, clip = Refiner(recipe.refiner), recipe.designed_for
-        frames = torch.zeros(1, clip.frames - 1, 3, clip.size, clip.size)
+        frames = torch.zeros(1, clip.frames - 1, 3, *clip.frame_size)
         with FlopCounterMode(display=False) as of_clip, torch.no_grad():
             refiner(frames, frames, frames[:, 0], frames[:, 0])
         window = frames[:, :WINDOW]

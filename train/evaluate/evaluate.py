@@ -296,7 +296,7 @@ def _provenance(
         "frames": options.frames,
         "frame_stride": options.stride,
         "frame_choice": options.clips,
-        "size": options.size,
+        "size": options.size.option,
         "seed": seed,
         "seeds": [int(plan.seed[0]), int(plan.seed[-1])],
         "sampler": recipe["sampler"] if run.generator else None,

@@ -119,7 +119,7 @@ def model_card(generator: Generator, run: RunFolder, licence: str, *, picture: b
     facts = {
         "Recipe": f"`{named}`, which generates {generator.space.generates}",
         "Data set": f"{store.dataset}, {store.clips} clips",
-        "Clips": f"{options.frames} frames of {options.size}x{options.size}",
+        "Clips": f"{options.frames} frames of {options.size}",
         "Texts": ", ".join(store.labels) or "none",
         "Not in the papers": "; ".join(own) or "nothing",
     }

@@ -216,7 +216,7 @@ def make_parts(
         torn.unlink()
     store = clips.store.options
     missing = sum(part.clips for part in wanted)
-    _require_room(folder, missing * store.frames * 3 * store.size**2)
+    _require_room(folder, missing * store.frames * 3 * store.size.pixels)
     done = len(plan.clip) - missing
     with Progress().bar("clips", len(plan.clip), "clips", done=done) as bar:
         for part in wanted:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shared.frame_size import FrameSize
 from shared.motion_statistics import divergences
 from train.data.clips import Clips
 from train.evaluate.clip_metrics import (
@@ -150,7 +151,7 @@ def summarise_clips(
     return summarise(concatenate(batches), indices, clips, real)
 
 
-def frame_summary(metrics: ClipMetrics, size: int) -> dict[str, Any]:
+def frame_summary(metrics: ClipMetrics, size: FrameSize) -> dict[str, Any]:
     """Average PSNR, SSIM and LPIPS of clips, without and with the given frame 0.
 
     PSNR with the given frame is of the pooled error alone: that of an equal frame is infinite.
@@ -449,9 +450,9 @@ def _mean_of_known(values: NDArray[np.floating]) -> Figure:
     return float(known.mean()) if len(known) else _not_computed("no pixel of the clips is still")
 
 
-def _why_no_ssim(size: int) -> str | None:
-    """Reason why frames of `size` pixels have no SSIM; None where they have."""
-    if size >= SSIM_WINDOW:
+def _why_no_ssim(size: FrameSize) -> str | None:
+    """Reason why frames of this size have no SSIM; None where they have."""
+    if min(size) >= SSIM_WINDOW:
         return None
     return f"frames of {size} pixels; SSIM's window has {SSIM_WINDOW}"
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from shared.console import Progress, console, errors
 from shared.errors import UserError
+from shared.frame_size import FrameSize
 from shared.picture_files import PictureError, read_picture, upright_rgb
 from shared.report.pictures import (
     Film,
@@ -49,9 +50,9 @@ _FITS: dict[FitName, Callable[..., Image.Image]] = {
     "stretch": Image.Image.resize,
 }
 _FITTED: dict[FitName, str] = {
-    "crop": "cut to the middle square",
-    "pad": "black bars added to a square",
-    "stretch": "stretched to a square",
+    "crop": "cut to the middle",
+    "pad": "black bars added",
+    "stretch": "stretched",
 }
 
 
@@ -60,9 +61,9 @@ class FirstFrame:
     """A picture made into a first frame.
 
     Attributes:
-        pixels: uint8, shape (1, 3, size, size).
+        pixels: uint8, shape (1, 3, H, W) of the store's size.
         width, height: of the picture, upright, pixels.
-        fit: how it was made square.
+        fit: how it was given the aspect of the store's frames.
     """
 
     pixels: Tensor
@@ -73,25 +74,26 @@ class FirstFrame:
     @property
     def how(self) -> str:
         """Description of the changes, for people."""
-        size = self.pixels.shape[-1]
-        if (self.width, self.height) == (size, size):
-            return f"{size}x{size}, taken as it is"
-        made_square = "" if self.width == self.height else f"{_FITTED[self.fit]}, "
-        return f"{self.width}x{self.height}, {made_square}resized to {size}x{size}"
+        own, size = FrameSize(self.height, self.width), FrameSize(*self.pixels.shape[-2:])
+        if own == size:
+            return f"{own}, taken as it is"
+        alike = own.width * size.height == size.width * own.height
+        fitted = "" if alike else f"{_FITTED[self.fit]}, "
+        return f"{own}, {fitted}resized to {size}"
 
 
 GivenPicture = Path | Image.Image | NDArray[np.uint8]
 """A file, a Pillow image, or uint8 RGB (H, W, 3)."""
 
 
-def load_first_frame(picture: GivenPicture, size: int, fit: FitName = "crop") -> FirstFrame:
-    """Read a picture, turn it upright, and make it square in the way the store's frames were.
+def load_first_frame(picture: GivenPicture, size: FrameSize, fit: FitName = "crop") -> FirstFrame:
+    """Read a picture, turn it upright, and fit it to a size in the way the store's frames were.
 
     Raises:
         UserError: the file is missing, or it is not a picture.
     """
     upright = Image.fromarray(_upright(picture))
-    fitted = _FITS[fit](upright, (size, size), Image.Resampling.LANCZOS)
+    fitted = _FITS[fit](upright, (size.width, size.height), Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.asarray(fitted).copy()).permute(2, 0, 1)[None]
     return FirstFrame(pixels, *upright.size, fit)
 
@@ -141,8 +143,8 @@ def save_video(path: Path, film: Film, *, fps: float) -> None:
 
 
 _SMALLEST_VIDEO_PX, _SMALLEST_ARROWS = 256, 4
-"""Side in pixels to which smaller clips are enlarged, so that players show them well, and the
-least enlargement of clips with arrows."""
+"""Longer side in pixels to which smaller clips are enlarged, so that players show them well, and
+the least enlargement of clips with arrows."""
 
 _SHEET_COLUMNS = 16
 """Most frames of a video on its contact sheet, evenly spaced."""
@@ -244,7 +246,7 @@ def first_pixels(
             else "--image: this run generates from noise alone; leave it out"
         )
     if image is None:
-        return torch.zeros(1, 3, store.size, store.size, dtype=torch.uint8), ()
+        return torch.zeros(1, 3, *store.size, dtype=torch.uint8), ()
     first_frame = load_first_frame(image, store.size, store.fit)
     named = image if isinstance(image, Path) else "image"
     notes = [f"{named}: {first_frame.how}, as the store's frames were"]
@@ -310,7 +312,9 @@ def write_videos(decoded: Decoded, generator: Generator, options: SampleOptions)
         Paths of the files.
     """
     clips = decoded.frames.numpy()
-    written = _write(options.videos, list(clips), _SMALLEST_VIDEO_PX // clips.shape[-1], options)
+    written = _write(
+        options.videos, list(clips), _SMALLEST_VIDEO_PX // max(clips.shape[-2:]), options
+    )
     written.append(_write_sheet(options.out.with_suffix(".png"), list(clips)))
     for part, drawing in generator.space.drawn.items():
         field = decoded.parts[part].numpy()
@@ -331,7 +335,7 @@ def draw_part(
         drawing: how.
         store: options.
     """
-    factor = _SMALLEST_VIDEO_PX // clips.shape[-1]
+    factor = _SMALLEST_VIDEO_PX // max(clips.shape[-2:])
     if drawing == "arrows":
         pairs = zip(clips, part, strict=True)
         return [_with_vectors(*pair, store, max(_SMALLEST_ARROWS, factor)) for pair in pairs], None

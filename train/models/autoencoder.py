@@ -9,6 +9,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from shared.conventions import grid_shape
+from shared.frame_size import FrameSize
 from train.models.layers import parameter_count
 
 Coded = Literal["pictures", "residuals", "motion", "clips"]
@@ -87,17 +89,17 @@ class Autoencoder(nn.Module, ABC):
         return {"loss": l2, "l2": l2.detach()}
 
     def example_pass(
-        self, size: int, frames: int
+        self, size: FrameSize, frames: int
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], int]:
         """Zeros as arguments of `encode` and of `decode`, and the number of such passes a clip.
 
         Args:
-            size: height and width of the clip, pixels.
+            size: of the clip.
             frames: T; all but the first go through the autoencoder, one a pass.
         """
-        cells = -(-size // self.block)
-        picture = torch.zeros(1, 3, cells * self.block, cells * self.block)
-        latent = torch.zeros(1, self.latent_channels, cells, cells)
+        rows, columns = grid_shape(*size, self.block)
+        picture = torch.zeros(1, 3, rows * self.block, columns * self.block)
+        latent = torch.zeros(1, self.latent_channels, rows, columns)
         names = len(self.context)
         context = (picture.repeat(1, names, 1, 1),) if names else ()  # (1, 3 names, H, W)
         return (picture, *context), (latent, *context), frames - 1

@@ -19,6 +19,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from shared.frame_size import FrameSize
 from shared.schema import CodecOptions
 from train.models.autoencoder import Autoencoder
 from train.models.flow_predictors import (
@@ -139,7 +140,7 @@ class FlowAutoencoder(Autoencoder):
         return made[..., :height, :width]
 
     def example_pass(
-        self, size: int, frames: int
+        self, size: FrameSize, frames: int
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], int]:
         """All later frames of a clip in one pass, which one first frame serves."""
         (picture, reference), (latent, _), later = super().example_pass(size, frames)

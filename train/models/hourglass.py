@@ -45,7 +45,7 @@ class DownPath(nn.Module):
         """
         if min(x.shape[-2:]) < 1 << len(self.blocks):
             raise UserError(
-                f"a grid of {x.shape[-2]}x{x.shape[-1]} cannot be halved {len(self.blocks)} times:"
+                f"a grid of {x.shape[-1]}x{x.shape[-2]} cannot be halved {len(self.blocks)} times:"
                 " take fewer `halvings`, or larger pictures"
             )
         features = [x.contiguous(memory_format=torch.channels_last)]

@@ -20,6 +20,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from shared.conventions import grid_shape
+from shared.frame_size import FrameSize
 from shared.schema import CodecOptions
 from train.models.autoencoder import Autoencoder
 from train.models.block_autoencoder import principal
@@ -125,9 +126,7 @@ class PlanesAutoencoder(Autoencoder):
         self.options, self.size = options, store.size
         self.block, self.latent_channels = options.patch, options.latent_channels
         self.initial_fits = int(options.lines)
-        self.grid = TokenGrid(
-            store.frames, *grid_shape(store.size, store.size, options.patch)
-        )  # fmt: skip
+        self.grid = TokenGrid(store.frames, *grid_shape(*store.size, options.patch))
         self.encoder = PlanesEncoder(options, self.grid)
         self.decoder = PlanesDecoder(options, self.grid)
         self.critics = nn.ModuleList(
@@ -142,7 +141,7 @@ class PlanesAutoencoder(Autoencoder):
 
     def decode(self, latent: Tensor, context: Tensor | None = None) -> Tensor:
         """Clips (B, T, 3, H, W) of joined planes (B, C, L)."""
-        return self.decoder(latent)[..., : self.size, : self.size]
+        return self.decoder(latent)[..., : self.size.height, : self.size.width]
 
     @property
     def coding_parameters(self) -> int:
@@ -150,11 +149,11 @@ class PlanesAutoencoder(Autoencoder):
         return parameter_count(self) - parameter_count(self.critics)
 
     def example_pass(
-        self, size: int, frames: int
+        self, size: FrameSize, frames: int
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], int]:
         """A clip in one pass."""
         length = sum(rows * columns for rows, columns in self.grid.planes)
-        clip = torch.zeros(1, frames, 3, size, size)
+        clip = torch.zeros(1, frames, 3, *size)
         return (clip,), (torch.zeros(1, self.latent_channels, length),), 1
 
     def clip_loss(self, clips: Tensor, frame: Tensor, step: int) -> dict[str, Tensor]:

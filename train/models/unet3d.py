@@ -337,6 +337,7 @@ def _check_grid(options: UNet3DOptions, height: int, width: int) -> None:
     if height % factor or width % factor:
         folded = f" after folding {options.fold}x{options.fold} cells" if options.fold > 1 else ""
         raise UserError(
-            f"a {height}x{width} grid cannot be halved {halvings} times{folded}: take a recipe with"
-            f" fewer `mults`, or a store whose size / block is a multiple of {factor}"
+            f"a {width}x{height} grid cannot be halved {halvings} times{folded}: take a recipe with"
+            f" fewer `mults`, or a store whose width / block and height / block are multiples of"
+            f" {factor}"
         )

@@ -254,7 +254,7 @@ class Space(ABC):
         """Zeros in place of what is known of one clip at sampling, where the autoencoder is."""
         weights = () if self.autoencoder is None else self.autoencoder.parameters()
         with next((weight.device for weight in weights), torch.device("cpu")):
-            pixels = torch.zeros(1, 3, self.store.size, self.store.size, dtype=torch.uint8)
+            pixels = torch.zeros(1, 3, *self.store.size, dtype=torch.uint8)
             return {"first_frame": pixels, "label": torch.zeros(1, dtype=torch.long)}
 
     # Videos longer than a clip, and conditions that another recipe generates.

@@ -42,7 +42,7 @@ class DifferenceSpace(Space):
         autoencoder: None = None,
         statistics: Statistics | None = None,
     ) -> None:
-        shape = (3, store.frames - 1, store.size, store.size)
+        shape = (3, store.frames - 1, *store.size)
         super().__init__(store, shape, cell=1, statistics=statistics)
         self.options = options
 

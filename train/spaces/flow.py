@@ -69,7 +69,7 @@ class FlowSpace(Space):
         autoencoder: FlowAutoencoder,
         statistics: Statistics | None = None,
     ) -> None:
-        grid = grid_shape(store.size, store.size, FLOW_CELL)
+        grid = grid_shape(*store.size, FLOW_CELL)
         super().__init__(store, (3, store.frames - 1, *grid), FLOW_CELL, autoencoder, statistics)
         self.options = options
         if autoencoder.predictor.given and (store.reference, options.pairs) != ("first", "first"):

@@ -47,7 +47,7 @@ class LatentSpace(CompressedSpace):
         autoencoder: Autoencoder,
         statistics: Statistics | None = None,
     ) -> None:
-        grid = grid_shape(store.size, store.size, options.factor)
+        grid = grid_shape(*store.size, options.factor)
         shape = (autoencoder.latent_channels, store.frames - 1, *grid)
         super().__init__(store, shape, options.factor, autoencoder, statistics)
 

@@ -36,7 +36,7 @@ class RgbSpace(Space):
         autoencoder: None = None,
         statistics: Statistics | None = None,
     ) -> None:
-        shape = (3, store.frames - 1, store.size, store.size)
+        shape = (3, store.frames - 1, *store.size)
         super().__init__(store, shape, cell=1, statistics=statistics)
 
     def unscaled(self, known: Known) -> Tensor:

@@ -182,7 +182,7 @@ def write_video(path: Path, frames: NDArray[np.uint8], fps: int, crf: int) -> No
     height, width = frames.shape[1:3]
     if height % 2 or width % 2:
         raise ValueError(
-            f"frames are {height}×{width}; H.264 in yuv420p needs even sides: crop or pad by one"
+            f"frames are {width}x{height}; H.264 in yuv420p needs even sides: crop or pad by one"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.{os.getpid()}.part")

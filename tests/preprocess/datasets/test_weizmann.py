@@ -54,7 +54,7 @@ def test_the_real_cut(real_clips: Path, tmp_path: Path, cli: Cli) -> None:
     assert "rejected" not in out
     opened = Store(store)
     options = opened.options
-    assert (options.size, options.frames, options.stride, options.hop) == (64, 16, 2, 2)
+    assert (options.size.option, options.frames, options.stride, options.hop) == (64, 16, 2, 2)
     sides, people = opened.column("split"), opened.attributes.subjects
     assert Counter(sides[:, 0].tolist()) == {TRAIN: 618, TEST: 176}
     for protocol, test in enumerate((("s7", "s8"), ("s3", "s4"))):

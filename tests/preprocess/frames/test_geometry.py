@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from typing import get_args
 
@@ -11,32 +12,57 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from preprocess.frames.geometry import Box, Geometry, fit, refusal, square_rgb, upright_size
+from preprocess.frames.geometry import Box, Geometry, fit, fit_picture, refusal, upright_size
 from preprocess.records import DecodeError, Probe
-from preprocess.sources.independent_decode import decode_independently, square_independently
+from preprocess.sources.independent_decode import decode_independently, fit_independently
 from preprocess.sources.video import decode, probe
+from shared.frame_size import FrameSize
 from shared.schema import FitName
 from tests.conftest import moving_square, write_video
 
 FITS: tuple[FitName, ...] = get_args(FitName)
 SIDES = st.integers(1, 5000)
+SIZES = st.builds(FrameSize, st.integers(1, 512), st.integers(1, 512))
+WIDE, TALL = FrameSize(16, 28), FrameSize(28, 16)
 
 
-@given(SIDES, SIDES, st.integers(1, 512))
-def test_crop_lies_inside_the_scaled_frame(width: int, height: int, size: int) -> None:
+@given(SIDES, SIDES, SIZES)
+def test_crop_lies_inside_the_scaled_frame(width: int, height: int, size: FrameSize) -> None:
     fitted = fit(width, height, Geometry(size))
-    assert min(fitted.width, fitted.height) == size
-    assert fitted.left >= 0 and fitted.left + size <= fitted.width
-    assert fitted.top >= 0 and fitted.top + size <= fitted.height
-    assert abs(fitted.width / fitted.height * height - width) <= width / size + 1
+    assert fitted.width == size.width or fitted.height == size.height
+    assert fitted.left >= 0 and fitted.left + size.width <= fitted.width
+    assert fitted.top >= 0 and fitted.top + size.height <= fitted.height
+    assert abs(fitted.width / fitted.height * height - width) <= width / min(size) + 1
+
+
+@given(SIDES, SIDES, SIZES)
+def test_pad_holds_the_whole_scaled_frame(width: int, height: int, size: FrameSize) -> None:
+    fitted = fit(width, height, Geometry(size, "pad"))
+    assert fitted.width == size.width or fitted.height == size.height
+    assert -size.width <= fitted.left <= 0 and fitted.width - fitted.left <= size.width
+    assert -size.height <= fitted.top <= 0 and fitted.height - fitted.top <= size.height
+
+
+@given(SIDES, SIDES, SIZES, st.sampled_from(FITS))
+def test_a_turned_frame_fits_a_turned_size_alike(
+    width: int, height: int, size: FrameSize, by: FitName
+) -> None:
+    one = fit(width, height, Geometry(size, by))
+    other = fit(height, width, Geometry(FrameSize(size.width, size.height), by))
+    assert (one.width, one.height, one.left, one.top, one.shrinks) == (
+        other.height, other.width, other.top, other.left, other.shrinks,
+    )  # fmt: skip
 
 
 @given(SIDES, SIDES, st.integers(1, 512))
-def test_pad_holds_the_whole_scaled_frame(width: int, height: int, size: int) -> None:
-    fitted = fit(width, height, Geometry(size, "pad"))
-    assert max(fitted.width, fitted.height) == size
-    assert -size <= fitted.left <= 0 and fitted.width - fitted.left <= size
-    assert -size <= fitted.top <= 0 and fitted.height - fitted.top <= size
+def test_squares_are_fitted_as_they_always_were(width: int, height: int, size: int) -> None:
+    """As in all stores so far: the shorter (crop) or the longer (pad) side becomes `size`."""
+    for by, side in (("crop", min(width, height)), ("pad", max(width, height))):
+        fitted = fit(width, height, Geometry(FrameSize(size, size), by))
+        for found, length in ((fitted.width, width), (fitted.height, height)):
+            assert found == max(1, int(Fraction(length * size, side) + Fraction(1, 2)))
+        assert fitted.left == (fitted.width - size) // 2
+        assert fitted.top == (fitted.height - size) // 2
 
 
 def test_fit_of_a_wide_frame() -> None:
@@ -50,6 +76,24 @@ def test_fit_of_a_wide_frame() -> None:
     assert (stretched.width, stretched.height, stretched.left) == (128, 128, 0)
 
 
+@pytest.mark.parametrize(
+    ("frame", "by", "scaled", "corner"),
+    [
+        ((1920, 1080), "crop", (256, 144), (0, 0)),  # of the same aspect: nothing is lost
+        ((640, 480), "crop", (256, 192), (0, 24)),
+        ((640, 480), "pad", (192, 144), (-32, 0)),
+        ((640, 480), "stretch", (256, 144), (0, 0)),
+        ((1080, 1920), "crop", (256, 455), (0, 155)),
+        ((1080, 1920), "pad", (81, 144), (-88, 0)),
+    ],
+)
+def test_fit_to_a_wide_size(
+    frame: tuple[int, int], by: FitName, scaled: tuple[int, int], corner: tuple[int, int]
+) -> None:
+    fitted = fit(*frame, Geometry(FrameSize.parse("256x144"), by))
+    assert ((fitted.width, fitted.height), (fitted.left, fitted.top)) == (scaled, corner)
+
+
 def test_the_boxes_of_the_papers_give_the_shapes_that_they_state() -> None:
     """LFDM: MHAD 480x336 becomes 128x89 and bars, NATOPS 229x260 becomes 112x128 and bars."""
     assert fit(336, 480, Geometry(128, "pad")).width in (89, 90)
@@ -59,12 +103,12 @@ def test_the_boxes_of_the_papers_give_the_shapes_that_they_state() -> None:
 @given(
     st.integers(1, 40),
     st.integers(1, 40),
-    st.integers(1, 48),
+    st.builds(FrameSize, st.integers(1, 48), st.integers(1, 48)),
     st.sampled_from(FITS),
     st.data(),
 )
 def test_both_decoders_scale_a_picture_alike(
-    width: int, height: int, size: int, by: FitName, data: st.DataObject
+    width: int, height: int, size: FrameSize, by: FitName, data: st.DataObject
 ) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     box = None
@@ -73,23 +117,23 @@ def test_both_decoders_scale_a_picture_alike(
         bottom = data.draw(st.integers(top + 1, height))
         box = Box(top, bottom, left, data.draw(st.integers(left + 1, width)))
     geometry = Geometry(size, by, box)
-    square = square_rgb(picture, geometry)
-    assert square.shape == (3, size, size)
-    assert np.array_equal(square, square_independently(picture, geometry))
+    square = fit_picture(picture, geometry)
+    assert square.shape == (3, *size)
+    assert np.array_equal(square, fit_independently(picture, geometry))
 
 
 def test_a_box_cuts_exactly_these_pixels() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
-    square = square_rgb(picture, Geometry(10, "crop", Box(5, 15, 20, 30)))
+    square = fit_picture(picture, Geometry(10, "crop", Box(5, 15, 20, 30)))
     assert np.array_equal(square, picture[5:15, 20:30].transpose(2, 0, 1))
-    doubled = square_rgb(picture, Geometry(5, "crop", Box(5, 15, 20, 30)))
+    doubled = fit_picture(picture, Geometry(5, "crop", Box(5, 15, 20, 30)))
     means = picture[5:15, 20:30].reshape(5, 2, 5, 2, 3).mean((1, 3)).transpose(2, 0, 1)
     assert np.abs(doubled - means).max() <= 1  # rounded once along each axis
 
 
 def test_bars_are_black_and_centred() -> None:
     white = np.full((20, 40, 3), 255, np.uint8)
-    square = square_rgb(white, Geometry(40, "pad"))
+    square = fit_picture(white, Geometry(40, "pad"))
     assert (square[:, 10:30] == 255).all()
     assert not square[:, :10].any() and not square[:, 30:].any()
 
@@ -98,9 +142,10 @@ def test_bars_are_black_and_centred() -> None:
 @pytest.mark.parametrize("box", [None, Box(3, 17, 5, 28)])
 def test_both_decoders_agree_on_a_video(tmp_path: Path, by: FitName, box: Box | None) -> None:
     path = write_video(tmp_path / "v.mp4", moving_square(6, 20, 30))
-    for size in (8, 20, 33):
+    for size in (8, 20, 33, FrameSize(10, 24), FrameSize(26, 9), FrameSize(17, 36)):
         geometry = Geometry(size, by, box)
         frames = [frame for _, frame in decode(path, range(6), geometry)]
+        assert frames[0].shape == (3, *geometry.size)
         assert np.array_equal(
             np.stack(frames), np.stack([frame for _, frame in decode_independently(path, geometry)])
         )
@@ -161,16 +206,18 @@ def test_every_display_matrix(matrix: tuple[int, int, int, int], tmp_path: Path)
     video = quadrants(48, 96)
     plain = write_video(tmp_path / "plain.mp4", video)
     path = with_matrix(write_video(tmp_path / "v.mp4", video), matrix)
-    for by in FITS:
-        geometry = Geometry(32, by)
-        [(_, coded)] = decode(plain, [0], geometry)
+    for by, size in product(FITS, (FrameSize(32, 32), WIDE, TALL)):
+        geometry = Geometry(size, by)
+        before = FrameSize(size.width, size.height) if matrix[1] else size
+        [(_, coded)] = decode(plain, [0], Geometry(before, by))
         [(_, shown)] = decode(path, [0], geometry)
         wanted = MATRICES[matrix](coded.transpose(1, 2, 0)).transpose(2, 0, 1)
         assert np.array_equal(shown, wanted)
         assert np.array_equal(shown, next(decode_independently(path, geometry))[1])
         height, width = (96, 48) if matrix[1] else (48, 96)
-        boxed = Geometry(32, by, Box(0, height, 0, width))
+        boxed = Geometry(size, by, Box(0, height, 0, width))
         [(_, whole)] = decode(path, [0], boxed)
+        assert whole.shape == shown.shape == (3, *size)
         assert np.abs(whole.astype(int) - shown).mean() < 2
         assert np.array_equal(whole, next(decode_independently(path, boxed))[1])
 
@@ -225,10 +272,12 @@ def test_pixels_become_square(
         Geometry(32),
         Geometry(32, "stretch"),
         Geometry(32, "pad", Box(4, 60, 10, 80)),
+        Geometry(WIDE),
+        Geometry(TALL, "pad"),
     ):
         [(_, square)] = decode(path, [0], geometry)
         assert np.array_equal(square, next(decode_independently(path, geometry))[1])
-        if geometry.fit == "pad" and not geometry.box:
+        if geometry.size == (60, 60):
             rows = (square.max((0, 2)) > 100).sum()
             assert abs(rows - 60 * 64 / (96 * float(aspect))) <= 1
 

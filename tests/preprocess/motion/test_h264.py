@@ -17,6 +17,7 @@ from preprocess.motion import h264, search
 from preprocess.motion.encode import encode
 from shared.conventions import BLOCKS, Codec, Reference
 from shared.errors import UserError
+from shared.frame_size import FrameSize
 from shared.motion_compensation import decode_clip
 from shared.schema import CodecOptions
 from shared.store.store import Store
@@ -81,10 +82,10 @@ def test_the_same_search_twice_gives_the_same() -> None:
     assert np.array_equal(one, other)
 
 
-@pytest.mark.parametrize("size", [1, 15, 50])
-def test_the_store_stays_exact(size: int) -> None:
+@pytest.mark.parametrize("size", [1, 15, 50, FrameSize(50, 27), FrameSize(9, 40)])
+def test_the_store_stays_exact(size: int | FrameSize) -> None:
     """Also where x264's whole pixels are refined."""
-    clip = moving_square(5, size, size).transpose(0, 3, 1, 2)
+    clip = moving_square(5, *FrameSize.parse(size)).transpose(0, 3, 1, 2)
     for codec in CODECS:
         encoded = encode(clip, CodecOptions(size=size, method="h264", **vars(codec)))
         restored = decode_clip(encoded.first_frame, encoded.motion, encoded.residual, codec)

@@ -135,17 +135,17 @@ def test_vectors_have_the_shape_and_stay_in_range(
 
 def test_the_fit_is_near_the_least_energy() -> None:
     """The oracle states it pixel by pixel; a general minimiser hardly improves on the fit."""
-    first, second = texture(12, 12, seed=5), texture(12, 12, seed=5)
+    first, second = texture(12, 15, seed=5), texture(12, 15, seed=5)
     second = np.roll(second, (1, -1), axis=(1, 2))
     clip = clip_of(first, second)
     cost, block = 0.3, 4
 
     def energy(flat: NDArray[np.float64]) -> float:
-        return naive.field_energy(clip[0], clip[1], flat.reshape(2, 3, 3), block, cost)
+        return naive.field_energy(clip[0], clip[1], flat.reshape(2, 3, 4), block, cost)
 
     found = fit(clip, Codec(block, "first", 4), cost).astype(float).ravel() / 4
     least = minimize(energy, found, method="L-BFGS-B", options={"maxiter": 3}).fun
-    assert energy(found) < 0.6 * energy(np.zeros(18))
+    assert energy(found) < 0.6 * energy(np.zeros(24))
     assert energy(found) < 1.05 * least
 
 

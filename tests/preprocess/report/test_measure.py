@@ -21,6 +21,7 @@ from preprocess.report.measure import (
     psnr,
 )
 from shared.conventions import Reference
+from shared.frame_size import FrameSize
 from shared.motion_compensation import residual
 from shared.schema import CodecOptions
 
@@ -33,7 +34,7 @@ def clip_of(frames: np.ndarray, motion: np.ndarray, options: CodecOptions = OPTI
 
 def random_clip(seed: int, options: CodecOptions = OPTIONS) -> Clip:
     rng = np.random.default_rng(seed)
-    frames = rng.integers(0, 256, (options.frames, 3, options.size, options.size), np.uint8)
+    frames = rng.integers(0, 256, (options.frames, 3, *options.size), np.uint8)
     motion = rng.integers(-2, 3, (options.frames - 1, 2, *options.grid)).astype(np.int8)
     return clip_of(frames, motion, options)
 
@@ -84,7 +85,7 @@ def test_a_block_that_its_vector_predicts_leaves_no_energy() -> None:
     frames[1, :, 4:8, 4:8] = texture
     motion = np.zeros((1, 2, 3, 3), np.int8)
     motion[0, :, 1, 1] = (-1, 0)
-    options = OPTIONS.model_copy(update={"size": 12, "frames": 2})
+    options = OPTIONS.model_copy(update={"size": FrameSize(12, 12), "frames": 2})
     statistics = Statistics(options)
     statistics.add(clip_of(frames, motion, options))
     assert statistics.after[1, 1] == 0 < statistics.before[1, 1]

@@ -27,7 +27,7 @@ OPTIONS = ("--size", 30, "--frames", 4, "--block", 8, "--search-range", 5)
 
 @pytest.fixture(scope="module")
 def made(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of 19 clips with labels, rejects, and options that differ from the defaults."""
+    """A store of 19 clips with labels, rejects, and options that are not the defaults: wide too."""
     from preprocess.executor import ExecutorOptions
     from preprocess.options import codec_options
     from preprocess.pipeline import Extraction, run
@@ -35,7 +35,7 @@ def made(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from shared.manifest import load_manifest
 
     manifest = load_manifest("folder")
-    given = {"size": 30, "frames": 4, "block": 8, "search_range": 5, "crop": (0, 20, 2, 22)}
+    given = {"size": "36x24", "frames": 4, "block": 8, "search_range": 5, "crop": (0, 20, 2, 22)}
     given["compensation"] = "interpolated"
     store = tmp_path_factory.mktemp("stores") / "store"
     options = codec_options(manifest, given)
@@ -69,7 +69,8 @@ def test_a_store_on_one_page(cli: Cli, made: Path, tmp_path: Path) -> None:
     text = text_of(page)
     for shown in (
         "clips 19 from 5 video files",
-        "8 × 8: 4 × 4",
+        "4 a clip, 36x24, RGB",
+        "8 × 8: 5 × 3 a frame",
         "jump , 7 clips",
         "(no label) , 2 clips",
         "block 8",
@@ -89,10 +90,11 @@ def test_a_store_on_one_page(cli: Cli, made: Path, tmp_path: Path) -> None:
     assert source.count("<svg") == 5
     assert not re.search(r'(src|href)="(?!data:|#)', source) and "<script" not in source
     sheets, motion = pictures_of(page)[:3], pictures_of(page)[3:]
-    # Rows of clips of 30 pixels, columns of their four frames; gaps of two.
-    assert [sheet.size for sheet in sheets] == [(4 * 30 + 6, 5 * 30 + 8)] * 2 + [(126, 62)]
+    # Rows of clips of 24 pixels, columns of their four frames of 36 pixels; gaps of two.
+    sizes = [(4 * 36 + 6, rows * 24 + 2 * rows - 2) for rows in (5, 5, 2)]
+    assert [sheet.size for sheet in sheets] == sizes
     assert len(motion) == 3
-    assert motion[0].size == (3 * 300 + 4, 2 * 300 + 2)
+    assert motion[0].size == (3 * 8 * 36 + 4, 2 * 8 * 24 + 2)
 
 
 def test_the_figures_are_those_of_the_store(cli: Cli, made: Path, tmp_path: Path) -> None:
@@ -178,7 +180,7 @@ def test_noise_in_many_labels_and_large_frames_stays_below_the_limit(
     assert cli("report", path, "--out", tmp_path / "r.html", "--sample", 2)[0] == 0
     assert 100_000 < (tmp_path / "r.html").stat().st_size < MAX_BYTES
     assert 'id="clips" data-left-out="12"' in (tmp_path / "r.html").read_text()
-    assert "128 × 128" in text_of(tmp_path / "r.html")
+    assert "with 128 pixels on the longer side" in text_of(tmp_path / "r.html")
 
 
 def test_one_clip_without_label(cli: Cli, tmp_path: Path) -> None:

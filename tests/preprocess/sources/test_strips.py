@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from preprocess.frames.geometry import Box, Geometry, square_rgb
+from preprocess.frames.geometry import Box, Geometry, fit_picture
 from preprocess.records import DecodeError, Probe
 from preprocess.sources import strips
 from shared.schema import TEST, TRAIN
@@ -54,7 +54,7 @@ def test_frames_are_the_squares_in_their_order(
     found = list(strips.decode(path, wanted, geometry))
     assert [index for index, _ in found] == wanted
     for index, frame in found:
-        assert np.array_equal(frame, square_rgb(video[index], geometry))
+        assert np.array_equal(frame, fit_picture(video[index], geometry))
     again = dict(strips.decode_independently(path, geometry))
     assert list(again) == list(range(frames))
     assert all(np.array_equal(frame, again[index]) for index, frame in found)

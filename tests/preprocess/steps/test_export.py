@@ -13,6 +13,7 @@ import pytest
 import preprocess.steps.export
 from preprocess.steps.export import ExportTask, export_partition
 from shared.errors import StoreError
+from shared.frame_size import FrameSize
 from shared.store.export import open_clips
 from shared.store.store import Store
 from tests.s3 import new_place, s3_endpoint
@@ -25,9 +26,13 @@ LARGE = ("first_frame", "motion", "residual")
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 valid clips and two slots that are not, in three partitions; overlapped compensation."""
+    """12 valid clips and two slots that are not, in three partitions; overlapped compensation.
+
+    Frames of 20x14: 5 blocks across and 4 down, the last ones cut.
+    """
     path = tmp_path_factory.mktemp("stores") / "store"
-    write_store(path, options=OPTIONS.model_copy(update={"compensation": "overlapped"}))
+    changes = {"compensation": "overlapped", "size": FrameSize(14, 20)}
+    write_store(path, options=OPTIONS.model_copy(update=changes))
     return path
 
 
@@ -45,6 +50,8 @@ def test_both_readers_give_the_same(store: Path, out: Path) -> None:
     assert exported.attributes == plain.attributes
     assert exported.options == plain.options
     assert exported.options.compensation == "overlapped"
+    assert exported.clip("residual", 0).shape == (3, 3, 14, 20)
+    assert exported.clip("motion", 0).shape == (3, 2, 4, 5)
     for name in ("label", "subject", "video", "start_frame"):
         values = exported.column(name)
         assert values.dtype == plain.column(name).dtype

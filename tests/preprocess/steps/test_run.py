@@ -81,6 +81,48 @@ def test_stored_clips_are_the_videos_frames(folder: Path, tmp_path: Path, cli: C
     assert np.array_equal(clip, np.stack(frames))
 
 
+@pytest.mark.parametrize(
+    ("size", "height", "width", "more"),
+    [
+        ("36x20", 20, 36, ("--fit", "crop", "--compensation", "overlapped")),
+        ("20x36", 36, 20, ("--fit", "pad", "--reference", "either", "--vector-unit", 2)),
+        ("36x20", 20, 36, ("--fit", "stretch", "--crop", "2:22,1:23", "--method", "h264")),
+        ("21x14", 14, 21, ("--method", "variational", "--compensation", "interpolated")),
+    ],
+)
+def test_frames_that_are_not_square(
+    folder: Path, tmp_path: Path, cli: Cli, size: str, height: int, width: int, more: tuple
+) -> None:
+    """Width before height for people and in the store's metadata, height first in shapes."""
+    store = tmp_path / "store"
+    given = ("--root", folder, "--out", store, *OPTIONS, "--size", size, *more)
+    code, _, err = cli("run", "folder", *given)
+    assert code == 0, err
+    opened = Store(store)
+    assert len(opened) == 19
+    assert opened.options.size == (height, width)
+    rows, columns = -(-height // 8), -(-width // 8)
+    group = zarr.open_group(store, mode="r")
+    assert group.attrs["dvdm"]["options"]["size"] == size
+    assert group["first_frame"].shape[1:] == (3, height, width)
+    assert group["residual"].shape[1:] == (3, 3, height, width)
+    assert group["motion"].shape[3:] == (rows, columns)
+    code, out, err = cli("verify", store, "--root", folder, "--sample", 3)
+    assert code == 0, out + err
+    code, out, _ = cli("inspect", store)
+    assert code == 0 and f"size {size}" in out
+    assert json.loads(cli("inspect", store, "--json")[1])["options"]["size"] == size
+
+
+def test_a_size_that_cannot_be_is_refused(folder: Path, tmp_path: Path, cli: Cli) -> None:
+    for size in ("0", "x36", "64X36", "5000x16", "36x"):
+        given = ("--root", folder, "--out", tmp_path / "store", "--size", size)
+        code, _, err = cli("run", "folder", *given)
+        assert code == 2
+        assert f"--size {size}: must be the side of a square, or WIDTHxHEIGHT" in err
+        assert "Traceback" not in err and not (tmp_path / "store").exists()
+
+
 @pytest.mark.usefixtures("small_shards")
 def test_bytes_do_not_depend_on_workers(folder: Path, tmp_path: Path, cli: Cli) -> None:
     """Of good files, of bad ones, and of a damaged one whose clips lie in several partitions."""

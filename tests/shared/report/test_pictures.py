@@ -100,10 +100,12 @@ def test_vectors_in_fractions_of_a_pixel_are_drawn_to_scale() -> None:
     assert not np.array_equal(draw_vectors(clip, quarters, block=8, vector_unit=1), drawn)
 
 
-@pytest.mark.parametrize(("size", "factor"), [(24, 13), (400, 1)])
-def test_a_film_of_vectors_shows_frames_of_about_the_same_size(size: int, factor: int) -> None:
+@pytest.mark.parametrize(("size", "factor"), [(24, 13), (400, 1), ("24x10", 13), ("10x24", 13)])
+def test_a_film_of_vectors_shows_frames_of_about_the_same_size(
+    size: int | str, factor: int
+) -> None:
     options = CodecOptions(size=size, frames=6, block=8)
-    clip = np.random.default_rng(0).integers(0, 250, (6, 3, size, size), np.uint8)
+    clip = np.random.default_rng(0).integers(0, 250, (6, 3, *options.size), np.uint8)
     motion = np.zeros((5, 2, *options.grid), np.int8)
     motion[:, 0] = np.arange(-2, 3)[:, None, None]
     drawn = vector_film(clip, motion, options, 3)

@@ -122,7 +122,7 @@ class Counted:
 
 
 def test_arrays_that_fit_stay_in_memory_and_others_do_not(store: Store) -> None:
-    clips_bytes = len(store) * 3 * OPTIONS.size**2
+    clips_bytes = len(store) * 3 * OPTIONS.size.pixels
     for limit, reads in ((0, 8), (clips_bytes - 1, 8), (clips_bytes, 4), (2**30, 4)):
         counted = Counted(store)
         clips = Clips(counted, None, in_memory_bytes=limit)

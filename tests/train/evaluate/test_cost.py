@@ -162,6 +162,19 @@ def test_levels_that_do_not_fit_are_named(cli: Callable[..., tuple[int, str, str
     assert "4x4 grid cannot be halved 3 times" in err
 
 
+def test_wide_and_tall_clips_cost_the_same() -> None:
+    small = ["designed_for.frames=3", "denoiser.mults=[1, 2]", "denoiser.blocks=1"]
+    (wide, one, coder), (tall, other, turned) = (
+        run_cost(load_recipe("ed_vdm_demo", [*small, f"designed_for.size={size}"]), CPU)
+        for size in ("48x16", "16x48")
+    )
+    assert (wide.shapes.x0[-2:], tall.shapes.x0[-2:]) == ((2, 6), (6, 2))
+    assert replace(one, gflop=0, forward_gflop=0) == replace(other, gflop=0, forward_gflop=0)
+    assert (one.gflop, one.forward_gflop) == pytest.approx((other.gflop, other.forward_gflop))
+    assert coder is not None and turned is not None
+    assert (coder.encode_gflop, coder.decode_gflop) == (turned.encode_gflop, turned.decode_gflop)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_memory_is_measured() -> None:
     cost = recipe_cost(load_recipe("ed_vdm_128", []), torch.device("cuda"))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from shared.frame_size import FrameSize
 from shared.schema import CodecOptions
 from tests.train.stores import make_store
 from train.data.clips import Clips
@@ -245,7 +246,7 @@ def test_the_given_frame_counted_or_not() -> None:
     """Errors of 25 in 3 predicted frames, none in the given one."""
     error = np.array([[0.0, 25, 25, 25]] * 2)
     metrics = {"squared_error": error, "ssim": np.array([[1.0, 0.5, 0.5, 0.5]] * 2)}
-    summary = frame_summary(metrics, size=16)
+    summary = frame_summary(metrics, FrameSize(16, 16))
     assert summary["psnr"] == pytest.approx(10 * np.log10(255**2 / 25))
     assert summary["psnr_over_clip"] == pytest.approx(summary["psnr"])
     assert summary["psnr_over_clip_with_given"] == pytest.approx(10 * np.log10(255**2 / 18.75))

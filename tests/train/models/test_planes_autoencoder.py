@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from shared.errors import UserError
+from shared.frame_size import FrameSize
 from shared.schema import CodecOptions
 from train.models.planes_autoencoder import (
     PlanesAutoencoder,
@@ -79,7 +80,7 @@ def test_shapes_follow_from_the_clips(size: int, frames: int) -> None:
     assert found.shape == (2, 3, side * side + 2 * frames * side)
     assert found.abs().max() < 1
     assert network.decode(found).shape == (2, frames, 3, size, size)
-    (clip,), (latent,), passes = network.example_pass(size, frames)
+    (clip,), (latent,), passes = network.example_pass(FrameSize(size, size), frames)
     assert network.encode(clip).shape == latent.shape
     assert passes == 1
 

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from preprocess.__main__ import app as preprocess
 from preprocess.options import CLIP_OPTIONS, SEARCH_OPTIONS, codec_options
 from shared.errors import UserError
+from shared.frame_size import FrameSize
 from shared.manifest import load_manifest
 from shared.schema import CodecOptions
 from train.diffusion.noise import NoiseOptions
@@ -281,6 +282,7 @@ def test_the_default_extraction_is_not_what_the_demo_was_designed_for() -> None:
     ("option", "value", "expected"),
     [
         ("size", 32, "0.25 times the pixels in every step"),
+        ("size", "64x36", "--size 64x36, not 64: 0.56 times the pixels in every step"),
         ("block", 4, "4 times the blocks in every step"),
         ("search_range", 32, "longer vectors"),
         ("reference", "either", "a block whose generated reference is wrong"),
@@ -299,6 +301,21 @@ def test_a_store_on_the_other_side_of_what_was_wanted_is_another_warning(
     assert warning is not None
     [line, _] = warning.splitlines()
     assert line.startswith(f"  --{option.replace('_', '-')} ") and expected in line
+
+
+def test_a_size_that_is_not_square_is_written_as_the_option_is() -> None:
+    recipe = load_recipe("ed_vdm_demo", ["designed_for.size=256x144"])
+    assert recipe.designed_for.extraction["size"] == FrameSize(144, 256)
+    assert recipe.designed_for.extraction_flags.startswith("--size 256x144 --block 8")
+    assert recipe.to_dict()["designed_for"]["size"] == "256x144"
+    assert recipe_from_dict(recipe.to_dict()) == recipe
+    for square in ("64", "64x64", "'64'"):
+        same = load_recipe("ed_vdm_demo", [f"designed_for.size={square}"])
+        assert same == load_recipe("ed_vdm_demo", [])
+        assert same.to_dict()["designed_for"]["size"] == 64
+    for wrong in ("0", "256:144", "[144, 256]", "null"):
+        with pytest.raises(UserError, match=r"designed_for.size: must be the side of a square"):
+            load_recipe("ed_vdm_demo", [f"designed_for.size={wrong}"])
 
 
 def test_vectors_do_not_matter_to_a_recipe_that_does_not_learn_from_them() -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from shared.conventions import Compensation, Reference
+from shared.frame_size import FrameSize
 from shared.motion_compensation import residual
 from shared.schema import CodecOptions
 from tests.train.stores import random_clip, random_motion
@@ -16,14 +17,14 @@ BLOCK = 4
 
 
 def codec_options(
-    size: int = 16,
+    size: int | str | FrameSize = 16,
     reference: Reference = "first",
     reach: int = 3,
     unit: int = 1,
     compensation: Compensation = "block",
 ) -> CodecOptions:
     return CodecOptions(
-        size=size,
+        size=FrameSize.parse(size),
         frames=4,
         block=BLOCK,
         search_range=reach,

@@ -16,6 +16,7 @@ from shared.conventions import (
     Reference,
     motion_channels,
 )
+from shared.frame_size import FrameSize
 from shared.schema import CodecOptions
 from tests.train.spaces.clips import BLOCK, codec_options, stored
 from train.data.motion_compensation import predict_next
@@ -56,13 +57,13 @@ def on_black(codec: CodecSpace, x0: torch.Tensor) -> Decoded:
 
 @settings(max_examples=20, deadline=None)
 @given(
-    size=st.integers(3, 17),
+    size=st.builds(FrameSize, st.integers(3, 17), st.integers(3, 17)),
     unit=st.sampled_from(VECTOR_UNITS),
     reference=st.sampled_from(REFERENCES),
     compensation=st.sampled_from(COMPENSATIONS),
 )
 def test_a_lossless_autoencoder_restores_the_clips(
-    size: int, unit: int, reference: Reference, compensation: Compensation
+    size: FrameSize, unit: int, reference: Reference, compensation: Compensation
 ) -> None:
     options = codec_options(size, reference, unit=unit, compensation=compensation)
     batch, clips = stored(options)
@@ -70,11 +71,7 @@ def test_a_lossless_autoencoder_restores_the_clips(
     codec = space(options, statistics)
     x0 = codec.encode(batch)
     decoded = codec.decode(x0, vars(batch))
-    assert (
-        x0.shape
-        == (2, *codec.shape)
-        == (2, motion_channels(reference) + 48, 3, -(-size // 4), -(-size // 4))
-    )
+    assert x0.shape == (2, *codec.shape) == (2, motion_channels(reference) + 48, 3, *options.grid)
     assert decoded.frames.dtype == torch.uint8
     assert decoded.frames.equal(clips)
     assert decoded.parts["motion"].equal(batch.motion)

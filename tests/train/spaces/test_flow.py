@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared.conventions import REFERENCES, Reference
+from shared.conventions import REFERENCES, Reference, grid_shape
 from shared.errors import UserError
 from shared.schema import CodecOptions
 from tests.train.spaces.clips import codec_options, stored
@@ -19,7 +19,7 @@ OPTIONS = FlowAutoencoderOptions(widths=(8, 8, 16), dense=DenseFlowOptions(width
 
 
 def flow_space(
-    size: int = 16,
+    size: int | str = 16,
     reference: Reference = "first",
     options: FlowSpaceOptions | None = None,
     unit: int = 1,
@@ -34,13 +34,13 @@ def flow_space(
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
-@pytest.mark.parametrize("size", [16, 13])
+@pytest.mark.parametrize("size", [16, 13, "22x13"])
 @torch.no_grad()
-def test_a_clip_loses_what_the_autoencoder_loses(size: int, reference: Reference) -> None:
+def test_a_clip_loses_what_the_autoencoder_loses(size: int | str, reference: Reference) -> None:
     space = flow_space(size, reference)
     batch, clips = stored(space.store)
     x0 = space.encode(batch)
-    assert x0.shape == (2, *space.shape) == (2, 3, 3, -(-size // 4), -(-size // 4))
+    assert x0.shape == (2, *space.shape) == (2, 3, 3, *grid_shape(*space.store.size, 4))
     decoded = space.decode(x0, vars(batch))
     first = clips[:, 0] / 127.5 - 1
     network = space.autoencoder

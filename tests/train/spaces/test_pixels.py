@@ -22,7 +22,7 @@ SPACES: list[SpaceOptions] = [
 GREY = {"first_frame": torch.full((1, 3, 16, 16), 90, dtype=torch.uint8)}
 
 
-def fitted(options: SpaceOptions, size: int, reference: Reference) -> Space:
+def fitted(options: SpaceOptions, size: int | str, reference: Reference) -> Space:
     store = codec_options(size, reference)
     bare = build_space(options, store)
     return bare.with_statistics(Statistics.of([bare.encode(stored(store)[0])]))
@@ -30,12 +30,14 @@ def fitted(options: SpaceOptions, size: int, reference: Reference) -> Space:
 
 @pytest.mark.parametrize("options", SPACES)
 @pytest.mark.parametrize("reference", REFERENCES)
-@pytest.mark.parametrize("size", [16, 13, 1])
-def test_clips_are_restored_exactly(options: SpaceOptions, size: int, reference: Reference) -> None:
+@pytest.mark.parametrize("size", [16, 13, 1, "11x6"])
+def test_clips_are_restored_exactly(
+    options: SpaceOptions, size: int | str, reference: Reference
+) -> None:
     space = fitted(options, size, reference)
     batch, clips = stored(space.store)
     x0 = space.encode(batch)
-    assert x0.shape == (2, *space.shape) == (2, 3, 3, size, size)
+    assert x0.shape == (2, *space.shape) == (2, 3, 3, *space.store.size)
     assert space.cell == 1
     decoded = space.decode(x0, vars(batch))
     assert decoded.frames.dtype == torch.uint8

@@ -23,11 +23,11 @@ class ExactPlanes(PlanesAutoencoder):
     """All pixels of a patch's films are in the plane of places; the other planes are empty."""
 
     def encode(self, picture: Tensor, context: Tensor | None = None) -> Tensor:
-        count, frames, _, side, _ = picture.shape
-        cells, patch = side // self.block, self.block
-        films = picture.view(count, frames, 3, cells, patch, cells, patch)
-        plane = films.permute(0, 1, 2, 4, 6, 3, 5).reshape(count, self.latent_channels, cells**2)
-        return torch.cat([plane, plane.new_zeros(*plane.shape[:2], 2 * frames * cells)], dim=2)
+        count, (frames, rows, columns), patch = len(picture), self.grid, self.block
+        films = picture.view(count, frames, 3, rows, patch, columns, patch)
+        plane = films.permute(0, 1, 2, 4, 6, 3, 5).reshape(count, self.latent_channels, -1)
+        empty = plane.new_zeros(*plane.shape[:2], frames * (rows + columns))
+        return torch.cat([plane, empty], dim=2)
 
     def decode(self, latent: Tensor, context: Tensor | None = None) -> Tensor:
         grid: TokenGrid = self.grid
@@ -35,13 +35,11 @@ class ExactPlanes(PlanesAutoencoder):
         films = plane.view(
             len(latent), grid.frames, 3, self.block, self.block, grid.rows, grid.columns
         )
-        return films.permute(0, 1, 2, 5, 3, 6, 4).reshape(
-            len(latent), grid.frames, 3, self.size, self.size
-        )
+        return films.permute(0, 1, 2, 5, 3, 6, 4).reshape(len(latent), grid.frames, 3, *self.size)
 
 
 def planes_space(
-    size: int = 16, first_frame: float = 0.0, *, exact: bool = False,
+    size: int | str = 16, first_frame: float = 0.0, *, exact: bool = False,
     options: PlanesAutoencoderOptions = SMALL,
 ) -> PlanesSpace:  # fmt: skip
     torch.manual_seed(0)
@@ -58,9 +56,9 @@ def known_of(space: PlanesSpace, batch: ClipBatch) -> dict[str, Tensor]:
     return {**vars(batch), **derived}
 
 
-@pytest.mark.parametrize("first_frame", [0.0, 0.5])
-def test_an_exact_autoencoder_loses_nothing(first_frame: float) -> None:
-    bare = planes_space(first_frame=first_frame, exact=True)
+@pytest.mark.parametrize(("size", "first_frame"), [(16, 0.0), (16, 0.5), ("24x12", 0.5)])
+def test_an_exact_autoencoder_loses_nothing(size: int | str, first_frame: float) -> None:
+    bare = planes_space(size, first_frame, exact=True)
     batch, clips = stored(bare.store, 3)
     space = bare.with_statistics(Statistics.of([bare.encode(batch)]))
     x0 = space.encode(batch)
@@ -70,9 +68,9 @@ def test_an_exact_autoencoder_loses_nothing(first_frame: float) -> None:
     assert (decoded.frames.int() - clips.int()).abs().max() <= ROUNDED
 
 
-@pytest.mark.parametrize("size", [16, 13])
+@pytest.mark.parametrize("size", [16, 13, "22x13"])
 @torch.no_grad()
-def test_a_clip_loses_what_the_autoencoder_loses(size: int) -> None:
+def test_a_clip_loses_what_the_autoencoder_loses(size: int | str) -> None:
     space = planes_space(size)
     batch, clips = stored(space.store)
     scaled = clips / 127.5 - 1

@@ -55,10 +55,10 @@ def fitted(
 
 def own_loss(space: CompressedSpace, picture: Tensor, levels: float) -> Tensor:
     """Error of the autoencoder alone on frames (N, 3, H, W) divided by `levels`, grey levels."""
-    size = picture.shape[-1]
+    height, width = picture.shape[-2:]
     scaled = pad_to_blocks(picture / levels, space.cell)
     found = space.autoencoder.decode(space.autoencoder.encode(scaled))
-    return ((found - scaled)[..., :size, :size] * levels).abs()
+    return ((found - scaled)[..., :height, :width] * levels).abs()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,7 +69,7 @@ def test_a_clip_loses_what_the_autoencoder_loses(
     name: str, reference: Reference, kind: str
 ) -> None:
     """Pixel by pixel. In an open loop errors of residuals accumulate along the motion."""
-    store = codec_options(size=13, reference=reference)
+    store = codec_options(size="17x13", reference=reference)
     space = fitted(LOSSY[name], store, kind)
     batch, clips = stored(store, CLIPS)
     decoded = space.decode(space.encode(batch), vars(batch))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.conventions import REFERENCES, VECTOR_UNITS, Reference, motion_channels
+from shared.frame_size import FrameSize
 from shared.motion_compensation import decode_clip
 from tests.train.spaces.clips import codec_options, stored
 from train.models.refiner import Refiner, RefinerOptions
@@ -18,12 +19,12 @@ from train.spaces.vectors import VectorSpace, VectorSpaceOptions
 
 @settings(max_examples=20, deadline=None)
 @given(
-    size=st.integers(3, 17),
+    size=st.builds(FrameSize, st.integers(3, 17), st.integers(3, 17)),
     unit=st.sampled_from(VECTOR_UNITS),
     reference=st.sampled_from(REFERENCES),
 )
 def test_decoding_gives_the_stored_vectors_and_what_they_predict(
-    size: int, unit: int, reference: Reference
+    size: FrameSize, unit: int, reference: Reference
 ) -> None:
     """Predictions of decoded frames, which for a first-frame reference are the stored ones."""
     options = codec_options(size, reference, unit=unit)

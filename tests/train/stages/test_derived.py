@@ -15,6 +15,7 @@ from torch import Tensor
 
 import train.stages.derived
 from shared.errors import StoreError, UserError
+from shared.frame_size import FrameSize
 from shared.store.store import Store
 from tests.stores import contents
 from tests.train.stores import OPTIONS, make_store
@@ -73,7 +74,9 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def own_store(tmp_path: Path) -> Store:
     """13 pixels: a grid of 4 blocks of 4, the last ones cut."""
-    return make_store(tmp_path / "store", options=OPTIONS.model_copy(update={"size": 13}))
+    return make_store(
+        tmp_path / "store", options=OPTIONS.model_copy(update={"size": FrameSize(13, 13)})
+    )
 
 
 def test_latents_are_those_of_the_autoencoder(own_store: Store) -> None:

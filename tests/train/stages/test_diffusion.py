@@ -37,7 +37,7 @@ def test_tensorboard_shows_generated_clips_as_a_sheet_and_as_a_video(run: Path) 
         (event,) = shown.Images(name)
         assert event.step == 4
         pictures[name] = Image.open(io.BytesIO(event.encoded_image_string))
-    side, frames = OPTIONS.size, OPTIONS.frames
+    side, frames = OPTIONS.size.width, OPTIONS.frames
     # Four real clips and as many generated ones: below each other, and two by two.
     assert pictures["generated"].size == (frames * side + 2 * (frames - 1), 8 * side + 2 * 7)
     video = pictures["generated_video"]

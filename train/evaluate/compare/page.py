@@ -147,7 +147,7 @@ def protocol(comparison: Comparison) -> list[str]:
         f"{options.clips_a_label} a label, subjects taking turns, from its first frame and label"
     )
     choice = choice if store.labels else "evenly spaced, from its first frame"
-    size = f"{store.options.frames} frames of {store.options.size}x{store.options.size}"
+    size = f"{store.options.frames} frames of {store.options.size}"
     return [
         f"Data: {store.dataset}, {store.clips} clips of {size}, {len(store.labels)} labels,"
         f" {len(store.subjects)} subjects; split {setup.split}{apart}. {setup.samples} generated"

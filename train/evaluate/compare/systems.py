@@ -296,7 +296,7 @@ def overrides(
     autoencoder = {"optimiser": "adamw", "steps": options.autoencoder_steps, "batch": 16}
     refiner = {"steps": options.refiner_steps, "ema": 0.99}
     return (
-        _part("designed_for", size=clips.size, block=clips.block, frames=clips.frames),
+        _part("designed_for", size=clips.size.option, block=clips.block, frames=clips.frames),
         _part("noise", schedule="cosine", prediction="v"),
         _part("sampler", name="dpm++", steps=options.steps, guidance=1.0),
         _part("autoencoder_training", **training | autoencoder),

@@ -329,14 +329,14 @@ def _config(clips: Clips, usable: NDArray[np.int64], seed: int) -> dict[str, obj
         "features": FEATURES,
         "seed": seed,
         "plan_hash": attributes.plan_hash,
-        "size": attributes.options.size,
+        "size": attributes.options.size.option,
         "clips": hashlib.sha256(usable.tobytes()).hexdigest()[:16],
     }
 
 
 def _shift_clips(frames: Tensor, generator: torch.Generator) -> Tensor:
-    """Clips (B, T, 3, H, W), each shifted at random by up to a sixteenth of its side; float."""
-    reach = max(1, frames.shape[-1] // 16)
+    """Clips (B, T, 3, H, W), each shifted at random by up to 1/16 of its shorter side; float."""
+    reach = max(1, min(frames.shape[-2:]) // 16)
     padded = F.pad(frames.float().flatten(0, 1), (reach,) * 4, mode="replicate")
     padded = padded.unflatten(0, frames.shape[:2])
     height, width = frames.shape[-2:]

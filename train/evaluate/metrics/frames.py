@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from shared.frame_size import FrameSize
+
 SSIM_WINDOW = 11
 """Side of SSIM's Gaussian window, pixels (Wang et al. 2004: deviation 1.5)."""
 
@@ -90,7 +92,7 @@ def ssim(frames: Tensor, truth: Tensor) -> Tensor:
 
     if min(frames.shape[-2:]) < SSIM_WINDOW:
         raise ValueError(
-            f"frames are {frames.shape[-2]}x{frames.shape[-1]}; SSIM's window is"
+            f"frames are {FrameSize(*frames.shape[-2:])}; SSIM's window is"
             f" {SSIM_WINDOW}x{SSIM_WINDOW}"
         )
     pairs = (x.flatten(0, -4).float().split(_SSIM_BATCH) for x in (frames, truth))
@@ -105,11 +107,11 @@ def ssim(frames: Tensor, truth: Tensor) -> Tensor:
     )
 
 
-def why_no_lpips(size: int) -> str | None:
-    """Reason why LPIPS of frames of `size` pixels is not available; None where it is."""
+def why_no_lpips(size: FrameSize) -> str | None:
+    """Reason why LPIPS of frames of this size is not available; None where it is."""
     weights = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONE
-    if size < LPIPS_MIN_PX:
-        return f"frames of {size} pixels; LPIPS (AlexNet) needs {LPIPS_MIN_PX} or more"
+    if min(size) < LPIPS_MIN_PX:
+        return f"frames of {size} pixels; LPIPS (AlexNet) needs {LPIPS_MIN_PX} a side or more"
     if find_spec("torchvision") is None:
         return "LPIPS needs torchvision: pip install torchvision"
     if not weights.exists():

@@ -150,7 +150,7 @@ def _draw_maps(
         legends += [] if legend is None else [legend]
     if len(films) == 1:
         return None
-    factor = max(1, FRAME_PX // frames.shape[-1])
+    factor = max(1, FRAME_PX // max(frames.shape[-2:]))
     rows = [film for clip in zip(*films, strict=True) for film in clip]
     shown = contact_sheet([shrink(enlarge(row, factor), FRAME_PX) for row in rows])
     return webp(reduce(add_legend, legends, shown))
@@ -192,7 +192,7 @@ def _draw_codec(generator: Generator, clips: Clips) -> tuple[bytes, bytes | None
     batch = clips.batch(candidates[int(motion.argmax())][None], torch.device("cpu"))
     real = clips.frames(batch)[0].numpy()
     store = generator.store.options
-    factor = max(1, ARROWS_PX // store.size)
+    factor = max(1, ARROWS_PX // max(store.size))
     picked = evenly_spaced(store.frames - 1, _ARROW_COLUMNS)
     residual = enlarge(grey_residual(batch.residual[0].numpy())[picked], factor)
     vectors = _arrows(real, batch.motion[0].numpy(), store)

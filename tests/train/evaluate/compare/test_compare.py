@@ -74,7 +74,7 @@ def test_scores_are_those_of_the_clips_that_all_systems_started_from(
     for name, title in {"rgb": SPACES[0], "codec-filter": OURS[1]}.items():
         run = comparison / "runs" / f"{name}-flops-seed0"
         clips = generated_clips(run)
-        assert clips.shape == (2 * 4, 4, 3, 32, 32)
+        assert clips.shape == (2 * 4, 4, 3, 32, 48)
         assert np.array_equal(clips[:, 0].numpy(), np.concatenate([first, first]))
         assert not torch.equal(clips[:4], clips[4:])
         scored = json.loads((run / "scores.json").read_text())["scores"]

@@ -30,7 +30,7 @@ TRAINING = EvaluationNetworkOptions(gesture_steps=80, subject_steps=60)
 def separable_clip(label: int, seed: int) -> NDArray[np.uint8]:
     """Label 0 grows brighter, label 1 darker, over a picture of its own."""
     rng = np.random.default_rng(seed)
-    picture = rng.integers(80, 150, (3, OPTIONS.size, OPTIONS.size))
+    picture = rng.integers(80, 150, (3, *OPTIONS.size))
     change = np.arange(OPTIONS.frames)[:, None, None, None] * (20 if label == 0 else -20)
     return (picture + change).astype(np.uint8)
 
@@ -39,7 +39,7 @@ def coloured_clip(subject: int, seed: int) -> NDArray[np.uint8]:
     """Everybody has a colour; what moves over it is everybody's."""
     colour = np.random.default_rng(subject).integers(0, 256, (3, 1, 1))
     rng = np.random.default_rng([7, seed])
-    noise = rng.integers(-15, 16, (OPTIONS.frames, 3, OPTIONS.size, OPTIONS.size))
+    noise = rng.integers(-15, 16, (OPTIONS.frames, 3, *OPTIONS.size))
     return (colour + noise).clip(0, 255).astype(np.uint8)
 
 

@@ -104,7 +104,7 @@ def test_an_evaluated_run_with_its_store(
         "on real test clips it is right in",
         "PSNR before the refining network, dB",
         "gesture accuracy: read by a classifier",
-        "8 training clips, 4 test clips of 4 frames, 16 × 16",
+        "8 training clips, 4 test clips of 4 frames, 16x16",
         "parameters of the denoiser, million",
         before,
         "dvdm-train vae",
