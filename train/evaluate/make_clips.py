@@ -32,6 +32,7 @@ from train.recipe import Recipe, recipe_from_dict
 from train.run import RunFolder
 from train.spaces import Decoded, Space, build_space
 from train.stages.autoencoder import load_autoencoder
+from train.stages.derived import stored_and_derived
 from train.stages.diffusion import saved_fields
 from train.trainer.checkpoint import checkpoints, load_config
 
@@ -122,9 +123,18 @@ def _learned(space: Space, recipe: Recipe, generator: Generator | None) -> dict[
     return content
 
 
-def reconstruct(space: Space, batch: ClipBatch) -> Decoded:
+@torch.no_grad()
+def reconstruct(
+    space: Space, clips: Clips, indices: NDArray[np.int64], device: torch.device
+) -> Decoded:
     """Encode stored clips and decode them again."""
-    return space.decode(space.encode(batch), vars(batch))
+    known = stored_and_derived(space, clips, indices, device)
+    return space.decode(space.target(known), known)
+
+
+def drawn_parts(space: Space, decoded: Decoded) -> dict[str, Tensor]:
+    """Parts that reports draw, by name."""
+    return {name: decoded.parts[name] for name in space.drawn if name in decoded.parts}
 
 
 def unrefined_frames(decoded: Decoded) -> Tensor:
@@ -228,7 +238,7 @@ def make_parts(
             tensors = {"frames": decoded.frames}
             if part is parts[0]:
                 tensors["unrefined"] = unrefined_frames(decoded)
-                tensors |= {name: decoded.parts[name] for name in run.space.drawn}
+                tensors |= drawn_parts(run.space, decoded)
             tensors |= {"clip": torch.from_numpy(indices), "seed": torch.from_numpy(seeds)}
             write_tensors(part.path, tensors, {_IDENTITY: part.identity})
             bar(part.clips)
@@ -247,7 +257,7 @@ def _generate(
 def _reconstruct(run: TrainedRun, clips: Clips, indices: NDArray[np.int64]) -> Decoded:
     """Reconstruct stored clips batch by batch; frames and parts on the CPU."""
     batches = [
-        reconstruct(run.space, clips.batch(rows, run.device))
+        reconstruct(run.space, clips, rows, run.device)
         for rows in np.array_split(indices, -(-len(indices) // _RECONSTRUCT_BATCH))
     ]
     return Decoded(

@@ -300,7 +300,7 @@ def overview(
     """
     chosen = clips.test[:: max(1, len(clips.test) // _OVERVIEW_CLIPS)][:_OVERVIEW_CLIPS]
     batch = clips.batch(chosen, device)
-    real = clips.frames(batch)
+    real, restored = clips.frames(batch), reconstruct(space, clips, chosen, device)
     accuracy = summary.gesture_accuracy_real
     return {
         "clips": summary.clips,
@@ -312,7 +312,7 @@ def overview(
         "psnr_first_frame": repeated.psnr,
         "motion_ratio": summary.motion_ratio,
         # What the target space and its autoencoder lose of real test clips; then its floors.
-        "psnr_reconstruction": _mean_psnr(unrefined_frames(reconstruct(space, batch)), real),
+        "psnr_reconstruction": _mean_psnr(unrefined_frames(restored), real),
         "psnr_vectors_alone": _mean_psnr(decode_vectors_alone(batch, space.store), real),
         "psnr_reconstruction_first_frame": _mean_psnr(real[:, :1].expand_as(real), real),
     }

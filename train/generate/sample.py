@@ -282,6 +282,8 @@ def write_videos(decoded: Decoded, generator: Generator, options: SampleOptions)
     written = _write(options.videos, list(clips), _SMALLEST_VIDEO_PX // clips.shape[-1], options)
     written.append(_write_sheet(options.out.with_suffix(".png"), list(clips)))
     for part, drawing in generator.space.drawn.items():
+        if part not in decoded.parts:
+            continue
         field = decoded.parts[part].numpy()
         films, legend = _draw_part(clips, field, drawing, generator.store.options)
         names = [path.with_stem(f"{path.stem}-{part}") for path in options.videos]

@@ -12,6 +12,7 @@ from train.spaces.codec import CodecSpace
 from train.spaces.difference import DifferenceSpace
 from train.spaces.flow import FlowSpace
 from train.spaces.latent import LatentSpace
+from train.spaces.motion import MotionSpace
 from train.spaces.planes import PlanesSpace
 from train.spaces.rgb import RgbSpace
 from train.spaces.vectors import VectorSpace
@@ -26,6 +27,7 @@ SPACES: dict[str, type[Space]] = {
     "flow": FlowSpace,
     "vectors": VectorSpace,
     "planes": PlanesSpace,
+    "motion": MotionSpace,
 }
 
 

@@ -84,12 +84,14 @@ class Derived:
         identity: gives a hash of all it depends on besides the clips, part of the cache's name.
         shape: of one clip's entry.
         compute: from clips to float entries, shape (B, *shape).
+        companion: path of another store of the same clips, which `compute` takes instead of them.
     """
 
     name: str
     identity: Callable[[], str]
     shape: tuple[int, ...]
     compute: Callable[[ClipBatch], Tensor]
+    companion: str | None = None
 
 
 class Space(ABC):
@@ -107,7 +109,7 @@ class Space(ABC):
         bounded: whether unscaled x_0 lies in [-1, 1], so that a sampler can keep it there.
         generates: x_0 in words, for reports.
         restored_from: the same of the parts that real clips are restored from.
-        drawn: how reports draw decoded parts, by name.
+        drawn: how reports draw decoded parts, by name; of those that the options leave.
         continues: what the next clip of a longer video is conditioned on, in words.
         store: options of the store whose clips it encodes.
         shape: of one clip's x_0, channels first.
@@ -174,7 +176,7 @@ class Space(ABC):
 
     @torch.no_grad()
     def encode(self, batch: ClipBatch) -> Tensor:
-        """Standardised x_0 of stored clips, float32, shape (B, *shape)."""
+        """Standardised x_0 of stored clips, float32, shape (B, *shape), without companions."""
         derived = {array.name: array.compute(batch) for array in self.derived()}
         return self.target(vars(batch) | derived)
 

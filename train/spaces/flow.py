@@ -20,6 +20,7 @@ from shared.conventions import grid_shape
 from shared.schema import CodecOptions
 from train.data.batches import BatchSlice
 from train.data.clips import ClipBatch, normalise_frame, stored_frames
+from train.data.motion_compensation import vectors_at
 from train.models.autoencoder import weights_hash
 from train.models.flow_autoencoder import FlowAutoencoder
 from train.models.flow_predictors import FLOW_CELL
@@ -142,17 +143,7 @@ class FlowSpace(Space):
     def _vectors(self, batch: ClipBatch) -> Tensor:
         """Vectors of the cells of frames 1...T-1, pixels, shape (B, T-1, 2, h, w)."""
         rows, columns = self.shape[-2:]
-        centres = [
-            (torch.arange(cells, device=batch.motion.device) * FLOW_CELL + FLOW_CELL // 2)
-            // self.store.block
-            for cells in (rows, columns)
-        ]
-        down, across = (
-            index.clamp_max(side - 1)
-            for index, side in zip(centres, batch.motion.shape[-2:], strict=True)
-        )
-        vectors = batch.motion[:, :, :2][..., down[:, None], across]
-        return vectors.float() / self.store.vector_unit
+        return vectors_at(batch.motion, self.store, (rows, columns), FLOW_CELL)
 
 
 def _draw_pair(frames: int, generator: torch.Generator, from_first: bool) -> Tensor:
