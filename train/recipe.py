@@ -116,6 +116,8 @@ class Recipe:
             raise ValueError(f"autoencoder.kind={coder} codes {codes}: space.kind={fitting} only")
         if self.refiner is not None and not space.has_prediction:
             raise ValueError("a refiner follows motion compensation: space.kind=codec only")
+        if self.guide is not None:
+            space.check_guide(self.space, self.guide.space)
         for name in ("steps", "next_steps"):
             if (getattr(self.sampler, name) or 0) > self.noise.steps:
                 raise ValueError(

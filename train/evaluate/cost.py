@@ -100,7 +100,7 @@ class DenoiserPass:
 
 @dataclass(frozen=True)
 class PassCost:
-    """Cost of one clip through a denoiser, forward and backward.
+    """Cost of one clip through a denoiser, and that of its guide, forward and backward.
 
     Attributes:
         parameters: of the denoiser.
@@ -122,6 +122,17 @@ class PassCost:
     def training_bytes(self) -> int:
         """Bytes with weights, gradients and AdamW's moments in float32, without their average."""
         return _STATE_BYTES * self.parameters + self.activation_bytes
+
+    def with_guide(self, guide: PassCost) -> PassCost:
+        """Sum over a pass of each denoiser; of activations the most, as they train in turn."""
+        return PassCost(
+            self.parameters + guide.parameters,
+            {**self.of_which, "guide": guide.parameters},
+            self.forward_gflop + guide.forward_gflop,
+            self.gflop + guide.gflop,
+            max(self.activation_bytes, guide.activation_bytes),
+            self.measured,
+        )
 
 
 @dataclass(frozen=True)
@@ -193,7 +204,7 @@ def recipe_cost(recipe: Recipe, device: torch.device) -> Cost:
 def run_cost(
     recipe: Recipe, device: torch.device, store: CodecOptions | None = None
 ) -> tuple[DenoiserPass, PassCost, AutoencoderCost | None]:
-    """Cost of a recipe alone, without VDM's next to it: in half the time.
+    """Cost of a recipe with its guide, without VDM's next to it: in half the time.
 
     Args:
         recipe: any.
@@ -210,6 +221,8 @@ def run_cost(
     cost = count_pass(given)
     if device.type == "cuda":
         cost = replace(cost, activation_bytes=_measure_activations(given, device), measured=True)
+    if recipe.guide is not None:
+        cost = cost.with_guide(run_cost(recipe.guide, device, store)[1])
     of_autoencoder = None if autoencoder is None else _autoencoder_cost(autoencoder, recipe)
     return given, cost, of_autoencoder
 

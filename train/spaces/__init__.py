@@ -11,6 +11,7 @@ from train.spaces.base import CompressedSpace, Decoded, Space, Statistics
 from train.spaces.codec import CodecSpace
 from train.spaces.difference import DifferenceSpace
 from train.spaces.flow import FlowSpace
+from train.spaces.guided import GuidedSpace
 from train.spaces.latent import LatentSpace
 from train.spaces.motion import MotionSpace
 from train.spaces.planes import PlanesSpace
@@ -28,6 +29,7 @@ SPACES: dict[str, type[Space]] = {
     "vectors": VectorSpace,
     "planes": PlanesSpace,
     "motion": MotionSpace,
+    "guided": GuidedSpace,
 }
 
 

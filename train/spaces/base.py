@@ -214,6 +214,11 @@ class Space(ABC):
         """Whether clips begin with a given frame; False: they are generated from noise alone."""
         return True
 
+    @property
+    def given_index(self) -> int:
+        """Index of the given frame within a clip."""
+        return 0
+
     def drawn_known(
         self, known: dict[str, Tensor], generators: list[torch.Generator]
     ) -> dict[str, Tensor]:
@@ -261,6 +266,19 @@ class Space(ABC):
     def known_from_guide(self, decoded: Decoded) -> dict[str, Tensor]:
         """Arrays that a sample of the recipe's guide makes known; here its parts."""
         return decoded.parts
+
+    @classmethod
+    def check_guide(cls, options: Any, guide: Any) -> None:
+        """Refuse a guide whose space does not go with this one.
+
+        Args:
+            options: of this space.
+            guide: options of the guide's space.
+
+        Raises:
+            ValueError: they do not go together.
+        """
+        return
 
     # Training of the autoencoder.
 

@@ -79,6 +79,11 @@ class MotionSpace(Space):
         super().__init__(store, shape, options.cell, None, statistics)
 
     @property
+    def given_index(self) -> int:
+        """Index of the key frame."""
+        return self.estimates.key
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """Key frame, depth, flow, tokens."""
         return self.estimates.reads
