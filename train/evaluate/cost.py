@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from shared.console import Progress, console
-from shared.conventions import motion_channels
+from shared.conventions import grid_shape, motion_channels
 from shared.report.pages import table
 from shared.schema import CodecOptions
 from train.data.batches import BatchSlice
@@ -29,6 +29,7 @@ from train.data.clips import ClipBatch
 from train.models import build_autoencoder, build_denoiser
 from train.models.autoencoder import Autoencoder
 from train.models.denoiser import Denoiser, DenoiserInput
+from train.models.flow_decoder import FlowDecoder
 from train.models.layers import parameter_count
 from train.models.refiner import Refiner
 from train.recipe import ClipShape, Recipe
@@ -137,7 +138,7 @@ class PassCost:
 
 @dataclass(frozen=True)
 class AutoencoderCost:
-    """Cost of all frames of a clip but the first through an autoencoder."""
+    """Cost of a clip's frames through an autoencoder, and through a decoder along the flow."""
 
     parameters: int
     encode_gflop: float
@@ -224,6 +225,13 @@ def run_cost(
     if recipe.guide is not None:
         cost = cost.with_guide(run_cost(recipe.guide, device, store)[1])
     of_autoencoder = None if autoencoder is None else _autoencoder_cost(autoencoder, recipe)
+    if of_autoencoder is not None and recipe.decoder is not None:
+        parameters, forward = decoder_cost(recipe, given.shapes)
+        of_autoencoder = replace(
+            of_autoencoder,
+            parameters=of_autoencoder.parameters + parameters,
+            decode_gflop=of_autoencoder.decode_gflop + forward,
+        )
     return given, cost, of_autoencoder
 
 
@@ -395,6 +403,22 @@ def refiner_gflop(recipe: Recipe) -> tuple[float, float]:
         with FlopCounterMode(display=False) as of_window:
             torch.stack(refiner(window, window, window[:, 0], window[:, 0])).sum().backward()
     return of_clip.get_total_flops() / GIGA, of_window.get_total_flops() / GIGA
+
+
+def decoder_cost(recipe: Recipe, shapes: DenoiserInput) -> tuple[int, float]:
+    """Parameters of the decoder along the flow, and GFLOP of decoding x_0 of a clip; else 0."""
+    if recipe.decoder is None:
+        return 0, 0.0
+    size = recipe.designed_for.size
+    channels, frames, rows, columns = shapes.x0
+    motion_cell = recipe.space.cell
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        decoder = FlowDecoder(replace(recipe.decoder, adversarial_weight=0), channels, shapes.cell)
+        latents = torch.zeros(1, frames, channels, rows, columns)
+        pictures = torch.zeros(1, frames, 3, rows * shapes.cell, columns * shapes.cell)
+        flows = torch.zeros(1, frames, 2, *grid_shape(size, size, motion_cell))
+        decoder(latents, pictures, flows, motion_cell, 0)
+    return parameter_count(decoder), counter.get_total_flops() / GIGA
 
 
 _HEADINGS = (

@@ -111,6 +111,7 @@ def _learned(space: Space, recipe: Recipe, generator: Generator | None) -> dict[
         "denoiser": None if generator is None else generator.network,
         "autoencoder": space.autoencoder,
         "refiner": space.refiner,
+        "decoder": space.decoder,
     }
     content: dict[str, Any] = {
         "weights": {name: weights_hash(n) for name, n in networks.items() if n is not None},

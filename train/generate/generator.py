@@ -28,6 +28,7 @@ from train.models.text_encoder import TextIdentity, text_condition
 from train.recipe import Recipe, recipe_from_dict
 from train.run import RunFolder
 from train.spaces import Decoded, Space
+from train.stages.decoder import load_decoder
 from train.stages.derived import stored_and_derived
 from train.stages.diffusion import saved_fields
 from train.stages.encode import load_space
@@ -270,6 +271,7 @@ def load_generator(path: Path, device: torch.device) -> Generator:
     kept = config["statistics"], config["latents"]
     space = load_space(*kept, recipe.space, store.options, run, device)
     space = space.with_refiner(_load_refiner(run, device))
+    space = space.with_decoder(load_decoder(space, run, device))
     encoder = config.get("text_encoder")
     identity = None if encoder is None else TextIdentity(**encoder)
     # The checkpoint's weights bring the embeddings along.

@@ -290,7 +290,9 @@ def describe_sampling(generator: Generator, options: SampleOptions, text: str | 
     seeds = f"seed {options.seed}"
     if options.count > 1:
         seeds = f"seeds {options.seed} to {options.seeds[-1]}"
-    guidance = "no text" if text is None else f"{text!r}, guidance {sampler.guidance:g}"
+    led = generator.guide or generator  # see `with_sampler`
+    strength = led.recipe.sampler.guidance
+    guidance = "no text" if text is None else f"{text!r}, guidance {strength:g}"
     chained = f" in {clips} clips, {generator.space.continues}" if clips > 1 else ""
     return f"{sampler.name}, {sampler.steps} steps; {guidance}; {seeds}; {frames} frames{chained}"
 

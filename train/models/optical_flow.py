@@ -7,6 +7,7 @@ the frame. So a backward flow, sampled at the frame that is to be made.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ class DisFlow(FlowEstimator):
                 "flow=dis needs OpenCV: pip install 'dvdm[movideo]'; flow=store takes the store's"
                 " own vectors"
             ) from None
-        self._cv2 = cv2
+        self._cv2: Any = cv2
         self.identity = "dis"
 
     def estimate(self, frames: Tensor, others: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""MoVideo (Liang et al., ECCV 2024): equations 6 to 13, 17 frames of 256x256 around a key frame.
+"""MoVideo (Liang et al., ECCV 2024): equations 6 to 18, 17 frames of 256x256 around a key frame.
 
 Its supplement was not at hand and no code was published, so widths, budgets and the pretrained
 networks are readings of ours: LDM's widths (320 x 1, 2, 4, 4) for the video network and half of
 them for the motion network ("we reduce the channel numbers by half"), CLIP ViT-L/14, DPT-large,
-RAFT, and LDM's autoencoder. Differs: both networks train from scratch, where the paper's video
+RAFT, and LDM's autoencoder. For LPIPS of decoded frames give `decoder.perceptual=FILE`; S3D's
+features are left out. Differs: both networks train from scratch, where the paper's video
 network starts from a public latent diffusion model; frames per second are no condition; the key
 frame is kept as given. It was never trained. The label is never seen (`label_dropout=1`).
 """
@@ -13,6 +14,7 @@ from typing import Any
 
 from train.diffusion.noise import NoiseOptions
 from train.diffusion.samplers import SamplerOptions
+from train.models.flow_decoder import FlowDecoderOptions
 from train.models.unet3d import UNet3DOptions
 from train.recipe import ClipShape, Recipe
 from train.recipes.ldm_128 import RECIPE as LDM
@@ -57,5 +59,7 @@ RECIPE = replace(
     autoencoder_training=LDM.autoencoder_training,
     denoiser=replace(_MOTION_NETWORK, dim=320),
     condition_dropout={"warped": 0.5},
+    decoder=FlowDecoderOptions(widths=(512, 256, 128), adversarial_weight=0.1, critic_width=64),
+    decoder_training=TrainingOptions(steps=50_000, batch=8, learning_rate=1e-4),
     guide=MOTION,
 )

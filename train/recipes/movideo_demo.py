@@ -10,6 +10,7 @@ first frame's features next to the target, and in the motion network the label w
 from dataclasses import replace
 
 from train.models.block_autoencoder import BlockAutoencoderOptions
+from train.models.flow_decoder import FlowDecoderOptions
 from train.recipe import Recipe
 from train.recipes.ed_vdm_demo import RECIPE as ED_VDM
 from train.spaces.guided import GuidedSpaceOptions
@@ -38,6 +39,8 @@ RECIPE: Recipe = replace(
     condition_dropout={"warped": 0.5},
     diffusion_training=replace(ED_VDM.diffusion_training, seconds=300),
     refiner=None,
+    decoder=FlowDecoderOptions(adversarial_weight=0.005),
+    decoder_training=replace(ED_VDM.refiner_training, seconds=110),
     sampler=replace(ED_VDM.sampler, guidance=1.0),
     guide=MOTION,
 )

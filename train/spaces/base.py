@@ -106,6 +106,7 @@ class Space(ABC):
         coded: what that may code.
         has_prediction: whether frames are decoded from a prediction, which a refining network or an
             autoencoder can condition on.
+        takes_decoder: whether a decoder of whole clips can be trained behind it.
         bounded: whether unscaled x_0 lies in [-1, 1], so that a sampler can keep it there.
         generates: x_0 in words, for reports.
         restored_from: the same of the parts that real clips are restored from.
@@ -117,12 +118,14 @@ class Space(ABC):
         autoencoder: the trained autoencoder, if any.
         statistics: of the training split; encoding scales by them, decoding undoes it.
         refiner: a network after the decoder, if one was trained.
+        decoder: a decoder of whole clips, if one was trained.
     """
 
     options_type: ClassVar[type]
     needs_autoencoder: ClassVar[bool] = False
     coded: ClassVar[tuple[Coded, ...]] = ("pictures",)
     has_prediction: ClassVar[bool] = False
+    takes_decoder: ClassVar[bool] = False
     bounded: ClassVar[bool] = False
     generates: ClassVar[str]
     restored_from: ClassVar[str]
@@ -141,6 +144,7 @@ class Space(ABC):
         self.autoencoder = autoencoder
         self.statistics = statistics or Statistics.identity(shape[0])
         self.refiner: nn.Module | None = None
+        self.decoder: nn.Module | None = None
 
     # To be encoded and decoded.
 
@@ -314,6 +318,12 @@ class Space(ABC):
         """The same space with a refining network after its decoder."""
         changed = copy(self)
         changed.refiner = refiner
+        return changed
+
+    def with_decoder(self, decoder: nn.Module | None) -> Self:
+        """The same space with a decoder of whole clips."""
+        changed = copy(self)
+        changed.decoder = decoder
         return changed
 
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from pydantic.dataclasses import dataclass
-from torch import Tensor
+from torch import Tensor, nn
 
 from shared.errors import UserError
 from shared.schema import CodecOptions
@@ -64,6 +64,7 @@ class GuidedSpace(LatentSpace):
 
     options_type: ClassVar[type] = GuidedSpaceOptions
     generates = "latents of frames, given depth and flow"
+    takes_decoder = True
     drawn: ClassVar[Mapping[str, Drawing]] = {"flow": "colours", "occlusion": "greys"}
 
     def __init__(
@@ -159,15 +160,30 @@ class GuidedSpace(LatentSpace):
         Parts of frames 1...T-1, to be drawn: `flow` in pixels, (B, T-1, 2, h, w), and `occlusion`,
         1 = visible in the key frame, (B, T-1, 1, h, w).
         """
-        latents = raw.transpose(1, 2)
-        pictures = self.autoencoder.decode(latents.flatten(0, 1)).float()  # (B T, 3, ., .)
         keys = self.estimates.key_frames(known)
-        height, width = keys.shape[-2:]
-        frames = to_grey_levels(pictures[..., :height, :width]).unflatten(0, latents.shape[:2])
+        frames = to_grey_levels(self.decoded_by(self.decoder, raw, known).float())
         frames[:, self.estimates.key] = keys
         flows = known["flow_pair"].float()
         mask = self._mask(self._on_latents(flows)).unflatten(0, flows.shape[:2])
         return Decoded(frames, {"flow": flows[:, 1:, :2], "occlusion": mask[:, 1:]})
+
+    def decoded_by(self, decoder: nn.Module | None, raw: Tensor, known: Known) -> Tensor:
+        """Frames in [-1, 1] of unscaled x_0, shape (B, T, 3, H, W).
+
+        Args:
+            decoder: of whole clips, see `train.models.flow_decoder`; None decodes frame by frame.
+            raw: unscaled x_0.
+            known: flow among it.
+        """
+        latents = raw.transpose(1, 2)
+        with torch.no_grad():
+            frames = self.autoencoder.decode(latents.flatten(0, 1))  # (B T, 3, ., .)
+        frames = frames.unflatten(0, latents.shape[:2])
+        if decoder is not None:
+            scaled = self.standardise(raw).transpose(1, 2)
+            flows = known["flow_pair"][:, :, :2].float()
+            frames = decoder(scaled, frames, flows, self.options.cell, self.estimates.key)
+        return frames[..., : self.store.size, : self.store.size]
 
     def continue_from(self, decoded: Decoded, known: Known) -> dict[str, Tensor]:
         """The last frame becomes the key frame, where that is a clip's first."""

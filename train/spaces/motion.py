@@ -134,6 +134,7 @@ class MotionSpace(Space):
                 depth, flows, self.estimates.key, max(self.estimates.grid)
             )
             flows = flows * (found * self.cell).view(-1, 1, 1, 1, 1)
+        flows = flows.clone()  # of raw, which stays as it is
         flows[:, self.estimates.key] = 0
         parts |= {"flow_pair": flows, "flow": flows[:, 1:, :2]}
         return Decoded(self._warped(flows, known), parts)

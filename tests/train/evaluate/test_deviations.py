@@ -21,3 +21,11 @@ def test_compensation_is_a_deviation_of_the_codec_alone(compensation: str) -> No
     }
     assert named["d_vdm_64"] == []
     assert len(named["ed_vdm_64"]) == (compensation != "block")
+
+
+def test_what_the_demo_of_movideo_does_otherwise_is_named_and_the_papers_recipe_does_none() -> None:
+    store = CodecOptions(size=64, block=8)
+    named = deviations(load_recipe("movideo_demo", []).to_dict(), store)
+    for part in ("key frame is the first", "depth is left out", "standardised", "patches", "label"):
+        assert any(part in clause for clause in named), part
+    assert deviations(load_recipe("movideo_256", []).to_dict(), store) == []

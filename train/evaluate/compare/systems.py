@@ -208,6 +208,7 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
     movideo = (
         *grid,
         f"space.factor={block}",
+        "decoder=null",
         _part("denoiser", kind="unet3d", blocks=1, **of_grid),
         _part("guide.denoiser", kind="unet3d", blocks=1, fold=fold, layout=layout, **of_grid),
     )
@@ -245,7 +246,7 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
         "flow": System("flow (LFDM)", "lfdm_demo", flow, prefers=first),
         "planes": System("planes (PVDM)", "pvdm_demo", planes),
         "guided": System(
-            "guided (MoVideo; learns from another estimator's flow)", "movideo_demo", movideo
+            "guided (MoVideo: two networks, estimated flow)", "movideo_demo", movideo
         ),
         "difference": System("difference (D-VDM)", "d_vdm_demo", pixels),
         "codec": codec("codec (ED-VDM)", PAPER, tables=_EVERYWHERE),
