@@ -317,6 +317,10 @@ def render(
     outfits: Annotated[
         int, typer.Option(help="Sets of clothes and surroundings; 0: each subject its own.")
     ] = 0,
+    depth: Annotated[
+        bool,
+        typer.Option("--depth", help="The same clips as depth: backdrop black, hands white."),
+    ] = False,
     workers: Workers = None,
 ) -> None:
     """Render the embedded data set: a figure performing the 24 signals, as H.264 files."""
@@ -333,6 +337,7 @@ def render(
         "noise_sigma": noise_sigma,
         "camera_px": camera_px,
         "outfits": outfits,
+        "depth": depth,
     }
     summary = render_videos(root, given, workers or available_cpus(), Progress())
     console = PlainConsole()

@@ -157,6 +157,14 @@ def sample(
         ),
     ] = None,
     fps: Annotated[float, typer.Option("--fps", min=1, help="Frames a second.")] = 8,
+    motion_from: Annotated[
+        str | None,
+        typer.Option(
+            "--motion-from",
+            help="A store: take first frames and real motion of its test clips, of --text if given;"
+            " for runs whose motion a guide generates (MoVideo's).",
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Generate videos from a picture and a text: mp4, GIF, contact sheet, and drawn motion."""
@@ -170,7 +178,7 @@ def sample(
         "eta": eta,
         "dynamic_threshold": dynamic_threshold,
     }
-    sample_videos(run, image, text, text_encoder, options, changes, device)
+    sample_videos(run, image, text, text_encoder, options, changes, device, motion_from)
 
 
 @app.command()

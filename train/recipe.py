@@ -17,6 +17,7 @@ from shared.schema import CodecOptions, MethodName
 from train.diffusion.noise import NoiseOptions
 from train.diffusion.samplers import SamplerOptions
 from train.models import AUTOENCODERS, DENOISERS
+from train.models.flow_decoder import FlowDecoderOptions
 from train.models.kl_autoencoder import KlAutoencoderOptions
 from train.models.refiner import RefinerOptions
 from train.models.text_encoder import TextOptions
@@ -103,6 +104,9 @@ class Recipe:
     refiner: RefinerOptions | None = None
     """The refining network after the decoder; an addition of ours."""
     refiner_training: TrainingOptions = TrainingOptions()
+    decoder: FlowDecoderOptions | None = None
+    """A decoder of whole clips along the flow (MoVideo's); none decodes frame by frame."""
+    decoder_training: TrainingOptions = TrainingOptions()
     sampler: SamplerOptions = SamplerOptions()
     guide: Recipe | None = None
     """A recipe whose samples are conditions of this one; trained first, in RUN/guide."""
@@ -122,6 +126,10 @@ class Recipe:
             raise ValueError(f"autoencoder.kind={coder} codes {codes}: space.kind={fitting} only")
         if self.refiner is not None and not space.has_prediction:
             raise ValueError("a refiner follows motion compensation: space.kind=codec only")
+        if self.decoder is not None and not space.takes_decoder:
+            raise ValueError("a decoder along the flow: space.kind=guided only")
+        if self.guide is not None:
+            space.check_guide(self.space, self.guide.space)
         for name in ("steps", "next_steps"):
             if (getattr(self.sampler, name) or 0) > self.noise.steps:
                 raise ValueError(

@@ -56,6 +56,11 @@ class RunFolder:
         return self.root / "refiner"
 
     @property
+    def decoder(self) -> Path:
+        """Stage `diffusion`, last part: the decoder of whole clips."""
+        return self.root / "decoder"
+
+    @property
     def guide(self) -> RunFolder:
         """The run of the recipe's guide."""
         return RunFolder(self.root / "guide", self.start and self.start.guide)
@@ -73,7 +78,12 @@ class RunFolder:
     @property
     def trained_stages(self) -> dict[str, Path]:
         """Folders of the stages with a training log, by name, in the order of training."""
-        return {"vae": self.autoencoder, "diffusion": self.diffusion, "refiner": self.refiner}
+        return {
+            "vae": self.autoencoder,
+            "diffusion": self.diffusion,
+            "refiner": self.refiner,
+            "decoder": self.decoder,
+        }
 
     def copy_missing(self, stages: Iterable[Path]) -> None:
         """Copy folders of another run that are there and missing here, each whole or not at all."""

@@ -11,6 +11,7 @@ from PIL import Image
 from shared.schema import CodecOptions
 from tests.train.conftest import TINY_PIXELS, Overrides, train_stages
 from tests.train.stores import OPTIONS, make_store
+from train.recipes import load_recipe
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -49,13 +50,16 @@ def test_recipes_without_text_need_no_labels(
         "lfdm_demo",
         "pvdm_demo",
         "ed_vdm_filled_demo",
+        "movideo_demo",
     ],
 )
 def test_demo_recipes_train_and_sample_as_they_are(cli: Cli, tmp_path: Path, recipe: str) -> None:
     """Networks, clips and grids in full; few steps of a clip each."""
     options = CodecOptions(size=64, block=8, search_range=24, reference="first")
     store, run = make_store(tmp_path / "store", options=options), tmp_path / "run"
-    short = [f"{n}_training.{w}" for n in ("autoencoder", "diffusion", "refiner")
+    trained = ["autoencoder", "diffusion", "refiner", "decoder"]
+    trained += ["guide.diffusion"] if load_recipe(recipe, []).guide else []
+    short = [f"{n}_training.{w}" for n in trained
              for w in ("steps=2", "batch=1", "seconds=null")]  # fmt: skip
     given = [part for change in (*short, "sampler.steps=2") for part in ("--set", change)]
     for stage in ("vae", "encode", "diffusion"):

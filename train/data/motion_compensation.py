@@ -20,6 +20,7 @@ from shared.conventions import (
     motion_channels,
 )
 from shared.motion_compensation import neighbours
+from shared.schema import CodecOptions
 
 
 def predict(reference: Tensor, motion: Tensor, codec: Codec) -> Tensor:
@@ -173,6 +174,27 @@ def predict_from_first(first_frame: Tensor, motion: Tensor, codec: Codec) -> Ten
     batch, time = motion.shape[:2]
     repeated = first_frame[:, None].expand(-1, time, -1, -1, -1).flatten(0, 1)  # (B (T-1), C, H, W)
     return predict(repeated, motion.flatten(0, 1), codec).unflatten(0, (batch, time))
+
+
+def vectors_at(motion: Tensor, store: CodecOptions, grid: tuple[int, int], cell: int) -> Tensor:
+    """Vectors of the blocks at the centres of cells.
+
+    Args:
+        motion: of a store, shape (B, T-1, 2 or 3, ceil(H/b), ceil(W/b)).
+        store: its options.
+        grid: cells down and across.
+        cell: pixels that a cell covers, in each direction.
+
+    Returns:
+        Float32, pixels, shape (B, T-1, 2, *grid).
+    """
+    down, across = (
+        ((torch.arange(cells, device=motion.device) * cell + cell // 2) // store.block).clamp_max(
+            side - 1
+        )
+        for cells, side in zip(grid, motion.shape[-2:], strict=True)
+    )
+    return motion[:, :, :2][..., down[:, None], across].float() / store.vector_unit
 
 
 def decode_clips(first_frame: Tensor, motion: Tensor, residual: Tensor, codec: Codec) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from shared.console import Progress, console
-from shared.conventions import motion_channels
+from shared.conventions import grid_shape, motion_channels
 from shared.report.pages import table
 from shared.schema import CodecOptions
 from train.data.batches import BatchSlice
@@ -29,6 +29,7 @@ from train.data.clips import ClipBatch
 from train.models import build_autoencoder, build_denoiser
 from train.models.autoencoder import Autoencoder
 from train.models.denoiser import Denoiser, DenoiserInput
+from train.models.flow_decoder import FlowDecoder
 from train.models.layers import parameter_count
 from train.models.refiner import Refiner
 from train.recipe import ClipShape, Recipe
@@ -100,7 +101,7 @@ class DenoiserPass:
 
 @dataclass(frozen=True)
 class PassCost:
-    """Cost of one clip through a denoiser, forward and backward.
+    """Cost of one clip through a denoiser, and that of its guide, forward and backward.
 
     Attributes:
         parameters: of the denoiser.
@@ -123,10 +124,21 @@ class PassCost:
         """Bytes with weights, gradients and AdamW's moments in float32, without their average."""
         return _STATE_BYTES * self.parameters + self.activation_bytes
 
+    def with_guide(self, guide: PassCost) -> PassCost:
+        """Sum over a pass of each denoiser; of activations the most, as they train in turn."""
+        return PassCost(
+            self.parameters + guide.parameters,
+            {**self.of_which, "guide": guide.parameters},
+            self.forward_gflop + guide.forward_gflop,
+            self.gflop + guide.gflop,
+            max(self.activation_bytes, guide.activation_bytes),
+            self.measured,
+        )
+
 
 @dataclass(frozen=True)
 class AutoencoderCost:
-    """Cost of all frames of a clip but the first through an autoencoder."""
+    """Cost of a clip's frames through an autoencoder, and through a decoder along the flow."""
 
     parameters: int
     encode_gflop: float
@@ -193,7 +205,7 @@ def recipe_cost(recipe: Recipe, device: torch.device) -> Cost:
 def run_cost(
     recipe: Recipe, device: torch.device, store: CodecOptions | None = None
 ) -> tuple[DenoiserPass, PassCost, AutoencoderCost | None]:
-    """Cost of a recipe alone, without VDM's next to it: in half the time.
+    """Cost of a recipe with its guide, without VDM's next to it: in half the time.
 
     Args:
         recipe: any.
@@ -210,7 +222,16 @@ def run_cost(
     cost = count_pass(given)
     if device.type == "cuda":
         cost = replace(cost, activation_bytes=_measure_activations(given, device), measured=True)
+    if recipe.guide is not None:
+        cost = cost.with_guide(run_cost(recipe.guide, device, store)[1])
     of_autoencoder = None if autoencoder is None else _autoencoder_cost(autoencoder, recipe)
+    if of_autoencoder is not None and recipe.decoder is not None:
+        parameters, forward = decoder_cost(recipe, given.shapes)
+        of_autoencoder = replace(
+            of_autoencoder,
+            parameters=of_autoencoder.parameters + parameters,
+            decode_gflop=of_autoencoder.decode_gflop + forward,
+        )
     return given, cost, of_autoencoder
 
 
@@ -382,6 +403,22 @@ def refiner_gflop(recipe: Recipe) -> tuple[float, float]:
         with FlopCounterMode(display=False) as of_window:
             torch.stack(refiner(window, window, window[:, 0], window[:, 0])).sum().backward()
     return of_clip.get_total_flops() / GIGA, of_window.get_total_flops() / GIGA
+
+
+def decoder_cost(recipe: Recipe, shapes: DenoiserInput) -> tuple[int, float]:
+    """Parameters of the decoder along the flow, and GFLOP of decoding x_0 of a clip; else 0."""
+    if recipe.decoder is None:
+        return 0, 0.0
+    size = stored_as(recipe.designed_for).size
+    channels, frames, rows, columns = shapes.x0
+    motion_cell = recipe.space.cell
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        decoder = FlowDecoder(replace(recipe.decoder, adversarial_weight=0), channels, shapes.cell)
+        latents = torch.zeros(1, frames, channels, rows, columns)
+        pictures = torch.zeros(1, frames, 3, rows * shapes.cell, columns * shapes.cell)
+        flows = torch.zeros(1, frames, 2, *grid_shape(*size, motion_cell))
+        decoder(latents, pictures, flows, motion_cell, 0)
+    return parameter_count(decoder), counter.get_total_flops() / GIGA
 
 
 _HEADINGS = (

@@ -56,6 +56,24 @@ def deviations(recipe: dict[str, Any], store: CodecOptions) -> list[str]:
         "the first frame, held still, stands for the clip before": (
             space["kind"] == "planes" and space["first_frame"] > 0
         ),
+        "the key frame is the first one, not the one in the middle": (
+            space["kind"] == "guided" and space["key"] == "first"
+        ),
+        "depth is left out": space["kind"] in ("guided", "motion") and space["depth"] == "none",
+        "flow is the store's vectors, which know no occlusion": (
+            space["kind"] in ("guided", "motion") and space["flow"] == "store"
+        ),
+        "flow is standardised over the training split, not clip by clip": (
+            (recipe.get("guide") or recipe)["space"].get("scale") == "split"
+        ),
+        "tokens of the key frame are learned features of its patches": bool(
+            space["kind"] in ("guided", "motion") and recipe["denoiser"].get("patch")
+        ),
+        "the motion network is given the label": (
+            space["kind"] == "guided"
+            and recipe.get("guide") is not None
+            and recipe["guide"]["label_dropout"] < 1
+        ),
         "the label also chooses a learned map over frames and cells": (
             recipe["denoiser"].get("layout")
         ),

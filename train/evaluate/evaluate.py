@@ -126,6 +126,11 @@ def evaluate_run(
     chosen = protocol_named(protocol).with_fewer(count, samples)
     options = EvaluateOptions(chosen, seed, i3d, judges, EvaluationNetworkOptions(seconds=seconds))
     run = load_run(folder, choose_device(device), reconstruct=chosen.reconstruct)
+    if run.space.given_index and not chosen.reconstruct:
+        raise UserError(
+            f"{folder} is given the frame in the middle of a clip (space.key=centre), and protocols"
+            " begin with frame 0: train with space.key=first, or give --protocol reconstruction"
+        )
     store = open_store(store_path)
     check_same_store({"store": run.store.model_dump(mode="json")}, store, folder)
     if out is None:

@@ -32,6 +32,7 @@ from train.recipe import Recipe, recipe_from_dict
 from train.run import RunFolder
 from train.spaces import Decoded, Space, build_space
 from train.stages.autoencoder import load_autoencoder
+from train.stages.derived import stored_and_derived
 from train.stages.diffusion import saved_fields
 from train.trainer.checkpoint import checkpoints, load_config
 
@@ -110,6 +111,7 @@ def _learned(space: Space, recipe: Recipe, generator: Generator | None) -> dict[
         "denoiser": None if generator is None else generator.network,
         "autoencoder": space.autoencoder,
         "refiner": space.refiner,
+        "decoder": space.decoder,
     }
     content: dict[str, Any] = {
         "weights": {name: weights_hash(n) for name, n in networks.items() if n is not None},
@@ -122,9 +124,18 @@ def _learned(space: Space, recipe: Recipe, generator: Generator | None) -> dict[
     return content
 
 
-def reconstruct(space: Space, batch: ClipBatch) -> Decoded:
+@torch.no_grad()
+def reconstruct(
+    space: Space, clips: Clips, indices: NDArray[np.int64], device: torch.device
+) -> Decoded:
     """Encode stored clips and decode them again."""
-    return space.decode(space.encode(batch), vars(batch))
+    known = stored_and_derived(space, clips, indices, device)
+    return space.decode(space.target(known), known)
+
+
+def drawn_parts(space: Space, decoded: Decoded) -> dict[str, Tensor]:
+    """Parts that reports draw, by name."""
+    return {name: decoded.parts[name] for name in space.drawn if name in decoded.parts}
 
 
 def unrefined_frames(decoded: Decoded) -> Tensor:
@@ -228,7 +239,7 @@ def make_parts(
             tensors = {"frames": decoded.frames}
             if part is parts[0]:
                 tensors["unrefined"] = unrefined_frames(decoded)
-                tensors |= {name: decoded.parts[name] for name in run.space.drawn}
+                tensors |= drawn_parts(run.space, decoded)
                 moved = run.space.moved(decoded.parts, decoded.frames[:, 0])
                 tensors |= {} if moved is None else {"moved": moved}
             tensors |= {"clip": torch.from_numpy(indices), "seed": torch.from_numpy(seeds)}
@@ -249,7 +260,7 @@ def _generate(
 def _reconstruct(run: TrainedRun, clips: Clips, indices: NDArray[np.int64]) -> Decoded:
     """Reconstruct stored clips batch by batch; frames and parts on the CPU."""
     batches = [
-        reconstruct(run.space, clips.batch(rows, run.device))
+        reconstruct(run.space, clips, rows, run.device)
         for rows in np.array_split(indices, -(-len(indices) // _RECONSTRUCT_BATCH))
     ]
     return Decoded(

@@ -301,9 +301,8 @@ def overview(
     """
     chosen = clips.test[:: max(1, len(clips.test) // _OVERVIEW_CLIPS)][:_OVERVIEW_CLIPS]
     batch = clips.batch(chosen, device)
-    real = clips.frames(batch)
+    real, restored = clips.frames(batch), reconstruct(space, clips, chosen, device)
     accuracy = summary.gesture_accuracy_real
-    restored = reconstruct(space, batch)
     moved = space.moved(restored.parts, batch.first_frame)
     return {
         "clips": summary.clips,

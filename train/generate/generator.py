@@ -8,7 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -16,7 +18,7 @@ from shared.errors import UserError
 from shared.schema import StoreAttributes
 from shared.store.export import ClipReader
 from train.data.batches import generator_for
-from train.data.clips import check_same_store, open_store
+from train.data.clips import Clips, check_same_store, open_store
 from train.diffusion.objective import Denoise, guided, thresholded
 from train.diffusion.samplers import sample
 from train.models import build_denoiser
@@ -26,6 +28,8 @@ from train.models.text_encoder import TextIdentity, text_condition
 from train.recipe import Recipe, recipe_from_dict
 from train.run import RunFolder
 from train.spaces import Decoded, Space
+from train.stages.decoder import load_decoder
+from train.stages.derived import stored_and_derived
 from train.stages.diffusion import saved_fields
 from train.stages.encode import load_space
 from train.trainer.checkpoint import load_config, load_trained
@@ -147,6 +151,29 @@ class Generator:
         return thresholded(denoise, self.recipe.noise, *scales, options.dynamic_threshold)
 
 
+@torch.no_grad()
+def real_guidance(
+    generator: Generator, clips: Clips, indices: NDArray[np.int64]
+) -> dict[str, Tensor]:
+    """What a guide would make known, of real clips instead: the guide's x_0 of them, decoded.
+
+    Args:
+        generator: has a guide.
+        clips: of a store that belongs to the run.
+        indices: of B clips.
+
+    Returns:
+        Arrays by name, and the given frames as `first_frame`, shape (B, ...), on the CPU.
+    """
+    assert generator.guide is not None
+    space, device = generator.guide.space, generator.device
+    known = stored_and_derived(space, clips, indices, device)
+    frames = clips.frames(clips.batch(indices, torch.device("cpu")))
+    made = generator.space.known_from_guide(space.decode(space.target(known), known))
+    arrays = {name: value.cpu() for name, value in made.items()}
+    return {**arrays, "first_frame": frames[:, generator.space.given_index]}
+
+
 def batches(count: int) -> int:
     """Number of batches in which `count` clips are generated."""
     return -(-count // BATCH)
@@ -213,7 +240,10 @@ def with_sampler(generator: Generator, **given: float | str | None) -> Generator
     Raises:
         UserError: an option's value is wrong, or the run does not allow it.
     """
-    options, recipe = generator.recipe.sampler, generator.recipe
+    options, recipe, guide = generator.recipe.sampler, generator.recipe, generator.guide
+    if guide is not None:
+        # A text leads the guide, which is sampled first.
+        guide, given = with_sampler(guide, **given), given | {"guidance": None}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if changes.get("name", "ddim") != "ddim" and given.get("eta") is None:
         changes["eta"] = 0.0  # of the run's DDIM: another sampler has none
@@ -222,7 +252,8 @@ def with_sampler(generator: Generator, **given: float | str | None) -> Generator
     if given.get("dynamic_threshold") is not None:
         changes["clip"] = False
     try:
-        return replace(generator, recipe=replace(recipe, sampler=replace(options, **changes)))
+        sampler = replace(options, **changes)
+        return replace(generator, recipe=replace(recipe, sampler=sampler), guide=guide)
     except ValidationError as error:
         raise UserError(_fault(error)) from None
 
@@ -240,6 +271,7 @@ def load_generator(path: Path, device: torch.device) -> Generator:
     kept = config["statistics"], config["latents"]
     space = load_space(*kept, recipe.space, store.options, run, device)
     space = space.with_refiner(_load_refiner(run, device))
+    space = space.with_decoder(load_decoder(space, run, device))
     encoder = config.get("text_encoder")
     identity = None if encoder is None else TextIdentity(**encoder)
     # The checkpoint's weights bring the embeddings along.

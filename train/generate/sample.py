@@ -25,17 +25,20 @@ from shared.report.pictures import (
     draw_cells,
     draw_vectors,
     enlarge,
+    evenly_spaced,
     gif,
     over_frames,
     png,
 )
 from shared.schema import CodecOptions, FitName
+from train.data.clips import Clips, check_same_store, open_store
 from train.generate.generator import (
     Generator,
     batches,
     clips_for,
     generate_frames,
     load_generator,
+    real_guidance,
     with_sampler,
 )
 from train.run import RunFolder
@@ -201,6 +204,7 @@ def sample_videos(
     options: SampleOptions,
     sampler: dict[str, float | str | None],
     device: str,
+    motion_from: str | None = None,
 ) -> None:
     """Generate videos and write them.
 
@@ -212,6 +216,7 @@ def sample_videos(
         options: see there.
         sampler: options that differ from the run's sampler; None does not.
         device: name.
+        motion_from: a store, whose test clips give first frames and motion.
     """
     generator = with_sampler(load_generator(run, choose_device(device)), **sampler)
     label = None if text is None else generator.label_index(text, text_encoder)
@@ -219,13 +224,51 @@ def sample_videos(
         _name_untrained(RunFolder(run), generator, label)
     if text is None and sampler.get("guidance") is not None:
         raise UserError("--guidance leads towards a text; give --text too, or leave it out")
-    pixels, notes = first_pixels(generator, image)
-    for note in notes:
-        console.print(note, markup=False)
-    console.print(describe_sampling(generator, options, text), markup=False)
-    decoded = generate_videos(generator, pixels, replace(options, label=label))
+    options = replace(options, label=label)
+    if motion_from is None:
+        pixels, notes = first_pixels(generator, image)
+        for note in notes:
+            console.print(note, markup=False)
+        console.print(describe_sampling(generator, options, text), markup=False)
+        decoded = generate_videos(generator, pixels, options)
+    else:
+        decoded = _generate_from_motion(generator, run, image, motion_from, options)
     for path in write_videos(decoded, generator, options):
         console.print(f"wrote {path}", markup=False)
+
+
+def _generate_from_motion(
+    generator: Generator, run: Path, image: Path | None, store_path: str, options: SampleOptions
+) -> Decoded:
+    """Clips from given frames and motion of a store's test clips, those of the label if one is.
+
+    Raises:
+        UserError: the run takes no motion, the store is another one, or has no such clips.
+    """
+    named = f"--motion-from {store_path}"
+    if generator.guide is None:
+        raise UserError(f"{named}: this run has no guide that makes motion; leave it out")
+    if image is not None or options.frames is not None:
+        raise UserError(f"{named} gives first frames and length: leave out --image and --frames")
+    store = open_store(store_path)
+    check_same_store({"store": generator.store.model_dump(mode="json")}, store, run)
+    clips = Clips(store, generator.recipe.split)
+    fitting = clips.test
+    if options.label is not None:
+        fitting = fitting[clips.label[fitting] == options.label]
+    if len(fitting) < options.count:
+        raise UserError(
+            f"{named}: it has {len(fitting)} test clips to begin with, not {options.count}; give a"
+            " smaller --count, or another --text"
+        )
+    indices = fitting[evenly_spaced(len(fitting), options.count)]
+    known = real_guidance(generator, clips, indices)
+    console.print(
+        f"motion and first frames of clips {', '.join(map(str, indices))} of {store_path}",
+        markup=False,
+    )
+    first, labels = known.pop("first_frame"), [options.label] * options.count
+    return replace(generator, guide=None)(first, labels, options.seeds, known=known)
 
 
 def first_pixels(
@@ -280,7 +323,9 @@ def describe_sampling(generator: Generator, options: SampleOptions, text: str | 
     seeds = f"seed {options.seed}"
     if options.count > 1:
         seeds = f"seeds {options.seed} to {options.seeds[-1]}"
-    guidance = "no text" if text is None else f"{text!r}, guidance {sampler.guidance:g}"
+    led = generator.guide or generator  # see `with_sampler`
+    strength = led.recipe.sampler.guidance
+    guidance = "no text" if text is None else f"{text!r}, guidance {strength:g}"
     chained = f" in {clips} clips, {generator.space.continues}" if clips > 1 else ""
     return f"{sampler.name}, {sampler.steps} steps; {guidance}; {seeds}; {frames} frames{chained}"
 
@@ -317,6 +362,8 @@ def write_videos(decoded: Decoded, generator: Generator, options: SampleOptions)
     )
     written.append(_write_sheet(options.out.with_suffix(".png"), list(clips)))
     for part, drawing in generator.space.drawn.items():
+        if part not in decoded.parts:
+            continue
         field = decoded.parts[part].numpy()
         films, legend = draw_part(clips, field, drawing, generator.store.options)
         names = [path.with_stem(f"{path.stem}-{part}") for path in options.videos]

@@ -61,6 +61,26 @@ class SpatialAttention(Attention):
         return linear_attention(query, key, value)
 
 
+class CrossAttention(nn.Module):
+    """Attention to other tokens; (N, L, C) and tokens (N, S, W) to (N, L, C)."""
+
+    def __init__(self, width: int, token_width: int, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, heads * head_dim, bias=False)
+        self.key_value = nn.Linear(token_width, 2 * heads * head_dim, bias=False)
+        self.output = zero_initialise(nn.Linear(heads * head_dim, width))
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """Attend to all tokens of the same row."""
+        query = rearrange(self.query(self.norm(x)), "n l (m d) -> n m l d", m=self.heads)
+        key, value = rearrange(
+            self.key_value(tokens), "n s (k m d) -> k n m s d", k=2, m=self.heads
+        )
+        return self.output(rearrange(attention(query, key, value, None), "n m l d -> n l (m d)"))
+
+
 class TemporalAttention(Attention):
     """Attention over frames, with a learned bias for each signed distance (T5, as in VDM)."""
 

@@ -1,10 +1,11 @@
-"""Learned features of the conditions on the target's grid: of the first frame, and of the label."""
+"""Learned features of the conditions: on the target's grid, or as tokens to attend to."""
 
 from __future__ import annotations
 
 import itertools
 import math
 
+import torch
 from torch import Tensor, nn
 
 from shared.errors import UserError
@@ -78,3 +79,39 @@ class LabelMap(nn.Module):
     def forward(self, label: Tensor) -> Tensor:
         """Features (B, C, *shape) of embeddings (B, label_dim)."""
         return self.table(label).unflatten(1, self.shape)
+
+
+class Tokens(nn.Module):
+    """Tokens to attend to, with sinusoidal positions: given ones, or learned ones of patches.
+
+    MoVideo (Liang et al., ECCV 2024, section 3.2) takes a CLIP vision model's, and adds positions;
+    learned features of patches, where no such model is at hand, are an addition of ours.
+
+    Args:
+        width: numbers W of a token.
+        given: numbers of a given token; None makes tokens of pictures.
+        patch: side of the pictures' patches, pixels.
+    """
+
+    def __init__(self, width: int, given: int | None, patch: int) -> None:
+        super().__init__()
+        self.width = width
+        self.embed: nn.Module = (
+            nn.Conv2d(3, width, patch, stride=patch) if given is None else nn.Linear(given, width)
+        )
+
+    def forward(self, source: Tensor) -> Tensor:
+        """Tokens (B, L, W) of given ones, (B, L, D), or of pictures, (B, 3, H, W)."""
+        tokens = self.embed(source)
+        if tokens.ndim == 4:
+            tokens = tokens.flatten(2).transpose(1, 2)  # (B, W, h, w) to (B, h w, W)
+        index = torch.arange(tokens.shape[1], device=tokens.device)
+        return tokens + sinusoid(index, self.width)
+
+
+def sinusoid(position: Tensor, width: int) -> Tensor:
+    """Sinusoidal embedding (Vaswani et al. 2017): (L,) to (L, width)."""
+    half = width // 2
+    exponent = torch.arange(half, device=position.device) / (half - 1)
+    angles = position[:, None].float() * torch.exp(-math.log(10_000) * exponent)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from shared.conventions import grid_shape
 
-Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+Layer = TypeVar("Layer", nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
 def full_precision(device: torch.device) -> torch.autocast:

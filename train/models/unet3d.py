@@ -9,8 +9,7 @@ Shapes: B clips, C channels, T frames to generate, h x w grid, N = B T frames.
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +20,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from shared.errors import UserError
-from train.models.attention import SpatialAttention, TemporalAttention
-from train.models.conditions import FirstFrameEncoder, LabelMap
+from train.models.attention import CrossAttention, SpatialAttention, TemporalAttention
+from train.models.conditions import FirstFrameEncoder, LabelMap, Tokens, sinusoid
 from train.models.denoiser import Conditions, Denoiser, DenoiserInput
 from train.models.layers import parameter_count, zero_initialise
 from train.models.text_encoder import LabelEmbedding
@@ -62,6 +61,9 @@ class UNet3DOptions:
     layout: Annotated[int, Field(ge=0)] = 0
     """Channels of a learned map of the label over the clip, see `LabelMap`; 0: none. An addition of
     ours."""
+    patch: Annotated[int, Field(ge=0)] = 0
+    """Side of the first frame's patches, pixels, whose learned features all places attend to, where
+    the space brings no `tokens`; 0: none."""
     temporal_conv: bool = False
     """A 3x1x1 convolution after each residual block, in addition to attention over time."""
     output_block: bool = False
@@ -77,9 +79,12 @@ class Level(nn.Module):
     Args:
         options: of the U-Net.
         inputs, width: C and C'.
+        attends: whether places also attend to tokens, of 4 dim numbers.
     """
 
-    def __init__(self, options: UNet3DOptions, inputs: int, width: int) -> None:
+    def __init__(
+        self, options: UNet3DOptions, inputs: int, width: int, *, attends: bool = False
+    ) -> None:
         super().__init__()
         embedding = 4 * options.dim
         self.blocks = nn.ModuleList(
@@ -92,9 +97,14 @@ class Level(nn.Module):
         self.space = SpatialAttention(
             width, options.heads, options.head_dim, options.full_attention
         )
+        self.tokens = (
+            CrossAttention(width, embedding, options.heads, options.head_dim) if attends else None
+        )
         self.time = TemporalAttention(width, options.heads, options.head_dim)
 
-    def forward(self, x: Tensor, condition: Tensor, time: int) -> Tensor:
+    def forward(
+        self, x: Tensor, condition: Tensor, time: int, tokens: Tensor | None = None
+    ) -> Tensor:
         """Features (N, C', h, w) under a condition of shape (N, 4 dim); `time` is T."""
         height, width = x.shape[-2:]
         for index, block in enumerate(self.blocks):
@@ -103,6 +113,11 @@ class Level(nn.Module):
                 x = self.temporal_convs[index](x, time)
         places = rearrange(x, "n c h w -> n (h w) c")  # (N, h w, C')
         x = x + rearrange(self.space(places), "n (h w) c -> n c h w", h=height)
+        if self.tokens is not None:
+            assert tokens is not None
+            clips = rearrange(x, "(b t) c h w -> b (t h w) c", t=time)  # (B, T h w, C')
+            seen = self.tokens(clips, tokens)
+            x = x + rearrange(seen, "b (t h w) c -> (b t) c h w", t=time, h=height)
         films = rearrange(x, "(b t) c h w -> (b h w) t c", t=time)  # (B h w, T, C')
         return x + rearrange(self.time(films), "(b h w) t c -> (b t) c h w", h=height, w=width)
 
@@ -156,7 +171,9 @@ class UNet3D(Denoiser):
     Args:
         options: widths and depths.
         shapes: target (C, T, h, w); the first frame's encoder is strided by its cell. With a
-            condition `features`, (C', h, w), on the target's grid, it takes these instead.
+            condition `features`, (C', h, w), on the target's grid, it takes these instead. All
+            places attend to a condition `tokens`, (L, D). Any other of shape (C', T, h, w) is
+            concatenated to the target.
         labels: number of label texts; index `labels` is the null condition.
         texts: embeddings of the label texts by a text encoder, shape (labels, D); without them an
             embedding of each label is learned.
@@ -178,15 +195,22 @@ class UNet3D(Denoiser):
         super().__init__()
         channels, time, height, width = shapes.x0
         _check_grid(options, height, width)
-        channels, height, width = (
-            channels * options.fold**2, height // options.fold, width // options.fold
-        )  # fmt: skip
+        self.map_names = [n for n, shape in shapes.conditions if shape[1:] == shapes.x0[1:]]
+        maps = sum(dict(shapes.conditions)[name][0] for name in self.map_names)
+        folded = options.fold**2
+        channels, maps = channels * folded, maps * folded
+        height, width = height // options.fold, width // options.fold
         self.options = options
         widths = [options.dim * mult for mult in options.mults]
         embedding = 4 * options.dim
         given = dict(shapes.conditions).get("features")
         self.takes_features = given is not None
-        self.first_frame, context = _first_frame_network(options, shapes.cell, given)
+        self.tokens = _token_network(options, dict(shapes.conditions).get("tokens"))
+        attends = self.tokens is not None
+        self.first_frame: nn.Module | None = None
+        context = options.context
+        if context or given is not None or not attends:
+            self.first_frame, context = _first_frame_network(options, shapes.cell, given)
         self.null_label = labels  # its row of the table
         self.label: nn.Embedding | LabelEmbedding = (
             nn.Embedding(labels + 1, options.label_dim)
@@ -213,17 +237,19 @@ class UNet3D(Denoiser):
             if options.layout
             else None
         )
-        self.input = conv(channels + context + 2 + options.layout, widths[0], options.input_kernel)
+        self.input = conv(
+            channels + maps + context + 2 + options.layout, widths[0], options.input_kernel
+        )
         self.down = nn.ModuleList(
-            Level(options, before, width)
+            Level(options, before, width, attends=attends)
             for before, width in zip([widths[0], *widths[:-1]], widths, strict=True)
         )
         self.shrink = nn.ModuleList(
             nn.Conv2d(width, width, 4, stride=2, padding=1) for width in widths[:-1]
         )
-        self.middle = Level(options, widths[-1], widths[-1])
+        self.middle = Level(options, widths[-1], widths[-1], attends=attends)
         self.up = nn.ModuleList(
-            Level(options, 2 * width, before)
+            Level(options, 2 * width, before, attends=attends)
             for before, width in zip([widths[0], *widths[:-1]], widths, strict=True)
         )
         self.grow = nn.ModuleList(
@@ -242,7 +268,8 @@ class UNet3D(Denoiser):
             noisy: see `Denoiser.forward`.
             t: see there.
             conditions: `label`, indices, shape (B,), below 0 the null condition; `first_frame`,
-                float in [-1, 1], whole cells, shape (B, 3, h b, w b), or `features`.
+                float in [-1, 1], whole cells, shape (B, 3, h b, w b), or `features`; and those
+                that it was built for.
         """
         batch, _, time = noisy.shape[:3]
         _check_grid(self.options, *noisy.shape[-2:])
@@ -250,71 +277,77 @@ class UNet3D(Denoiser):
         still = conditions["features" if self.takes_features else "first_frame"]
         label = torch.where(label < 0, self.null_label, label)
         fold = {"f": self.options.fold, "g": self.options.fold}
-        noisy = rearrange(noisy, "b c t (h f) (w g) -> b (c f g) t h w", **fold)
-        x = torch.cat([noisy, *self._maps(noisy, label, still)], dim=1)
+        joined = torch.cat([noisy, *(conditions[name] for name in self.map_names)], dim=1)
+        joined = rearrange(joined, "b c t (h f) (w g) -> b (c f g) t h w", **fold)
+        x = torch.cat([joined, *self._maps(joined, label, still)], dim=1)
         x = rearrange(x, "b c t h w -> (b t) c h w")  # (N, C, h, w)
         skip = x = self.input(x.contiguous(memory_format=torch.channels_last))
         condition = self._condition(t, label, time)
-        x = torch.cat([self._levels(x, condition, time), skip], dim=1)
+        tokens = None
+        if self.tokens is not None:
+            tokens = self.tokens(conditions.get("tokens", conditions["first_frame"]))
+        x = torch.cat([self._levels(x, condition, time, tokens), skip], dim=1)
         if self.output_block is not None:
             x = self.output_block(x, condition)
         return rearrange(self.output(x), "(b t) (c f g) h w -> b c t (h f) (w g)", b=batch, **fold)
 
     def parameter_groups(self) -> dict[str, int]:
         """Parameters of the first frame's encoder, as `first_frame`."""
-        return {"first_frame": parameter_count(self.first_frame)}
+        parts = {"first_frame": self.first_frame, "tokens": self.tokens}
+        return {name: parameter_count(part) for name, part in parts.items() if part is not None}
 
     def _maps(self, noisy: Tensor, label: Tensor, still: Tensor) -> list[Tensor]:
         """Features of every cell: first frame and coordinates, then the label's map, if any.
 
         Each has the shape (B, C, T, h, w).
         """
-        still = torch.cat([self.first_frame(still), _coordinates(noisy)], dim=1)
+        features = [] if self.first_frame is None else [self.first_frame(still)]
+        still = torch.cat([*features, _coordinates(noisy)], dim=1)
         maps = [still[:, :, None].expand(-1, -1, noisy.shape[2], -1, -1)]
         return maps if self.layout is None else [*maps, self.layout(self.label(label))]
 
-    def _levels(self, x: Tensor, condition: Tensor, time: int) -> Tensor:
+    def _levels(self, x: Tensor, *given: Any) -> Tensor:
+        """`given`: condition, T and tokens, as a level takes them."""
         skips = []
         for index, level in enumerate(self.down):
-            x = self._run(level, x, condition, time)
+            x = self._run(level, x, *given)
             skips.append(x)
             if index < len(self.shrink):
                 x = self.shrink[index](x)
-        x = self._run(self.middle, x, condition, time)
+        x = self._run(self.middle, x, *given)
         for index in reversed(range(len(self.up))):
             joined = torch.cat([x, skips[index]], dim=1)
-            x = self._run(self.up[index], joined, condition, time)
+            x = self._run(self.up[index], joined, *given)
             if index > 0:
                 x = self.grow[index - 1](x)
         return x
 
-    def _run(self, level: nn.Module, x: Tensor, condition: Tensor, time: int) -> Tensor:
+    def _run(self, level: nn.Module, x: Tensor, *given: Any) -> Tensor:
         if self.options.gradient_checkpointing and torch.is_grad_enabled():
             # Levels draw no random numbers, so there is no state of generators to keep.
-            return checkpoint(
-                level, x, condition, time, use_reentrant=False, preserve_rng_state=False
-            )
-        return level(x, condition, time)
+            return checkpoint(level, x, *given, use_reentrant=False, preserve_rng_state=False)
+        return level(x, *given)
 
     def _condition(self, t: Tensor, label: Tensor, time: int) -> Tensor:
         """Embedding of diffusion time, label and place in the clip: (B T, 4 dim)."""
-        clip = torch.cat([self.time(self._sinusoid(t)), self.label(label)], dim=-1)
-        frame = self.frame(self._sinusoid(torch.arange(time, device=t.device)))
+        dim = self.options.dim
+        clip = torch.cat([self.time(sinusoid(t, dim)), self.label(label)], dim=-1)
+        frame = self.frame(sinusoid(torch.arange(time, device=t.device), dim))
         clip = clip.repeat_interleave(time, dim=0)
         return self.condition(torch.cat([clip, frame.repeat(len(t), 1)], dim=-1))
-
-    def _sinusoid(self, position: Tensor) -> Tensor:
-        """Sinusoidal embedding (Vaswani et al. 2017): (L,) to (L, dim)."""
-        half = self.options.dim // 2
-        exponent = torch.arange(half, device=position.device) / (half - 1)
-        angles = position[:, None].float() * torch.exp(-math.log(10_000) * exponent)
-        return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 def _coordinates(x: Tensor) -> Tensor:
     """Coordinates of each cell, down and across, in [-1, 1]: shape (B, 2, h, w)."""
     down, across = (torch.linspace(-1, 1, side, device=x.device) for side in x.shape[-2:])
     return torch.stack(torch.meshgrid(down, across, indexing="ij")).expand(len(x), -1, -1, -1)
+
+
+def _token_network(options: UNet3DOptions, given: tuple[int, ...] | None) -> Tokens | None:
+    """What makes the tokens that places attend to; None where there are none."""
+    if given is None and not options.patch:
+        return None
+    return Tokens(4 * options.dim, None if given is None else given[1], options.patch)
 
 
 def _first_frame_network(

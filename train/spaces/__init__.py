@@ -11,7 +11,9 @@ from train.spaces.base import CompressedSpace, Decoded, Space, Statistics
 from train.spaces.codec import CodecSpace
 from train.spaces.difference import DifferenceSpace
 from train.spaces.flow import FlowSpace
+from train.spaces.guided import GuidedSpace
 from train.spaces.latent import LatentSpace
+from train.spaces.motion import MotionSpace
 from train.spaces.planes import PlanesSpace
 from train.spaces.rgb import RgbSpace
 from train.spaces.vectors import VectorSpace
@@ -26,6 +28,8 @@ SPACES: dict[str, type[Space]] = {
     "flow": FlowSpace,
     "vectors": VectorSpace,
     "planes": PlanesSpace,
+    "motion": MotionSpace,
+    "guided": GuidedSpace,
 }
 
 

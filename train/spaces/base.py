@@ -84,12 +84,14 @@ class Derived:
         identity: gives a hash of all it depends on besides the clips, part of the cache's name.
         shape: of one clip's entry.
         compute: from clips to float entries, shape (B, *shape).
+        companion: path of another store of the same clips, which `compute` takes instead of them.
     """
 
     name: str
     identity: Callable[[], str]
     shape: tuple[int, ...]
     compute: Callable[[ClipBatch], Tensor]
+    companion: str | None = None
 
 
 class Space(ABC):
@@ -104,10 +106,11 @@ class Space(ABC):
         coded: what that may code.
         has_prediction: whether frames are decoded from a prediction, which a refining network or an
             autoencoder can condition on.
+        takes_decoder: whether a decoder of whole clips can be trained behind it.
         bounded: whether unscaled x_0 lies in [-1, 1], so that a sampler can keep it there.
         generates: x_0 in words, for reports.
         restored_from: the same of the parts that real clips are restored from.
-        drawn: how reports draw decoded parts, by name.
+        drawn: how reports draw decoded parts, by name; of those that the options leave.
         continues: what the next clip of a longer video is conditioned on, in words.
         store: options of the store whose clips it encodes.
         shape: of one clip's x_0, channels first.
@@ -115,12 +118,14 @@ class Space(ABC):
         autoencoder: the trained autoencoder, if any.
         statistics: of the training split; encoding scales by them, decoding undoes it.
         refiner: a network after the decoder, if one was trained.
+        decoder: a decoder of whole clips, if one was trained.
     """
 
     options_type: ClassVar[type]
     needs_autoencoder: ClassVar[bool] = False
     coded: ClassVar[tuple[Coded, ...]] = ("pictures",)
     has_prediction: ClassVar[bool] = False
+    takes_decoder: ClassVar[bool] = False
     bounded: ClassVar[bool] = False
     generates: ClassVar[str]
     restored_from: ClassVar[str]
@@ -139,6 +144,7 @@ class Space(ABC):
         self.autoencoder = autoencoder
         self.statistics = statistics or Statistics.identity(shape[0])
         self.refiner: nn.Module | None = None
+        self.decoder: nn.Module | None = None
 
     # To be encoded and decoded.
 
@@ -186,7 +192,7 @@ class Space(ABC):
 
     @torch.no_grad()
     def encode(self, batch: ClipBatch) -> Tensor:
-        """Standardised x_0 of stored clips, float32, shape (B, *shape)."""
+        """Standardised x_0 of stored clips, float32, shape (B, *shape), without companions."""
         derived = {array.name: array.compute(batch) for array in self.derived()}
         return self.target(vars(batch) | derived)
 
@@ -223,6 +229,11 @@ class Space(ABC):
     def takes_first_frame(self) -> bool:
         """Whether clips begin with a given frame; False: they are generated from noise alone."""
         return True
+
+    @property
+    def given_index(self) -> int:
+        """Index of the given frame within a clip."""
+        return 0
 
     def drawn_known(
         self, known: dict[str, Tensor], generators: list[torch.Generator]
@@ -272,6 +283,19 @@ class Space(ABC):
         """Arrays that a sample of the recipe's guide makes known; here its parts."""
         return decoded.parts
 
+    @classmethod
+    def check_guide(cls, options: Any, guide: Any) -> None:
+        """Refuse a guide whose space does not go with this one.
+
+        Args:
+            options: of this space.
+            guide: options of the guide's space.
+
+        Raises:
+            ValueError: they do not go together.
+        """
+        return
+
     # Training of the autoencoder.
 
     @classmethod
@@ -306,6 +330,12 @@ class Space(ABC):
         """The same space with a refining network after its decoder."""
         changed = copy(self)
         changed.refiner = refiner
+        return changed
+
+    def with_decoder(self, decoder: nn.Module | None) -> Self:
+        """The same space with a decoder of whole clips."""
+        changed = copy(self)
+        changed.decoder = decoder
         return changed
 
 

@@ -21,6 +21,7 @@ from shared.errors import UserError
 from shared.schema import CodecOptions
 from train.data.batches import BatchSlice
 from train.data.clips import ClipBatch, normalise_frame, stored_frames
+from train.data.motion_compensation import vectors_at
 from train.models.autoencoder import weights_hash
 from train.models.flow_autoencoder import FlowAutoencoder
 from train.models.flow_predictors import FLOW_CELL
@@ -162,19 +163,12 @@ class FlowSpace(Space):
         block, unit = self.store.block, self.store.vector_unit
         if self.store.compensation != "block" and block % FLOW_CELL == 0:
             fields = batch.motion[:, :, :2].flatten(0, 1) / unit
-            cells = resize_field(fields, block // FLOW_CELL)
+            cells = resize_field(fields, block // FLOW_CELL)[
+                ..., : self.shape[-2], : self.shape[-1]
+            ]
             return cells.unflatten(0, batch.motion.shape[:2])
         rows, columns = self.shape[-2:]
-        centres = [
-            (torch.arange(cells, device=batch.motion.device) * FLOW_CELL + FLOW_CELL // 2) // block
-            for cells in (rows, columns)
-        ]
-        down, across = (
-            index.clamp_max(side - 1)
-            for index, side in zip(centres, batch.motion.shape[-2:], strict=True)
-        )
-        vectors = batch.motion[:, :, :2][..., down[:, None], across]
-        return vectors.float() / unit
+        return vectors_at(batch.motion, self.store, (rows, columns), FLOW_CELL)
 
 
 def _draw_pair(frames: int, generator: torch.Generator, from_first: bool) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -36,7 +36,7 @@ class LatentSpaceOptions:
 class LatentSpace(CompressedSpace):
     """x_0 has the autoencoder's K latent channels; frames are in [-1, 1] before it."""
 
-    options_type = LatentSpaceOptions
+    options_type: ClassVar[type] = LatentSpaceOptions
     generates = "latents of frames"
     restored_from = "latents"
 

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 import zarr
+from numpy.typing import NDArray
+from torch import Tensor
 from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
@@ -32,8 +34,8 @@ from shared.store.paths import Location, read_existing, storage_errors, write_wh
 from shared.store.shards import ShardedArray
 from shared.store.store import checksum
 from train.data.batches import read_ahead
-from train.data.clips import ClipBatch, Clips, on_device
-from train.spaces.base import Derived
+from train.data.clips import ClipBatch, Clips, on_device, open_store
+from train.spaces.base import Derived, Space
 
 SHARD_CLIPS = 256
 """Clips in a shard, and so the most that a killed run loses."""
@@ -54,16 +56,48 @@ def write_derived(clips: Clips, array: Derived, device: torch.device) -> Locatio
     Raises:
         UserError: another cache lies there, or a clip could not be read.
     """
-    cache = _Cache(clips.store, array)
+    cache, source = _Cache(clips.store, array), source_clips(clips, array)
     try:
         cache.create()
-        cache.write_missing(clips, device)
+        cache.write_missing(source, device)
     except storage_errors() as error:
         raise UserError(
             f"cannot write the {array.name}s {cache.path}: {error}; run the same command again once"
             " mended"
         ) from error
     return cache.path
+
+
+def source_clips(clips: Clips, array: Derived) -> Clips:
+    """The clips that an array is computed from: these, or those of its companion store.
+
+    Raises:
+        UserError: the companion is missing, or does not hold the same clips in the same order.
+    """
+    if array.companion is None:
+        return clips
+    own, other = clips.store, open_store(array.companion)
+    there = dict(other.attributes.options)
+    differing = [name for name, value in own.attributes.options if there[name] != value]
+    for name in ("video", "segment", "frame_index"):
+        if len(own) != len(other) or not np.array_equal(own.column(name), other.column(name)):
+            differing.append(name)
+    if differing:
+        raise UserError(
+            f"{array.companion} does not hold the clips of {own.path} (other"
+            f" {', '.join(differing)}): extract it with the options of that store"
+        )
+    return Clips(other, None)
+
+
+def stored_and_derived(
+    space: Space, clips: Clips, indices: NDArray[np.int64], device: torch.device
+) -> dict[str, Tensor]:
+    """Arrays of stored clips by name: stored ones, and those that a space derives, computed now."""
+    known: dict[str, Tensor] = dict(vars(clips.batch(indices, device)))
+    for array in space.derived():
+        known[array.name] = array.compute(source_clips(clips, array).batch(indices, device))
+    return known
 
 
 class DerivedArray:

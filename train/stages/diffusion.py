@@ -129,5 +129,5 @@ def preview_clips(
         batch.label.cpu().numpy(),
         encoded.clips.frames(batch).cpu().numpy(),
         decoded.frames.cpu().numpy(),
-        {name: decoded.parts[name].cpu().numpy() for name in space.drawn},
+        {n: decoded.parts[n].cpu().numpy() for n in space.drawn if n in decoded.parts},
     )

@@ -18,6 +18,7 @@ from train.recipe import Recipe, store_warning
 from train.recipes import load_recipe
 from train.run import RunFolder
 from train.stages.autoencoder import train_autoencoder
+from train.stages.decoder import train_decoder
 from train.stages.diffusion import train_diffusion
 from train.stages.encode import encode_store
 from train.stages.refiner import train_refiner
@@ -38,7 +39,7 @@ ON_ONE_RANK: dict[str, tuple[Step, ...]] = {
 ON_ALL_RANKS: dict[str, tuple[Step, ...]] = {
     "vae": (train_autoencoder,),
     "encode": (),
-    "diffusion": (train_diffusion, train_refiner),
+    "diffusion": (train_diffusion, train_refiner, train_decoder),
 }
 """Steps of each stage that the processes take together, after the others."""
 
@@ -137,6 +138,7 @@ def process_count(given: str, stage: str, recipe: Recipe, device: torch.device) 
     else:
         learning = [r.diffusion_training for r in recipes]
         learning += [r.refiner_training for r in recipes if r.refiner is not None]
+        learning += [r.decoder_training for r in recipes if r.decoder is not None]
     if not learning or not ON_ALL_RANKS[stage]:
         return 1
     wanted = int(given) if given != "auto" else usable_cores() if device.type == "cpu" else 1

@@ -153,7 +153,9 @@ def _record_options(root: Path, options: RenderOptions) -> None:
     # Through JSON, so that tuples compare as the lists they are stored as.
     wanted = json.loads(json.dumps(asdict(options)))
     if record.exists():
-        _check_same(record, json.loads(record.read_bytes()), wanted)
+        # Completed, because a data set may be older than an option.
+        there = json.loads(json.dumps(asdict(RenderOptions()))) | json.loads(record.read_bytes())
+        _check_same(record, there, wanted)
     root.mkdir(parents=True, exist_ok=True)
     aside = record.with_suffix(".part")
     aside.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.datasets.gestures.canvas import Canvas, Point
+from preprocess.datasets.gestures.canvas import ARM, BODY, HAND, HEAD, Canvas, Point
 from preprocess.datasets.gestures.signals import ARM_FIELDS
 from preprocess.datasets.gestures.subject import HAND_LENGTH, Colour, Subject, shaded
 
@@ -18,6 +18,7 @@ _TAPE: Colour = (232, 232, 214)
 
 def draw_body(canvas: Canvas, subject: Subject) -> None:
     """Draw the body onto the backdrop, once a clip."""
+    canvas.layer = BODY
     _legs(canvas, subject)
     _torso(canvas, subject)
     skin = subject.lit(subject.clothes.skin, 0.8)
@@ -156,7 +157,9 @@ def draw_moving(
     canvas: Canvas, pose: NDArray[np.float64], joints: NDArray[np.float64], subject: Subject
 ) -> None:
     """Draw head and arms of one frame over the body: `pose` (15,) and its `joints` (2, 4, 2)."""
+    canvas.layer = HEAD
     draw_head(canvas, float(pose[-1]), subject)
+    canvas.layer = ARM
     arms = [ArmJoints(*map(tuple, arm.tolist())) for arm in joints]
     radius = subject.build.arm_radius * subject.scale
     upper_radii, forearm_radii = (radius * 1.04, radius * 0.94), (radius * 0.94, radius * 0.8)
@@ -167,6 +170,7 @@ def draw_moving(
     for arm in arms:
         _limb(canvas, arm.elbow, arm.wrist, forearm_radii, (0.0, edge), subject)
     # Hands carry the signal: nothing may cover them.
+    canvas.layer = HAND
     for side, arm in enumerate(arms):
         extension = pose[side * ARM_FIELDS + 4 : (side + 1) * ARM_FIELDS].tolist()
         draw_hand(canvas, arm.wrist, arm.tip, 1.0 - 2.0 * side, extension, subject)

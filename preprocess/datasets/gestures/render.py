@@ -41,7 +41,9 @@ class RenderOptions:
     standard deviation of Gaussian sensor noise in grey levels, `camera_px` how many pixels a slow
     camera movement may shift any point. `outfits` is how many sets of clothes and surroundings the
     subjects share, 0 for one each. `gestures` selects signals by number, None all of them;
-    `crf` is x264's constant rate factor, 0 for lossless. Raises ValueError on a value out of range.
+    `crf` is x264's constant rate factor, 0 for lossless. `depth` shows the same clips as layers,
+    from black, the far backdrop, to white, the near hands. Raises ValueError on a value out of
+    range.
     """
 
     subjects: int = 20
@@ -55,6 +57,7 @@ class RenderOptions:
     outfits: int = 0
     gestures: tuple[int, ...] | None = None
     crf: int = 16
+    depth: bool = False
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
@@ -106,7 +109,7 @@ def render_clip(
     stream = [options.seed, subject, repetition, gesture]
     camera = _camera_path(options, np.random.default_rng([*stream, _CAMERA_STREAM]))
     frames = _draw_frames(gesture, person, camera, options)
-    if options.noise_sigma == 0:
+    if options.noise_sigma == 0 or options.depth:
         return frames
     return _with_noise(frames, options.noise_sigma, np.random.default_rng([*stream, _NOISE_STREAM]))
 
@@ -115,7 +118,8 @@ def _draw_frames(
     gesture: int, person: Subject, camera: Camera, options: RenderOptions
 ) -> NDArray[np.uint8]:
     supersampling = _supersampling(options.size)
-    still = Canvas.blank(options.size, supersampling, math.ceil(options.camera_px))
+    margin = math.ceil(options.camera_px)
+    still = Canvas.blank(options.size, supersampling, margin, depth=options.depth)
     draw_backdrop(still, person.scene)
     draw_body(still, person)
     movement = poses(gesture, person, options.frames)

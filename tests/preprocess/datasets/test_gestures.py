@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from preprocess.datasets.gestures.canvas import ARM, BACKDROP, BODY, HAND, HEAD
 from preprocess.datasets.gestures.dataset import render_dataset, video_path, write_video
 from preprocess.datasets.gestures.figure import arm_joints
 from preprocess.datasets.gestures.render import RenderOptions, render_clip
@@ -175,6 +176,32 @@ def test_names_carry_label_subject_and_repetition(tmp_path):
 def test_options_out_of_range_name_parameter_and_value(name, value):
     with pytest.raises(ValueError, match=f"{name} is {re.escape(str(value))}; allowed"):
         replace(RenderOptions(), **{name: value})
+
+
+def test_depth_shows_the_same_clip_in_the_greys_of_its_layers():
+    """Where a hand, the nearest, moved to, depth rose; a still backdrop is black throughout."""
+    colours = replace(SMALL, size=64, camera_px=2.0)
+    depth = replace(colours, depth=True, noise_sigma=9.0)
+    clip, layers = (render_clip(4, 1, 1, options).astype(int) for options in (colours, depth))
+    assert (layers == layers[..., :1]).all(), "grey"
+    levels, counts = np.unique(layers[..., 0], return_counts=True)
+    common = set(levels[counts > 300].tolist())
+    assert {BACKDROP, BODY, HEAD, ARM} <= common
+    assert levels.max() == HAND
+    moved = np.abs(np.diff(layers[..., 0], axis=0)) > 60
+    changed = np.abs(np.diff(clip, axis=0)).max(axis=-1)
+    assert moved.any()
+    assert changed[moved].mean() > 10 * changed[~moved].mean()
+
+
+def test_a_data_set_that_is_older_than_an_option_is_completed(tmp_path):
+    render_dataset(tmp_path, SMALL)
+    record = json.loads((tmp_path / "render.json").read_text())
+    del record["depth"]
+    (tmp_path / "render.json").write_text(json.dumps(record))
+    assert render_dataset(tmp_path, SMALL).rendered == 0
+    with pytest.raises(ValueError, match=r"depth \(there False, wanted True\)"):
+        render_dataset(tmp_path, replace(SMALL, depth=True))
 
 
 def test_odd_sizes_are_refused(tmp_path):

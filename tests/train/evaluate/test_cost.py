@@ -180,3 +180,24 @@ def test_on_a_gpu_memory_is_measured() -> None:
     cost = recipe_cost(load_recipe("ed_vdm_128", []), torch.device("cuda"))
     assert cost.denoiser.measured
     assert cost.denoiser.training_bytes <= PAPER["ed_vdm_128"].gigabytes * 1e9
+
+
+def test_a_guide_is_paid_for_and_the_decoder_along_the_flow_is_counted() -> None:
+    small = [
+        f"{path}denoiser.{field}={value}"
+        for path in ("", "guide.")
+        for field, value in {"dim": 8, "mults": "[1]", "heads": 1, "context": 8}.items()
+    ]
+    recipe = load_recipe("movideo_demo", small)
+    assert recipe.guide is not None
+    _, both, coder = run_cost(recipe, CPU)
+    _, alone, _ = run_cost(replace(recipe, guide=None), CPU)
+    _, guide, nothing = run_cost(recipe.guide, CPU)
+    assert nothing is None
+    assert both.gflop == pytest.approx(alone.gflop + guide.gflop)
+    assert both.parameters == alone.parameters + guide.parameters
+    assert both.of_which["guide"] == guide.parameters
+    _, _, plain = run_cost(replace(recipe, decoder=None), CPU)
+    assert coder is not None and plain is not None
+    assert coder.encode_gflop == plain.encode_gflop
+    assert coder.decode_gflop > plain.decode_gflop + 1

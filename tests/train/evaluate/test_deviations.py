@@ -36,3 +36,11 @@ def test_what_takes_the_stores_vectors_names_how_they_were_made(recipe: str, cla
     for named in (clause, "predicted from the first one", "fitted to whole frames", "fractions"):
         assert named in found
     assert "fitted" not in "; ".join(deviations(load_recipe("lfdm_demo", []).to_dict(), store))
+
+
+def test_what_the_demo_of_movideo_does_otherwise_is_named_and_the_papers_recipe_does_none() -> None:
+    store = CodecOptions(size=64, block=8)
+    named = deviations(load_recipe("movideo_demo", []).to_dict(), store)
+    for part in ("key frame is the first", "depth is left out", "standardised", "patches", "label"):
+        assert any(part in clause for clause in named), part
+    assert deviations(load_recipe("movideo_256", []).to_dict(), store) == []

@@ -358,7 +358,7 @@ def test_restored_clips_keep_the_parts_that_are_drawn(
     assert make_parts(parts, plan, run, clips, reconstruct=True) == 0
     kept = parts[0].tensors()
     assert set(kept) == {"frames", "unrefined", "moved", "flow", "occlusion", "clip", "seed"}
-    found = reconstruct(run.space, clips.batch(rows, CPU))
+    found = reconstruct(run.space, clips, rows, CPU)
     assert torch.equal(kept["flow"], found.parts["flow"])
 
 

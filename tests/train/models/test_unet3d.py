@@ -288,3 +288,67 @@ def test_a_network_with_a_layout_learns_a_place_and_a_time_sooner() -> None:
 
     without = error(network().train())
     assert error(layout_network()) < 0.7 * without
+
+
+def guided_shapes() -> DenoiserInput:
+    """With tokens, and two conditions on the target's grid."""
+    plain = shapes()
+    further = (("tokens", (6, 10)), ("warped", (2, 3, 4, 4)), ("mask", (1, 3, 4, 4)))
+    return replace(plain, conditions=plain.conditions + further)
+
+
+def guided_inputs() -> Arguments:
+    generator = torch.Generator().manual_seed(1)
+    given = {
+        name: torch.randn(2, *shape, generator=generator)
+        for name, shape in guided_shapes().conditions[2:]
+    }
+    return with_condition(inputs(), **given)
+
+
+@pytest.mark.parametrize("options", [{}, {"fold": 2}, {"context": 0}])
+def test_conditions_on_the_targets_grid_and_tokens_reach_the_prediction(options: dict) -> None:
+    torch.manual_seed(0)
+    net = perturb(UNet3D(replace(OPTIONS, **options), guided_shapes(), LABELS).eval())
+    arguments = guided_inputs()
+    before = output(net, arguments)
+    assert before.shape == arguments[0].shape
+    for name in ("tokens", "warped", "mask"):
+        changed = arguments[2][name].clone()
+        changed[0] += 1
+        after = output(net, with_condition(arguments, **{name: changed}))
+        assert (after - before)[0].abs().max() > 1e-3, name
+        assert after[1].equal(before[1]), "rows do not depend on each other"
+    assert set(net.parameter_groups()) == {"tokens"} | (
+        {"first_frame"} if net.options.context else set()
+    )
+
+
+def test_tokens_have_places() -> None:
+    torch.manual_seed(0)
+    net = perturb(UNet3D(OPTIONS, guided_shapes(), LABELS).eval())
+    arguments = guided_inputs()
+    swapped = with_condition(arguments, tokens=arguments[2]["tokens"].flip(1))
+    assert (output(net, swapped) - output(net, arguments)).abs().max() > 1e-3
+
+
+def test_learned_tokens_of_patches_start_without_effect() -> None:
+    """Cross-attention ends in zeros: the network starts as the same one without it."""
+    torch.manual_seed(0)
+    net = UNet3D(replace(OPTIONS, patch=4), shapes(), LABELS).eval()
+    assert net.tokens is not None
+    arguments = inputs()
+    assert net.tokens(arguments[2]["first_frame"]).shape == (2, 16, 64)
+    torch.nn.init.normal_(net.output[-1].weight)
+    frames = with_condition(arguments, first_frame=arguments[2]["first_frame"].roll(4, 3))
+    context = net.first_frame
+    assert context is not None
+    with torch.no_grad():
+        for parameter in context.parameters():
+            parameter.zero_()
+    assert output(net, frames).equal(output(net, arguments))
+    perturb(net)
+    with torch.no_grad():
+        for parameter in context.parameters():
+            parameter.zero_()
+    assert (output(net, frames) - output(net, arguments)).abs().max() > 1e-3

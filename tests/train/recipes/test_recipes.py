@@ -44,7 +44,7 @@ PAPER = {
 
 
 def test_all_recipes_are_there() -> None:
-    demos = {"vdm_demo", "ldm_demo", "d_vdm_demo", "ed_vdm_demo", "pvdm_demo"}
+    demos = {"vdm_demo", "ldm_demo", "d_vdm_demo", "ed_vdm_demo", "pvdm_demo", "movideo_demo"}
     assert PAPER | demos <= set(recipe_names())
 
 

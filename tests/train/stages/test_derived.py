@@ -16,10 +16,11 @@ from torch import Tensor
 import train.stages.derived
 from shared.errors import StoreError, UserError
 from shared.frame_size import FrameSize
+from shared.schema import CodecOptions
 from shared.store.store import Store
 from tests.stores import contents
-from tests.train.stores import OPTIONS, make_store
-from train.data.clips import ClipBatch, Clips
+from tests.train.stores import OPTIONS, make_store, random_clip
+from train.data.clips import ClipBatch, Clips, stored_frames
 from train.models.block_autoencoder import BlockAutoencoder, BlockAutoencoderOptions
 from train.models.layers import pad_to_blocks
 from train.spaces.base import Derived
@@ -127,6 +128,7 @@ SCRIPT = f"""
 import sys
 from pathlib import Path
 import train.stages.derived
+from shared.schema import CodecOptions
 from shared.store.store import Store
 from tests.train.stages.test_derived import Slow, codec, write
 train.stages.derived.SHARD_CLIPS, train.stages.derived._BATCH = {SHARD_CLIPS}, {BATCH}
@@ -232,3 +234,32 @@ def test_other_groups_are_refused(own_store: Store) -> None:
     for use in (read, write):
         with pytest.raises(UserError, match="delete it and run"):
             use(own_store)
+
+
+def brightness(options: CodecOptions, companion: str | None) -> Derived:
+    def compute(batch: ClipBatch) -> Tensor:
+        return stored_frames(batch, options).float().mean(dim=(2, 3, 4))
+
+    return Derived("brightness", lambda: "mean", (options.frames,), compute, companion)
+
+
+def test_an_array_can_be_computed_from_another_store_of_the_same_clips(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    dark = [clip // 2 for clip in (random_clip(OPTIONS, seed) for seed in range(12))]
+    other = make_store(tmp_path / "dark", clips=dark)
+    clips, array = Clips(store, None), brightness(OPTIONS, str(other.path))
+    write_derived(clips, array, CPU)
+    out = np.empty(OPTIONS.frames, np.float16)
+    for index in (0, 7):
+        DerivedArray(store, array).read_into(index, out)
+        assert out == pytest.approx(dark[index].mean(axis=(1, 2, 3)), rel=2e-3)
+
+
+@pytest.mark.parametrize(("change", "named"), [("size", "size"), ("consecutive", "video")])
+def test_a_store_of_other_clips_is_no_companion(tmp_path: Path, change: str, named: str) -> None:
+    store = make_store(tmp_path / "store")
+    larger = OPTIONS.model_copy(update={"size": 24})
+    options = {"options": larger} if change == "size" else {"consecutive": 2}
+    other = make_store(tmp_path / "other", **options)
+    with pytest.raises(UserError, match=rf"does not hold the clips of .*{named}.*extract it"):
+        write_derived(Clips(store, None), brightness(OPTIONS, str(other.path)), CPU)

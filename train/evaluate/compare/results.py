@@ -66,10 +66,9 @@ def score_run(job: RunJob) -> None:
     space, own = load_run(job.folder, device).space, Clips(open_store(job.run.store), setup.split)
     reconstructed: list[Tensor] = []
     for start in range(0, len(setup.chosen), _BATCH):
-        batch = own.batch(np.array(setup.chosen[start : start + _BATCH]), device)
-        with torch.no_grad():
-            decoded = reconstruct(space, batch).frames
-        reconstructed.append(psnr(decoded[:, 1:], own.frames(batch)[:, 1:]))
+        indices = np.array(setup.chosen[start : start + _BATCH])
+        decoded = reconstruct(space, own, indices, device).frames
+        reconstructed.append(psnr(decoded[:, 1:], own.frames(own.batch(indices, device))[:, 1:]))
     content = {"scores": scores, "psnr_restored": float(torch.cat(reconstructed).mean())}
     _write(job.folder / SCORES, {"judges": networks.identity, **content})
 

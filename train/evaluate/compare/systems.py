@@ -210,6 +210,15 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
         _part("denoiser", kind="planes_unet", blocks=1, **wide),
         *([_part("autoencoder", kind="planes", **_TINY_PLANES)] if tiny else []),
     )
+    of_grid = {"patch": block, **(_TINY_GRID if tiny else _GRID)}
+    layout = 0 if tiny else 16
+    movideo = (
+        *grid,
+        f"space.factor={block}",
+        "decoder=null",
+        _part("denoiser", kind="unet3d", blocks=1, **of_grid),
+        _part("guide.denoiser", kind="unet3d", blocks=1, fold=fold, layout=layout, **of_grid),
+    )
     pixels = (
         _part("denoiser", kind="unet3d", blocks=1, **(_TINY_PIXELS if tiny else _PIXELS)),
         # Clip by clip: the same gradient, and a third faster on a CPU.
@@ -241,6 +250,9 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
         "latent": System("latent (LDM)", "ldm_demo", (*grid, f"space.factor={block}")),
         "flow": System("flow (LFDM)", "lfdm_demo", flow, prefers=first),
         "planes": System("planes (PVDM)", "pvdm_demo", planes),
+        "guided": System(
+            "guided (MoVideo: two networks, estimated flow)", "movideo_demo", movideo
+        ),
         "difference": System("difference (D-VDM)", "d_vdm_demo", pixels),
         "codec": codec("codec (ED-VDM)", PAPER, tables=_EVERYWHERE),
         "codec-cost0.3": codec("codec, cost 0.3", Extraction(motion_cost=0.3)),
@@ -295,7 +307,7 @@ def overrides(
     }  # fmt: skip
     autoencoder = {"optimiser": "adamw", "steps": options.autoencoder_steps, "batch": 16}
     refiner = {"steps": options.refiner_steps, "ema": 0.99}
-    return (
+    common = [
         _part("designed_for", size=clips.size.option, block=clips.block, frames=clips.frames),
         _part("noise", schedule="cosine", prediction="v"),
         _part("sampler", name="dpm++", steps=options.steps, guidance=1.0),
@@ -306,8 +318,10 @@ def overrides(
         "text.encoder=null",
         "label_dropout=0.1",
         f"split={json.dumps(split)}",
-        *system.overrides,
-    )
+    ]
+    if load_recipe(system.recipe, []).guide is not None:
+        common += [f"guide.{change}" for change in common]
+    return (*common, *system.overrides)
 
 
 def _part(path: str, **values: Any) -> str:
@@ -484,6 +498,8 @@ class Run:
     def load_recipe(self) -> Recipe:
         """Recipe with this run's overrides, seed and steps."""
         own = [f"seed={self.seed}", f"diffusion_training.steps={self.steps}"]
+        if load_recipe(self.recipe, []).guide is not None:  # both denoisers take as many steps
+            own += [f"guide.{change}" for change in own]
         return load_recipe(self.recipe, [*self.overrides, *own])
 
 

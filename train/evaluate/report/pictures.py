@@ -30,8 +30,8 @@ from shared.report.pictures import (
     webp,
 )
 from shared.schema import CodecOptions
-from train.data.clips import ClipBatch, Clips, on_device
-from train.evaluate.make_clips import reconstruct, unrefined_frames
+from train.data.clips import Clips
+from train.evaluate.make_clips import drawn_parts, reconstruct, unrefined_frames
 from train.evaluate.report.scores import ShownClips
 from train.generate.generator import Generator
 from train.spaces.base import Drawing
@@ -189,18 +189,17 @@ def _draw_codec(generator: Generator, clips: Clips) -> tuple[bytes, bytes | None
     """`vectors`, `maps` and `restored` of `DataPictures`, of the test clip that moves most."""
     candidates = clips.test[evenly_spaced(len(clips.test), _CANDIDATES)]
     motion = clips.read("motion", candidates)[:, :, :2].abs().float().mean(dim=(1, 2, 3, 4))
-    batch = clips.batch(candidates[int(motion.argmax())][None], torch.device("cpu"))
+    chosen = candidates[int(motion.argmax())][None]
+    batch = clips.batch(chosen, torch.device("cpu"))
     real = clips.frames(batch)[0].numpy()
     store = generator.store.options
     factor = max(1, ARROWS_PX // max(store.size))
     picked = evenly_spaced(store.frames - 1, _ARROW_COLUMNS)
     residual = enlarge(grey_residual(batch.residual[0].numpy())[picked], factor)
     vectors = _arrows(real, batch.motion[0].numpy(), store)
-    moved = ClipBatch(**on_device(vars(batch), generator.device))
-    decoded = reconstruct(generator.space, moved)
-    drawn = generator.space.drawn
-    parts = {name: decoded.parts[name].cpu().numpy() for name in drawn}
-    maps = _draw_maps(real[None], parts, drawn)
+    decoded = reconstruct(generator.space, clips, chosen, generator.device)
+    parts = {n: part.cpu().numpy() for n, part in drawn_parts(generator.space, decoded).items()}
+    maps = _draw_maps(real[None], parts, generator.space.drawn)
     restored = unrefined_frames(decoded)[0].cpu().numpy()
     compared = [enlarge(film[1:][picked], factor) for film in (real, restored)]
     return sheet([vectors, residual], ARROWS_PX), maps, sheet(compared, ARROWS_PX)

@@ -33,8 +33,8 @@ SMALLEST = (
     "--device", "cpu", "--samples", 2,
 )  # fmt: skip
 SPACES = [
-    "rgb (VDM)", "latent (LDM)", "flow (LFDM)", "planes (PVDM)", "difference (D-VDM)",
-    "codec (ED-VDM)",
+    "rgb (VDM)", "latent (LDM)", "flow (LFDM)", "planes (PVDM)",
+    "guided (MoVideo: two networks, estimated flow)", "difference (D-VDM)", "codec (ED-VDM)",
 ]  # fmt: skip
 OURS = ["codec, first frame, cost 5 (ours)", "codec, first frame, cost 5, filter (ours)"]
 

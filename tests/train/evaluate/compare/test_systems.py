@@ -135,7 +135,9 @@ def test_an_autoencoder_of_pairs_costs_more_a_clip_than_one_of_blocks(
 def test_at_equal_steps_every_space_has_as_many_as_pixels_can_pay_for() -> None:
     runs = plan()
     short = {run.system: run for run in runs.values() if "equal_steps" in run.tables}
-    assert {name: run.steps for name, run in short.items()} == dict.fromkeys(SPACES, 30)
+    assert {name: run.steps for name, run in short.items()} == dict.fromkeys(
+        (*SPACES, "guided"), 30
+    )
     # Pixels are trained once for both tables; the others share their autoencoder.
     assert short["rgb"].tables == ("equal_flops", "equal_steps")
     assert short["codec"].after == "codec-flops-seed0"
@@ -183,6 +185,17 @@ def test_systems_differ_in_nothing_but_their_space_and_its_networks() -> None:
         assert training.batch == OPTIONS.batch
         assert (training.optimiser, training.seconds) == ("muon", None)
         assert recipe.split == "people"
+
+
+def test_a_guide_has_the_same_training_and_its_denoiser_as_many_steps() -> None:
+    recipe = plan()["guided-flops-seed0"].load_recipe()
+    assert recipe.guide is not None
+    assert recipe.diffusion_training == recipe.guide.diffusion_training
+    assert recipe.diffusion_training.steps == affordable_steps(12, 4.0 * OPTIONS.batch, "guided")
+    same = ("designed_for", "noise", "text", "label_dropout", "sampler", "split", "seed")
+    assert all(getattr(recipe, name) == getattr(recipe.guide, name) for name in same)
+    assert recipe.decoder is None
+    assert recipe.condition_dropout == {"warped": 0.5}
 
 
 @pytest.mark.slow

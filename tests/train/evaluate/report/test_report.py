@@ -197,8 +197,9 @@ def test_generated_flow_is_shown_as_colours_and_occlusion_as_greys(
     trained = load_run(evaluated_flow, torch.device("cpu"))
     clips = Clips(store, trained.recipe.split)
     moves = abs(clips.read("motion", clips.test)[:, :, :2].float()).mean(dim=(1, 2, 3, 4))
-    batch = clips.batch(clips.test[int(moves.argmax())][None], torch.device("cpu"))
-    found = reconstruct(trained.space, batch).parts
+    chosen, cpu = clips.test[int(moves.argmax())][None], torch.device("cpu")
+    batch = clips.batch(chosen, cpu)
+    found = reconstruct(trained.space, clips, chosen, cpu).parts
     expected = drawn_rows(
         clips.frames(batch).numpy(), {name: part.numpy() for name, part in found.items()}
     )
