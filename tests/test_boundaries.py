@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -60,7 +61,10 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-IMPORTS = {name: imported(path) for name, path in MODULES.items()}
+@cache
+def imports() -> dict[str, set[str]]:
+    """What every module imports, by its name."""
+    return {name: imported(path) for name, path in MODULES.items()}
 
 
 def top_level(names: set[str]) -> set[str]:
@@ -76,14 +80,14 @@ def top_level(names: set[str]) -> set[str]:
     ],
 )
 def test_imports_stay_within_bounds(package: str, forbidden: set[str]) -> None:
-    own = {name: found for name, found in IMPORTS.items() if name.split(".")[0] == package}
+    own = {name: found for name, found in imports().items() if name.split(".")[0] == package}
     assert own
     offenders = {name: top_level(found) & forbidden for name, found in own.items()}
     assert not {name: names for name, names in offenders.items() if names}
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
-    graph = {name: (found & MODULES.keys()) - {name} for name, found in IMPORTS.items()}
+    graph = {name: (found & MODULES.keys()) - {name} for name, found in imports().items()}
     assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
 
 
@@ -94,7 +98,7 @@ def room(name: str) -> int:
 def test_every_room_of_the_trainer_imports_from_those_below() -> None:
     """Thus nothing below imports `train.evaluate`: the trainer can be read without it."""
     own = {name for name in MODULES if name.startswith("train.")}
-    arrows = {(name, other) for name in own for other in IMPORTS[name] & own}
+    arrows = {(name, other) for name in own for other in imports()[name] & own}
     assert len(arrows) > len(own)
     upwards = {(name, other) for name, other in arrows if room(other) > room(name)}
     assert not upwards

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
-from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from train.evaluate.metrics.frames import decibels, nearest_psnr, psnr, squared_error, ssim
 
@@ -45,6 +44,9 @@ def random_frames(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_psnr_is_torchmetrics() -> None:
+    # Imported here: it takes seconds, in each process that collects the tests.
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     frames, truth = random_frames(3, 0)
     for k, value in enumerate(psnr(frames, truth)):
         peer = peak_signal_noise_ratio(frames[k].float(), truth[k].float(), data_range=255.0)
