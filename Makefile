@@ -190,6 +190,7 @@ test-browser: setup  ## report pages in headless Chromium, if installed
 
 bench: setup  ## measure speed against FFmpeg and others, some minutes
 	@$(PY) -m benchmarks --out bench.json
+	@$(PY) -m benchmarks.cuts
 
 lint: setup  ## check the source: ruff and mypy
 	@$(VENV)/bin/ruff check .
