@@ -29,6 +29,7 @@ ROOMS = (
     "generate",
     "evaluate",
     "api",
+    "serve",
     "__main__",
 )
 """Rooms of `train` from the lowest to the highest: no room imports from one above it."""
