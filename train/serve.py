@@ -147,8 +147,9 @@ def build_page(studio: Studio, folder: Path, examples: Sequence[tuple[str, str]]
     """
     takes_picture = any(g.space.takes_first_frame for g in studio.generators)
     with gr.Blocks(
-        title="dvdm", analytics_enabled=False, delete_cache=(_CLEANED_EVERY_SECONDS, _KEPT_SECONDS)
-    ) as page:
+        title="dvdm", analytics_enabled=False, fill_width=True,
+        delete_cache=(_CLEANED_EVERY_SECONDS, _KEPT_SECONDS),
+    ) as page:  # fmt: skip
         gr.Markdown(_INTRODUCTION.format(queue=QUEUE))
         with gr.Row():
             with gr.Column(min_width=280):
@@ -264,7 +265,7 @@ def _bounded(name: str, value: float) -> float | int | None:
 def _column(name: str, model: Model) -> list[Any]:
     """Outputs of a run; `_values` fills them."""
     space = model.generator.space
-    with gr.Column(min_width=240):
+    with gr.Column(min_width=200):
         gr.Markdown(f"### {html.escape(name)}\n{html.escape(space.generates)}")
         films = [
             gr.Video(
