@@ -180,7 +180,7 @@ def serve(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...",
+            metavar="RUN",
             parser=run_folder,
             help="Trained runs, to compare; each a folder or hf://USER/NAME[@REVISION].",
         ),

@@ -353,10 +353,9 @@ def serve(
         UserError: a run or the store cannot be used, or the address is taken.
     """
     names = [run.name if len({r.name for r in runs}) == len(runs) else str(run) for run in runs]
-    studio = Studio(
-        dict(zip(names, (load(run, device) for run in runs), strict=True)), text_encoder
-    )
     with _listening(host, port) as sock:
+        models = (load(run, device) for run in runs)
+        studio = Studio(dict(zip(names, models, strict=True)), text_encoder)
         examples = [] if store is None else example_frames(store, folder)
         app = web_app(build_page(studio, folder, examples))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
