@@ -354,13 +354,13 @@ def serve(
     """
     names = [run.name if len({r.name for r in runs}) == len(runs) else str(run) for run in runs]
     with _listening(host, port) as sock:
+        # Files are removed on SIGTERM, too; the server ends in order, then raises the signal again.
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(EXIT_BY_SIGNAL + number))
         models = (load(run, device) for run in runs)
         studio = Studio(dict(zip(names, models, strict=True)), text_encoder)
         examples = [] if store is None else example_frames(store, folder)
         app = web_app(build_page(studio, folder, examples))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
-        # The server ends in order, then raises the signal again: files are removed on SIGTERM, too.
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(EXIT_BY_SIGNAL + number))
         shown = f"[{host}]" if ":" in host else host
         console.print(f"http://{shown}:{sock.getsockname()[1]} (Ctrl-C ends)")
         if host not in _LOOPBACK:
