@@ -17,7 +17,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 VALUES := DATA DATASET ROOT SIZE FRAMES STRIDE CLIPS HOP CLIP_SEED DRAWS FPS FIT CROP HDR DEINTERLACE \
   DECODER FILTER HWACCEL CUTS MIN_MOTION MAX_MOTION LIMIT BLOCK SEARCH_RANGE VECTOR_UNIT REFERENCE \
   COMPENSATION METHOD MOTION_COST WORKERS SCHEDULER \
-  STORE STORES NEW RECIPE RUN SET PROCESSES IMAGE TEXT SEED OUT COUNT VIDEO_FRAMES SAMPLER STEPS GUIDANCE
+  STORE STORES NEW RECIPE RUN RUNS PORT SET PROCESSES IMAGE TEXT SEED OUT COUNT VIDEO_FRAMES SAMPLER STEPS GUIDANCE
 # Not empty where the user chose a run, and `make sample` must not take another one.
 CHOSEN := $(filter-out undefined,$(foreach name,RUN DATASET RECIPE,$(origin $(name))))
 LISTED := $(filter-out undefined,$(origin DATASET))
@@ -66,12 +66,15 @@ FIND_STORE = store="$${STORE:-$$($(EXTRACTION) --print-store)}"
 FIND_SOURCE = store="$${STORE:-$$($(PY) -m preprocess run "$$DATASET" $(CLIP_FLAGS) --print-store)}"
 FIND_RUN = name="$${DATASET\#\#*/}"; run="$${RUN:-runs/$${name%.y*ml}-$$RECIPE}"
 
+# The run that was chosen or trained; without either, the demo's.
+CHOOSE_RUN = $(FIND_RUN); \
+  $(if $(CHOSEN),,[ -e "$$run/diffusion/config.json" ] || { run=demo/run; echo "Run: $$run"; };)
+
 .PHONY: help setup demo demo-tiny datasets download preprocess reblock export train cost codes \
-  compare sample report test test-slow test-browser bench lint format docs clean
+  compare sample serve report test test-slow test-browser bench lint format docs clean
 
 help:
 	@echo "dvdm: a picture and a text in, generated motion, a video out"
-	@echo
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 	@echo "Commands' options are variables, BLOCK=8 for --block 8: docs/command_line.md"
 
@@ -168,10 +171,20 @@ compare: setup  ## the target spaces side by side, an hour or more: [STORE=... S
 	$(PY) -m train compare "$${stores[@]}" "$${more[@]/#/--store=}" --out $(COMPARE) $(COMPARE_SET)
 
 sample: setup  ## generate a video: IMAGE=photo.jpg TEXT="Turn Left" [RUN=... COUNT=4]
-	@$(FIND_RUN); \
-	$(if $(CHOSEN),,[ -e "$$run/diffusion/config.json" ] || { run=demo/run; echo "Run: $$run"; };) \
+	@$(CHOOSE_RUN) \
 	$(PY) -m train sample --run "$$run" --image "$$IMAGE" --text "$$TEXT" --seed "$$SEED" \
 	  --out "$$OUT" $(SAMPLE_FLAGS)
+
+serve: $(VENV)/.serve  ## a page to try runs in a browser: RUN=... [RUNS="..." STORE=... PORT=...]
+	@$(CHOOSE_RUN) read -ra more <<< "$$RUNS"; \
+	$(PY) -m train serve "$$run" "$${more[@]}" $(call flag,STORE,store) $(call flag,PORT,port)
+
+# Gradio allows no Pillow 13 yet: that pin gives way, until `setup` runs again.
+$(VENV)/.serve: $(VENV)/.ready
+	@echo "adding gradio to $(VENV)"
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet \
+	  -c <(grep -v '^pillow==' constraints.txt) -e '.[dev,serve]'
+	@touch $@
 
 report: setup  ## write a run's page: RUN=... STORE=..., or DATASET=... RECIPE=...
 	@$(WANTED); $(FIND_STORE); $(FIND_RUN); $(PY) -m train report "$$run" --store "$$store"

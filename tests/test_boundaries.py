@@ -30,6 +30,7 @@ ROOMS = (
     "generate",
     "evaluate",
     "api",
+    "serve",
     "__main__",
 )
 """Rooms of `train` from the lowest to the highest: no room imports from one above it."""

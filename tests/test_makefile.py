@@ -56,7 +56,8 @@ class Make:
         content = FAKE.format(python=sys.executable, log=str(self.log), wanted=wanted)
         self.python.write_text(content)
         self.python.chmod(0o755)
-        (folder / ".ready").touch()
+        for name in (".ready", ".serve"):
+            (folder / name).touch()
 
     def run(self, target: str, **values: str) -> subprocess.CompletedProcess[str]:
         command = ["make", "-f", str(ROOT / "Makefile"), target]
@@ -250,6 +251,13 @@ def test_a_manifest_of_ones_own_in_place_of_a_name(make: Make, path: str) -> Non
     assert call == ["-m", "preprocess", "datasets"]
     calls = make.calls("train", DATASET=path, STORE="store")
     assert {call[call.index("--out") + 1] for call in calls[1:]} == {"runs/mine-ed_vdm_filled_demo"}
+
+
+def test_serve_takes_several_runs(make: Make) -> None:
+    [call] = make.calls("serve", RUN="runs/a b", RUNS="runs/c  runs/d", STORE="s", PORT="0")
+    runs = ["runs/a b", "runs/c", "runs/d"]
+    assert call == ["-m", "train", "serve", *runs, "--store", "s", "--port", "0"]
+    assert make.calls("serve") == [["-m", "train", "serve", "demo/run"]]
 
 
 def test_a_store_that_is_there_is_not_made_again(make: Make) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -179,6 +181,44 @@ def sample(
         "dynamic_threshold": dynamic_threshold,
     }
     sample_videos(run, image, text, text_encoder, options, changes, device, motion_from)
+
+
+@app.command()
+def serve(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN",
+            parser=run_folder,
+            help="Trained runs, to compare; each a folder or hf://USER/NAME[@REVISION].",
+        ),
+    ],
+    store: Annotated[
+        str | None,
+        typer.Option("--store", help="A store whose test clips give example first frames."),
+    ] = None,
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(help="Where the runs' text encoder is now, if not where it was."),
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port; 0: any free one.")
+    ] = 7860,
+    device: Device = "auto",
+) -> None:
+    """Serve a page to try runs in a browser: picture and text in, videos side by side out."""
+    with tempfile.TemporaryDirectory(prefix="dvdm-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # read when Gradio is imported
+        try:
+            from train.serve import serve as serve_page
+        except ModuleNotFoundError as error:
+            if error.name != "gradio":
+                raise
+            raise UserError("serve needs gradio: pip install 'dvdm[serve]'") from None
+        serve_page(runs, store, text_encoder, host, port, device, Path(folder))
 
 
 @app.command()

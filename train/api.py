@@ -25,6 +25,7 @@ from train.data.clips import ClipBatch, Clips, open_store
 from train.generate.generator import Generator, load_generator, with_sampler
 from train.generate.sample import (
     GivenPicture,
+    OnStep,
     SampleOptions,
     draw_part,
     first_pixels,
@@ -32,6 +33,7 @@ from train.generate.sample import (
     save_video,
 )
 from train.run import run_folder
+from train.spaces import Decoded
 from train.trainer.distributed import choose_device
 
 _Picture = str | GivenPicture
@@ -49,12 +51,15 @@ class Video:
         parts: further arrays of the system, channels last: `motion` in units of the store,
             (N-1, h, w, 2 or 3), `flow` in pixels, (N-1, h, w, 2), `occlusion`...
         drawn: enlarged films of the parts that can be shown, uint8, (N, H, W, 3), by part.
+        moved: what motion alone makes of the first frame, uint8, shape (M, H, W, 3), for the M
+            frames of the first clip; None where the system has no motion.
         fps: frames a second of the files.
     """
 
     frames: NDArray[np.uint8]
     parts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     drawn: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    moved: NDArray[np.uint8] | None = None
     fps: float = 8.0
 
     @property
@@ -139,6 +144,7 @@ class Model:
         steps: int | None = None,
         sampler: str | None = None,
         eta: float | None = None,
+        on_step: OnStep = lambda done, steps: None,
     ) -> Video:
         """Generate a video; the options are those of `dvdm-train sample`.
 
@@ -151,6 +157,8 @@ class Model:
             fps: frames a second of its files.
             text_encoder: where the run's text encoder is now; None: where it was.
             guidance, steps, sampler, eta: None: the run's.
+            on_step: called after each sampling step with the number of steps done, and of all;
+                what it raises ends the generation.
 
         Raises:
             UserError: an option is wrong, or the picture cannot be read.
@@ -161,7 +169,7 @@ class Model:
         options = SampleOptions(label=label, seed=seed, frames=frames, fps=fps)
         given = Path(image) if isinstance(image, str) else image
         pixels, _ = first_pixels(generator, given)
-        decoded = generate_videos(generator, pixels, options)
+        decoded = generate_videos(generator, pixels, options, on_step)
         clips = decoded.frames.numpy()
         parts = {name: part.numpy() for name, part in decoded.parts.items()}
         drawn = {
@@ -172,8 +180,16 @@ class Model:
             _channels_last(clips[0]),
             {name: _channels_last(part[0]) for name, part in parts.items()},
             {name: _channels_last(film) for name, film in drawn.items()},
+            self._moved(decoded),
             fps,
         )
+
+    def _moved(self, decoded: Decoded) -> NDArray[np.uint8] | None:
+        """See `Video.moved`; vectors of later clips do not begin with the first frame."""
+        space, first_clip = self.generator.space, slice(self.generator.store.options.frames - 1)
+        parts = {name: decoded.parts[name][:, first_clip] for name in space.drawn}
+        moved = space.moved(parts, decoded.frames[:, 0])
+        return None if moved is None else _channels_last(moved[0].numpy())
 
     def evaluate(
         self, store: str | StoredClips, protocol: str = "demo", **options: Any

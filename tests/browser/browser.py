@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -68,7 +68,7 @@ class Browser:
 
     def look(self, page: Path, width: int, picture: Path, *, dark: bool = False) -> Seen:
         """Open a page in a window of `width` pixels, and take a picture of the whole page."""
-        self._window(width, 900, dark)
+        emulate_window(self._driver, width, 900, dark)
         self._driver.get("about:blank")
         for log in ("browser", "performance"):  # reading empties them: what comes is the page's
             self._driver.get_log(log)
@@ -84,19 +84,10 @@ class Browser:
             tallest_px=tallest,
             text=run("return document.body.innerText"),
         )
-        self._window(width, min(tallest, _MOST_PX), dark)
+        emulate_window(self._driver, width, min(tallest, _MOST_PX), dark)
         picture.parent.mkdir(parents=True, exist_ok=True)
         self._driver.save_screenshot(str(picture))
         return seen
-
-    def _window(self, width: int, height: int, dark: bool) -> None:
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self._command("Emulation.setDeviceMetricsOverride", metrics)
-        self._command("Emulation.setEmulatedMedia", {"features": scheme})
-
-    def _command(self, name: str, parameters: dict[str, Any]) -> None:
-        self._driver.execute_cdp_cmd(name, parameters)
 
     def _requests(self, page: Path) -> list[str]:
         """Addresses that the page requested; reading the log empties it."""
@@ -108,9 +99,17 @@ class Browser:
         return [url for url in asked if url != own and not url.startswith("data:")]
 
 
+def emulate_window(driver: WebDriver, width: int, height: int, dark: bool) -> None:
+    """Give a page so many pixels, on a phone if few, and light or dark colours."""
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+
+
 @contextmanager
-def browser(profile: Path) -> Iterator[Browser]:
-    """A browser with its own profile; the test is skipped if none is installed."""
+def chromium_driver(profile: Path, *flags: str) -> Iterator[WebDriver]:
+    """A headless Chromium with its own profile; the test is skipped if none is installed."""
     binary, driver = (next(filter(None, map(shutil.which, names)), None)
                       for names in (BROWSERS, DRIVERS))  # fmt: skip
     if binary is None or driver is None:
@@ -119,15 +118,22 @@ def browser(profile: Path) -> Iterator[Browser]:
 
     options = webdriver.ChromeOptions()
     options.binary_location = binary
-    for flag in (*_FLAGS, f"--user-data-dir={profile}"):
+    for flag in (*_FLAGS, f"--user-data-dir={profile}", *flags):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     opened = webdriver.Chrome(options, webdriver.ChromeService(driver))
     try:
+        yield opened
+    finally:
+        opened.quit()
+
+
+@contextmanager
+def browser(profile: Path) -> Iterator[Browser]:
+    """A browser for pages on disk; see `chromium_driver`."""
+    with chromium_driver(profile) as opened:
         # What a page asks for elsewhere then fails, as it would offline.
         offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
         opened.execute_cdp_cmd("Network.enable", {})
         opened.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
         yield Browser(opened)
-    finally:
-        opened.quit()

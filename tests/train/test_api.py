@@ -14,6 +14,7 @@ from PIL import Image
 import shared
 import train
 from shared.errors import UserError
+from shared.motion_compensation import decode_clip
 from shared.store.store import Store
 from tests.train.conftest import call_train
 from tests.train.stores import OPTIONS
@@ -38,6 +39,33 @@ def test_a_sample_is_that_of_the_command(model: Model, picture: Path, tmp_path: 
     assert video.motion.shape == (5, 4, 4, 2)
     assert video.flow is None
     assert video._repr_html_().count("<img") == 2  # the video, and its vectors
+
+
+def test_steps_are_counted_and_what_a_step_raises_ends_the_generation(
+    model: Model, picture: Path
+) -> None:
+    seen: list[tuple[int, int]] = []
+    model.sample(picture, "Go", steps=3, frames=6, on_step=lambda *at: seen.append(at))
+    assert seen == [(done, 6) for done in range(1, 7)]  # two clips
+
+    def stop(done: int, steps: int) -> None:
+        raise KeyError(done)
+
+    with pytest.raises(KeyError, match="1"):
+        model.sample(picture, "Go", steps=3, on_step=stop)
+
+
+def test_motion_alone_is_the_first_frame_moved(model: Model, picture: Path) -> None:
+    """Of a longer video it is that of the first clip, which begins with the first frame."""
+    video = model.sample(picture, "Go", steps=2)
+    assert video.motion is not None and video.moved is not None
+    first, motion = np.moveaxis(video.frames[0], -1, 0), np.moveaxis(video.motion, -1, -3)
+    still = np.zeros((len(motion), *first.shape), np.int16)
+    expected = decode_clip(first, motion, still, OPTIONS.codec)
+    assert np.array_equal(video.moved, np.moveaxis(expected, 1, -1))
+    longer = model.sample(picture, "Go", steps=2, frames=2 * OPTIONS.frames)
+    assert np.array_equal(longer.moved, video.moved)
+    assert len(model.sample(picture, "Go", steps=2, frames=3).moved) == 3
 
 
 @pytest.mark.parametrize("kind", ["str", "pillow", "array"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -330,20 +331,35 @@ def describe_sampling(generator: Generator, options: SampleOptions, text: str | 
     return f"{sampler.name}, {sampler.steps} steps; {guidance}; {seeds}; {frames} frames{chained}"
 
 
-def generate_videos(generator: Generator, first_frame: Tensor, options: SampleOptions) -> Decoded:
+OnStep = Callable[[int, int], object]
+"""Called after each sampling step with the number of steps done, and of all."""
+
+
+def generate_videos(
+    generator: Generator,
+    first_frame: Tensor,
+    options: SampleOptions,
+    on_step: OnStep = lambda done, steps: None,
+) -> Decoded:
     """Videos of all seeds from one first frame, uint8 (1, 3, H, W): see `generate_frames`."""
     clip_frames = generator.store.options.frames
     frames = options.frames or clip_frames
     clips = clips_for(frames, clip_frames, generator.space.adds)
     steps = batches(options.count) * sum(generator.steps(clip) for clip in range(clips))
+    counted = itertools.count(1)
     with Progress().bar("sampling", steps, "steps", patience_seconds=_PATIENCE_SECONDS) as bar:
+
+        def step() -> None:
+            bar()
+            on_step(next(counted), steps)
+
         return generate_frames(
             generator,
             first_frame.expand(options.count, -1, -1, -1),
             [options.label] * options.count,
             options.seeds,
             frames,
-            on_step=bar,
+            on_step=step,
         )
 
 
