@@ -140,6 +140,7 @@ def test_another_store_than_the_recipe_wants_is_used_with_a_warning(
     """What a recipe was designed for is no part of a run: it goes on where it was."""
     assert cli("extraction", "--recipe", "vdm_demo") == (0, "--size 64\n", "")
     given = ("--store", store.path, "--out", tmp_path / "run", "--set", "refiner=null")
+    given += ("--recipe", "ed_vdm_demo")
     given += ("--set", "autoencoder_training.steps=2", "--set", "autoencoder_training.seconds=null")
     code, _, err = cli("vae", *given)
     assert code == 0, err
@@ -242,7 +243,7 @@ def test_a_folder_that_cannot_be_made_is_named(
 def test_stages_out_of_order_say_what_comes_first(
     cli: Cli, store: Store, run: Path, picture: Path, tmp_path: Path
 ) -> None:
-    new = ("--store", store.path, "--out", tmp_path / "run")
+    new = ("--recipe", "ed_vdm_demo", "--store", store.path, "--out", tmp_path / "run")
     for stage in ("encode", "diffusion"):
         code, _, err = cli(stage, *new)
         assert code == 2

@@ -137,7 +137,7 @@ def test_a_video_goes_on_from_the_planes_of_each_clip(generator: Generator, firs
     whole = generate_frames(
         generator, first, [1, None], [5, 6], 10, on_step=lambda: steps.append(None)
     )
-    assert whole.frames.shape == (2, 10, 3, 16, 16)
+    assert whole.frames.shape == (2, 10, 3, 16, 24)
     assert len(steps) == 4 + 2 + 2, "the next clips take fewer steps"
     head = generator(first, [1, None], [5, 6])
     assert whole.frames[:, :4].equal(head.frames)

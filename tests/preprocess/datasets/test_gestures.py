@@ -207,7 +207,7 @@ def test_a_data_set_that_is_older_than_an_option_is_completed(tmp_path):
 def test_odd_sizes_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"size is 65.*even.*64 or 66"):
         RenderOptions(size=65)
-    with pytest.raises(ValueError, match=r"31×32.*even"):
+    with pytest.raises(ValueError, match=r"32x31.*even"):
         write_video(tmp_path / "odd.mp4", np.zeros((2, 31, 32, 3), np.uint8), 20, 16)
     assert not list(tmp_path.iterdir())
 

@@ -9,6 +9,7 @@ import torch
 
 from shared.conventions import REFERENCES, Reference
 from shared.errors import UserError
+from shared.frame_size import FrameSize
 from shared.schema import NEITHER
 from shared.store.store import Store
 from tests.train.stores import LABELS, OPTIONS, SUBJECTS, make_store, write_store
@@ -71,7 +72,7 @@ def test_frames_are_the_original_clips(
     tmp_path: Path, size: int, unit: int, compensation: str, reference: Reference
 ) -> None:
     changes = {
-        "size": size,
+        "size": FrameSize(size, size),
         "reference": reference,
         "vector_unit": unit,
         "compensation": compensation,

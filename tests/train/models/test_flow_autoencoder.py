@@ -84,7 +84,8 @@ def test_predictors_start_from_the_picture_itself(kind: str, size: int) -> None:
     torch.manual_seed(0)
     small = {"regions": {"reduction": 2, "halvings": 2, "max_width": 32}}.get(kind, {})
     predictor: FlowPredictor = PREDICTORS[kind](PREDICTORS[kind].options_type(**small))
-    flow, visible = predictor(noise(2, 3, size, size), noise(2, 3, size, size).flip(-1))
+    still = torch.zeros(2, 2, size // 4, size // 4)  # what some take for flow
+    flow, visible = predictor(noise(2, 3, size, size), noise(2, 3, size, size).flip(-1), still)
     assert flow.shape == (2, 2, size // 4, size // 4)
     assert visible.shape == (2, 1, size // 4, size // 4)
     assert flow.dtype == visible.dtype == torch.float32

@@ -52,5 +52,5 @@ def test_rows_do_not_depend_on_each_other() -> None:
 
 
 def test_pictures_that_cannot_be_halved_so_often_are_refused() -> None:
-    with pytest.raises(UserError, match=r"16x40 cannot be halved 5 times.*fewer `halvings`"):
+    with pytest.raises(UserError, match=r"40x16 cannot be halved 5 times.*fewer `halvings`"):
         Hourglass(3, 8, 5, 16)(torch.rand(1, 3, 16, 40))

@@ -92,8 +92,8 @@ def averaging(network: PlanesAutoencoder) -> PlanesAutoencoder:
         weight = torch.randn(3, 1, width).expand(-1, length, -1) / length
         with torch.no_grad():
             project.line.weight.copy_(weight.flatten(1))  # type: ignore[union-attr]
-            project.recall.weight.zero_()  # type: ignore[union-attr]
-            project.recall.bias.zero_()  # type: ignore[union-attr]
+            for parameter in project.recall.parameters() if project.recall else ():
+                parameter.zero_()
     return network
 
 

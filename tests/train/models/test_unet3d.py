@@ -75,12 +75,12 @@ def test_it_starts_by_predicting_zero() -> None:
 
 
 def test_a_grid_that_cannot_be_halved_is_refused_when_built_and_when_called() -> None:
-    message = r"5x5 grid cannot be halved 1 times.*multiple of 2"
+    message = r"5x5 grid cannot be halved 1 times.*multiples of 2"
     with pytest.raises(UserError, match=message):
         UNet3D(OPTIONS, shapes(5), LABELS)
     with pytest.raises(UserError, match=message):
         output(network(), inputs(grid=5))
-    with pytest.raises(UserError, match=r"4x4 grid cannot be halved 3 times.*multiple of 8"):
+    with pytest.raises(UserError, match=r"4x4 grid cannot be halved 3 times.*multiples of 8"):
         UNet3D(replace(OPTIONS, mults=(1, 2, 4, 4)), shapes(), LABELS)
 
 

@@ -258,7 +258,7 @@ def test_an_array_can_be_computed_from_another_store_of_the_same_clips(tmp_path:
 @pytest.mark.parametrize(("change", "named"), [("size", "size"), ("consecutive", "video")])
 def test_a_store_of_other_clips_is_no_companion(tmp_path: Path, change: str, named: str) -> None:
     store = make_store(tmp_path / "store")
-    larger = OPTIONS.model_copy(update={"size": 24})
+    larger = OPTIONS.model_copy(update={"size": FrameSize(24, 24)})
     options = {"options": larger} if change == "size" else {"consecutive": 2}
     other = make_store(tmp_path / "other", **options)
     with pytest.raises(UserError, match=rf"does not hold the clips of .*{named}.*extract it"):
