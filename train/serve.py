@@ -246,7 +246,9 @@ def _option_inputs(studio: Studio) -> list[Any]:
     seed = gr.Number(0, label="Seed", precision=0, elem_id="seed")
     with gr.Row():
         guidance = gr.Number(0, label="Guidance", info=info["guidance"], min_width=110)
-        steps = gr.Number(0, label="Steps", info=info["steps"], precision=0, min_width=110)
+        steps = gr.Number(
+            0, label="Steps", info=info["steps"], precision=0, min_width=110, elem_id="steps"
+        )
     least, most = LIMITS["frames"]
     clip = max(g.store.options.frames for g in studio.generators)
     return [seed, guidance, steps, gr.Slider(least, most, clip, step=1, label="Frames")]
