@@ -183,7 +183,7 @@ def test_a_budget_for_all_stages_trains_them_all_within_it(
         "--data", compare_data, "--systems", "flow,codec-filter", "--count", "all",
         "--budget-tflop", 0.003, "--out", tmp_path,
     )  # fmt: skip
-    assert call_train("compare", *arguments, *small) == 0
+    assert call_train("compare", *small, *arguments) == 0
     content = json.loads((tmp_path / "compare.json").read_text())
     for row in content["tables"]["cost"]:
         assert 0.8 * 0.003 < row["figures"]["all stages, TFLOP"]["mean"] <= 0.003, row["title"]
@@ -206,7 +206,7 @@ def test_one_store_of_one_person_without_the_papers_vectors_and_chosen_systems(
     arguments = (
         "--store", tmp_path / "store", "--systems", "codec,codec-first", "--split", "videos"
     )  # fmt: skip
-    assert call_train("compare", *arguments, "--out", tmp_path / "out", *SMALLEST) == 0
+    assert call_train("compare", *SMALLEST, *arguments, "--out", tmp_path / "out") == 0
     content = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert [row["title"] for row in content["tables"]["codec"][2:]] == OURS[:1]
     assert set(content["left_out"]) >= {SPACES[-1], "person kept, %"}
@@ -235,7 +235,7 @@ def test_stores_that_do_not_serve_are_named(
         (tmp_path / name).symlink_to(compare_data / name)
     if "others" in arguments:
         write_store(tmp_path / "others", options=FIRST, subjects=SUBJECTS[1:], splits=SPLITS)
-    assert call_train("compare", *arguments, "--out", "out", *SMALLEST) == 2
+    assert call_train("compare", *SMALLEST, *arguments, "--out", "out") == 2
     assert message in capsys.readouterr().err
 
 
