@@ -35,7 +35,7 @@ from train.generate.generator import Generator
 QUEUE = 8
 """Requests that wait, at most; one is generated at a time."""
 
-MAX_PICTURE_BYTES = 20 * 10**6
+MAX_PICTURE_BYTES = 20 * 2**20
 LIMITS = {"seed": (0, 2**31 - 1), "guidance": (0, 100), "steps": (0, 1000), "frames": (2, 256)}
 """Least and greatest value of each option; guidance and steps of 0 are the run's own."""
 

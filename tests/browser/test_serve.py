@@ -248,7 +248,7 @@ def test_hostile_pictures_and_options_end_in_a_sentence(
         visit.wait_for_message(sentence)
     visit.open()
     visit.upload(tmp_path / "large.png")
-    visit.wait_for_message("File size exceeds")
+    visit.wait_for_message("exceed the maximum allowed size of 20")
     visit.open()
     visit.upload(picture)
     visit.shown()
