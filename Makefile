@@ -198,7 +198,7 @@ test: setup  ## all tests but the slow ones
 test-slow: setup  ## the slow tests
 	@$(PY) -m pytest -n 2 --dist loadfile -m "slow and not browser"
 
-test-browser: setup  ## report pages in headless Chromium, if installed
+test-browser: setup  ## pages in headless Chromium, if installed
 	@$(PY) -m pytest -m browser -rs
 
 bench: setup  ## measure speed against FFmpeg and others, some minutes
