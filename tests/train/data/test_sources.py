@@ -85,6 +85,6 @@ def test_training_is_the_same_from_all_of_them(export: Export, tmp_path: Path, r
         upload(tmp_path / "store", place, tmp_path / "copy")
         assert train(place, runs["s3"]) == [0, 0, 0]
         neighbours = [path.name for path in place.parent.iterdir()]
-        assert any(name.startswith(f"{place.name}.{cached}-") for name in neighbours)
+        assert any(name.startswith(f"{place.name}.{cached}") for name in neighbours)
     assert weights(runs["out"]) == weights(runs["store"])
     assert weights(runs["s3"]) == weights(runs["store"])
