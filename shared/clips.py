@@ -166,8 +166,9 @@ class StoredClips(Sequence[Clip]):
 
     def _repr_html_(self) -> str:
         """A few clips, evenly spaced."""
-        step = max(1, len(self) // _SHOWN)
-        shown = "".join(clip._repr_html_() for clip in self[::step][:_SHOWN])
+        from shared.report.pictures import evenly_spaced
+
+        shown = "".join(self[int(k)]._repr_html_() for k in evenly_spaced(len(self), _SHOWN))
         return f"<div>{html.escape(repr(self))}</div><div>{shown}</div>"
 
     @cached_property

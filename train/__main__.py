@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,15 +17,13 @@ from train.run import run_folder
 app = typer.Typer(name="dvdm-train", no_args_is_help=True, rich_markup_mode=None)
 
 RecipeName = Annotated[str, typer.Option("--recipe", help="One of the files in train/recipes.")]
-TrainedRun = Annotated[
-    Path,
-    typer.Option(
-        "--run",
-        metavar="RUN",
-        parser=run_folder,
-        help="A trained run: its folder, an exported one, or hf://USER/NAME[@REVISION].",
-    ),
-]
+_RUN: dict[str, Any] = {
+    "metavar": "RUN",
+    "parser": run_folder,
+    "help": "A trained run: its folder, an exported one, or hf://USER/NAME[@REVISION].",
+}
+TrainedRun = Annotated[Path, typer.Option("--run", **_RUN)]
+RunArgument = Annotated[Path, typer.Argument(**_RUN)]
 StorePath = Annotated[
     str, typer.Option("--store", help="A sealed store from `preprocess run`, or an export of one.")
 ]
@@ -287,14 +285,7 @@ def codes() -> None:
 
 @app.command()
 def report(
-    run: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN",
-            parser=run_folder,
-            help="A trained run: its folder, an exported one, or hf://USER/NAME[@REVISION].",
-        ),
-    ] = DEFAULT_OUT,
+    run: RunArgument = DEFAULT_OUT,
     store: Annotated[
         str | None,
         typer.Option("--store", help="Its store, to show data, codec and reconstruction too."),
@@ -338,7 +329,7 @@ def compare_runs(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", parser=run_folder, help="A trained run.")],
+    run: RunArgument,
     out: Annotated[Path, typer.Option("--out", help="A new folder.")],
     license_: Annotated[
         str, typer.Option("--license", help="Licence of the model: apache-2.0, cc-by-4.0, other...")

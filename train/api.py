@@ -174,7 +174,7 @@ class Model:
         parts = {name: part.numpy() for name, part in decoded.parts.items()}
         drawn = {
             name: draw_part(clips, parts[name], drawing, generator.store.options)[0][0]
-            for name, drawing in generator.space.drawn.items()
+            for name, drawing in generator.space.draws.items()
         }
         return Video(
             _channels_last(clips[0]),
@@ -187,7 +187,7 @@ class Model:
     def _moved(self, decoded: Decoded) -> NDArray[np.uint8] | None:
         """See `Video.moved`; vectors of later clips do not begin with the first frame."""
         space, first_clip = self.generator.space, slice(self.generator.store.options.frames - 1)
-        parts = {name: decoded.parts[name][:, first_clip] for name in space.drawn}
+        parts = {n: part[:, first_clip] for n, part in space.drawn_parts(decoded).items()}
         moved = space.moved(parts, decoded.frames[:, 0])
         return None if moved is None else _channels_last(moved[0].numpy())
 
@@ -204,10 +204,8 @@ class Model:
         from train.evaluate.evaluate import evaluate_run
 
         path = str(store.reader.path) if isinstance(store, StoredClips) else str(store)
-        given: dict[str, Any] = {"out": None, "count": None, "samples": None, "seed": 0}
-        given |= {"i3d": None, "judges": None, "seconds": None} | options
         device = str(self.generator.device)
-        return evaluate_run(self.folder, path, protocol=protocol, device=device, **given)
+        return evaluate_run(self.folder, path, protocol=protocol, device=device, **options)
 
     def as_pipeline(self) -> Callable[..., SimpleNamespace]:
         """The model behind the call of diffusers' image-to-video pipelines.

@@ -274,9 +274,9 @@ def _column(name: str, model: Model) -> list[Any]:
                 label=label, height=_SHOWN_PX + 40, interactive=False, autoplay=True, loop=True,
                 buttons=[],
             )
-            for label in ("video", *space.drawn, _MOVED)
+            for label in ("video", *space.draws, _MOVED)
         ]  # fmt: skip
-        films[-1].visible = bool(space.drawn)
+        films[-1].visible = bool(space.draws)
         with gr.Row():
             files = [
                 gr.DownloadButton(kind, size="sm", min_width=80, interactive=False)

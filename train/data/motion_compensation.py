@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from shared.conventions import (
@@ -177,7 +178,9 @@ def predict_from_first(first_frame: Tensor, motion: Tensor, codec: Codec) -> Ten
 
 
 def vectors_at(motion: Tensor, store: CodecOptions, grid: tuple[int, int], cell: int) -> Tensor:
-    """Vectors of the blocks at the centres of cells.
+    """Vectors at the centres of cells: of the block there, or interpolated between blocks.
+
+    As the store's compensation has it, where a block is a whole number of cells.
 
     Args:
         motion: of a store, shape (B, T-1, 2 or 3, ceil(H/b), ceil(W/b)).
@@ -188,13 +191,27 @@ def vectors_at(motion: Tensor, store: CodecOptions, grid: tuple[int, int], cell:
     Returns:
         Float32, pixels, shape (B, T-1, 2, *grid).
     """
+    fields = motion[:, :, :2]
+    if store.compensation != "block" and store.block % cell == 0:
+        between = F.interpolate(
+            fields.flatten(0, 1).float(), scale_factor=store.block // cell, mode="bilinear"
+        )
+        found = between[..., : grid[0], : grid[1]].unflatten(0, motion.shape[:2])
+        return found / store.vector_unit
     down, across = (
         ((torch.arange(cells, device=motion.device) * cell + cell // 2) // store.block).clamp_max(
             side - 1
         )
         for cells, side in zip(grid, motion.shape[-2:], strict=True)
     )
-    return motion[:, :, :2][..., down[:, None], across].float() / store.vector_unit
+    return fields[..., down[:, None], across].float() / store.vector_unit
+
+
+def decode_vectors(first_frame: Tensor, motion: Tensor, codec: Codec) -> Tensor:
+    """Decode clips from first frames and vectors, without residuals: see `decode_clips`."""
+    shape = (*motion.shape[:2], *first_frame.shape[1:])
+    none = torch.zeros(shape, dtype=torch.int16, device=motion.device)
+    return decode_clips(first_frame, motion, none, codec)
 
 
 def decode_clips(first_frame: Tensor, motion: Tensor, residual: Tensor, codec: Codec) -> Tensor:

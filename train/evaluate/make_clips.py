@@ -21,10 +21,9 @@ from torch import Tensor
 
 from shared.console import Progress, byte_count, console
 from shared.errors import UserError
-from shared.schema import CodecOptions, StoreAttributes
+from shared.schema import StoreAttributes
 from shared.store.paths import write_whole
-from train.data.clips import ClipBatch, Clips
-from train.data.motion_compensation import decode_clips
+from train.data.clips import Clips
 from train.evaluate.protocols import Plan
 from train.generate.generator import Generator, load_generator
 from train.models.autoencoder import weights_hash
@@ -133,24 +132,9 @@ def reconstruct(
     return space.decode(space.target(known), known)
 
 
-def drawn_parts(space: Space, decoded: Decoded) -> dict[str, Tensor]:
-    """Parts that reports draw, by name."""
-    return {name: decoded.parts[name] for name in space.drawn if name in decoded.parts}
-
-
 def unrefined_frames(decoded: Decoded) -> Tensor:
     """Frames before the refining network where there is one, uint8 (B, T, 3, H, W)."""
     return decoded.parts.get("unrefined", decoded.frames)
-
-
-def decode_vectors_alone(batch: ClipBatch, store: CodecOptions) -> Tensor:
-    """Decode stored clips from exact vectors without residuals, uint8 (B, T, 3, H, W)."""
-    return decode_clips(
-        batch.first_frame,
-        batch.motion,
-        torch.zeros_like(batch.residual),
-        store.codec,
-    )
 
 
 @dataclass(frozen=True)
@@ -239,7 +223,7 @@ def make_parts(
             tensors = {"frames": decoded.frames}
             if part is parts[0]:
                 tensors["unrefined"] = unrefined_frames(decoded)
-                tensors |= drawn_parts(run.space, decoded)
+                tensors |= run.space.drawn_parts(decoded)
                 moved = run.space.moved(decoded.parts, decoded.frames[:, 0])
                 tensors |= {} if moved is None else {"moved": moved}
             tensors |= {"clip": torch.from_numpy(indices), "seed": torch.from_numpy(seeds)}
@@ -267,7 +251,7 @@ def _reconstruct(run: TrainedRun, clips: Clips, indices: NDArray[np.int64]) -> D
         torch.cat([batch.frames.cpu() for batch in batches]),
         {
             name: torch.cat([batch.parts[name].cpu() for batch in batches])
-            for name in ("unrefined", *run.space.drawn)
+            for name in ("unrefined", *run.space.draws)
             if name in batches[0].parts
         },
     )

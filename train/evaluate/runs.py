@@ -15,7 +15,7 @@ from train.evaluate.evaluate import SCORES
 from train.evaluate.page import score_rows, score_text
 from train.recipe import recipe_from_dict
 from train.run import RunFolder
-from train.trainer.checkpoint import differences
+from train.trainer.checkpoint import differences, differing
 from train.trainer.monitor import read_metrics
 
 
@@ -68,8 +68,8 @@ def compare_runs(one: Path, other: Path) -> None:
     console.print(f"A  {one}")
     console.print(f"B  {other}")
     fields = Table("field of the recipe", "A", "B")
-    for name, (then, now) in sorted(_different(recipes[0], recipes[1]).items()):
-        fields.add_row(name, then, now)
+    for name, pair in differing(recipes[0], recipes[1], missing="-"):
+        fields.add_row(name, *map(json.dumps, pair))
     console.print(fields if fields.row_count else "The recipes are the same.")
     scores = [_scores(run) for run in runs]
     missing = [str(run.root) for run, found in zip(runs, scores, strict=True) if not found]
@@ -86,17 +86,6 @@ def compare_runs(one: Path, other: Path) -> None:
         if any(isinstance(value, int | float) for value in values):
             table.add_row(what, *(_number(value) for value in values))
     console.print(table)
-
-
-def _different(one: Any, other: Any, path: str = "") -> dict[str, tuple[str, str]]:
-    """Fields whose values differ, by their path; `-` where one has no such field."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        found: dict[str, tuple[str, str]] = {}
-        for key in one.keys() | other.keys():
-            inner = f"{path}.{key}" if path else key
-            found |= _different(one.get(key, "-"), other.get(key, "-"), inner)
-        return found
-    return {} if one == other else {path: (json.dumps(one), json.dumps(other))}
 
 
 def _number(value: Any) -> str:

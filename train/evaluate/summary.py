@@ -15,7 +15,8 @@ from torch import Tensor
 
 from shared.frame_size import FrameSize
 from shared.motion_statistics import divergences
-from train.data.clips import Clips
+from train.data.clips import ClipBatch, Clips
+from train.data.motion_compensation import decode_vectors
 from train.evaluate.clip_metrics import (
     I3D_LOGITS,
     ClipMetrics,
@@ -24,7 +25,7 @@ from train.evaluate.clip_metrics import (
     concatenate,
     real_batches,
 )
-from train.evaluate.make_clips import decode_vectors_alone, reconstruct, unrefined_frames
+from train.evaluate.make_clips import reconstruct, unrefined_frames
 from train.evaluate.metrics.evaluation_networks import EvaluationNetworks
 from train.evaluate.metrics.frames import SSIM_WINDOW, decibels, psnr, why_no_lpips
 from train.evaluate.metrics.fvd import (
@@ -317,7 +318,7 @@ def overview(
         "motion_explains_restored": motion_explains(moved, unrefined_frames(restored), real),
         # What the target space and its autoencoder lose of real test clips; then its floors.
         "psnr_reconstruction": _mean_psnr(unrefined_frames(restored), real),
-        "psnr_vectors_alone": _mean_psnr(decode_vectors_alone(batch, space.store), real),
+        "psnr_vectors_alone": _mean_psnr(vectors_alone(batch, clips), real),
         "psnr_reconstruction_first_frame": _mean_psnr(real[:, :1].expand_as(real), real),
     }
 
@@ -347,12 +348,17 @@ def motion_explains(moved: Tensor | None, frames: Tensor, real: Tensor) -> Figur
     return (repeated - alone) / (repeated - whole)
 
 
+def vectors_alone(batch: ClipBatch, clips: Clips) -> Tensor:
+    """Stored clips from exact vectors without residuals, uint8 (B, T, 3, H, W)."""
+    return decode_vectors(batch.first_frame, batch.motion, clips.store.options.codec)
+
+
 def psnr_of_vectors_alone(clips: Clips, indices: NDArray[np.int64]) -> float:
     """Mean PSNR, dB, of real clips decoded from exact vectors without residuals."""
     total = 0.0
     for start in range(0, len(indices), _VECTORS_BATCH):
         batch = clips.batch(indices[start : start + _VECTORS_BATCH], torch.device("cpu"))
-        decoded = decode_vectors_alone(batch, clips.store.options)
+        decoded = vectors_alone(batch, clips)
         total += len(decoded) * _mean_psnr(decoded, clips.frames(batch))
     return total / len(indices)
 

@@ -377,9 +377,7 @@ def write_videos(decoded: Decoded, generator: Generator, options: SampleOptions)
         options.videos, list(clips), _SMALLEST_VIDEO_PX // max(clips.shape[-2:]), options
     )
     written.append(_write_sheet(options.out.with_suffix(".png"), list(clips)))
-    for part, drawing in generator.space.drawn.items():
-        if part not in decoded.parts:
-            continue
+    for part, drawing in generator.space.draws.items():
         field = decoded.parts[part].numpy()
         films, legend = draw_part(clips, field, drawing, generator.store.options)
         names = [path.with_stem(f"{path.stem}-{part}") for path in options.videos]

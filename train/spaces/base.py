@@ -110,7 +110,7 @@ class Space(ABC):
         bounded: whether unscaled x_0 lies in [-1, 1], so that a sampler can keep it there.
         generates: x_0 in words, for reports.
         restored_from: the same of the parts that real clips are restored from.
-        drawn: how reports draw decoded parts, by name; of those that the options leave.
+        drawn: how reports draw decoded parts, by name; see `draws`.
         continues: what the next clip of a longer video is conditioned on, in words.
         store: options of the store whose clips it encodes.
         shape: of one clip's x_0, channels first.
@@ -173,11 +173,20 @@ class Space(ABC):
         """Arrays that the stage `encode` computes once from every clip."""
         return ()
 
+    @property
+    def draws(self) -> Mapping[str, Drawing]:
+        """Those of `drawn` that decoded clips have with these options."""
+        return self.drawn
+
+    def drawn_parts(self, decoded: Decoded) -> dict[str, Tensor]:
+        """Parts that reports draw, by name."""
+        return {name: decoded.parts[name] for name in self.draws}
+
     def moved(self, parts: Mapping[str, Tensor], first_frame: Tensor) -> Tensor | None:
         """What motion alone makes of the first frames; None where the space has no motion.
 
         Args:
-            parts: of decoded clips, those of `drawn` at least.
+            parts: of decoded clips, those of `draws` at least.
             first_frame: uint8, shape (B, 3, H, W).
 
         Returns:

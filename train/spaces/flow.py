@@ -160,13 +160,6 @@ class FlowSpace(Space):
 
     def _vectors(self, batch: ClipBatch) -> Tensor:
         """Vectors of the cells of frames 1...T-1, pixels, shape (B, T-1, 2, h, w)."""
-        block, unit = self.store.block, self.store.vector_unit
-        if self.store.compensation != "block" and block % FLOW_CELL == 0:
-            fields = batch.motion[:, :, :2].flatten(0, 1) / unit
-            cells = resize_field(fields, block // FLOW_CELL)[
-                ..., : self.shape[-2], : self.shape[-1]
-            ]
-            return cells.unflatten(0, batch.motion.shape[:2])
         rows, columns = self.shape[-2:]
         return vectors_at(batch.motion, self.store, (rows, columns), FLOW_CELL)
 

@@ -79,6 +79,11 @@ class MotionSpace(Space):
         super().__init__(store, shape, options.cell, None, statistics)
 
     @property
+    def draws(self) -> Mapping[str, Drawing]:
+        """Without depth where the options leave it out."""
+        return {n: how for n, how in self.drawn.items() if n != "depth" or self.depth_channels}
+
+    @property
     def given_index(self) -> int:
         """Index of the key frame."""
         return self.estimates.key

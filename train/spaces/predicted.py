@@ -15,7 +15,7 @@ from torch import Tensor
 from shared.conventions import motion_channels
 from shared.schema import CodecOptions
 from train.data.clips import normalise_frame
-from train.data.motion_compensation import decode_clips, predict_from_first, predict_next
+from train.data.motion_compensation import decode_vectors, predict_from_first, predict_next
 from train.models.contextual import NEIGHBOURS
 from train.models.refiner import Refiner
 from train.spaces.base import Decoded, Drawing, Known, Space, to_grey_levels
@@ -85,10 +85,7 @@ class PredictedSpace(Space):
 
     def moved(self, parts: Mapping[str, Tensor], first_frame: Tensor) -> Tensor:
         """Frames decoded from the vectors, without residuals: see `Space.moved`."""
-        motion = parts["motion"]
-        shape = (*motion.shape[:2], *first_frame.shape[1:])
-        residual = torch.zeros(shape, dtype=torch.int16, device=motion.device)
-        return decode_clips(first_frame, motion, residual, self.store.codec)
+        return decode_vectors(first_frame, parts["motion"], self.store.codec)
 
     def scaled_vectors(self, motion: Tensor) -> Tensor:
         """Motion divided by the search range, the index as it is, float32, shape of `motion`."""

@@ -129,5 +129,5 @@ def preview_clips(
         batch.label.cpu().numpy(),
         encoded.clips.frames(batch).cpu().numpy(),
         decoded.frames.cpu().numpy(),
-        {n: decoded.parts[n].cpu().numpy() for n in space.drawn if n in decoded.parts},
+        {name: part.cpu().numpy() for name, part in space.drawn_parts(decoded).items()},
     )

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +74,30 @@ def check_same_config(folder: Path, config: dict[str, Any]) -> None:
 
 def differences(then: Any, now: Any, name: str = "") -> list[str]:
     """Differences of two JSON values, as `path.to.field (run: 8, here: 16)`."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        keys = sorted(then.keys() | now.keys())
-        inner = [differences(then.get(k), now.get(k), f"{name}.{k}" if name else k) for k in keys]
-        return [line for lines in inner for line in lines]
-    if then == now:
-        return []
-    values = f"run: {json.dumps(then)}, here: {json.dumps(now)}"
-    return [f"{name} ({values})" if len(values) < _MAX_SHOWN else name]
+    found = []
+    for path, values in differing(then, now, name):
+        shown = "run: {}, here: {}".format(*map(json.dumps, values))
+        found.append(f"{path} ({shown})" if len(shown) < _MAX_SHOWN else path)
+    return found
+
+
+def differing(
+    one: Any, other: Any, name: str = "", missing: Any = None
+) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Both values of every field in which two JSON values differ, with its path, by the paths.
+
+    Args:
+        one: a JSON value.
+        other: likewise.
+        name: path of both.
+        missing: value of a field that only one of them has.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted(one.keys() | other.keys()):
+            path = f"{name}.{key}" if name else key
+            yield from differing(one.get(key, missing), other.get(key, missing), path, missing)
+    elif one != other:
+        yield name, (one, other)
 
 
 def save_checkpoint(

@@ -60,6 +60,14 @@ def test_the_stores_vectors_are_flow_into_frame_0() -> None:
         motion_space(codec_options(16, "previous"), flow="store")
 
 
+def test_depth_is_drawn_where_it_is_not_left_out() -> None:
+    assert list(motion_space(flow="store").draws) == ["flow"]
+    assert list(motion_space(flow="store", depth="layers", depth_from="x").draws) == [
+        "flow",
+        "depth",
+    ]
+
+
 def test_real_motion_restores_a_shifted_picture() -> None:
     space = motion_space()
     clip = shifted_pictures(SIZE, FRAMES, 2, 1)

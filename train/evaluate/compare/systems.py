@@ -195,15 +195,17 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
     )
     # Folded to the blocks' grid, and at the rate of its own recipe.
     fold = max(1, block // FLOW_CELL)
-    flow = (
-        _part("denoiser", kind="unet3d", blocks=1, fold=fold, **(_TINY_GRID if tiny else _GRID)),
-        *([_part("autoencoder", kind="flow", **_TINY_FLOW)] if tiny else []),
-        "autoencoder_training.learning_rate=0.002",
+    folded = _part(
+        "denoiser", kind="unet3d", blocks=1, fold=fold, **(_TINY_GRID if tiny else _GRID)
     )
+    rate = "autoencoder_training.learning_rate=0.002"
+    flow = (
+        folded, *([_part("autoencoder", kind="flow", **_TINY_FLOW)] if tiny else []), rate
+    )  # fmt: skip
     filled = (
-        flow[0],
+        folded,
         *([_part("autoencoder", kind="flow", predictor="store", **_TINY_FILLED)] if tiny else []),
-        flow[-1],
+        rate,
     )
     wide = _PLANES | ({"dim": 16, "label_dim": 8} if tiny else {})
     planes = (
@@ -240,7 +242,7 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
     refiner = _part("refiner", width=8 if tiny else 32)
 
     def vectors(title: str, *own: str, starts_from: str | None = None) -> System:
-        settings = (flow[0], *own)
+        settings = (folded, *own)
         return System(
             title, "ed_vdm_vectors_demo", settings, smooth, starts_from=starts_from, tables=_OURS
         )

@@ -31,7 +31,7 @@ from shared.report.pictures import (
 )
 from shared.schema import CodecOptions
 from train.data.clips import Clips
-from train.evaluate.make_clips import drawn_parts, reconstruct, unrefined_frames
+from train.evaluate.make_clips import reconstruct, unrefined_frames
 from train.evaluate.report.scores import ShownClips
 from train.generate.generator import Generator
 from train.spaces.base import Drawing
@@ -198,8 +198,9 @@ def _draw_codec(generator: Generator, clips: Clips) -> tuple[bytes, bytes | None
     residual = enlarge(grey_residual(batch.residual[0].numpy())[picked], factor)
     vectors = _arrows(real, batch.motion[0].numpy(), store)
     decoded = reconstruct(generator.space, clips, chosen, generator.device)
-    parts = {n: part.cpu().numpy() for n, part in drawn_parts(generator.space, decoded).items()}
-    maps = _draw_maps(real[None], parts, generator.space.drawn)
+    space = generator.space
+    parts = {name: part.cpu().numpy() for name, part in space.drawn_parts(decoded).items()}
+    maps = _draw_maps(real[None], parts, space.draws)
     restored = unrefined_frames(decoded)[0].cpu().numpy()
     compared = [enlarge(film[1:][picked], factor) for film in (real, restored)]
     return sheet([vectors, residual], ARROWS_PX), maps, sheet(compared, ARROWS_PX)
