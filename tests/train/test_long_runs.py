@@ -40,7 +40,17 @@ def start(
     values = {name: value for name, value in (TINY | LONG | changes).items() if value is not None}
     overrides = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
     where = ["--store", str(store.path), "--out", str(run), *overrides]
-    command = [sys.executable, *program, "diffusion", "--device", "cpu", *where, *further]
+    command = [
+        sys.executable,
+        *program,
+        "diffusion",
+        "--recipe",
+        "ed_vdm_demo",
+        "--device",
+        "cpu",
+        *where,
+        *further,
+    ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
