@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
@@ -60,6 +60,14 @@ class ClipShape:
     frames: Annotated[int, Field(ge=2)] = 16
     vectors: VectorSearch | None = None
     """None: the recipe does not learn from the store's vectors, and takes any, of any block."""
+
+    @classmethod
+    def of(cls, store: CodecOptions) -> ClipShape:
+        """Clips as they are in a store."""
+        search = VectorSearch(
+            **{each.name: getattr(store, each.name) for each in fields(VectorSearch)}
+        )
+        return cls(store.size.option, store.block, store.frames, search)
 
     @property
     def extraction(self) -> dict[str, Any]:

@@ -216,8 +216,7 @@ def run_cost(
         UserError: the denoiser's levels do not fit the grid.
     """
     if store is not None:
-        shape = ClipShape(store.size.option, store.block, store.frames)
-        recipe = replace(recipe, designed_for=shape)
+        recipe = replace(recipe, designed_for=ClipShape.of(store))
     given, autoencoder = denoiser_pass(recipe, store)
     cost = count_pass(given)
     if device.type == "cuda":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -22,7 +22,7 @@ from shared.schema import CodecOptions, MethodName
 from train.evaluate.cost import autoencoder_training_gflop, refiner_gflop, run_cost
 from train.models.flow_predictors import FLOW_CELL
 from train.options import STRICT
-from train.recipe import Recipe
+from train.recipe import ClipShape, Recipe
 from train.recipes import load_recipe
 from train.stages.refiner import POOL
 from train.trainer.schedule import TrainingOptions
@@ -37,7 +37,10 @@ class CompareOptions:
     budget_tflop: Annotated[float, Field(gt=0)] = 20.0
     """Training operations of a run at equal FLOPs, 10^12."""
     count: Literal["denoiser", "all"] = "denoiser"
-    """What the budget pays for: the denoiser's training alone, or every stage of a run."""
+    """What the budget pays for: the denoiser's training alone, or every stage of a run.
+
+    Of every stage, there is no table at equal steps, which are the denoiser's.
+    """
     seeds: Positive = 3
     """Seeds 0, 1, ... of the tables of all spaces."""
     codec_seeds: Annotated[int, Field(ge=0)] = 1
@@ -309,8 +312,11 @@ def overrides(
     }  # fmt: skip
     autoencoder = {"optimiser": "adamw", "steps": options.autoencoder_steps, "batch": 16}
     refiner = {"steps": options.refiner_steps, "ema": 0.99}
+    shape = ClipShape.of(clips)
+    if system.extraction is None:  # learns from frames
+        shape = replace(shape, vectors=None)
     common = [
-        _part("designed_for", size=clips.size.option, block=clips.block, frames=clips.frames),
+        _part("designed_for", **asdict(shape)),
         _part("noise", schedule="cosine", prediction="v"),
         _part("sampler", name="dpm++", steps=options.steps, guidance=1.0),
         _part("autoencoder_training", **training | autoencoder),
@@ -531,7 +537,8 @@ def plan_runs(
     """
     equal, runs = steps[REFERENCE_SYSTEM], list[Run]()
     spaces = options.seeds
-    seeds = {"equal_flops": spaces, "equal_steps": spaces, "codec": options.codec_seeds}
+    steps_seeds = spaces if options.count == "denoiser" else 0
+    seeds = {"equal_flops": spaces, "equal_steps": steps_seeds, "codec": options.codec_seeds}
     for seed in range(max(seeds.values())):
         for name, system in table.items():
             tables = [each for each in system.tables if seed < seeds[each]]

@@ -13,6 +13,7 @@ from train.evaluate.compare.systems import (
     CompareOptions,
     Extraction,
     Run,
+    System,
     SystemCost,
     affordable_steps,
     overrides,
@@ -24,6 +25,7 @@ from train.evaluate.compare.systems import (
     system_cost,
     systems,
 )
+from train.evaluate.cost import denoiser_pass
 from train.recipe import Recipe
 from train.recipes import load_recipe
 
@@ -35,8 +37,20 @@ SPACES = ("rgb", "latent", "flow", "planes", "difference", "codec")
 CLIPS, TRAINING = 100, 80
 
 
+def store_for(system: System) -> CodecOptions:
+    """Options of the store that a system takes."""
+    wanted = system.extraction
+    if wanted is None:
+        return STORE
+    options = vars(wanted) | {"size": 64, "block": wanted.block or STORE.block}
+    return CodecOptions.model_validate(options)
+
+
 def settings(options: CompareOptions = OPTIONS) -> dict[str, tuple[str, ...]]:
-    return {name: overrides(system, options, STORE, "people") for name, system in ALL.items()}
+    return {
+        name: overrides(system, options, store_for(system), "people")
+        for name, system in ALL.items()
+    }
 
 
 def plan(options: CompareOptions = OPTIONS, names: tuple[str, ...] = ()) -> dict[str, Run]:
@@ -57,6 +71,12 @@ def recipes(names: tuple[str, ...] = SPACES) -> dict[str, Recipe]:
 def costs() -> dict[str, SystemCost]:
     named = recipes((*SPACES, "codec-filter"))
     return {name: system_cost(recipe, CLIPS, TRAINING) for name, recipe in named.items()}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_row_can_be_built_on_the_store_it_takes(name: str) -> None:
+    (recipe,) = recipes((name,)).values()
+    assert denoiser_pass(recipe)[0].shapes.x0
 
 
 def test_runs_at_equal_flops_use_the_budget_and_no_more() -> None:
@@ -150,6 +170,10 @@ def test_the_steps_of_a_budget_do_not_depend_on_the_systems_that_are_selected() 
     assert alone.items() <= plan().items()
 
 
+def test_a_budget_for_all_stages_has_no_table_of_equal_steps_of_one_of_them() -> None:
+    assert list(plan(replace(OPTIONS, count="all"), names=("latent",))) == ["latent-flops-seed0"]
+
+
 def test_the_filter_is_trained_on_top_of_the_very_model_it_is_compared_with() -> None:
     runs = plan(replace(OPTIONS, codec_seeds=3), names=("codec-filter",))
     filtered, base = runs["codec-filter-flops-seed2"], runs["codec-first-flops-seed2"]
@@ -171,6 +195,7 @@ def test_seeds_count_for_each_table_by_itself() -> None:
 
 def test_systems_differ_in_nothing_but_their_space_and_its_networks() -> None:
     own = {"name", "space", "autoencoder", "denoiser", "diffusion_training", "condition_dropout"}
+    own.add("designed_for")  # the vectors of its store
     contents = {name: recipe.to_dict() for name, recipe in recipes().items()}
     assert contents["flow"]["autoencoder_training"].pop("learning_rate") == 2e-3
     for name in SPACES:
@@ -240,9 +265,12 @@ def test_a_system_may_want_blocks_of_its_own() -> None:
 
 
 def test_a_system_is_searched_as_the_table_says_not_as_its_recipe_wants() -> None:
-    for recipe in recipes().values():
-        shape = recipe.to_dict()["designed_for"]
-        assert shape == {"size": 64, "block": 8, "frames": 16, "vectors": None}
+    for name, recipe in recipes(tuple(ALL)).items():
+        shape, wanted = recipe.designed_for, ALL[name].extraction
+        assert (shape.size, shape.frames) == (64, 16)
+        assert shape.block == ((wanted and wanted.block) or 8)
+        searched = shape.vectors and Extraction(**vars(shape.vectors))
+        assert searched == (wanted and replace(wanted, block=None))
 
 
 def test_an_unknown_system_is_named_with_those_there_are() -> None:
