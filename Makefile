@@ -89,12 +89,15 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: setup  ## render, preprocess, train, generate, show; twelve minutes: [DATA=videos]
-	@$(MAKE) --no-print-directory _demo DEMO=demo$(if $(value DATA),-own) SUBJECTS=32 \
-	  DEMO_RECIPE=ed_vdm_filled_demo CLASSIFIER=35
+# With BUDGET=short, a quarter of the training steps.
+SHORT := $(filter short,$(BUDGET))
+$(if $(filter-out short,$(BUDGET)),$(error BUDGET=$(BUDGET): short, or leave it out))
+demo: setup  ## render, preprocess, train, generate, show; twelve minutes: [DATA=videos BUDGET=short]
+	@$(MAKE) --no-print-directory _demo DEMO=demo$(if $(value DATA),-own)$(SHORT:%=-%) SUBJECTS=32 \
+	  DEMO_RECIPE=ed_vdm_filled_$(or $(SHORT),demo) JUDGE_STEPS=120
 
 demo-tiny: setup  ## the same at its smallest, two minutes, to see that all works
-	@$(MAKE) --no-print-directory _demo DEMO=demo-tiny SUBJECTS=3 DEMO_RECIPE=ed_vdm_tiny CLASSIFIER=3
+	@$(MAKE) --no-print-directory _demo DEMO=demo-tiny SUBJECTS=3 DEMO_RECIPE=ed_vdm_tiny JUDGE_STEPS=20
 
 RENDER = -m preprocess render --root $(DEMO)/data --subjects $(SUBJECTS) --size 64 --outfits 4
 # Videos of the user's, whose first sub-folder is the label, in place of rendered gestures.
@@ -111,7 +114,7 @@ _demo:
 	$(PY) -m train vae $(DEMO_TRAIN)
 	$(PY) -m train encode $(DEMO_TRAIN)
 	$(PY) -m train diffusion $(DEMO_TRAIN)
-	$(PY) -m train evaluate --run $(DEMO)/run --store $(DEMO)/store --seconds $(CLASSIFIER)
+	$(PY) -m train evaluate --run $(DEMO)/run --store $(DEMO)/store --judge-steps $(JUDGE_STEPS)
 	$(DEMO_OPTIONS); $(DEMO_SOURCE); \
 	  $(PY) -m train report $(DEMO)/run --store $(DEMO)/store --out $(DEMO) \
 	  $(if $(value DATA),,--before "python $(RENDER)") \

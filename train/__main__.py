@@ -256,12 +256,10 @@ def evaluate(
             " person, FVD at that length.",
         ),
     ] = None,
-    seconds: Annotated[
-        float | None,
-        typer.Option(
-            min=1, help="Longest training of each classifier; numbers then depend on the machine."
-        ),
-    ] = None,
+    judge_steps: Annotated[
+        int,
+        typer.Option("--judge-steps", min=1, help="Training steps of the classifiers."),
+    ] = 600,
     device: Device = "auto",
 ) -> None:
     """Score a run by a protocol on the test split; given again, it goes on where it was."""
@@ -269,7 +267,7 @@ def evaluate(
 
     evaluate_run(
         run, store, out, protocol=protocol, count=count, samples=samples, seed=seed, i3d=i3d,
-        judges=judges, seconds=seconds, device=device, frames=frames,
+        judges=judges, judge_steps=judge_steps, device=device, frames=frames,
     )  # fmt: skip
 
 

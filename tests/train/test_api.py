@@ -150,5 +150,7 @@ def test_a_wrong_field_or_side_is_named(store: Store) -> None:
 
 
 def test_scores_are_those_of_the_command(model: Model, store: Store, tmp_path: Path) -> None:
-    scores = model.evaluate(shared.open_store(str(store.path)), count=2, out=tmp_path, seconds=1)
+    scores = model.evaluate(
+        shared.open_store(str(store.path)), count=2, out=tmp_path, judge_steps=4
+    )
     assert scores == json.loads((tmp_path / "scores.json").read_text())

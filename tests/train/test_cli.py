@@ -409,7 +409,7 @@ def test_every_space_trains_samples_and_is_scored(
     with Image.open(out.with_suffix(".gif")) as film:
         assert film.size == (8 * 32, 8 * 16)
     assert out.with_stem("v-motion").exists() == (name == "vectors" or "codec" in name)
-    code, _, err = cli("evaluate", "--run", run, "--store", store.path, "--seconds", 1)
+    code, _, err = cli("evaluate", "--run", run, "--store", store.path, "--judge-steps", 4)
     assert code == 0, err
     scores = json.loads((run / "evaluation" / "scores.json").read_text())
     exact = name in ("rgb", "difference", "difference to the first frame")
@@ -451,7 +451,7 @@ def test_a_store_without_labels_needs_no_text(cli: Cli, picture: Path, tmp_path:
     code, _, err = cli("sample", "--run", run, "--image", picture, "--out", out, "--text", "Go")
     assert code == 2
     assert "none: it was trained without labels" in err
-    code, _, err = cli("evaluate", "--run", run, "--store", store.path, "--seconds", 1)
+    code, _, err = cli("evaluate", "--run", run, "--store", store.path, "--judge-steps", 4)
     assert code == 0, err
     scores = json.loads((run / "evaluation" / "scores.json").read_text())
     assert (scores["read_as_asked"], scores["classifier_accuracy_real"]) == (None, None)

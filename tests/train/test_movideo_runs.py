@@ -167,7 +167,7 @@ def test_real_motion_needs_a_run_with_a_guide(
 def test_it_is_scored_and_reported(
     run: RunFolder, own_store: Store, cli: Callable[..., tuple]
 ) -> None:
-    scoring = ("--run", run.root, "--store", own_store.path, "--count", "2", "--seconds", "1")
+    scoring = ("--run", run.root, "--store", own_store.path, "--count", "2", "--judge-steps", "4")
     code, _, err = cli("evaluate", *scoring)
     assert code == 0, err
     assert json.loads((run.evaluation / "scores.json").read_text())

@@ -180,7 +180,7 @@ def test_it_is_scored_and_reported(
     which: str, own_store: Store, cli: Callable[..., tuple], request: pytest.FixtureRequest
 ) -> None:
     run: RunFolder = request.getfixturevalue(which)
-    scoring = ("--run", run.root, "--store", own_store.path, "--count", "2", "--seconds", "1")
+    scoring = ("--run", run.root, "--store", own_store.path, "--count", "2", "--judge-steps", "4")
     code, _, err = cli("evaluate", *scoring)
     assert code == 0, err
     code, _, err = cli("report", run.root, "--store", own_store.path)

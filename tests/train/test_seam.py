@@ -184,7 +184,7 @@ def test_it_is_sampled_scored_and_reported(
     code, said, err = cli("sample", "--run", run.root, *asked)
     assert code == 0, err
     assert "each from the colours of the one before" in said
-    scoring = ("--run", run.root, "--store", own_store.path, "--count", "2", "--seconds", "1")
+    scoring = ("--run", run.root, "--store", own_store.path, "--count", "2", "--judge-steps", "4")
     code, _, err = cli("evaluate", *scoring)
     assert code == 0, err
     assert json.loads((run.evaluation / "scores.json").read_text())

@@ -101,7 +101,7 @@ def evaluate_run(
     seed: int = 0,
     i3d: Path | None = None,
     judges: Path | None = None,
-    seconds: float | None = None,
+    judge_steps: int = 600,
     device: str = "auto",
     frames: int | None = None,
 ) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def evaluate_run(
         seed: of windows, order and noise.
         i3d: file of I3D's weights.
         judges: folder of the evaluation networks.
-        seconds: longest training of each.
+        judge_steps: training steps of the classifier; the subject encoder takes a third more.
         device: auto, cpu, cuda or cuda:N.
         frames: of longer videos, which are scored window by window instead; None: clips.
 
@@ -124,7 +124,7 @@ def evaluate_run(
         UserError: an option is wrong, the store is not the run's, or see `evaluate`.
     """
     chosen = protocol_named(protocol).with_fewer(count, samples)
-    options = EvaluateOptions(chosen, seed, i3d, judges, EvaluationNetworkOptions(seconds=seconds))
+    options = EvaluateOptions(chosen, seed, i3d, judges, EvaluationNetworkOptions.of(judge_steps))
     run = load_run(folder, choose_device(device), reconstruct=chosen.reconstruct)
     if run.space.given_index and not chosen.reconstruct:
         raise UserError(

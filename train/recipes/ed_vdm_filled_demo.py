@@ -20,4 +20,6 @@ RECIPE: Recipe = replace(
         vectors=VectorSearch(24, "first", 2.5, "variational", "interpolated", vector_unit=4),
     ),
     autoencoder=FlowAutoencoderOptions(predictor="store"),
+    autoencoder_training=replace(LFDM.autoencoder_training, steps=300),
+    diffusion_training=replace(LFDM.diffusion_training, steps=400),
 )

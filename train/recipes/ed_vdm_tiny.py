@@ -12,8 +12,8 @@ RECIPE = replace(
     autoencoder=FlowAutoencoderOptions(
         predictor="store", store=DenseFlowOptions(widths=(8, 16)), widths=(8, 16, 24)
     ),
-    autoencoder_training=replace(DEMO.autoencoder_training, seconds=4),
+    autoencoder_training=replace(DEMO.autoencoder_training, steps=20),
     denoiser=replace(DEMO.denoiser, dim=16),
-    diffusion_training=replace(DEMO.diffusion_training, seconds=6),
+    diffusion_training=replace(DEMO.diffusion_training, steps=20),
     sampler=replace(DEMO.sampler, steps=5),
 )

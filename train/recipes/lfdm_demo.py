@@ -19,9 +19,9 @@ RECIPE: Recipe = replace(
     space=FlowSpaceOptions(pairs="first"),
     autoencoder=FlowAutoencoderOptions(vector_weight=0.02),
     autoencoder_training=replace(
-        ED_VDM.autoencoder_training, seconds=300, batch=16, learning_rate=2e-3
+        ED_VDM.autoencoder_training, steps=320, batch=16, learning_rate=2e-3
     ),
     denoiser=replace(ED_VDM.denoiser, fold=2),
-    diffusion_training=replace(ED_VDM.diffusion_training, seconds=300),
+    diffusion_training=replace(ED_VDM.diffusion_training, steps=340),
     refiner=None,
 )

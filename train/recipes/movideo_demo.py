@@ -25,7 +25,7 @@ MOTION: Recipe = replace(
     space=MotionSpaceOptions(),
     autoencoder=None,
     denoiser=replace(ED_VDM.denoiser, dim=48, fold=2, patch=8),
-    diffusion_training=replace(ED_VDM.diffusion_training, seconds=240),
+    diffusion_training=replace(ED_VDM.diffusion_training, steps=200),
     refiner=None,
 )
 
@@ -37,10 +37,10 @@ RECIPE: Recipe = replace(
     autoencoder=BlockAutoencoderOptions(latent_channels=8),
     denoiser=replace(ED_VDM.denoiser, patch=8, layout=0),
     condition_dropout={"warped": 0.5},
-    diffusion_training=replace(ED_VDM.diffusion_training, seconds=300),
+    diffusion_training=replace(ED_VDM.diffusion_training, steps=400),
     refiner=None,
     decoder=FlowDecoderOptions(adversarial_weight=0.005),
-    decoder_training=replace(ED_VDM.refiner_training, seconds=110),
+    decoder_training=replace(ED_VDM.refiner_training, steps=150),
     sampler=replace(ED_VDM.sampler, guidance=1.0),
     guide=MOTION,
 )

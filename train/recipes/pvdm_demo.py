@@ -33,12 +33,12 @@ RECIPE: Recipe = replace(
         l1_weight=1.0,
         l2_weight=4.0,
     ),
-    autoencoder_training=replace(ED_VDM.autoencoder_training, seconds=240, batch=8),
+    autoencoder_training=replace(ED_VDM.autoencoder_training, steps=200, batch=8),
     denoiser=PlanesUNetOptions(
         dim=64, mults=(1, 2), blocks=1, heads=4, attention_levels=2, label_dim=64, layout=16
     ),
     condition_dropout={"before": 0.1},
-    diffusion_training=replace(ED_VDM.diffusion_training, seconds=300),
+    diffusion_training=replace(ED_VDM.diffusion_training, steps=700),
     refiner=None,
     sampler=replace(ED_VDM.sampler, clip=True),
 )

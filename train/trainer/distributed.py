@@ -8,6 +8,7 @@ the ranks agree on it once per step, between CPUs, so that no GPU waits for it. 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ class World:
         """
         if self.size == 1:
             return module
+        # Said of 1x1 convolutions, whose gradients are copied; no user can do anything about it.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         return DistributedDataParallel(
             module, init_sync=False, forward_sync_buffers=False, gradient_as_bucket_view=True
         )

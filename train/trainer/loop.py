@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shared.console import Progress
+from shared.console import Progress, console
 from shared.errors import UserError
 from train.data.batches import BatchSlice, rank_slices, read_ahead
 from train.data.clips import on_device
@@ -39,6 +39,8 @@ from train.trainer.signals import StoppedError, StopSignals
 
 _BAR_UNITS = 1000
 """Resolution of the progress bar, which shows the fraction of the budget used."""
+_FIRST_SECONDS, _WORTH_SAYING_SECONDS = 5, 60
+"""By the steps of the first, a training of more than the second is announced with its length."""
 
 
 class Read(Protocol):
@@ -110,6 +112,7 @@ def fit(stage: Stage, *, clock: Callable[[], float] = time.monotonic) -> nn.Modu
         while run.should_continue(signals.received):
             run.train_step()
             progress.update(int(_BAR_UNITS * run.progress), note=run.note())
+            run.announce()
             if run.step % stage.options.log_every == 0:
                 run.write_line()
             if run.step % stage.options.checkpoint_every == 0 and run.progress < 1:
@@ -170,7 +173,7 @@ class _Run:
         self._clock, self._started, self._first_step = clock, clock(), self.step
         self._line_step = self.step
         self._seconds, self._rate, self._loss_note = self._seconds_before, 0.0, ""
-        self.throughput = Throughput(world, clock)
+        self.throughput, self._announced = Throughput(world, clock), False
 
     def _resume(self) -> None:
         if found := checkpoint.newest_checkpoint(self.stage.folder):
@@ -242,6 +245,22 @@ class _Run:
         """Step, steps per second and the last logged loss, for the progress bar."""
         rate = (self.step - self._first_step) / max(self._clock() - self._started, 1e-9)
         return f"step {self.step}  {rate:.1f}/s{self._loss_note}"
+
+    def announce(self) -> None:
+        """Say once, after the first steps, how long a training of some length will take here."""
+        seconds, taken = self._clock() - self._started, self.step - self._first_step
+        if self._announced or seconds < _FIRST_SECONDS:
+            return
+        self._announced = True
+        steps = self.stage.options.steps - self.step
+        left = steps * seconds / taken
+        by_steps = self.stage.options.seconds is None
+        if self.world.is_main and by_steps and left > _WORTH_SAYING_SECONDS:
+            console.print(
+                f"{self.stage.title}: {steps:,} more steps, about {left / 60:.0f} minutes at the"
+                f" rate of the first {taken:,} on this machine",
+                markup=False,
+            )
 
     def write_line(self) -> None:
         """Write a line of the log: means since the last one, rates and memory."""

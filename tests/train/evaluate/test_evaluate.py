@@ -36,7 +36,7 @@ CLIPS = PART_CLIPS + 8
 """A whole part and a piece of one."""
 
 OPTIONS = CodecOptions(size=16, frames=16, block=4, search_range=3, reference="previous")
-FAST = ("--seconds", 1, "--device", "cpu")
+FAST = ("--judge-steps", 4, "--device", "cpu")
 CPU = torch.device("cpu")
 
 
@@ -318,7 +318,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_numbers(
 @pytest.fixture(scope="module")
 def evaluated(run: Path, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = run / "evaluation"
-    assert call_train("evaluate", "--run", run, "--store", store.path, "--seconds", 1) == 0
+    assert call_train("evaluate", "--run", run, "--store", store.path, "--judge-steps", 4) == 0
     return out
 
 

@@ -52,7 +52,7 @@ def test_the_command_scores_every_window(
     run: Path, store: Store, cli: Callable[..., tuple[int, str, str]]
 ) -> None:
     """Of a system that goes on from its last frame."""
-    asked = ("evaluate", "--run", run, "--store", store.path, "--count", "2", "--seconds", "1")
+    asked = ("evaluate", "--run", run, "--store", store.path, "--count", "2", "--judge-steps", "4")
     code, _, err = cli(*asked, "--frames", "10")
     assert code == 0, err
     out = run / "evaluation" / "frames-10"

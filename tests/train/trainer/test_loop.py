@@ -309,6 +309,25 @@ def test_wall_clock_ends_training(tmp_path: Path) -> None:
     fit(toy_stage(tmp_path, options=options, before=stop_at(state["step"])), clock=clock)
 
 
+def test_a_long_training_says_at_its_start_how_long_it_takes_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock()
+    options = replace(OPTIONS, steps=20)
+    fit(
+        toy_stage(tmp_path / "slow", options=options, before=lambda _: clock.advance(6)),
+        clock=clock,
+    )
+    said = capsys.readouterr().out
+    assert said.count("minutes") == 1
+    assert "19 more steps, about 2 minutes at the rate of the first 1 on this machine" in said
+    fit(
+        toy_stage(tmp_path / "quick", options=options, before=lambda _: clock.advance(1)),
+        clock=clock,
+    )
+    assert "minutes" not in capsys.readouterr().out
+
+
 def test_the_learning_rate_rises_then_falls(tmp_path: Path) -> None:
     fit(toy_stage(tmp_path / "both"))
     got = [line["lr"] for line in read_metrics(tmp_path / "both")]

@@ -85,8 +85,9 @@ _NEAREST = "PSNR is the mean over samples; nearest: of the sample closest to the
 _COUNTED = {
     "denoiser": "forward and backward passes of the denoiser. Autoencoders, cached latents and"
     " refining networks are not included; the table of costs has them.",
-    "all": "of all stages. Autoencoder and refining network get the parts of it that they have of"
-    " the time in the system's own recipe; the denoiser gets the rest, less the cached latents.",
+    "all": "of all stages. Autoencoder and refining network get a share that each system states: an"
+    " autoencoder of latent flow one half, one of blocks 1/19. The denoiser gets the rest, less"
+    " the cached latents. The table of costs has them all.",
 }
 
 

@@ -39,9 +39,7 @@ _FIRST_FRAMES = 3
 def _evaluation(setup: Setup) -> tuple[Clips, EvaluationNetworks, RealClips]:
     """Load the real clips and their metrics, once a process; train the networks if need be."""
     clips, device = Clips(open_store(setup.store), setup.split), torch.device(setup.device)
-    options = EvaluationNetworkOptions(
-        gesture_steps=setup.judge_steps, subject_steps=max(1, 4 * setup.judge_steps // 3)
-    )
+    options = EvaluationNetworkOptions.of(setup.judge_steps)
     networks = train_evaluation_networks(clips, setup.out / "judges", device, options)
     return clips, networks, real_clip_metrics(clips, networks, device)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -147,6 +147,8 @@ class System:
         extraction: options its store must have; None: it takes frames alone, from any store.
         prefers: options of the store it takes among several, if one has them.
         starts_from: the system whose trained denoiser it takes over, to add a network behind it.
+        shares: parts of a budget for all stages that `autoencoder` and `refiner` get of it; the
+            denoiser gets the rest.
         tables: that it is a row of; "equal_steps" plans a second run a seed.
     """
 
@@ -156,6 +158,7 @@ class System:
     extraction: Extraction | None = None
     prefers: Extraction | None = None
     starts_from: str | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
     tables: tuple[TableName, ...] = ("equal_flops", "equal_steps")
 
 
@@ -176,6 +179,11 @@ _TINY_PLANES = {
     "expansion": 1, "projection_depth": 1, "projection_heads": 2, "projection_head_dim": 4,
     "projection_hidden": 8, "lines": True,
 }  # fmt: skip
+
+# Little is gained by more for autoencoders of blocks and for networks behind a codec.
+_BLOCKS = {"autoencoder": 1 / 19}
+_HALF = {"autoencoder": 1 / 2}
+_FILTERED_BLOCKS = {"autoencoder": 1 / 25, "refiner": 6 / 25}
 
 _WITHIN: tuple[TableName, ...] = ("codec",)
 _OURS: tuple[TableName, ...] = ("equal_flops", "codec")
@@ -236,27 +244,32 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
         starts_from: str | None = None,
     ) -> System:  # fmt: skip
         settings = (*grid, "space.kind=codec", *own)
+        shares = _FILTERED_BLOCKS if starts_from else _BLOCKS
         return System(
-            title, "ed_vdm_demo", settings, extraction, starts_from=starts_from, tables=tables
-        )
+            title, "ed_vdm_demo", settings, extraction, starts_from=starts_from, tables=tables,
+            shares=shares,
+        )  # fmt: skip
 
     regular, first = Extraction(motion_cost=5), Extraction("first", 5, 24)
     smooth, smoother = map(_designed_for, ("ed_vdm_vectors_demo", "ed_vdm_filled_demo"))
     refiner = _part("refiner", width=8 if tiny else 32)
 
     def vectors(title: str, *own: str, starts_from: str | None = None) -> System:
-        settings = (folded, *own)
         return System(
-            title, "ed_vdm_vectors_demo", settings, smooth, starts_from=starts_from, tables=_OURS
-        )
+            title, "ed_vdm_vectors_demo", (folded, *own), smooth, starts_from=starts_from,
+            tables=_OURS, shares={"refiner": 1 / 4} if starts_from else {},
+        )  # fmt: skip
 
     return {
         "rgb": System("rgb (VDM)", "vdm_demo", pixels),
-        "latent": System("latent (LDM)", "ldm_demo", (*grid, f"space.factor={block}")),
-        "flow": System("flow (LFDM)", "lfdm_demo", flow, prefers=first),
-        "planes": System("planes (PVDM)", "pvdm_demo", planes),
+        "latent": System(
+            "latent (LDM)", "ldm_demo", (*grid, f"space.factor={block}"), shares=_BLOCKS
+        ),
+        "flow": System("flow (LFDM)", "lfdm_demo", flow, prefers=first, shares=_HALF),
+        "planes": System("planes (PVDM)", "pvdm_demo", planes, shares={"autoencoder": 4 / 9}),
         "guided": System(
-            "guided (MoVideo: two networks, estimated flow)", "movideo_demo", movideo
+            "guided (MoVideo: two networks, estimated flow)", "movideo_demo", movideo,
+            shares={"autoencoder": 1 / 16},
         ),
         "difference": System("difference (D-VDM)", "d_vdm_demo", pixels),
         "codec": codec("codec (ED-VDM)", PAPER, tables=_EVERYWHERE),
@@ -275,7 +288,7 @@ def systems(options: CompareOptions, block: int) -> dict[str, System]:
         ),
         "filled": System(
             "smooth vectors, occlusion, filled in (ours)", "ed_vdm_filled_demo", filled, smoother,
-            tables=_OURS,
+            tables=_OURS, shares=_HALF,
         ),
     }  # fmt: skip
 
@@ -407,8 +420,8 @@ def stage_steps(
 ) -> dict[str, int]:
     """Steps of the stages that the budget pays for: `diffusion`, `autoencoder`, `refiner`.
 
-    Where it pays for all stages, each gets the part of it that it has of the time in the system's
-    own recipe; cached latents are paid for by the denoiser's part.
+    Where it pays for all stages, each gets the system's share of it; cached latents are paid for by
+    the denoiser's.
 
     Args:
         system: of the table.
@@ -419,22 +432,19 @@ def stage_steps(
     Raises:
         UserError: it does not pay for one step of some stage.
     """
+    shares = system.shares if options.count == "all" else {}
     # Of a clip in a step, and once.
-    stages = {"diffusion": (cost.training, 0.0)}
-    if options.count == "all":
-        stages["diffusion"] = (cost.training, cost.latents)
-        if recipe.autoencoder is not None:
-            stages["autoencoder"] = (cost.autoencoder, 0.0)
-        if recipe.refiner is not None:
-            stages["refiner"] = (cost.refiner, cost.errors)
-    own = load_recipe(system.recipe, [])
-    seconds = {name: _training(own, name).seconds or 1.0 for name in stages}
+    stages = {"diffusion": (cost.training, cost.latents if options.count == "all" else 0.0)}
+    stages |= {
+        name: {"autoencoder": (cost.autoencoder, 0.0), "refiner": (cost.refiner, cost.errors)}[name]
+        for name in shares
+    }
     return {
         name: affordable_steps(
             options.budget_tflop,
             a_clip * _training(recipe, name).batch,
             f"{system.title}, {name}",
-            part=seconds[name] / sum(seconds.values()),
+            part=shares.get(name, 1 - sum(shares.values())),
             once=once,
         )
         for name, (a_clip, once) in stages.items()

@@ -49,14 +49,17 @@ class EvaluationNetworkOptions:
     Attributes:
         gesture_steps: of the classifier.
         subject_steps: of the subject encoder.
-        seconds: ends either training earlier, at the price of exact repetition; None does not.
         seed: of weights, order and augmentation.
     """
 
     gesture_steps: int = 600
     subject_steps: int = 800
-    seconds: float | None = None
     seed: int = 0
+
+    @classmethod
+    def of(cls, judge_steps: int) -> EvaluationNetworkOptions:
+        """Steps of the classifier, and a third more of the subject encoder."""
+        return cls(judge_steps, max(1, 4 * judge_steps // 3))
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def train_classifier(
         read=partial(clips.tensors, LARGE),
         loss=loss,
         config={"labels": labels, **_config(clips, usable, seed)},
-        options=_training(options.gesture_steps, options.seconds),
+        options=_training(options.gesture_steps),
         device=device,
     )
     trained = fit(stage)
@@ -250,7 +253,7 @@ def train_subject_encoder(
         read=read,
         loss=loss,
         config={"subjects": len(names), **_config(clips, usable, seed)},
-        options=_training(options.subject_steps, options.seconds),
+        options=_training(options.subject_steps),
         device=device,
     )
     trained = fit(stage)
@@ -312,9 +315,9 @@ class Gallery:
         return int(self.subjects[distances.argmin()])
 
 
-def _training(steps: int, seconds: float | None) -> TrainingOptions:
+def _training(steps: int) -> TrainingOptions:
     return TrainingOptions(
-        steps=steps, seconds=seconds, batch=16, learning_rate=2e-3, warmup=20, decay=True, ema=0.98,
+        steps=steps, batch=16, learning_rate=2e-3, warmup=20, decay=True, ema=0.98,
         weight_decay=0.01, checkpoint_every=10_000, keep=1,
     )  # fmt: skip
 

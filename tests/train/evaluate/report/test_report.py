@@ -53,7 +53,7 @@ def evaluated(run: Path, store: Store, tmp_path_factory: pytest.TempPathFactory)
     path = tmp_path_factory.mktemp("runs") / "evaluated"
     shutil.copytree(run, path)
     shutil.rmtree(path / "evaluation", ignore_errors=True)
-    assert call_train("evaluate", "--run", path, "--store", store.path, "--seconds", 1) == 0
+    assert call_train("evaluate", "--run", path, "--store", store.path, "--judge-steps", 4) == 0
     return path
 
 
@@ -62,7 +62,7 @@ def evaluated_flow(flow_run: Path, store: Store, tmp_path_factory: pytest.TempPa
     """A copy of the run of LFDM, evaluated. Not to change."""
     path = tmp_path_factory.mktemp("runs") / "evaluated_flow"
     shutil.copytree(flow_run, path)
-    assert call_train("evaluate", "--run", path, "--store", store.path, "--seconds", 1) == 0
+    assert call_train("evaluate", "--run", path, "--store", store.path, "--judge-steps", 4) == 0
     return path
 
 
