@@ -141,6 +141,7 @@ def test_where_all_stages_are_paid_for_the_filter_trains_its_own_model() -> None
     assert not runs["codec-filter-flops-seed0"].takes_denoiser
 
 
+@pytest.mark.slow
 def test_an_autoencoder_of_pairs_costs_more_a_clip_than_one_of_blocks(
     costs: dict[str, SystemCost],
 ) -> None:
