@@ -92,7 +92,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 # With BUDGET=short, a quarter of the training steps.
 SHORT := $(filter short,$(BUDGET))
 $(if $(filter-out short,$(BUDGET)),$(error BUDGET=$(BUDGET): short, or leave it out))
-demo: setup  ## render, preprocess, train, generate, show; twelve minutes: [DATA=videos BUDGET=short]
+demo: setup  ## render, preprocess, train, generate, show: [DATA=videos BUDGET=short]
 	@$(MAKE) --no-print-directory _demo DEMO=demo$(if $(value DATA),-own)$(SHORT:%=-%) SUBJECTS=32 \
 	  DEMO_RECIPE=ed_vdm_filled_$(or $(SHORT),demo) JUDGE_STEPS=120
 
@@ -196,10 +196,10 @@ codes:
 	@echo "codes is gone; use: python -m train evaluate --protocol reconstruction" >&2; exit 2
 
 test: setup  ## all tests but the slow ones
-	@$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not browser"
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not browser"
 
 test-slow: setup  ## the slow tests
-	@$(PY) -m pytest -n 2 --dist loadfile -m "slow and not browser"
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not browser"
 
 test-browser: setup  ## pages in headless Chromium, if installed
 	@$(PY) -m pytest -m browser -rs

@@ -13,7 +13,7 @@ from preprocess.summary import describe
 from shared.console import Progress, shell_command
 from shared.errors import UserError
 from shared.manifest import load_manifest
-from shared.report.pages import write_page
+from shared.report.pages import prepare_page, write_page
 from shared.schema import REMOVED_OPTIONS, StoreAttributes
 from shared.store.paths import Location
 from shared.store.store import Store
@@ -44,8 +44,10 @@ def build_report(
 
     Raises:
         StoreError: the store is missing, not sealed, or has lost files.
+        UserError: the file cannot be written.
     """
     store = Store(path)
+    prepare_page(out)
     options, labels = store.options, store.attributes.labels
     sample = draw_sample(store.column("label"), store.column("subject"), labels, count, seed)
     statistics = Statistics(options)

@@ -57,6 +57,18 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(values)
 
 
+def prepare_page(path: Location) -> None:
+    """Make the folders above a page: before the work whose results it shows.
+
+    Raises:
+        UserError: they cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write the page {path}: {error.strerror or error}") from None
+
+
 def write_page(path: Location, content: str) -> None:
     """Write a page in UTF-8, and the folders above it.
 
@@ -69,8 +81,8 @@ def write_page(path: Location, content: str) -> None:
             f"the page {path} would have {len(data) / 1e6:.1f} MB, more than the"
             f" {MAX_BYTES / 1e6:.0f} MB that a page may have: show fewer clips on it"
         )
+    prepare_page(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, data)
     except OSError as error:
         raise UserError(f"cannot write the page {path}: {error.strerror or error}") from None

@@ -97,6 +97,7 @@ def test_no_scheduler_is_a_clear_error(
             assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_workers_that_are_of_no_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """None at all; one that does not have the package; one that does not see the videos."""
     monkeypatch.setattr(preprocess.executor, "CONNECT_SECONDS", 1)

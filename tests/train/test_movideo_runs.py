@@ -164,6 +164,7 @@ def test_real_motion_needs_a_run_with_a_guide(
     assert "this run has no guide that makes motion" in err
 
 
+@pytest.mark.slow
 def test_it_is_scored_and_reported(
     run: RunFolder, own_store: Store, cli: Callable[..., tuple]
 ) -> None:

@@ -228,7 +228,11 @@ def test_stores_that_cannot_be_shown_are_named(cli: Cli, tmp_path: Path) -> None
     assert not (tmp_path / "r.html").exists()
 
 
-def test_a_place_that_cannot_be_written_to(cli: Cli, made: Path, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_to(
+    cli: Cli, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a clip is measured, which may take long."""
+    monkeypatch.delattr("preprocess.report.read_clip")
     (tmp_path / "file").write_text("")
     code, _, err = cli("report", made, "--out", tmp_path / "file" / "r.html", "--sample", 1)
     assert code == 2

@@ -67,6 +67,7 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return contents(store)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "kills", "longest_s"),
     [

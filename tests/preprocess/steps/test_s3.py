@@ -40,6 +40,7 @@ def extract(cli: Cli, folder: Path, out: Location, *more: object) -> tuple[int, 
     return cli("run", "folder", "--root", folder, "--out", out, *OPTIONS, *more)
 
 
+@pytest.mark.slow
 def test_a_store_in_s3_is_the_local_one(
     folder: Path, tmp_path: Path, place: Location, cli: Cli
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_store_in_s3_is_the_local_one(
     assert contents(again) == contents(finer)
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_made_again(
     folder: Path, tmp_path: Path, place: Location, cli: Cli
 ) -> None:

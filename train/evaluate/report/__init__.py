@@ -6,7 +6,7 @@ from pathlib import Path
 
 from shared.console import Progress, byte_count, console, shell_command
 from shared.errors import UserError
-from shared.report.pages import write_page
+from shared.report.pages import prepare_page, write_page
 from shared.report.pictures import png
 from shared.schema import StoreAttributes
 from shared.store.export import ClipReader
@@ -64,6 +64,7 @@ def build_report(
     recipe = folder.recipe()
     if recipe is None:
         raise UserError(f"no recipe.json in {run}: {_REMEDY}")
+    prepare_page(out / "index.html")
     store = StoreAttributes.model_validate(config["store"])
     drawn = SPACES[recipe["space"]["kind"]].drawn
     clips = shown_clips(folder.evaluation, folder.diffusion, drawn)
