@@ -155,7 +155,8 @@ def print_rejects(console: Console, rejects: Sequence[Reject]) -> None:
     selected = _selected(rejects)
     others = [reject for reject in rejects if reject.stage != "select"]
     if others:
-        table = Table(title=f"{len(others)} files rejected or cut short", title_justify="left")
+        files = "1 file" if len(others) == 1 else f"{len(others)} files"
+        table = Table(title=f"{files} rejected or cut short", title_justify="left")
         for column in ("files", "clips kept", "usable frames", "reason", "for example"):
             table.add_column(column, overflow="fold")
         for row in by_reason(others):

@@ -54,7 +54,7 @@ class LeftOut:
             listed = ", ".join(f"{count} {ending}" for ending, count in by_ending[:_EXAMPLES])
             more = ", …" if len(by_ending) > _EXAMPLES else ""
             files = _count(self.unknown.total(), "file")
-            found.append(("not looked at", f"{files}, by its name: {listed}{more}{remedy}"))
+            found.append(("not looked at", f"{files}, by name: {listed}{more}{remedy}"))
         if self.hidden:
             hidden = _count(self.hidden, "hidden file or folder", "hidden files and folders")
             found.append(("left out", hidden))

@@ -103,7 +103,7 @@ def test_hidden_and_unknown_files_are_counted(tmp_path: Path, cli: Cli) -> None:
     code, out, err = cli("run", "folder", "--root", root, "--out", store, *options)
     assert code == 0, err
     assert "1 in" in out and "2 hidden files and folders" in out
-    assert "3 files, by its name: 1 .dat, 1 .txt, 1 without ending; --any-name looks at them" in out
+    assert "3 files, by name: 1 .dat, 1 .txt, 1 without ending; --any-name looks at them" in out
     code, out, err = cli("run", "folder", "--root", root, "--out", store, *options, "--any-name")
     assert code == 2
     assert "--any-name differs" in err
