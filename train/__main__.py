@@ -113,6 +113,18 @@ def sample(
             " takes none (PVDM's).",
         ),
     ] = None,
+    image_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--image-model",
+            help="Instead of --image: local folder of a text-to-image pipeline of diffusers, which"
+            " makes the first frame.",
+        ),
+    ] = None,
+    image_text: Annotated[
+        str | None,
+        typer.Option("--image-text", help="What that frame shows. Default: --text."),
+    ] = None,
     text: Annotated[
         str | None,
         typer.Option("--text", help="A label's text, or any where the run has a text encoder."),
@@ -178,7 +190,10 @@ def sample(
         "eta": eta,
         "dynamic_threshold": dynamic_threshold,
     }
-    sample_videos(run, image, text, text_encoder, options, changes, device, motion_from)
+    sample_videos(
+        run, image, text, text_encoder, options, changes, device, motion_from=motion_from,
+        image_model=image_model, image_text=image_text,
+    )  # fmt: skip
 
 
 @app.command()

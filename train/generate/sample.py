@@ -42,6 +42,7 @@ from train.generate.generator import (
     real_guidance,
     with_sampler,
 )
+from train.models.text_to_image import picture_from_text
 from train.run import RunFolder
 from train.spaces import Decoded
 from train.spaces.base import Drawing
@@ -205,7 +206,10 @@ def sample_videos(
     options: SampleOptions,
     sampler: dict[str, float | str | None],
     device: str,
+    *,
     motion_from: str | None = None,
+    image_model: Path | None = None,
+    image_text: str | None = None,
 ) -> None:
     """Generate videos and write them.
 
@@ -218,6 +222,8 @@ def sample_videos(
         sampler: options that differ from the run's sampler; None does not.
         device: name.
         motion_from: a store, whose test clips give first frames and motion.
+        image_model: folder of a text-to-image pipeline that makes the picture.
+        image_text: what the picture shows; None: `text`.
     """
     generator = with_sampler(load_generator(run, choose_device(device)), **sampler)
     label = None if text is None else generator.label_index(text, text_encoder)
@@ -226,8 +232,13 @@ def sample_videos(
     if text is None and sampler.get("guidance") is not None:
         raise UserError("--guidance leads towards a text; give --text too, or leave it out")
     options = replace(options, label=label)
+    if motion_from is not None and (image_model or image_text):
+        raise UserError(f"--motion-from {motion_from} gives first frames: leave out --image-model")
     if motion_from is None:
-        pixels, notes = first_pixels(generator, image)
+        given: GivenPicture | None = image
+        if image_model is not None or image_text is not None:
+            given = _made_picture(image, image_model, image_text or text, options, device)
+        pixels, notes = first_pixels(generator, given)
         for note in notes:
             console.print(note, markup=False)
         console.print(describe_sampling(generator, options, text), markup=False)
@@ -236,6 +247,23 @@ def sample_videos(
         decoded = _generate_from_motion(generator, run, image, motion_from, options)
     for path in write_videos(decoded, generator, options):
         console.print(f"wrote {path}", markup=False)
+
+
+def _made_picture(
+    image: Path | None, model: Path | None, text: str | None, options: SampleOptions, device: str
+) -> NDArray[np.uint8]:
+    """A first frame that a text-to-image pipeline makes; it is also written next to the video."""
+    if model is None:
+        raise UserError("--image-text is for --image-model FOLDER, which makes the first frame")
+    if image is not None or text is None:
+        wrong = "with --image, too" if image is not None else "without a text"
+        raise UserError(f"--image-model {model} {wrong}: give it and --image-text, or --image")
+    pixels = picture_from_text(model, text, options.seed, choose_device(device))
+    path = options.out.with_name(f"{options.out.stem}-image.png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    console.print(f"wrote {path}, made from {text!r}", markup=False)
+    return pixels
 
 
 def _generate_from_motion(
