@@ -359,7 +359,7 @@ def _show(facts: Facts, as_json: bool, show: Callable[[PlainConsole, Facts], Non
 
 def main() -> None:
     """Run the command line; the user's mistakes end in one message and exit code 2."""
-    sys.exit(run_command(app))
+    sys.exit(run_command(app, "preprocess"))
 
 
 @contextmanager

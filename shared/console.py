@@ -34,6 +34,8 @@ EXIT_OK, EXIT_USER_ERROR, EXIT_BY_SIGNAL = 0, 2, 128
 
 EXIT_INTERRUPTED = EXIT_BY_SIGNAL + signal.SIGINT
 
+_OWN = ("preprocess", "shared", "train")
+
 _CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that a terminal would obey; line breaks and tabs are none of them."""
 
@@ -156,12 +158,16 @@ class _Rate(ProgressColumn):
         return Text(f"{done}  {speed:,.1f}/s" if speed else done)
 
 
-def run_command(command: Callable[[], object]) -> int:
+def run_command(command: Callable[[], object], extra: str) -> int:
     """Run a command and return its exit code.
 
+    Args:
+        command: to call.
+        extra: of this package, that installs what it needs.
+
     Returns:
-        0 after success; 2 after a `UserError`, or an error of a disk or path, whose message is
-        printed. Other exceptions pass.
+        0 after success; 2 after a `UserError`, an error of a disk or path, or an import of what is
+        not installed, with a message printed. Other exceptions pass.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -170,6 +176,10 @@ def run_command(command: Callable[[], object]) -> int:
         command()
     except UserError as error:
         return _show(error)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.partition(".")[0] in _OWN:
+            raise
+        return _show(UserError(f"dvdm-{extra} needs {error.name}: pip install 'dvdm[{extra}]'"))
     except OSError as error:
         message = place_error(error)
         if message is None:

@@ -455,7 +455,7 @@ def compare(
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    sys.exit(run_command(app))
+    sys.exit(run_command(app, "train"))
 
 
 if __name__ == "__main__":

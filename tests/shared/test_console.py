@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from shared.console import PlainConsole, Progress, shell_command
+from shared.console import PlainConsole, Progress, run_command, shell_command
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
@@ -43,8 +44,27 @@ def show():
     console.print("caf\u00e9 \udcff")
     raise UserError("\u96ea \udcff")
 
-sys.exit(run_command(show))
+sys.exit(run_command(show, "train"))
 """
+
+
+@pytest.mark.parametrize("name", ["torch", "torch.nn"])
+def test_what_is_not_installed_is_named_with_its_remedy(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def start() -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    assert run_command(start, "train") == 2
+    assert capsys.readouterr().err == f"Error: dvdm-train needs {name}: pip install 'dvdm[train]'\n"
+
+
+def test_a_module_of_ours_that_is_not_there_is_a_fault() -> None:
+    def start() -> None:
+        raise ModuleNotFoundError("No module named 'train.new'", name="train.new")
+
+    with pytest.raises(ModuleNotFoundError):
+        run_command(start, "train")
 
 
 def test_what_the_terminal_cannot_show_is_escaped() -> None:
