@@ -70,9 +70,12 @@ def vae(
     processes: Processes = "1",
 ) -> None:
     """Train the autoencoder, where the recipe has one."""
+    from train.recipes import load_recipe
     from train.stages.run_stage import run_stage
 
-    run_stage("vae", recipe, store, out, set_ or [], device, processes, start)
+    changes = set_ or []
+    chosen = load_recipe(recipe, changes)
+    run_stage("vae", chosen, store, out, changes, device, processes, start)
 
 
 @app.command()
@@ -93,13 +96,39 @@ def _add_stage(name: str, help_text: str) -> None:
         device: Device = "auto",
         processes: Processes = "1",
     ) -> None:
+        from train.recipes import load_recipe
         from train.stages.run_stage import run_stage
 
-        run_stage(name, recipe, store, out, set_ or [], device, processes)
+        changes = set_ or []
+        run_stage(name, load_recipe(recipe, changes), store, out, changes, device, processes)
 
 
 for _name, _help in STAGES.items():
     _add_stage(_name, _help)
+
+
+@app.command()
+def distil(
+    start: Annotated[
+        Path, typer.Option("--from", help="A trained run: the teacher.", parser=run_folder)
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The new run's folder.")],
+    store: StorePath = DEFAULT_STORE,
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, help="Sampling steps of the new run, of one pass each.")
+    ] = 4,
+    set_: Overrides = None,
+    device: Device = "auto",
+    processes: Processes = "1",
+) -> None:
+    """Train a run that samples in few steps without guidance, from one that takes many."""
+    from train.run import RunFolder
+    from train.stages.distil import distilled_recipe
+    from train.stages.run_stage import run_stage
+
+    changes = set_ or []
+    recipe = distilled_recipe(RunFolder(start), steps, changes)
+    run_stage("distil", recipe, store, out, changes, device, processes, start)
 
 
 @app.command()

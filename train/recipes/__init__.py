@@ -25,7 +25,15 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
     """
     if name not in recipe_names():
         raise UserError(f"unknown recipe {name!r}; known: {', '.join(recipe_names())}")
-    content = importlib.import_module(f"train.recipes.{name}").RECIPE.to_dict()
+    return recipe_with(importlib.import_module(f"train.recipes.{name}").RECIPE.to_dict(), overrides)
+
+
+def recipe_with(content: dict[str, Any], overrides: list[str]) -> Recipe:
+    """A recipe from its content, changed in place, with `path.to.field=value` overrides.
+
+    Raises:
+        UserError: no such field, or a value of the wrong type.
+    """
     for override in overrides:
         _set(content, override)
     return recipe_from_dict(content)

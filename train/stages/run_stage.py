@@ -1,4 +1,4 @@
-"""The commands `train vae`, `encode` and `diffusion`: one stage of a recipe on a store."""
+"""The commands `train vae`, `encode`, `diffusion`, `distil`: one stage of a recipe on a store."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from shared.store.export import ClipReader
 from shared.store.lock import hold
 from train.data.clips import open_store, untrained_labels
 from train.recipe import Recipe, store_warning
-from train.recipes import load_recipe
 from train.run import RunFolder
 from train.stages.autoencoder import train_autoencoder
 from train.stages.decoder import train_decoder
 from train.stages.diffusion import train_diffusion
+from train.stages.distil import copy_teacher, train_distilled
 from train.stages.encode import encode_store
 from train.stages.refiner import train_refiner
 from train.stages.texts import encode_texts
@@ -33,6 +33,7 @@ ON_ONE_RANK: dict[str, tuple[Step, ...]] = {
     "vae": (encode_texts,),
     "encode": (encode_texts, encode_store),
     "diffusion": (encode_texts,),
+    "distil": (copy_teacher,),
 }
 """Steps of each stage that one process computes for all."""
 
@@ -40,13 +41,14 @@ ON_ALL_RANKS: dict[str, tuple[Step, ...]] = {
     "vae": (train_autoencoder,),
     "encode": (),
     "diffusion": (train_diffusion, train_refiner, train_decoder),
+    "distil": (train_distilled,),
 }
 """Steps of each stage that the processes take together, after the others."""
 
 
 def run_stage(
     stage: str,
-    recipe_name: str,
+    recipe: Recipe,
     store_path: str,
     out: Path,
     overrides: list[str],
@@ -59,16 +61,16 @@ def run_stage(
     Processes that torchrun, or this function, started train together.
 
     Args:
-        stage: `vae`, `encode` or `diffusion`.
-        recipe_name: see `load_recipe`.
+        stage: `vae`, `encode`, `diffusion` or `distil`.
+        recipe: with its overrides.
         store_path: to train on.
         out: the run's folder.
-        overrides: of the recipe's fields.
+        overrides: that the recipe has, for the command that is named as the next one.
         device: see `choose_device`.
         processes: number of them on this machine, or `auto`, see `process_count`.
         start: another run, see `RunFolder`.
     """
-    recipe, store = load_recipe(recipe_name, overrides), open_store(store_path)
+    store = open_store(store_path)
     run = RunFolder(out, None if start is None else RunFolder(start))
     chosen = own_device(choose_device(device))
     count = process_count(processes, stage, recipe, chosen)
@@ -81,12 +83,12 @@ def run_stage(
         with _alone(run) if world.is_main else nullcontext():
             if world.is_main:
                 if differences := store_warning(recipe, store.options):
-                    title = f"{store_path} is not the store that {recipe_name} was designed for:"
+                    title = f"{store_path} is not the store that {recipe.name} was designed for:"
                     errors.print(f"Warning: {title}\n{differences}")
                 _name_untrained(store, recipe)
             train_stage(stage, recipe, store, run, chosen, world)
         if world.is_main:
-            _print_next(stage, recipe_name, store_path, out, overrides)
+            _print_next(stage, recipe.name, store_path, out, overrides)
 
 
 @contextmanager
@@ -171,7 +173,7 @@ def train_stage(
 def _print_next(
     stage: str, recipe_name: str, store_path: str, out: Path, overrides: list[str]
 ) -> None:
-    following = {"vae": "encode", "encode": "diffusion", "diffusion": "sample"}[stage]
+    following = {"vae": "encode", "encode": "diffusion"}.get(stage, "sample")
     changes = [part for override in overrides for part in ("--set", override)]
     arguments: tuple[object, ...] = (
         ("--run", out, "--image", "PICTURE", "--text", "LABEL")
