@@ -300,6 +300,16 @@ def evaluate(
             " person, FVD at that length.",
         ),
     ] = None,
+    sampler: Annotated[
+        str | None, typer.Option("--sampler", help="ddpm, ddim or dpm++; default: the run's.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Sampling steps; default: the run's.")
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option("--guidance", help="How far towards the text; default: the run's."),
+    ] = None,
     judge_steps: Annotated[
         int,
         typer.Option("--judge-steps", min=1, help="Training steps of the classifiers."),
@@ -312,6 +322,7 @@ def evaluate(
     evaluate_run(
         run, store, out, protocol=protocol, count=count, samples=samples, seed=seed, i3d=i3d,
         judges=judges, judge_steps=judge_steps, device=device, frames=frames,
+        sampler=sampler, steps=steps, guidance=guidance,
     )  # fmt: skip
 
 

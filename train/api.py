@@ -199,8 +199,8 @@ class Model:
         Args:
             store: that it was trained on.
             protocol: name of it.
-            options: `count`, `samples`, `seed`, `i3d`, `judges`, `judge_steps` or `out`, as of the
-                command.
+            options: `count`, `samples`, `seed`, `i3d`, `judges`, `judge_steps`, `sampler`, `steps`,
+                `guidance` or `out`, as of the command.
         """
         from train.evaluate.evaluate import evaluate_run
 

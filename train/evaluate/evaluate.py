@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ from train.evaluate.summary import (
     summarise,
     why_no_fvd,
 )
+from train.generate.generator import with_sampler
 from train.run import RunFolder, own_command
 from train.trainer.distributed import choose_device
 from train.trainer.monitor import processor
@@ -104,6 +105,9 @@ def evaluate_run(
     judge_steps: int = 600,
     device: str = "auto",
     frames: int | None = None,
+    sampler: str | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
 ) -> dict[str, Any]:
     """Run the command `evaluate`, its options by name; print the scores, and return them.
 
@@ -119,6 +123,7 @@ def evaluate_run(
         judge_steps: training steps of the classifier; the subject encoder takes a third more.
         device: auto, cpu, cuda or cuda:N.
         frames: of longer videos, which are scored window by window instead; None: clips.
+        sampler, steps, guidance: None: the run's; others go into a folder of their own.
 
     Raises:
         UserError: an option is wrong, the store is not the run's, or see `evaluate`.
@@ -126,6 +131,10 @@ def evaluate_run(
     chosen = protocol_named(protocol).with_fewer(count, samples)
     options = EvaluateOptions(chosen, seed, i3d, judges, EvaluationNetworkOptions.of(judge_steps))
     run = load_run(folder, choose_device(device), reconstruct=chosen.reconstruct)
+    changes = {"sampler": sampler, "steps": steps, "guidance": guidance}
+    if run.generator is not None:
+        changed = with_sampler(run.generator, name=sampler, steps=steps, guidance=guidance)
+        run = replace(run, generator=changed, recipe=changed.recipe)
     if run.space.given_index and not chosen.reconstruct:
         raise UserError(
             f"{folder} is given the frame in the middle of a clip (space.key=centre), and protocols"
@@ -133,9 +142,13 @@ def evaluate_run(
         )
     store = open_store(store_path)
     check_same_store({"store": run.store.model_dump(mode="json")}, store, folder)
+    evaluations = RunFolder(folder).evaluation
     if out is None:
-        evaluations = RunFolder(folder).evaluation
         out = evaluations if protocol == "demo" else evaluations / protocol
+        given = {name: value for name, value in changes.items() if value is not None}
+        if given:
+            out /= "-".join(f"{name}-{value}" for name, value in given.items())
+            options = replace(options, networks=options.networks or evaluations / "judges")
     if frames is not None:
         with stoppable(), RunFolder(folder).record_command():
             return _evaluate_videos(run, store, out / f"frames-{frames}", options, frames)

@@ -29,6 +29,7 @@ from train.evaluate.make_clips import PART_CLIPS, load_run, make_parts, plan_par
 from train.evaluate.metrics.evaluation_networks import EvaluationNetworks
 from train.evaluate.metrics.fvd import load_i3d
 from train.evaluate.protocols import Plan
+from train.generate.generator import load_generator, with_sampler
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -368,3 +369,20 @@ def test_another_store_is_refused(cli: Cli, run: Path, tmp_path: Path) -> None:
     code, _, err = cli("evaluate", "--run", run, "--store", other.path, "--out", tmp_path / "out")
     assert code == 2
     assert "search_range (run: 3, store: 5)" in err
+
+
+def test_a_sampler_of_the_commands_has_a_folder_of_its_own(
+    run: Path, store: Store, tmp_path: Path
+) -> None:
+    """And the judges of the run's own evaluation."""
+    own = Path(shutil.copytree(run, tmp_path / "run"))
+    other = ("--steps", 2, "--guidance", 1, "--count", 2, "--judge-steps", 4, "--device", "cpu")
+    assert call_train("evaluate", "--run", own, "--store", store.path, *other) == 0
+    out = own / "evaluation/steps-2-guidance-1.0"
+    assert (own / "evaluation/judges").is_dir()
+    assert not (out / "judges").exists()
+    part = load_file(next((out / "parts").iterdir()))
+    generator = with_sampler(load_generator(own, torch.device("cpu")), steps=2, guidance=1.0)
+    batch = Clips(store, generator.recipe.split).batch(part["clip"], torch.device("cpu"))
+    again = generator(batch.first_frame, batch.label.tolist(), part["seed"].tolist())
+    assert np.array_equal(again.frames.numpy(), part["frames"])
