@@ -212,7 +212,7 @@ bench: setup  ## measure speed against FFmpeg and others, some minutes
 	@$(PY) -m benchmarks --out bench.json
 	@$(PY) -m benchmarks.cuts
 
-lint: setup  ## check the source: ruff and mypy; `make format` formats it
+lint: setup  ## check the source: ruff and mypy (make format: format it)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy

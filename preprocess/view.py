@@ -32,7 +32,7 @@ _MAX_UPLOAD_BYTES = 1
 
 _CSS = """
 #clips .grid-wrap { height: auto; max-height: none; overflow: visible; }
-#clips .grid-container { grid-template-columns: repeat(auto-fill, minmax(min(8rem, 28%), 1fr)); }
+#clips .grid-container { grid-template-columns: repeat(auto-fill, minmax(min(8rem, 40%), 1fr)); }
 #clips .caption-label { max-width: 100%; font-size: .75rem; white-space: normal; }
 .cards { display: grid; gap: .9rem; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); }
 .cards figure { margin: 0; }
@@ -42,7 +42,7 @@ _CSS = """
   margin-top: 1rem; }
 .facts dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
 .wide { overflow-x: auto; }
-.wide table { border: 0; }
+.wide table, .wide table tr { border: 0; }
 .wide table td, .wide table th { border: 0; border-bottom: 1px solid var(--border-color-primary);
   padding: .3rem 1.1rem .3rem 0; text-align: left; vertical-align: top; }
 .wide td:not(.short) { min-width: 12rem; overflow-wrap: anywhere; }
