@@ -71,7 +71,7 @@ CHOOSE_RUN = $(FIND_RUN); \
   $(if $(CHOSEN),,[ -e "$$run/diffusion/config.json" ] || { run=demo/run; echo "Run: $$run"; };)
 
 .PHONY: help setup demo demo-tiny datasets download preprocess reblock export train cost codes \
-  compare sample serve report test test-slow test-browser bench lint format docs clean
+  compare sample serve view report test test-slow test-browser bench lint format docs clean
 
 help:
 	@echo "dvdm: a picture and a text in, generated motion, a video out"
@@ -182,6 +182,10 @@ serve: $(VENV)/.serve  ## a page to try runs in a browser: RUN=... [RUNS="..." S
 	@$(CHOOSE_RUN) read -ra more <<< "$$RUNS"; \
 	$(PY) -m train serve "$$run" "$${more[@]}" $(call flag,STORE,store) $(call flag,PORT,port)
 
+view: $(VENV)/.serve  ## a page to browse a store: STORE=..., or DATASET=... [PORT=...]
+	@$(WANTED_IF_CHOSEN); $(FIND_STORE); \
+	$(PY) -m preprocess view "$$store" $(call flag,PORT,port)
+
 # Gradio declares Pillow < 13; the page's tests pass with the pinned one, which everything else needs.
 $(VENV)/.serve: $(VENV)/.ready
 	@echo "adding gradio to $(VENV)"
@@ -208,12 +212,12 @@ bench: setup  ## measure speed against FFmpeg and others, some minutes
 	@$(PY) -m benchmarks --out bench.json
 	@$(PY) -m benchmarks.cuts
 
-lint: setup  ## check the source: ruff and mypy
+lint: setup  ## check the source: ruff and mypy (make format: format it)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
-format: setup  ## format the source with ruff
+format: setup
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 

@@ -24,6 +24,7 @@ from preprocess.options import (
 )
 from shared.console import EXIT_INTERRUPTED, PlainConsole, run_command, shell_command
 from shared.errors import UserError
+from shared.serving import LOOPBACK, PORT, Host, Port, page_folder
 
 if TYPE_CHECKING:
     from preprocess.executor import ExecutorOptions
@@ -208,6 +209,19 @@ def report(
     measured = f"{made.measured} of {made.clips} clips measured{rest}"
     console.print(f"{made.page}: {byte_count(made.bytes)}, {measured}")
     console.print(f"Open {made.page} in a browser")
+
+
+@app.command()
+def view(
+    store: Annotated[str, typer.Argument(help="A sealed store.")],
+    host: Host = LOOPBACK,
+    port: Port = PORT,
+) -> None:
+    """Serve a page to browse a store: clips by label, person and split, their motion, rejects."""
+    with page_folder("view"):
+        from preprocess.view import view as view_store
+
+        view_store(_reachable(store), host, port)
 
 
 @app.command("motion-stats")

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
+from shared.errors import StoreError
 from shared.store.paths import Location, write_whole
 from shared.store.store import REJECTED
 
@@ -190,13 +191,22 @@ def write_rejects(store: Location, rejects: Iterable[Reject]) -> None:
 
 
 def read_rejects(store: Location) -> list[Reject]:
-    """Read the rejects of a store; there are none before it is finalised."""
+    """Read the rejects of a store; there are none before it is finalised.
+
+    Raises:
+        StoreError: the list is damaged.
+    """
     path = store / REJECTED
     if not path.exists():
         return []
     # Not splitlines(): names may hold characters that it takes for the end of a line.
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [Reject(**json.loads(line)) for line in lines if line]
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [Reject(**json.loads(line)) for line in lines if line]
+    except (ValueError, TypeError) as error:
+        raise StoreError(
+            f"{path} is damaged ({error}); restore it, or give the `run` command again"
+        ) from None
 
 
 def printable(path: str) -> str:

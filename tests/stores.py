@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from shared.schema import LARGE
 from shared.store.partition import PartitionWriter
 from shared.store.paths import Location, read_existing, sizes
-from shared.store.store import Marker
+from shared.store.store import Marker, Store
 
 
 def contents(store: Location) -> dict[str, bytes]:
@@ -26,3 +27,13 @@ def write_partition(
         writer.put(slot, **{name: arrays[name][slot] for name in LARGE})
     columns = {name: array for name, array in arrays.items() if name not in LARGE}
     return writer.write(columns, rejects)
+
+
+def damage_clip(store: Store, name: str, index: int) -> None:
+    """Overwrite the beginning of a clip's entry of a large array, in a local store."""
+    shard, row = divmod(int(store.indices[index]), store.attributes.shard_clips)
+    file, entries = store._large[name]._open_shard(shard)
+    assert isinstance(file, Path)
+    with file.open("r+b") as opened:
+        opened.seek(int(entries[row, 0]))
+        opened.write(bytes(16))

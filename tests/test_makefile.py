@@ -260,6 +260,13 @@ def test_serve_takes_several_runs(make: Make) -> None:
     assert make.calls("serve") == [["-m", "train", "serve", "demo/run"]]
 
 
+def test_view_takes_a_store_or_the_data_sets_own(make: Make) -> None:
+    [call] = make.calls("view", STORE="my store", PORT="0")
+    assert call == ["-m", "preprocess", "view", "my store", "--port", "0"]
+    [call] = make.calls("view", DATASET="natops", SIZE="64")
+    assert call == ["-m", "preprocess", "view", "stores/natops-size64"]
+
+
 def test_a_store_that_is_there_is_not_made_again(make: Make) -> None:
     (make.folder / "store").mkdir()
     (make.folder / "store" / "zarr.json").touch()

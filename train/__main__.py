@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +10,7 @@ import typer
 
 from shared.console import run_command
 from shared.errors import UserError
+from shared.serving import LOOPBACK, PORT, Host, Port, page_folder
 from train.run import run_folder
 
 app = typer.Typer(name="dvdm-train", no_args_is_help=True, rich_markup_mode=None)
@@ -243,24 +242,15 @@ def serve(
         str | None,
         typer.Option(help="Where the runs' text encoder is now, if not where it was."),
     ] = None,
-    host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 lets other machines in.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port; 0: any free one.")
-    ] = 7860,
+    host: Host = LOOPBACK,
+    port: Port = PORT,
     device: Device = "auto",
 ) -> None:
     """Serve a page to try runs in a browser: picture and text in, videos side by side out."""
-    with tempfile.TemporaryDirectory(prefix="dvdm-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # read when Gradio is imported
-        try:
-            from train.serve import serve as serve_page
-        except ModuleNotFoundError as error:
-            if error.name != "gradio":
-                raise
-            raise UserError("serve needs gradio: pip install 'dvdm[serve]'") from None
-        serve_page(runs, store, text_encoder, host, port, device, Path(folder))
+    with page_folder("serve") as folder:
+        from train.serve import serve as serve_page
+
+        serve_page(runs, store, text_encoder, host, port, device, folder)
 
 
 @app.command()

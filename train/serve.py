@@ -7,9 +7,6 @@ which is removed when the server ends.
 from __future__ import annotations
 
 import html
-import signal
-import socket
-import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -20,20 +17,15 @@ from weakref import WeakValueDictionary
 
 import gradio as gr
 import numpy as np
-import uvicorn
-from fastapi import FastAPI
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.console import EXIT_BY_SIGNAL, console, errors, hush
 from shared.errors import UserError
 from shared.picture_files import PictureError, read_picture
+from shared.serving import QUEUE, listen, new_page, sentence, serve_page
 from train.api import Model, Video, load
 from train.data.clips import Clips, open_store
 from train.generate.generator import Generator
-
-QUEUE = 8
-"""Requests that wait, at most; one is generated at a time."""
 
 MAX_PICTURE_BYTES = 20 * 2**20
 LIMITS = {"seed": (0, 2**31 - 1), "guidance": (0, 100), "steps": (0, 1000), "frames": (2, 256)}
@@ -41,10 +33,7 @@ LIMITS = {"seed": (0, 2**31 - 1), "guidance": (0, 100), "steps": (0, 1000), "fra
 
 _EXAMPLES = 8
 _SHOWN_PX = 256
-_KEPT_SECONDS, _CLEANED_EVERY_SECONDS = 3600, 600
-_FONTS = ["system-ui", "sans-serif"]
 _MOVED = "motion alone: the first frame moved"
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _INTRODUCTION = """# dvdm
 A picture becomes the first frame of a video, and a text says what happens in it. One video is
@@ -146,10 +135,7 @@ def build_page(studio: Studio, folder: Path, examples: Sequence[tuple[str, str]]
         examples: paths of first frames, and texts.
     """
     takes_picture = any(g.space.takes_first_frame for g in studio.generators)
-    with gr.Blocks(
-        title="dvdm", analytics_enabled=False, fill_width=True,
-        delete_cache=(_CLEANED_EVERY_SECONDS, _KEPT_SECONDS),
-    ) as page:  # fmt: skip
+    with new_page("dvdm") as page:
         gr.Markdown(_INTRODUCTION.format(queue=QUEUE))
         with gr.Row():
             with gr.Column(min_width=280):
@@ -180,9 +166,9 @@ def build_page(studio: Studio, folder: Path, examples: Sequence[tuple[str, str]]
                     request.session_hash, _read(path), wish or None, progress, **options
                 )
             except UserError as error:
-                raise _sentence(str(error).removeprefix("--")) from None
+                raise sentence(str(error)) from None
             except CancelledError:
-                raise _sentence("cancelled") from None
+                raise sentence("cancelled") from None
             made = Path(tempfile.mkdtemp(dir=folder))
             stems = {name: made / f"{Path(name).name}-{options['seed']}" for name in videos}
             values = [_values(stems[name], video) for name, video in videos.items()]
@@ -197,11 +183,7 @@ def build_page(studio: Studio, folder: Path, examples: Sequence[tuple[str, str]]
         )
         stop.click(cancel, cancels=[made], queue=False)
         page.unload(cancel)
-    return page.queue(max_size=QUEUE, default_concurrency_limit=1)
-
-
-def _sentence(message: str) -> gr.Error:
-    return gr.Error(html.escape(message), duration=None, title="", print_exception=False)
+    return page
 
 
 def _picture_input(visible: bool) -> gr.Image:
@@ -322,15 +304,6 @@ def example_frames(store: str, folder: Path) -> list[tuple[str, str]]:
     return examples
 
 
-def web_app(page: gr.Blocks) -> FastAPI:
-    """The page behind a web server: nothing is counted, recorded or shared."""
-    return gr.mount_gradio_app(
-        FastAPI(), page, path="/", footer_links=[], run_history=False, show_error=True,
-        max_file_size=MAX_PICTURE_BYTES, ssr_mode=False, enable_monitoring=False, pwa=False,
-        mcp_server=False, theme=gr.themes.Default(font=_FONTS, font_mono=["monospace"]),
-    )  # fmt: skip
-
-
 def serve(
     runs: Sequence[Path],
     store: str | None,
@@ -355,31 +328,11 @@ def serve(
         UserError: a run or the store cannot be used, or the address is taken.
     """
     names = [run.name if len({r.name for r in runs}) == len(runs) else str(run) for run in runs]
-    with _listening(host, port) as sock:
-        # Files are removed on SIGTERM, too; the server ends in order, then raises the signal again.
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(EXIT_BY_SIGNAL + number))
+    with listen(host, port) as sock:
         models = (load(run, device) for run in runs)
         studio = Studio(dict(zip(names, models, strict=True)), text_encoder)
         examples = [] if store is None else example_frames(store, folder)
-        app = web_app(build_page(studio, folder, examples))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
-        shown = f"[{host}]" if ":" in host else host
-        console.print(f"http://{shown}:{sock.getsockname()[1]} (Ctrl-C ends)")
-        if host not in _LOOPBACK:
-            errors.print(f"Anyone who reaches {host} can use this page")
-        hush()
         try:
-            server.run(sockets=[sock])
+            serve_page(build_page(studio, folder, examples), sock, MAX_PICTURE_BYTES)
         finally:
             studio.cancel_all()
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
-        )
-    except OSError as error:
-        raise UserError(
-            f"--host {host} --port {port}: {error.strerror}; choose another --port; 0: any free one"
-        ) from None

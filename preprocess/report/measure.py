@@ -144,6 +144,19 @@ class Statistics:
         """Number of values in one frame of all clips."""
         return self.clips * 3 * self.options.size.pixels
 
+    @property
+    def energy_left(self) -> float | None:
+        """Share of the change's energy that vectors leave; None where nothing changes."""
+        before, after = self.before.sum(), self.after.sum()
+        return float(after / before) if before else None
+
+    @property
+    def psnr_db(self) -> tuple[float, float]:
+        """PSNR of the reference repeated, and of vectors alone, dB; NaN where they are exact."""
+        energy = np.array([self.before.sum(), self.after.sum()])
+        repeated, vectors = psnr(energy / max(1, self.frame_values * (self.options.frames - 1)))
+        return float(repeated), float(vectors)
+
     def add(self, clip: Clip) -> None:
         """Count one clip."""
         self.clips += 1

@@ -52,9 +52,7 @@ def render_page(found: Findings) -> str:
     """The page as HTML."""
     facts, options, statistics = found.facts, found.attributes.options, found.statistics
     pixels = facts["valid_clips"] * options.frames * options.size.pixels
-    before, after = statistics.before.sum(), statistics.after.sum()
-    squares = np.array([before, after]) / max(1, statistics.frame_values * (options.frames - 1))
-    repeated_db, vectors_db = psnr(squares)
+    repeated_db, vectors_db = statistics.psnr_db
     return render(
         "preprocess/report/store.html",
         **vars(found),
@@ -62,11 +60,11 @@ def render_page(found: Findings) -> str:
         no_label=NO_LABEL,
         frame_px=FRAME_PX,
         zeros=int(statistics.residuals[len(statistics.residuals) // 2]),
-        energy_left=after / before if before else None,
+        energy_left=statistics.energy_left,
         repeated_db=repeated_db,
         vectors_db=vectors_db,
         motion_charts=_motion_charts(statistics) if statistics.clips else [],
-        energy_charts=_energy_charts(statistics) if before else [],
+        energy_charts=_energy_charts(statistics) if statistics.energy_left is not None else [],
         bytes_rows=_bytes_rows(found),
         bits=8 * facts["bytes"] / max(1, pixels),
         splits=[

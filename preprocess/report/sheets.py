@@ -9,8 +9,8 @@ from preprocess.report.measure import Clip, Sample, read_clip
 from shared.report.pictures import (
     ARROWS_PX,
     FRAME_PX,
-    enlarge,
     evenly_spaced,
+    fitted,
     grey_residual,
     sheet,
     shrink,
@@ -62,5 +62,4 @@ def draw_motion(clip: Clip, options: CodecOptions) -> bytes:
     """A row of frames with their vectors above a row of their residuals around grey, as WebP."""
     vectors = vector_film(clip.frames, clip.motion, options, MOTION_COLUMNS)
     picked = evenly_spaced(options.frames - 1, MOTION_COLUMNS)
-    factor = max(1, ARROWS_PX // max(options.size))
-    return sheet([vectors, enlarge(grey_residual(clip.residual[picked]), factor)], ARROWS_PX)
+    return sheet([vectors, fitted(grey_residual(clip.residual[picked]), ARROWS_PX)], ARROWS_PX)

@@ -231,6 +231,11 @@ def shrink(film: Film, most_px: int) -> Film:
     return np.stack([np.asarray(image).transpose(2, 0, 1) for image in images])
 
 
+def fitted(film: Film, most_px: int) -> Film:
+    """Frames enlarged by a whole factor, or scaled down, to at most `most_px` pixels a side."""
+    return shrink(enlarge(film, max(1, most_px // max(film.shape[-2:]))), most_px)
+
+
 def animation(film: Film, *, fps: float = FPS, lossless: bool = True) -> bytes:
     """An animated WebP that loops for ever, with a pause on its last frame."""
     durations = [round(1000 / fps)] * (len(film) - 1) + [_LAST_FRAME_MS]

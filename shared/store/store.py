@@ -36,6 +36,7 @@ from shared.store.paths import (
     put_in_place,
     read_existing,
     scratch_folder,
+    storage_errors,
     sync,
     write_whole,
 )
@@ -44,6 +45,8 @@ from shared.store.shards import ShardedArray
 MARKERS = "partitions"
 REJECTED = "rejected.jsonl"
 """List of the videos that gave fewer clips than planned."""
+
+_RESTORE = "`dvdm-preprocess verify` lists what is damaged; restore those files, or extract again"
 
 _NEW, UNFINISHED = ".new-", ".partition"
 """Prefixes of temporary folders of new stores and of partitions, before random letters."""
@@ -202,7 +205,7 @@ class Store:
             )
         _check_files(path, self.attributes)
         self._group = open_group(path)
-        self.indices = np.flatnonzero(np.asarray(open_array(self._group, "valid")[:]))
+        self.indices = np.flatnonzero(self._small("valid", slice(None)))
 
     @cached_property
     def _large(self) -> dict[str, ShardedArray]:
@@ -221,8 +224,28 @@ class Store:
         return len(self.indices)
 
     def column(self, name: str) -> np.ndarray:
-        """A whole small array (label, video, frame_index, split...), valid clips only."""
-        return np.asarray(open_array(self._group, name)[:])[self.indices]
+        """A whole small array (label, video, frame_index, split...), valid clips only.
+
+        Raises:
+            StoreError: a file is damaged.
+        """
+        return self._small(name, slice(None))[self.indices]
+
+    def entry(self, name: str, index: int) -> Any:
+        """One valid clip's entry of a small array; its partition's chunk alone is read.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        return self._small(name, int(self.indices[index]))[()]
+
+    def _small(self, name: str, chosen: slice | int) -> np.ndarray:
+        try:
+            return np.asarray(open_array(self._group, name)[chosen])
+        except storage_errors(ValueError, RuntimeError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"array `{name}` of {self.path} cannot be read: {error}. {_RESTORE}"
+            ) from error
 
     def clip(self, name: str, index: int, out: np.ndarray | None = None) -> np.ndarray:
         """One valid clip's entry of a large array (first_frame, motion, residual).
@@ -243,10 +266,7 @@ class Store:
         try:
             array.read_into(int(self.indices[index]), entry)
         except StoreError as error:
-            raise StoreError(
-                f"clip {index} of {self.path}: {error}. `dvdm-preprocess verify` lists what is"
-                " damaged; restore those files, or extract again"
-            ) from error
+            raise StoreError(f"clip {index} of {self.path}: {error}. {_RESTORE}") from error
         return entry
 
 

@@ -2,67 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-import matplotlib
-import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.browser import chromium_driver, emulate_window
-from tests.test_boundaries import PROJECT
+from tests.browser.browser import Server, server, visitor
+from tests.browser.browser import Visit as Visitor
 from tests.train.conftest import flow_run, picture, run, store  # noqa: F401, fixtures
-
-if TYPE_CHECKING:
-    from selenium.webdriver.chrome.webdriver import WebDriver
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(find_spec("gradio") is None, reason="no gradio: pip install 'dvdm[serve]'"),
 ]
 
-_SECONDS = 300
-_LOOPBACK_ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 _VIDEOS = """
 return [...document.querySelectorAll('video')].filter(v => v.checkVisibility())
   .map(v => [v.src, v.videoWidth, Math.round(v.duration * 8)]);
 """
-Value = TypeVar("Value")
 
 
-class Visit:
-    """A visitor's browser on the page."""
-
-    def __init__(self, driver: WebDriver, address: str) -> None:
-        self.driver, self.address = driver, address
-
-    def open(self, width: int = 1200, *, dark: bool = False) -> None:
-        emulate_window(self.driver, width, 1300, dark)
-        self.driver.get(self.address)
-        self.wait("the page", lambda: self.found("#picture input[type=file]"))
-
-    def found(self, selector: str) -> list[Any]:
-        return self.driver.find_elements("css selector", selector)
-
-    def wait(self, what: str, look: Callable[[], Value]) -> Value:
-        """Look until there is something, or fail."""
-        end = time.monotonic() + _SECONDS
-        while time.monotonic() < end:
-            if seen := look():
-                return seen
-            time.sleep(0.1)
-        pytest.fail(f"no {what}: {self.text()}")
-
-    def text(self) -> str:
-        return str(self.driver.execute_script("return document.body.innerText"))
+class Visit(Visitor):
+    ready = "#picture input[type=file]"
 
     def upload(self, file: Path) -> None:
         """Give a file to the input, in place of another if there is one."""
@@ -74,25 +38,9 @@ class Visit:
     def shown(self) -> Any:
         return self.wait("uploaded picture", lambda: self.found("#picture img"))
 
-    def click(self, name: str) -> None:
-        self.found(f"#{name}")[0].click()
-
-    def set(self, name: str, value: int) -> None:
-        """Type a number."""
-        field = self.found(f"#{name} input")[0]
-        self.driver.execute_script("arguments[0].select()", field)
-        field.send_keys(str(value))
-
     def videos(self) -> list[list[Any]]:
         """Address, width and frames of each visible video that can be played."""
         return [video for video in self.driver.execute_script(_VIDEOS) if video[1]]
-
-    def wait_for_message(self, sentence: str) -> None:
-        """Wait until a message on the page holds a sentence."""
-        self.wait(
-            f"message {sentence!r}",
-            lambda: any(sentence in shown.text for shown in self.found("[data-testid=toast-body]")),
-        )
 
     def download(self, name: str, folder: Path) -> Path:
         """Click the first run's button of a name, and wait for the file, alone in its folder."""
@@ -104,60 +52,26 @@ class Visit:
         complete = lambda: [f for f in folder.glob("*") if f.suffix != ".crdownload"]  # noqa: E731
         return self.wait(f"{name} file", complete)[0]
 
-    def log(self, name: str) -> list[dict[str, Any]]:
-        return list(self.driver.get_log(name))  # type: ignore[no-untyped-call]
 
-    def far_requests(self) -> list[str]:
-        """Addresses on other hosts that were asked for."""
-        events = [json.loads(entry["message"])["message"] for entry in self.log("performance")]
-        asked = [event["params"]["request"]["url"] for event in events
-                 if event["method"] == "Network.requestWillBeSent"]  # fmt: skip
-        assert any(url.startswith(self.address) for url in asked)
-        # A new tab's own page has addresses of other kinds.
-        return [url for url in asked if url.startswith(("http", "ws")) and self.address not in url]
+@pytest.fixture(scope="module")
+def served(
+    run: Path,  # noqa: F811
+    flow_run: Path,  # noqa: F811
+    store: Any,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
+    command = ("train", "serve", run, flow_run, "--store", store.path)
+    with server(tmp_path_factory.mktemp("place"), *command) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the server runs: folders for home, temporary files and the working directory."""
-    root = tmp_path_factory.mktemp("place")
-    for name in ("home", "tmp", "cwd"):
-        (root / name).mkdir()
-    return root
-
-
-@pytest.fixture(scope="module")
-def server(run: Path, flow_run: Path, store: Any, place: Path) -> Iterator[subprocess.Popen[str]]:  # noqa: F811
-    command = (sys.executable, "-m", "train", "serve", run, flow_run, "--store", store.path)
-    environment = os.environ | {
-        "HOME": str(place / "home"),
-        "TMPDIR": str(place / "tmp"),
-        # Its list of the machine's fonts, which takes long to make.
-        "MPLCONFIGDIR": matplotlib.get_cachedir(),
-        "PYTHONPATH": str(PROJECT),
-    }
-    with subprocess.Popen(
-        [*map(str, command), "--port", "0"], cwd=place / "cwd", env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=(place / "errors").open("w"),
-    ) as process:  # fmt: skip
-        yield process
-        process.kill()
-
-
-@pytest.fixture(scope="module")
-def visit(
-    server: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Visit]:
-    with chromium_driver(tmp_path_factory.mktemp("profile"), _LOOPBACK_ALONE) as driver:
-        assert server.stdout is not None
-        address = server.stdout.readline().split()[0]
-        assert address.startswith("http://127.0.0.1:")
-        yield Visit(driver, address)
+def visit(served: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
+    with visitor(tmp_path_factory.mktemp("profile")) as driver:
+        yield Visit(driver, served.address)
 
 
 def test_runs_side_by_side(visit: Visit, picture: Path, tmp_path: Path) -> None:  # noqa: F811
-    pictures = Path(os.environ.get("DVDM_SCREENSHOTS") or tmp_path)
-    pictures.mkdir(parents=True, exist_ok=True)
     visit.open()
     visit.upload(picture)
     visit.shown()
@@ -169,15 +83,7 @@ def test_runs_side_by_side(visit: Visit, picture: Path, tmp_path: Path) -> None:
     assert visit.download("mp4", tmp_path).name == "run-0.mp4"
     with Image.open(visit.download("GIF", tmp_path)) as animation:
         assert (animation.format, animation.n_frames, animation.width) == ("GIF", 4, 256)
-    for width, dark in ((1200, False), (390, True)):
-        emulate_window(visit.driver, width, 1300, dark)
-        time.sleep(0.5)
-        shot = pictures / f"serve-{width}.png"
-        visit.driver.save_screenshot(str(shot))
-        overflow = "const e = document.documentElement; return e.scrollWidth - e.clientWidth"
-        assert visit.driver.execute_script(overflow) == 0
-        edge = np.asarray(Image.open(shot).convert("L"))[:, :4]
-        assert edge.max() < 60 if dark else edge.min() > 240
+    visit.check_widths(tmp_path, "serve")
     assert visit.far_requests() == []
     assert [entry for entry in visit.log("browser") if entry["level"] == "SEVERE"] == []
 
@@ -257,11 +163,6 @@ def test_hostile_pictures_and_options_end_in_a_sentence(
     visit.wait_for_message("steps 2000: give 0 to 1000")
 
 
-def test_nothing_is_left_behind(server: subprocess.Popen[str], visit: Visit, place: Path) -> None:
-    assert list((place / "tmp").iterdir())
+def test_nothing_is_left_behind(served: Server, visit: Visit) -> None:
     visit.driver.get("about:blank")
-    server.terminate()
-    assert server.wait(_SECONDS) == 143
-    assert "Traceback" not in (place / "errors").read_text()
-    left = [path for name in ("cwd", "tmp", "home") for path in (place / name).rglob("*")]
-    assert left == []
+    served.check_end()

@@ -19,6 +19,7 @@ from shared.report.pictures import (
     draw_vectors,
     enlarge,
     evenly_spaced,
+    fitted,
     flow_colours,
     flow_legend,
     gif,
@@ -291,3 +292,10 @@ def test_a_gif_takes_its_colours_from_a_picture() -> None:
 def test_a_gif_is_no_faster_than_players_take() -> None:
     with Image.open(BytesIO(gif(film(), fps=120))) as image:
         assert image.info["duration"] == 20
+
+
+def test_fitted_films_have_whole_pixels_if_they_are_small() -> None:
+    small = film()
+    side = max(small.shape[-2:])
+    assert np.array_equal(fitted(small, 3 * side + side // 2), enlarge(small, 3))
+    assert np.array_equal(fitted(enlarge(small, 4), 2 * side), shrink(enlarge(small, 4), 2 * side))

@@ -74,6 +74,14 @@ def test_written_clips_are_read_back(sealed: Path) -> None:
     assert store.column("video").tolist() == ["v0.mp4", "v1.mp4", "v0.mp4", "v0.mp4"]
 
 
+def test_entries_of_columns_are_those_of_the_whole_columns(sealed: Path) -> None:
+    store = Store(sealed)
+    for name in ("video", "label", "frame_index", "split"):
+        column = store.column(name)
+        for index in range(len(store)):
+            assert np.array_equal(store.entry(name, index), column[index])
+
+
 def test_invalid_slots_are_never_read(sealed: Path) -> None:
     assert Store(sealed).indices.tolist() == [0, 1, 2, 4]
 
