@@ -176,9 +176,10 @@ def sample(
         # Of many steps the last but one has less signal than that already: SNR must still fall.
         levels[-1] = levels[-1] or min([_LEAST_SIGNAL, *(level / 4 for level in levels[-2:-1])])
     step = SAMPLERS[options.name](options, levels, generator)
-    x = noise
+    # All at once and without waiting: a copy in each step would keep a GPU waiting.
+    times, x = times.to(noise.device, non_blocking=True), noise
     for k in reversed(range(len(times))):
-        output = denoise(x, times[k].to(x.device).expand(len(x))).float()
+        output = denoise(x, times[k].expand(len(x))).float()
         x = step(k, x, *_x0_and_noise(noise_options, output, x, levels[k]))
         on_step()
     return x

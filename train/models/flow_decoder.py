@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from train.models.critic import ClipCritic, adversarial_losses
 from train.models.layers import full_precision, two_convolutions, zero_initialise
 from train.models.perceptual import Lpips
-from train.models.warp import resize_field, warp
+from train.models.warp import pixel_grid, resize_field, warp
 from train.options import STRICT
 
 _TAPS = 9
@@ -202,11 +202,11 @@ def deformable_samples(picture: Tensor, flow: Tensor, offsets: Tensor, masks: Te
         Float32, shape (N, 9 C, h, w).
     """
     with full_precision(picture.device):
-        taps = []
+        taps, window = [], pixel_grid(3, 3, flow.device).flatten(1) - 1  # (2, 9)
         pairs = zip(offsets.float().split(2, dim=1), masks.float().split(1, dim=1), strict=True)
         for k, (offset, mask) in enumerate(pairs):
-            place = torch.tensor([k % 3 - 1.0, k // 3 - 1.0], device=flow.device).view(1, 2, 1, 1)
-            taps.append(warp(picture, flow + offset + place) * mask)
+            place = flow + offset + window[:, k, None, None]  # (N, 2, h, w)
+            taps.append(warp(picture, place) * mask)
         return torch.cat(taps, dim=1)
 
 

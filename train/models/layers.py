@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -18,6 +19,15 @@ def full_precision(device: torch.device) -> torch.autocast:
     """A context without autocast, for numbers that bfloat16 would spoil."""
     kind = "cpu" if device.type == "meta" else device.type  # autocast knows no "meta"
     return torch.autocast(kind, enabled=False)
+
+
+@lru_cache(maxsize=1024)
+def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers on a device, float32, shape (N,), not to be changed.
+
+    They are copied once: a GPU then waits for no copy in each step.
+    """
+    return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 def zero_initialise(layer: Layer) -> Layer:

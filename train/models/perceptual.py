@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import UserError
+from train.models.layers import constant
 from train.models.reduction import reduce
 
 
@@ -143,12 +144,13 @@ class Lpips:
             real: likewise.
         """
         self._layers.to(made.device)
+        self._heads = [head.to(made.device) for head in self._heads]
         with torch.no_grad():
             wanted = self._unit_features(real)
         loss = torch.zeros(len(made), device=made.device)
         pairs = zip(self._unit_features(made), wanted, self._heads, strict=True)
         for found, target, head in pairs:
-            weighted = (found - target).square() * head.to(made.device)[:, None, None]
+            weighted = (found - target).square() * head[:, None, None]
             loss = loss + weighted.sum(dim=1).mean(dim=(1, 2))
         return loss
 
@@ -180,7 +182,10 @@ def pyramid_loss(made: Tensor, real: Tensor) -> Tensor:
 
 def _features(layers: nn.Sequential, taps: tuple[int, ...], picture: Tensor) -> list[Tensor]:
     """Outputs of the layers at `taps` for pictures in [0, 1]; none of layers without a pixel."""
-    mean, deviation = picture.new_tensor((_MEAN, _DEVIATION))[..., None, None]
+    mean, deviation = (
+        constant(values, picture.device).to(picture.dtype)[:, None, None]  # (3, 1, 1)
+        for values in (_MEAN, _DEVIATION)
+    )
     x, features = (picture - mean) / deviation, []
     for place, layer in enumerate(layers):
         if isinstance(layer, nn.MaxPool2d) and min(x.shape[-2:]) < 2:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from train.models.equivariance import random_deformation
 from train.models.flow_predictors import FLOW_CELL, FlowPredictor
 from train.models.hourglass import GROUPS, DownPath, Hourglass
-from train.models.layers import full_precision, zero_initialise
+from train.models.layers import constant, full_precision, zero_initialise
 from train.models.reduction import reduce
 from train.options import STRICT
 
@@ -337,7 +337,7 @@ def _warp(picture: Tensor, places: Tensor, padding: str = "border") -> Tensor:
     """
     height, width = picture.shape[-2:]
     # grid_sample's unit is half of each side of its own; -1 and 1 are the picture's edges.
-    own_unit = places.new_tensor([width, height]) / max(height, width)
+    own_unit = constant((width, height), places.device) / max(height, width)
     grid = (places / own_unit).unflatten(2, (height, width)).flatten(1, 2)  # (N, G h, w, 2)
     found = F.grid_sample(picture, grid, padding_mode=padding, align_corners=False)
     return found.unflatten(2, (-1, height)).transpose(1, 2)

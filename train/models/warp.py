@@ -25,9 +25,10 @@ def warp(picture: Tensor, flow: Tensor) -> Tensor:
     """
     height, width = picture.shape[-2:]
     with full_precision(picture.device):
-        places = pixel_grid(height, width, flow.device) + flow.float()  # (N, 2, h, w)
+        pixels = pixel_grid(height, width, flow.device)  # (2, h, w)
+        places = pixels + flow.float()  # (N, 2, h, w)
         # Corners aligned: -1 and 1 are the centres of the first and the last pixel.
-        scale = torch.tensor([max(width - 1, 1), max(height - 1, 1)], device=flow.device) / 2
+        scale = pixels[:, -1, -1].clamp_min(1) / 2
         grid = places.movedim(1, -1) / scale - 1  # (N, h, w, 2)
         return F.grid_sample(
             picture.float(), grid, mode="bilinear", padding_mode="border", align_corners=True

@@ -19,7 +19,7 @@ from train.data.batches import BatchSlice
 from train.data.clips import ClipBatch, normalise_frame
 from train.models.autoencoder import Autoencoder, Coded, weights_hash
 from train.models.denoiser import DenoiserInput
-from train.models.layers import pad_to_blocks
+from train.models.layers import constant, pad_to_blocks
 
 Known = Mapping[str, Tensor]
 """Arrays of B clips by name: stored ones (`first_frame`, `label` ...) and derived ones."""
@@ -227,7 +227,7 @@ class Space(ABC):
 
     def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
         mean, std = (
-            torch.tensor(values, device=device).view(-1, *(1,) * (len(self.shape) - 1))  # (C, 1...)
+            constant(values, device).view(-1, *(1,) * (len(self.shape) - 1))  # (C, 1...)
             for values in (self.statistics.mean, self.statistics.std)
         )
         return mean, std

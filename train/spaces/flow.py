@@ -25,6 +25,7 @@ from train.data.motion_compensation import vectors_at
 from train.models.autoencoder import weights_hash
 from train.models.flow_autoencoder import FlowAutoencoder
 from train.models.flow_predictors import FLOW_CELL
+from train.models.layers import constant
 from train.models.warp import resize_field, warp
 from train.options import STRICT
 from train.spaces.base import Decoded, Derived, Drawing, Known, Space, Statistics, to_grey_levels
@@ -197,6 +198,6 @@ def _augment(
         return 2 * torch.where(flipped, level.flip(-1), level) - 1
 
     if vectors is not None:
-        mirrored = vectors.flip(-1) * torch.tensor([-1.0, 1.0], device=vectors.device).view(2, 1, 1)
+        mirrored = vectors.flip(-1) * constant((-1, 1), vectors.device).view(2, 1, 1)
         vectors = torch.where(flipped, mirrored, vectors)
     return changed(reference), changed(driving), vectors

@@ -65,7 +65,9 @@ class LatentSpace(CompressedSpace):
         """Four evenly spaced frames of each clip; there is no loop and no context."""
         frames = stored_frames(batch, self.store)
         steps = torch.linspace(0, frames.shape[1] - 1, min(_EXAMPLES, frames.shape[1])).long()
-        return self._pictures(frames[:, steps.to(frames.device)]), None
+        # By numbers of the host: indices in a tensor would have to be copied to the device.
+        shown = torch.stack([frames[:, step] for step in steps.tolist()], dim=1)
+        return self._pictures(shown), None
 
     def compress(self, batch: ClipBatch) -> Tensor:
         """Latents of frames 1...T-1, shape (B, T-1, K, h, w)."""

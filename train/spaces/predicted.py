@@ -17,6 +17,7 @@ from shared.schema import CodecOptions
 from train.data.clips import normalise_frame
 from train.data.motion_compensation import decode_vectors, predict_from_first, predict_next
 from train.models.contextual import NEIGHBOURS
+from train.models.layers import constant
 from train.models.refiner import Refiner
 from train.spaces.base import Decoded, Drawing, Known, Space, to_grey_levels
 
@@ -104,8 +105,8 @@ class PredictedSpace(Space):
     def _largest(self, device: torch.device) -> Tensor:
         """Largest value of each motion channel, shape (2 or 3, 1, 1); 1 for the index."""
         limit = self.store.vector_limit
-        of_all = [limit, limit, 1][: motion_channels(self.store.reference)]
-        return torch.tensor(of_all, device=device)[:, None, None]
+        of_all = (limit, limit, 1)[: motion_channels(self.store.reference)]
+        return constant(of_all, device)[:, None, None]
 
     def _from_first(
         self, motion: Tensor, latents: Tensor, first_frame: Tensor, refiner: Refiner | None

@@ -158,8 +158,10 @@ def train_classifier(
     """Train on the labelled clips of the training split, shifted at random."""
     labels, seed = len(clips.store.attributes.labels), options.seed
     torch.manual_seed(seed)
-    network = ClipClassifier(labels).to(device)
-    network(clips.frames(clips.batch(clips.train[:1], device)))  # shapes the last layer
+    network = ClipClassifier(labels)
+    # Shapes the last layer; on the CPU, so that its first weights are the same on every device.
+    network(clips.frames(clips.batch(clips.train[:1], torch.device("cpu"))))
+    network.to(device)
     usable = clips.train[clips.label[clips.train] >= 0]
 
     def loss(network: nn.Module, tensors: dict[str, Tensor], part: BatchSlice) -> dict[str, Tensor]:
