@@ -219,7 +219,7 @@ def view(
 ) -> None:
     """Serve a page to browse a store: clips by label, person and split, their motion, rejects."""
     with page_folder("view"):
-        from preprocess.view import view as view_store
+        from preprocess.view.page import view as view_store
 
         view_store(_reachable(store), host, port)
 

@@ -39,7 +39,7 @@ from train.trainer.signals import StoppedError, StopSignals
 
 _BAR_UNITS = 1000
 """Resolution of the progress bar, which shows the fraction of the budget used."""
-_FIRST_SECONDS, _WORTH_SAYING_SECONDS = 5, 60
+_FIRST_SECONDS, _WORTH_SAYING_SECONDS = 5, 90
 """By the steps of the first, a training of more than the second is announced with its length."""
 
 
@@ -256,8 +256,9 @@ class _Run:
         left = steps * seconds / taken
         by_steps = self.stage.options.seconds is None
         if self.world.is_main and by_steps and left > _WORTH_SAYING_SECONDS:
+            minutes = max(2, round(left / 60))
             console.print(
-                f"{self.stage.title}: {steps:,} more steps, about {left / 60:.0f} minutes at the"
+                f"{self.stage.title}: {steps:,} more steps, about {minutes} minutes at the"
                 f" rate of the first {taken:,} on this machine",
                 markup=False,
             )

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 from markupsafe import escape
 
-from preprocess.browse import (
+from preprocess.view.browse import (
     ALL,
     PAGE_CLIPS,
     PAGE_FILES,

@@ -75,7 +75,7 @@ class ClipReport:
     @property
     def html(self) -> Html:
         """Facts and films for a page."""
-        return Html(render("preprocess/clip.html", **vars(self)))
+        return Html(render("preprocess/view/clip.html", **vars(self)))
 
 
 class Browser:

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from preprocess.browse import ALL, Browser, files_table, page_of, reasons_table
 from preprocess.motion.encode import restore_clip
 from preprocess.records import Reject, write_rejects
 from preprocess.report.measure import psnr
+from preprocess.view.browse import ALL, Browser, files_table, page_of, reasons_table
 from shared.errors import StoreError, UserError
 from shared.schema import LARGE
 from shared.store.shards import ShardedArray
@@ -146,7 +146,7 @@ def test_a_clip_as_films_and_figures(store: Store) -> None:
 
 
 def test_long_clips_are_shown_in_part(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("preprocess.browse.MAX_FRAMES", 2)
+    monkeypatch.setattr("preprocess.view.browse.MAX_FRAMES", 2)
     films = Browser(store).clip(0).films
     assert [Image.open(BytesIO(film)).n_frames for _, film in films] == [2, 2, 2]
 

@@ -1,0 +1,1 @@
+"""The command `view`: a page to browse a store."""
