@@ -197,3 +197,7 @@ def test_the_site_builds_and_needs_no_network(tmp_path: Path) -> None:
     loaded = re.compile(r'<(?:script|link|img|iframe)[^>]*(?:src|href)="?(?:https?:)?//')
     for page in tmp_path.rglob("*.html"):
         assert not loaded.search(page.read_text()), page
+    notebook = (tmp_path / "notebooks" / "store.html").read_text()
+    assert "frame_(n-1)" in notebook and 'href="store.ipynb"' in notebook
+    assert (tmp_path / "notebooks" / "store.ipynb").is_file()
+    assert 'href="notebooks/store.html"' in (tmp_path / "index.html").read_text()
