@@ -88,8 +88,11 @@ RECIPES: dict[str, Overrides] = {
 }
 """Recipes that have every kind of part between them, with changes to `TINY`."""
 
-HALF = ("ed_vdm_demo", "ed_vdm_128", "lfdm_64", "pvdm_demo", "movideo_demo")
-"""Those of them with all kinds of networks."""
+QUICK = ("ldm_demo", "ed_vdm_filled_demo")
+"""The others take over ten seconds."""
+
+HALF = ("ed_vdm_demo", "pvdm_demo")
+"""Those of them that run under autocast, too."""
 
 ACTIVE = "train/models/block_autoencoder.py active"
 """The loss is that of the blocks that are not zero, which are counted for it."""
@@ -192,7 +195,7 @@ def pictures(run: RunFolder, store: Store, device: torch.device) -> Tensor:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=[pytest.mark.slow] if n == "movideo_demo" else []) for n in RECIPES],
+    [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in RECIPES],
 )
 def test_stages_sampling_and_decoding_give_the_cpus_numbers_without_waiting(
     name: str, stores: tuple[Store, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
