@@ -15,7 +15,6 @@ from typing import Any
 
 from shared.console import shell_command
 from shared.errors import UserError
-from shared.store.paths import write_whole
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,8 @@ class RunFolder:
 
     def save_recipe(self, content: dict[str, Any]) -> None:
         """Write RUN/recipe.json."""
+        from shared.store.paths import write_whole  # loads fsspec: a third of --help's time
+
         write_whole(self.root / "recipe.json", json.dumps(content, indent=1).encode())
 
     def recipe(self) -> dict[str, Any] | None:
