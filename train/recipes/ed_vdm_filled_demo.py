@@ -22,4 +22,5 @@ RECIPE: Recipe = replace(
     autoencoder=FlowAutoencoderOptions(predictor="store"),
     autoencoder_training=replace(LFDM.autoencoder_training, steps=300),
     diffusion_training=replace(LFDM.diffusion_training, steps=400),
+    sampler=replace(LFDM.sampler, steps=4),
 )
