@@ -94,8 +94,8 @@ def test_elimination_and_brute_force_leave_out_nothing(kind: str) -> None:
 @pytest.mark.parametrize("features", ["", "+avx2"])
 def test_every_spelling_of_the_instructions_gives_the_same(features: str) -> None:
     """Once more for processors that know less than this one: LLVM's plain code, 256 bits."""
-    if features and not has_feature(features):
-        pytest.skip(f"this processor has no {features}")
+    if features and not has_feature("+avx512f"):
+        pytest.skip(f"this processor knows no more than {features}: the other tests are its own")
     tests = [
         f"{__file__}::{test_elimination_and_brute_force_leave_out_nothing.__name__}",
         f"{Path(__file__).with_name('test_subpixel.py')}::test_the_kernel_equals_the_slow_method",

@@ -136,10 +136,10 @@ def test_workers_are_killed_again_and_again(
     """Even while they start; where that ends the run, the same command goes on."""
     moments, store = random.Random(3), tmp_path / "store"
     killed = 0
-    while killed < 10:
+    while killed < 5:
         process = start(data, store, 2)
         wait_for_lock(process, store)
-        while process.poll() is None and killed < 10:
+        while process.poll() is None and killed < 5:
             time.sleep(moments.uniform(0.1, 1.5))
             killed += kill_a_worker(process, moments)
         done = markers(store)
