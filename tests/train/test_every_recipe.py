@@ -61,7 +61,8 @@ def test_demo_recipes_train_and_sample_as_they_are(cli: Cli, tmp_path: Path, rec
     trained += ["guide.diffusion"] if load_recipe(recipe, []).guide else []
     short = [f"{n}_training.{w}" for n in trained
              for w in ("steps=1", "batch=1", "seconds=null")]  # fmt: skip
-    given = [part for change in (*short, "sampler.steps=1", "sampler.guidance=1") for part in ("--set", change)]
+    changes = (*short, "sampler.steps=1", "sampler.guidance=1")
+    given = [part for change in changes for part in ("--set", change)]
     for stage in ("vae", "encode", "diffusion"):
         code, _, err = cli(stage, "--recipe", recipe, "--store", store.path, "--out", run, *given)
         assert code == 0, err
