@@ -90,9 +90,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 # With BUDGET=short, a quarter of the training steps.
-SHORT := $(filter short,$(BUDGET))
-$(if $(filter-out short,$(BUDGET)),$(error BUDGET=$(BUDGET): short, or leave it out))
+SHORT := $(filter short,$(value BUDGET))
 demo: setup  ## render, preprocess, train, generate, show: [DATA=videos BUDGET=short]
+	@$(if $(filter-out short,$(value BUDGET)),$(error BUDGET=$(value BUDGET): short, or leave it out))
 	@$(MAKE) --no-print-directory _demo DEMO=demo$(if $(value DATA),-own)$(SHORT:%=-%) SUBJECTS=32 \
 	  DEMO_RECIPE=ed_vdm_filled_$(or $(SHORT),demo) JUDGE_STEPS=120
 

@@ -38,6 +38,15 @@ Processes = Annotated[
         " core, of one thread each, as far as the batch allows."
     ),
 ]
+Sampler = Annotated[
+    str | None, typer.Option("--sampler", help="ddpm, ddim or dpm++; default: the run's.")
+]
+SamplingSteps = Annotated[
+    int | None, typer.Option("--steps", help="Sampling steps; default: the run's.")
+]
+Guidance = Annotated[
+    float | None, typer.Option("--guidance", help="How far towards the text; 1: no guidance.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 
 DEFAULT_RECIPE = "ed_vdm_filled_demo"
@@ -177,15 +186,9 @@ def sample(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
-    guidance: Annotated[
-        float | None, typer.Option("--guidance", help="How far towards the text; 1: no guidance.")
-    ] = None,
-    sampler: Annotated[
-        str | None, typer.Option("--sampler", help="ddpm, ddim or dpm++; default: the run's.")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", help="Sampling steps; default: the run's.")
-    ] = None,
+    guidance: Guidance = None,
+    sampler: Sampler = None,
+    steps: SamplingSteps = None,
     eta: Annotated[
         float | None, typer.Option("--eta", help="ddim: noise on the way, 0 to 1 (DDPM's).")
     ] = None,
@@ -290,16 +293,9 @@ def evaluate(
             " person, FVD at that length.",
         ),
     ] = None,
-    sampler: Annotated[
-        str | None, typer.Option("--sampler", help="ddpm, ddim or dpm++; default: the run's.")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", help="Sampling steps; default: the run's.")
-    ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option("--guidance", help="How far towards the text; default: the run's."),
-    ] = None,
+    sampler: Sampler = None,
+    steps: SamplingSteps = None,
+    guidance: Guidance = None,
     judge_steps: Annotated[
         int,
         typer.Option("--judge-steps", min=1, help="Training steps of the classifiers."),

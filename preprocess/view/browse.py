@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from preprocess.records import Reject, read_rejects
 from preprocess.report.measure import NO_LABEL, Statistics, read_clip
-from preprocess.summary import by_reason
+from preprocess.summary import Rejected, by_reason
 from shared.conventions import NO_INDEX
 from shared.errors import StoreError, UserError
 from shared.report.pages import Cell, Html, render, table
@@ -115,7 +115,7 @@ class Browser:
         """The most frequent reasons of rejects, by position."""
         return [
             (f"{row.reason} ({row.files:,})", position)
-            for position, row in enumerate(by_reason(self.rejects)[:MAX_REASONS])
+            for position, row in enumerate(self._by_reason[:MAX_REASONS])
         ]
 
     def matching(self, label: int = ALL, subject: int = ALL, side: int = ALL) -> NDArray[np.int64]:
@@ -166,8 +166,12 @@ class Browser:
         """Rejected files, all or those of one reason."""
         if reason == ALL:
             return self.rejects
-        chosen = by_reason(self.rejects)[reason].reason
+        chosen = self._by_reason[reason].reason
         return [reject for reject in self.rejects if reject.reason == chosen]
+
+    @cached_property
+    def _by_reason(self) -> list[Rejected]:
+        return by_reason(self.rejects)
 
     @cached_property
     def _sides(self) -> list[tuple[str, str, int, int]]:

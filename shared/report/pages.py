@@ -9,7 +9,8 @@ the packages, such as `shared/report/page.html`, which all pages extend.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
@@ -63,10 +64,8 @@ def prepare_page(path: Location) -> None:
     Raises:
         UserError: they cannot be made.
     """
-    try:
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write the page {path}: {error.strerror or error}") from None
 
 
 def write_page(path: Location, content: str) -> None:
@@ -82,8 +81,14 @@ def write_page(path: Location, content: str) -> None:
             f" {MAX_BYTES / 1e6:.0f} MB that a page may have: show fewer clips on it"
         )
     prepare_page(path)
-    try:
+    with _writing(path):
         write_whole(path, data)
+
+
+@contextmanager
+def _writing(path: Location) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UserError(f"cannot write the page {path}: {error.strerror or error}") from None
 

@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from train.diffusion.noise import NoiseOptions, alphas_cumprod
-from train.diffusion.objective import Denoise
+from train.diffusion.objective import Denoise, Scaling, thresholded
 from train.options import STRICT
 
 Generators = torch.Generator | list[torch.Generator]
@@ -135,9 +135,35 @@ class SamplerOptions:
         if self.clip and self.dynamic_threshold is not None:
             raise ValueError("clip and dynamic_threshold both bound x_0: give one of them")
 
+    @property
+    def passes(self) -> int:
+        """Passes of the network for a clip; guidance takes two a step."""
+        return self.steps * (1 if self.guidance == 1 else 2)
+
     def of_clip(self, clip: int) -> SamplerOptions:
         """Options for a clip of a longer video, counted from 0."""
         return self if not clip or self.next_steps is None else replace(self, steps=self.next_steps)
+
+
+def bounded(
+    denoise: Denoise,
+    options: SamplerOptions,
+    noise_options: NoiseOptions,
+    to_unit: Scaling,
+    from_unit: Scaling,
+) -> Denoise:
+    """The prediction with x_0 kept in its range, where the sampler asks for it; see `thresholded`.
+
+    Args:
+        denoise: the (guided) prediction at (x_t, t).
+        options: whether, and how.
+        noise_options: the forward process.
+        to_unit: x_0 to the scale on which it is bounded by [-1, 1].
+        from_unit: its inverse.
+    """
+    if options.dynamic_threshold is None and not options.clip:
+        return denoise
+    return thresholded(denoise, noise_options, to_unit, from_unit, options.dynamic_threshold)
 
 
 def sampling_times(count: int, steps: int) -> Tensor:

@@ -131,7 +131,10 @@ def evaluate_run(
     chosen = protocol_named(protocol).with_fewer(count, samples)
     options = EvaluateOptions(chosen, seed, i3d, judges, EvaluationNetworkOptions.of(judge_steps))
     run = load_run(folder, choose_device(device), reconstruct=chosen.reconstruct)
-    changes = {"sampler": sampler, "steps": steps, "guidance": guidance}
+    given = {"sampler": sampler, "steps": steps, "guidance": guidance}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if changes and chosen.reconstruct:
+        raise UserError(f"--{min(changes)}: --protocol {protocol} samples nothing; leave it out")
     if run.generator is not None:
         changed = with_sampler(run.generator, name=sampler, steps=steps, guidance=guidance)
         run = replace(run, generator=changed, recipe=changed.recipe)
@@ -142,13 +145,12 @@ def evaluate_run(
         )
     store = open_store(store_path)
     check_same_store({"store": run.store.model_dump(mode="json")}, store, folder)
-    evaluations = RunFolder(folder).evaluation
     if out is None:
+        evaluations = RunFolder(folder).evaluation
         out = evaluations if protocol == "demo" else evaluations / protocol
-        given = {name: value for name, value in changes.items() if value is not None}
-        if given:
-            out /= "-".join(f"{name}-{value}" for name, value in given.items())
-            options = replace(options, networks=options.networks or evaluations / "judges")
+        if changes:
+            options = replace(options, networks=options.networks or out / "judges")
+            out /= "-".join(f"{name}-{value}" for name, value in changes.items())
     if frames is not None:
         with stoppable(), RunFolder(folder).record_command():
             return _evaluate_videos(run, store, out / f"frames-{frames}", options, frames)

@@ -19,8 +19,8 @@ from shared.schema import StoreAttributes
 from shared.store.export import ClipReader
 from train.data.batches import generator_for
 from train.data.clips import Clips, check_same_store, open_store
-from train.diffusion.objective import Denoise, guided, thresholded
-from train.diffusion.samplers import sample
+from train.diffusion.objective import Denoise, guided
+from train.diffusion.samplers import bounded, sample
 from train.models import build_denoiser
 from train.models.denoiser import Denoiser
 from train.models.refiner import Refiner, RefinerOptions
@@ -145,10 +145,8 @@ class Generator:
             with autocast(self.device):
                 return network(noisy, t)
 
-        if options.dynamic_threshold is None and not options.clip:
-            return denoise
         scales = (self.space.raw, self.space.standardise)
-        return thresholded(denoise, self.recipe.noise, *scales, options.dynamic_threshold)
+        return bounded(denoise, options, self.recipe.noise, *scales)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from shared.errors import UserError
 from train.models.layers import constant
+from train.models.pretrained import read_weights
 from train.models.reduction import reduce
 
 
@@ -198,7 +199,7 @@ def _features(layers: nn.Sequential, taps: tuple[int, ...], picture: Tensor) -> 
 
 def _load(vgg: _Vgg, path: Path) -> nn.Sequential:
     network = vgg.layers()
-    weights = _read(vgg, path)
+    weights = read_weights(f"{vgg.name.upper()} weights {path}", path, vgg.remedy)
     for name, own in network.state_dict().items():
         found = weights.get(f"features.{name}")
         if not isinstance(found, Tensor) or found.shape != own.shape:
@@ -209,22 +210,6 @@ def _load(vgg: _Vgg, path: Path) -> nn.Sequential:
             )
     network.load_state_dict({name: weights[f"features.{name}"] for name in network.state_dict()})
     return network.eval().requires_grad_(False)
-
-
-def _read(vgg: _Vgg, path: Path) -> dict[str, object]:
-    title = f"{vgg.name.upper()} weights {path}"
-    if not path.is_file():
-        raise UserError(f"{title}: there is no such file; {vgg.remedy}")
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damage leads the unpickler to errors of any kind
-        raise UserError(
-            f"{title}: cannot be read ({type(error).__name__}): damaged, cut short or another"
-            f" format; {vgg.remedy}"
-        ) from error
-    if not isinstance(weights, dict):
-        raise UserError(f"{title}: holds a {type(weights).__name__}; {vgg.remedy}")
-    return weights
 
 
 def _lpips_heads() -> list[Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from shared.errors import UserError
 from train.models.autoencoder import weights_hash
 from train.models.optical_flow import FlowEstimator
+from train.models.pretrained import read_weights
 from train.models.warp import pixel_grid
 
 _STRIDE, _LEVELS, _RADIUS, _HIDDEN = 8, 4, 4, 128
@@ -224,15 +225,7 @@ def _conv(
 
 def _load(network: Raft, path: Path) -> None:
     title = f"RAFT weights {path}"
-    if not path.is_file():
-        raise UserError(f"{title}: there is no such file; {_REMEDY}")
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damage leads the unpickler to errors of any kind
-        raise UserError(
-            f"{title}: cannot be read ({type(error).__name__}): damaged, cut short or another"
-            f" format; {_REMEDY}"
-        ) from error
+    weights = read_weights(title, path, _REMEDY)
     try:
         network.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:

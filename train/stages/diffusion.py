@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,6 @@ def train_diffusion(
     labels = len(store.attributes.labels)
     network = build_denoiser(recipe.denoiser, shapes, labels, texts).to(device)
 
-    def prepare(known: dict[str, Tensor], part: BatchSlice) -> tuple[Tensor, dict[str, Tensor]]:
-        drawn = space.drawn_known(known, part.generators(recipe.seed, device, purpose=1))
-        return space.target(known), space.conditions(drawn)
-
     def loss(
         network: Denoiser, batch: tuple[Tensor, dict[str, Tensor]], part: BatchSlice
     ) -> dict[str, Tensor]:
@@ -81,7 +78,7 @@ def train_diffusion(
         clips=encoded.clips.train,
         seed=recipe.seed,
         read=encoded.read,
-        prepare=prepare,
+        prepare=partial(encoded.prepare, recipe.seed, device),
         loss=loss,
         config=diffusion_config(recipe, store, encoded, identity),
         options=recipe.diffusion_training,

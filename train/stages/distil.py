@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,11 +15,12 @@ from shared.errors import UserError
 from shared.store.export import ClipReader
 from train.data.batches import BatchSlice
 from train.diffusion.distillation import distillation_loss
-from train.diffusion.objective import Denoise, guided, thresholded
+from train.diffusion.objective import Denoise, guided
+from train.diffusion.samplers import bounded
 from train.models import build_denoiser
 from train.models.autoencoder import weights_hash
 from train.models.denoiser import Conditions, Denoiser
-from train.recipe import Recipe
+from train.recipe import Recipe, recipe_from_dict
 from train.recipes import recipe_with
 from train.run import RunFolder
 from train.stages.diffusion import diffusion_config
@@ -73,7 +75,7 @@ def train_distilled(
     assert run.start is not None
     content = run.start.recipe()
     assert content is not None
-    sampler = recipe_with(content, []).sampler
+    sampler = recipe_from_dict(content).sampler
     encoded = load_encoded(recipe, store, run, device)
     space = encoded.space
     texts, identity = load_texts(recipe, run)
@@ -86,14 +88,7 @@ def train_distilled(
 
     def teach(conditions: Conditions) -> Denoise:
         denoise = guided(teacher, conditions, sampler.guidance, names)
-        if sampler.dynamic_threshold is None and not sampler.clip:
-            return denoise
-        scales = (space.raw, space.standardise)
-        return thresholded(denoise, recipe.noise, *scales, sampler.dynamic_threshold)
-
-    def prepare(known: dict[str, Tensor], part: BatchSlice) -> tuple[Tensor, dict[str, Tensor]]:
-        drawn = space.drawn_known(known, part.generators(recipe.seed, device, purpose=1))
-        return space.target(known), space.conditions(drawn)
+        return bounded(denoise, sampler, recipe.noise, space.raw, space.standardise)
 
     def loss(
         network: Denoiser, batch: tuple[Tensor, dict[str, Tensor]], part: BatchSlice
@@ -113,13 +108,13 @@ def train_distilled(
         clips=encoded.clips.train,
         seed=recipe.seed,
         read=encoded.read,
-        prepare=prepare,
+        prepare=partial(encoded.prepare, recipe.seed, device),
         loss=loss,
         config=diffusion_config(recipe, store, encoded, identity)
         | {"teacher": taught, "substeps": SUBSTEPS},
         options=recipe.diffusion_training,
         device=device,
     )
-    passes = sampler.steps * (1 if sampler.guidance == 1 else 2)
-    console.print(f"{passes} passes of the network a video become {recipe.sampler.steps}")
+    few = recipe.sampler.passes
+    console.print(f"{sampler.passes} passes of the network a video become {few}")
     fit(stage)

@@ -19,7 +19,7 @@ from shared.console import Progress
 from shared.errors import UserError
 from shared.schema import CodecOptions
 from shared.store.export import ClipReader
-from train.data.batches import read_ahead
+from train.data.batches import BatchSlice, read_ahead
 from train.data.clips import ClipArray, Clips, check_same_store, on_device, untrained_labels
 from train.data.consecutive import ClipBefore, before_name, clips_before
 from train.recipe import Recipe
@@ -51,6 +51,13 @@ class EncodedClips:
         """Arrays that `Space.target` and `Space.conditions` take, by name, on the CPU."""
         before = (before_name(name) for name in self.space.reads_before)
         return self.clips.tensors((*self.space.reads, *before), indices, pinned=pinned)
+
+    def prepare(
+        self, seed: int, device: torch.device, known: dict[str, Tensor], part: BatchSlice
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """x_0 of a part of a batch and its conditions, with what is drawn anew in every step."""
+        drawn = self.space.drawn_known(known, part.generators(seed, device, purpose=1))
+        return self.space.target(known), self.space.conditions(drawn)
 
 
 def encode_store(recipe: Recipe, store: ClipReader, run: RunFolder, device: torch.device) -> None:

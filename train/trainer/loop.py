@@ -256,9 +256,8 @@ class _Run:
         left = steps * seconds / taken
         by_steps = self.stage.options.seconds is None
         if self.world.is_main and by_steps and left > _WORTH_SAYING_SECONDS:
-            minutes = max(2, round(left / 60))
             console.print(
-                f"{self.stage.title}: {steps:,} more steps, about {minutes} minutes at the"
+                f"{self.stage.title}: {steps:,} more steps, about {left / 60:.0f} minutes at the"
                 f" rate of the first {taken:,} on this machine",
                 markup=False,
             )

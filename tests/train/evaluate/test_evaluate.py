@@ -386,3 +386,11 @@ def test_a_sampler_of_the_commands_has_a_folder_of_its_own(
     batch = Clips(store, generator.recipe.split).batch(part["clip"], torch.device("cpu"))
     again = generator(batch.first_frame, batch.label.tolist(), part["seed"].tolist())
     assert np.array_equal(again.frames.numpy(), part["frames"])
+
+
+def test_options_of_a_sampler_are_refused_where_nothing_is_sampled(
+    run: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--protocol", "reconstruction", "--steps", 2)
+    assert call_train("evaluate", "--run", run, "--store", store.path, *asked) == 2
+    assert "--steps: --protocol reconstruction samples nothing" in capsys.readouterr().err

@@ -384,7 +384,7 @@ def system_cost(recipe: Recipe, clips: int, training: int) -> SystemCost:
         training: number in its training split.
     """
     given, denoiser, autoencoder = run_cost(recipe, torch.device("cpu"))
-    passes = recipe.sampler.steps * (1 if recipe.sampler.guidance == 1 else 2)
+    denoising = recipe.sampler.passes * denoiser.forward_gflop
     refining, of_window = refiner_gflop(recipe)
     times = len(recipe.refiner.times) if recipe.refiner else 0
     encoding = autoencoder.encode_gflop if autoencoder else 0.0
@@ -392,7 +392,7 @@ def system_cost(recipe: Recipe, clips: int, training: int) -> SystemCost:
     return SystemCost(
         denoiser.parameters,
         denoiser.gflop + given.conditions_gflop,
-        passes * denoiser.forward_gflop + given.conditions_gflop + decoding + refining,
+        denoising + given.conditions_gflop + decoding + refining,
         autoencoder_training_gflop(recipe),
         encoding * clips,
         of_window,
@@ -434,11 +434,9 @@ def stage_steps(
     """
     shares = system.shares if options.count == "all" else {}
     # Of a clip in a step, and once.
+    further = {"autoencoder": (cost.autoencoder, 0.0), "refiner": (cost.refiner, cost.errors)}
     stages = {"diffusion": (cost.training, cost.latents if options.count == "all" else 0.0)}
-    stages |= {
-        name: {"autoencoder": (cost.autoencoder, 0.0), "refiner": (cost.refiner, cost.errors)}[name]
-        for name in shares
-    }
+    stages |= {name: further[name] for name in shares}
     return {
         name: affordable_steps(
             options.budget_tflop,
