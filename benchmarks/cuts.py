@@ -31,7 +31,7 @@ from preprocess.options import codec_options
 from preprocess.pipeline import Extraction, run
 from preprocess.records import DecodeError
 from preprocess.sources.video import decode
-from preprocess.steps.select import mean_motion
+from preprocess.steps.extract import mean_motion
 from shared.console import Progress
 from shared.manifest import load_manifest
 

@@ -24,7 +24,7 @@ from preprocess.options import (
 )
 from shared.console import EXIT_INTERRUPTED, PlainConsole, run_command, shell_command
 from shared.errors import UserError
-from shared.serving import LOOPBACK, PORT, Host, Port, page_folder
+from shared.report.serving import LOOPBACK, PORT, Host, Port, page_folder
 
 if TYPE_CHECKING:
     from preprocess.executor import ExecutorOptions
@@ -243,7 +243,7 @@ def motion_stats(
     places compared: Wasserstein and Jensen-Shannon divergences, next to those of two halves of A.
     The options shape the clips of folders; a folder next to a store takes the store's size.
     """
-    from preprocess.motion_stats import compare_motion, print_motion
+    from preprocess.report.motion_stats import compare_motion, print_motion
     from shared.console import Progress
 
     given["crop"] = parse_crop(given["crop"])

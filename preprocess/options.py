@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 import typer
 from pydantic import ValidationError
 
+from shared.conventions import FrameSize
 from shared.errors import UserError
-from shared.frame_size import FrameSize
 from shared.manifest import Manifest
 from shared.schema import REMOVED_OPTIONS, CodecOptions
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shared.clips import StoredClips
+    from shared.store.clips import StoredClips
 
 __version__ = "0.1.0"
 
@@ -19,6 +19,6 @@ def open_store(path: str) -> StoredClips:
     Raises:
         UserError: there is none, it cannot be reached, or it is not finished.
     """
-    from shared.clips import open_store
+    from shared.store.clips import open_store
 
     return open_store(path)

@@ -1,7 +1,7 @@
-"""Axes, vectors, reference, compensation, luma and tie rule: stated once, pinned by tests.
+"""Sizes, axes, vectors, reference, compensation, luma, ties, labels: stated once, pinned by tests.
 
 A clip is uint8 RGB, shape (T, 3, H, W). Sizes are (height, width) in code and WIDTHxHEIGHT for
-people and in files: `shared.frame_size`. The *current* frame n is tiled into blocks of b x b
+people and in files: `FrameSize`. The *current* frame n is tiled into blocks of b x b
 pixels; the grid is ceil(H/b) x ceil(W/b) and blocks over the right or lower edge are cut.
 
 A motion vector points from a block to its predictor in the reference frame, in units of 1/u pixel
@@ -72,11 +72,17 @@ of vector length. Ties go to the previous frame.
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import CoreSchema, core_schema
+
+from shared.errors import UserError
 
 Reference = Literal["previous", "first", "either"]
 Compensation = Literal["block", "overlapped", "interpolated"]
@@ -165,3 +171,92 @@ def luma(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     # 256 * 255 + 128 still fits in 16 bits.
     total = red * np.uint16(77) + green * np.uint16(150) + blue * np.uint16(29) + np.uint16(128)
     return (total >> 8).astype(np.uint8)
+
+
+MAX_SIDE_PX = 4096
+"""Largest height and width of stored frames."""
+
+
+class FrameSize(NamedTuple):
+    """Height and width, pixels.
+
+    Its text is WIDTHxHEIGHT, as FFmpeg writes sizes; pydantic's models read any notation of `parse`
+    and write that of `option`.
+    """
+
+    height: int
+    width: int
+
+    @classmethod
+    def parse(cls, value: object) -> FrameSize:
+        """Read a size: a whole number, the side of a square; or WIDTHxHEIGHT, as in 256x144.
+
+        Raises:
+            ValueError: it is neither, or too small or large.
+        """
+        if isinstance(value, cls):
+            sides = value
+        else:
+            text = str(value) if type(value) is int or isinstance(value, str) else ""
+            found = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", text, re.ASCII)
+            width, height = (found[1], found[2] or found[1]) if found else (0, 0)
+            sides = cls(int(height), int(width))
+        if not all(1 <= side <= MAX_SIDE_PX for side in sides):
+            raise ValueError(
+                f"must be the side of a square, or WIDTHxHEIGHT as in 256x144; 1 to {MAX_SIDE_PX}"
+                " pixels a side"
+            )
+        return sides
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+    @property
+    def option(self) -> int | str:
+        """Value in options and files, which `parse` reads: 64 for a square, else 256x144."""
+        return self.width if self.width == self.height else str(self)
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels of a frame."""
+        return self.height * self.width
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
+        """Schema of pydantic: `parse`, and back by `option`."""
+        return core_schema.no_info_plain_validator_function(
+            cls.parse,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda size: size.option
+            ),
+        )
+
+
+def normalised(text: str) -> str:
+    """Compose a text's characters (Unicode NFC) and remove blanks at its ends.
+
+    File systems and keyboards write the same letters in different ways.
+    """
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def find_label(text: str, labels: Sequence[str]) -> int | None:
+    """Index of the label that a text names; None if there is none.
+
+    A label of the very same text comes first, then of the same normalised text, then without case.
+
+    Raises:
+        UserError: several labels are equally near.
+    """
+
+    def folded(text: str) -> str:
+        return normalised(normalised(text).casefold())
+
+    for form in (str, normalised, folded):
+        near = [index for index, label in enumerate(labels) if form(label) == form(text)]
+        if len(near) > 1:
+            several = ", ".join(repr(labels[index]) for index in near)
+            raise UserError(f"{text!r} may be any of the labels {several}; give one as it is there")
+        if near:
+            return near[0]
+    return None

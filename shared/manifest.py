@@ -25,9 +25,8 @@ from pydantic import (
     model_validator,
 )
 
+from shared.conventions import FrameSize, normalised
 from shared.errors import ManifestError
-from shared.frame_size import FrameSize
-from shared.labels import normalised
 from shared.schema import ClipPolicy, CodecOptions, FitName, SourceKind
 
 

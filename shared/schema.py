@@ -23,11 +23,11 @@ from shared.conventions import (
     VECTOR_UNITS,
     Codec,
     Compensation,
+    FrameSize,
     Reference,
     grid_shape,
     motion_channels,
 )
-from shared.frame_size import FrameSize
 from shared.motion_statistics import SEARCH
 
 SCHEMA_VERSION = 2

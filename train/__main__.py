@@ -10,7 +10,7 @@ import typer
 
 from shared.console import run_command
 from shared.errors import UserError
-from shared.serving import LOOPBACK, PORT, Host, Port, page_folder
+from shared.report.serving import LOOPBACK, PORT, Host, Port, page_folder
 from train.run import run_folder
 
 app = typer.Typer(name="dvdm-train", no_args_is_help=True, rich_markup_mode=None)

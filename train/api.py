@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.clips import StoredClips, looping_picture
 from shared.errors import UserError
 from shared.report.pictures import Film, animation, contact_sheet, gif, png
 from shared.schema import LARGE
+from shared.store.clips import StoredClips, looping_picture
 from train.data.clips import ClipBatch, Clips, open_store
 from train.generate.generator import Generator, load_generator, with_sampler
 from train.generate.sample import (

@@ -10,9 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from shared.conventions import Compensation, Reference
+from shared.conventions import Compensation, FrameSize, Reference
 from shared.errors import UserError
-from shared.frame_size import FrameSize
 from shared.schema import CodecOptions, MethodName
 from train.diffusion.noise import NoiseOptions
 from train.diffusion.samplers import SamplerOptions

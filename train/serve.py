@@ -22,7 +22,7 @@ from PIL import Image
 
 from shared.errors import UserError
 from shared.picture_files import PictureError, read_picture
-from shared.serving import QUEUE, listen, new_page, sentence, serve_page
+from shared.report.serving import QUEUE, listen, new_page, sentence, serve_page
 from train.api import Model, Video, load
 from train.data.clips import Clips, open_store
 from train.generate.generator import Generator

@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from preprocess.frames.area import FrameFormat, ResizeWindow, Shrinker, can_shrink
 from preprocess.frames.hdr import HdrMapper, describe_hdr
-from shared.frame_size import FrameSize
+from shared.conventions import FrameSize
 from shared.schema import CodecOptions, DeinterlaceName, FitName, HdrName
 
 MAX_PIXELS = 8192 * 8192

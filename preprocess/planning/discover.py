@@ -18,8 +18,8 @@ from upath import UPath
 from preprocess.datasets.natops import read_segments
 from preprocess.records import Found, Reject, Segment, Video, printable
 from preprocess.sources import SOURCES
+from shared.conventions import normalised
 from shared.errors import UserError
-from shared.labels import normalised
 from shared.manifest import Manifest, load_manifest, manifest_names
 from shared.store.paths import Location, listing
 

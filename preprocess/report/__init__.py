@@ -7,8 +7,7 @@ from typing import Any
 
 from preprocess.options import codec_options
 from preprocess.report.measure import Statistics, draw_sample, longest_vectors, read_clip
-from preprocess.report.page import Findings, render_page
-from preprocess.report.sheets import MOTION_CLIPS, draw_motion, draw_sheets
+from preprocess.report.page import MOTION_CLIPS, Findings, draw_motion, draw_sheets, render_page
 from preprocess.summary import describe
 from shared.console import Progress, shell_command
 from shared.errors import UserError

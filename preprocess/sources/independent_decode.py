@@ -56,7 +56,7 @@ from preprocess.sources.media import (
     strictness,
     without_parser,
 )
-from shared.frame_size import FrameSize
+from shared.conventions import FrameSize
 from shared.store.paths import Location, openable
 
 HALF = Fraction(1, 2)

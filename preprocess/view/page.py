@@ -1,6 +1,6 @@
 """A page to browse a store: clips by label, person and split, one clip's motion, rejected files.
 
-Gradio makes the page, which loads nothing from other hosts; see `shared.serving`.
+Gradio makes the page, which loads nothing from other hosts; see `shared.report.serving`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from preprocess.view.browse import (
     reasons_table,
 )
 from shared.errors import UserError
-from shared.serving import listen, new_page, sentence, serve_page
+from shared.report.serving import listen, new_page, sentence, serve_page
 from shared.store.paths import Location, storage_errors
 from shared.store.store import Store
 

@@ -71,6 +71,7 @@ TINY_PIXELS: Overrides = {
     "refiner.width": None,
     "autoencoder.hidden": None,
     "autoencoder.latent_channels": None,
+    "denoiser.mults": "[1, 2]",
 }
 TINY_FLOW = TINY_PIXELS | {"autoencoder.widths": "[8, 8, 8]", "autoencoder.dense.widths": "[8, 8]"}
 TINY_FILLED = TINY_PIXELS | {

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from shared.frame_size import FrameSize
+from shared.conventions import FrameSize
 from shared.schema import StoreAttributes
 from shared.store.layout import ATTRIBUTE, METADATA
 from shared.store.lock import hold

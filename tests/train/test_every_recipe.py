@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -56,7 +57,9 @@ def test_recipes_without_text_need_no_labels(
 def test_demo_recipes_train_and_sample_as_they_are(cli: Cli, tmp_path: Path, recipe: str) -> None:
     """Networks, clips and grids in full; few steps of a clip each."""
     options = CodecOptions(size=64, block=8, search_range=24, reference="first")
-    store, run = make_store(tmp_path / "store", options=options), tmp_path / "run"
+    # A clip to train on and one to test with.
+    few: dict[str, Any] = {"labels": ("Go",), "subjects": ("a", "c")}
+    store, run = make_store(tmp_path / "store", options=options, **few), tmp_path / "run"
     trained = ["autoencoder", "diffusion", "refiner", "decoder"]
     trained += ["guide.diffusion"] if load_recipe(recipe, []).guide else []
     short = [f"{n}_training.{w}" for n in trained

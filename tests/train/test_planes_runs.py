@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from shared.frame_size import FrameSize
+from shared.conventions import FrameSize
 from shared.store.store import Store
 from tests.train.models.test_planes_autoencoder import SMALL
 from tests.train.stores import OPTIONS, make_store

@@ -17,7 +17,7 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from shared.frame_size import FrameSize
+from shared.conventions import FrameSize
 from shared.schema import CodecOptions
 from train.data.batches import BatchSlice
 from train.data.clips import ClipBatch, stored_frames

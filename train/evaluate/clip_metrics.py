@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.console import Progress
-from shared.frame_size import FrameSize
+from shared.conventions import FrameSize
 from shared.report.pictures import evenly_spaced
 from train.data.clips import Clips
 from train.evaluate.make_clips import Part

@@ -28,8 +28,7 @@ from shared.errors import UserError
 from shared.report.pages import table
 from shared.report.pictures import contact_sheet, png
 from shared.store.paths import write_whole
-from train.data.clips import Clips
-from train.data.consecutive import clips_before
+from train.data.clips import Clips, clips_before
 from train.evaluate.clip_metrics import I3D_LOGITS, RealClips, real_clip_metrics
 from train.evaluate.make_clips import SHOWN_CLIPS, TrainedRun, write_tensors
 from train.evaluate.metrics.consistency import change, still_pixels

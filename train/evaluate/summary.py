@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.frame_size import FrameSize
+from shared.conventions import FrameSize
 from shared.motion_statistics import divergences
 from train.data.clips import ClipBatch, Clips
 from train.data.motion_compensation import decode_vectors

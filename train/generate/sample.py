@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from shared.console import Progress, console, errors
+from shared.conventions import FrameSize
 from shared.errors import UserError
-from shared.frame_size import FrameSize
 from shared.picture_files import PictureError, read_picture, upright_rgb
 from shared.report.pictures import (
     Film,
@@ -42,7 +42,7 @@ from train.generate.generator import (
     real_guidance,
     with_sampler,
 )
-from train.models.text_to_image import picture_from_text
+from train.models.pretrained import picture_from_text
 from train.run import RunFolder
 from train.spaces import Decoded
 from train.spaces.base import Drawing

@@ -9,8 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from shared.conventions import grid_shape
-from shared.frame_size import FrameSize
+from shared.conventions import FrameSize, grid_shape
 from train.models.layers import parameter_count
 
 Coded = Literal["pictures", "residuals", "motion", "clips"]

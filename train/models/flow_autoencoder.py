@@ -19,7 +19,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from shared.frame_size import FrameSize
+from shared.conventions import FrameSize
 from shared.schema import CodecOptions
 from train.models.autoencoder import Autoencoder
 from train.models.flow_predictors import (

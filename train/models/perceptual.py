@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import UserError
-from train.models.layers import constant
+from train.models.layers import constant, reduce
 from train.models.pretrained import read_weights
-from train.models.reduction import reduce
 
 
 @dataclass(frozen=True)

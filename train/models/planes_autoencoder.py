@@ -19,8 +19,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from shared.conventions import grid_shape
-from shared.frame_size import FrameSize
+from shared.conventions import FrameSize, grid_shape
 from shared.schema import CodecOptions
 from train.models.autoencoder import Autoencoder
 from train.models.block_autoencoder import principal

@@ -14,8 +14,8 @@ import torch
 from pydantic.dataclasses import dataclass as options_dataclass
 from torch import Tensor, nn
 
+from shared.conventions import find_label, normalised
 from shared.errors import UserError
-from shared.labels import find_label, normalised
 from train.models.autoencoder import weights_hash
 from train.options import STRICT
 

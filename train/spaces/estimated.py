@@ -23,9 +23,8 @@ from shared.errors import UserError
 from shared.schema import CodecOptions
 from train.data.clips import ClipBatch, open_store, stored_frames
 from train.data.motion_compensation import vectors_at
-from train.models.depth import DepthModel
-from train.models.image_tokens import ImageTokens
 from train.models.optical_flow import DisFlow, FlowEstimator
+from train.models.pretrained import DepthModel, ImageTokens
 from train.models.raft import RaftFlow
 from train.options import STRICT
 from train.spaces.base import Derived, Known

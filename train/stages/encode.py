@@ -20,8 +20,16 @@ from shared.errors import UserError
 from shared.schema import CodecOptions
 from shared.store.export import ClipReader
 from train.data.batches import BatchSlice, read_ahead
-from train.data.clips import ClipArray, Clips, check_same_store, on_device, untrained_labels
-from train.data.consecutive import ClipBefore, before_name, clips_before
+from train.data.clips import (
+    ClipArray,
+    ClipBefore,
+    Clips,
+    before_name,
+    check_same_store,
+    clips_before,
+    on_device,
+    untrained_labels,
+)
 from train.recipe import Recipe
 from train.run import RunFolder
 from train.spaces import SPACES, Space, Statistics, build_space

@@ -23,8 +23,15 @@ from train.stages.distil import copy_teacher, train_distilled
 from train.stages.encode import encode_store
 from train.stages.refiner import train_refiner
 from train.stages.texts import encode_texts
-from train.trainer.distributed import World, choose_device, local_rank, own_device, process_group
-from train.trainer.launch import launch, usable_cores
+from train.trainer.distributed import (
+    World,
+    choose_device,
+    launch,
+    local_rank,
+    own_device,
+    process_group,
+    usable_cores,
+)
 from train.trainer.signals import stoppable
 
 Step = Callable[[Recipe, ClipReader, RunFolder, torch.device], None]

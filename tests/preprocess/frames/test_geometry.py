@@ -16,7 +16,7 @@ from preprocess.frames.geometry import Box, Geometry, fit, fit_picture, refusal,
 from preprocess.records import DecodeError, Probe
 from preprocess.sources.independent_decode import decode_independently, fit_independently
 from preprocess.sources.video import decode, probe
-from shared.frame_size import FrameSize
+from shared.conventions import FrameSize
 from shared.schema import FitName
 from tests.conftest import moving_square, write_video
 

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from preprocess.motion import h264, search
 from preprocess.motion.encode import encode
-from shared.conventions import BLOCKS, Codec, Reference
+from shared.conventions import BLOCKS, Codec, FrameSize, Reference
 from shared.errors import UserError
-from shared.frame_size import FrameSize
 from shared.motion_compensation import decode_clip
 from shared.schema import CodecOptions
 from shared.store.store import Store

@@ -20,8 +20,7 @@ from preprocess.report.measure import (
     mean_length_px,
     psnr,
 )
-from shared.conventions import Reference
-from shared.frame_size import FrameSize
+from shared.conventions import FrameSize, Reference
 from shared.motion_compensation import residual
 from shared.schema import CodecOptions
 

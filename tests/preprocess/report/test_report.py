@@ -139,7 +139,7 @@ def test_a_sample_is_drawn_by_its_seed_and_said_to_be_one(
 def test_labels_that_would_make_the_page_large_are_left_out_and_counted(
     cli: Cli, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("preprocess.report.sheets.SHEETS_BYTES", 10)
+    monkeypatch.setattr("preprocess.report.page.SHEETS_BYTES", 10)
     code, out, _ = cli("report", made, "--out", tmp_path / "r.html")
     assert code == 0 and "2 labels not shown" in out
     text = text_of(tmp_path / "r.html")

@@ -11,8 +11,7 @@ from safetensors.torch import load_file
 
 from shared.store.store import Store
 from tests.train.stores import make_store
-from train.data.clips import Clips
-from train.data.consecutive import clips_before
+from train.data.clips import Clips, clips_before
 from train.evaluate.long import background_drift, chains_of, joined
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from shared.frame_size import FrameSize
+from shared.conventions import FrameSize
 from shared.schema import CodecOptions
 from tests.train.stores import make_store
 from train.data.clips import Clips
@@ -37,7 +37,7 @@ from train.evaluate.summary import (
 CPU = torch.device("cpu")
 OPTIONS = CodecOptions(size=16, frames=4, block=4, search_range=3, reference="first")
 SUBJECTS = tuple("abcdefgh")
-OPTIONS_OF_NETWORKS = EvaluationNetworkOptions(gesture_steps=80, subject_steps=60)
+OPTIONS_OF_NETWORKS = EvaluationNetworkOptions(gesture_steps=40, subject_steps=30)
 
 
 def distinct_clip(label: int, subject: int, seed: int) -> NDArray[np.uint8]:

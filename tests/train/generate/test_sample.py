@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from shared.conventions import FrameSize
 from shared.errors import UserError
-from shared.frame_size import FrameSize
 from shared.report.pictures import flow_colours, flow_legend, longest_vector
 from shared.schema import FitName
 from shared.store.store import Store

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared.errors import UserError
+from train.models.layers import reduce
 from train.models.perceptual import Lpips, PerceptualLoss, pyramid_loss
-from train.models.reduction import reduce
 
 VGG19 = "0:64 relu 2:64 pool 5:128 relu 7:128 pool 10:256 relu 12:256 14:256 16:256 pool"
 VGG19 += " 19:512 relu 21:512 23:512 25:512 pool 28:512 relu"

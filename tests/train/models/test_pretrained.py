@@ -12,8 +12,7 @@ from torch import Tensor
 
 from shared.errors import UserError
 from tests.train.models.pretrained import make_depth_folder, make_vision_folder
-from train.models.depth import DepthModel
-from train.models.image_tokens import ImageTokens
+from train.models.pretrained import DepthModel, ImageTokens
 
 
 def frames(count: int = 2, size: int = 24) -> Tensor:

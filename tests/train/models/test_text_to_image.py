@@ -13,7 +13,7 @@ from PIL import Image
 
 from shared.errors import UserError
 from tests.train.clip import LONGEST, WIDTH, make_clip_folder
-from train.models.text_to_image import picture_from_text
+from train.models.pretrained import picture_from_text
 
 CPU = torch.device("cpu")
 SIDE = 32

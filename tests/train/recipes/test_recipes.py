@@ -9,8 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from preprocess.__main__ import app as preprocess
 from preprocess.options import CLIP_OPTIONS, SEARCH_OPTIONS, codec_options
+from shared.conventions import FrameSize
 from shared.errors import UserError
-from shared.frame_size import FrameSize
 from shared.manifest import load_manifest
 from shared.schema import CodecOptions
 from train.diffusion.noise import NoiseOptions

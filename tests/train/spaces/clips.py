@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.conventions import Compensation, Reference
-from shared.frame_size import FrameSize
+from shared.conventions import Compensation, FrameSize, Reference
 from shared.motion_compensation import residual
 from shared.schema import CodecOptions
 from tests.train.stores import random_clip, random_motion

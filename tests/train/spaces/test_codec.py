@@ -13,10 +13,10 @@ from shared.conventions import (
     REFERENCES,
     VECTOR_UNITS,
     Compensation,
+    FrameSize,
     Reference,
     motion_channels,
 )
-from shared.frame_size import FrameSize
 from shared.schema import CodecOptions
 from tests.train.spaces.clips import BLOCK, codec_options, stored
 from train.data.motion_compensation import predict_next

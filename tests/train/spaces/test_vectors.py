@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.conventions import REFERENCES, VECTOR_UNITS, Reference, motion_channels
-from shared.frame_size import FrameSize
+from shared.conventions import REFERENCES, VECTOR_UNITS, FrameSize, Reference, motion_channels
 from shared.motion_compensation import decode_clip
 from tests.train.spaces.clips import codec_options, stored
 from train.models.refiner import Refiner, RefinerOptions

@@ -14,8 +14,8 @@ import zarr
 from torch import Tensor
 
 import train.stages.derived
+from shared.conventions import FrameSize
 from shared.errors import StoreError, UserError
-from shared.frame_size import FrameSize
 from shared.schema import CodecOptions
 from shared.store.store import Store
 from tests.stores import contents

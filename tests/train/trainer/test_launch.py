@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from train.trainer import launch as module
-from train.trainer.launch import launch, usable_cores
+from train.trainer.distributed import launch, usable_cores
 
 
 def script(text: str) -> list[str]:
@@ -66,7 +66,9 @@ def test_sigterm_reaches_every_process(tmp_path: Path) -> None:
         "time.sleep(60)"
     )
     command = [*script(text), str(tmp_path / "at")]
-    parent = f"from train.trainer.launch import launch; raise SystemExit(launch(2, {command!r}))"
+    parent = (
+        f"from train.trainer.distributed import launch; raise SystemExit(launch(2, {command!r}))"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     process = subprocess.Popen([sys.executable, "-c", parent], env=environment)
     until = time.monotonic() + 60

@@ -19,19 +19,21 @@ from shared.store.layout import ATTRIBUTE, METADATA
 from train.data.clips import open_store, split_clips
 from train.evaluate.compare.jobs import Comparison, RunJob, Setup, train_run
 from train.evaluate.compare.page import write_output
+from train.evaluate.compare.plan import (
+    REFERENCE_SYSTEM,
+    SystemCost,
+    plan_runs,
+    stage_steps,
+    system_cost,
+)
 from train.evaluate.compare.processes import Job, run_jobs
 from train.evaluate.compare.results import score_bounds, score_run, unscored
 from train.evaluate.compare.systems import (
     PAPER,
-    REFERENCE_SYSTEM,
     CompareOptions,
-    SystemCost,
     overrides,
-    plan_runs,
     read_options,
     select,
-    stage_steps,
-    system_cost,
     systems,
 )
 from train.evaluate.protocols import choose_clips, split_name

@@ -23,7 +23,8 @@ from shared.schema import StoreAttributes
 from shared.store.lock import hold
 from shared.store.paths import write_whole
 from train.data.clips import Clips, open_store
-from train.evaluate.compare.systems import CompareOptions, Run, System, SystemCost
+from train.evaluate.compare.plan import Run, SystemCost
+from train.evaluate.compare.systems import CompareOptions, System
 from train.evaluate.make_clips import load_run, make_parts, plan_parts, run_identity
 from train.evaluate.protocols import Plan
 from train.recipe import Recipe

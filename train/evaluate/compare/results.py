@@ -18,7 +18,8 @@ from shared.store.paths import write_whole
 from train.data.clips import Clips, open_store, split_clips
 from train.evaluate.clip_metrics import RealClips, real_clip_metrics
 from train.evaluate.compare.jobs import GENERATED, RunJob, Setup, cpu_seconds, generated_clips
-from train.evaluate.compare.systems import SystemCost, TableName, stage_tflop
+from train.evaluate.compare.plan import SystemCost, stage_tflop
+from train.evaluate.compare.systems import TableName
 from train.evaluate.make_clips import load_run, reconstruct
 from train.evaluate.metrics.evaluation_networks import (
     EvaluationNetworkOptions,

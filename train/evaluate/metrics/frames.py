@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from shared.frame_size import FrameSize
+from shared.conventions import FrameSize
 
 SSIM_WINDOW = 11
 """Side of SSIM's Gaussian window, pixels (Wang et al. 2004: deviation 1.5)."""

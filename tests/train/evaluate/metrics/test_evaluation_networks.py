@@ -24,7 +24,7 @@ from train.evaluate.metrics.evaluation_networks import (
 
 CPU = torch.device("cpu")
 SUBJECTS = tuple("abcdefgh")
-TRAINING = EvaluationNetworkOptions(gesture_steps=80, subject_steps=60)
+TRAINING = EvaluationNetworkOptions(gesture_steps=40, subject_steps=30)
 
 
 def separable_clip(label: int, seed: int) -> NDArray[np.uint8]:

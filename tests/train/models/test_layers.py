@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from train.models.reduction import reduce
+from train.models.layers import reduce
 
 
 def reduced_slowly(picture: Tensor, factor: int) -> Tensor:

@@ -21,8 +21,8 @@ from preprocess.pipeline import Extraction, run
 from preprocess.records import read_rejects
 from preprocess.report.measure import read_clip
 from shared.console import Progress
+from shared.conventions import FrameSize
 from shared.errors import UserError
-from shared.frame_size import FrameSize
 from shared.manifest import load_manifest
 from shared.motion_statistics import SEARCH, STATISTICS, divergences, mean_values
 from shared.report.pictures import evenly_spaced

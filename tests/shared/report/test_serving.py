@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shared import serving
 from shared.errors import UserError
+from shared.report import serving
 
 
 def test_the_folder_is_removed_when_a_signal_ends_the_server(

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import shared
-from shared.clips import Clip, StoredClips
 from shared.errors import UserError
 from shared.motion_compensation import decode_clip
+from shared.store.clips import Clip, StoredClips
 from shared.store.store import Store
 from tests.train.stores import OPTIONS, make_store
 

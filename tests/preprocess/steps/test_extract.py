@@ -14,7 +14,7 @@ import preprocess.steps.extract
 from preprocess.datasets.gestures.render import RenderOptions, render_clip
 from preprocess.motion.encode import find_motion
 from preprocess.options import default_store
-from preprocess.steps.select import mean_motion, reason_to_leave_out
+from preprocess.steps.extract import mean_motion, reason_to_leave_out
 from shared.manifest import load_manifest
 from shared.motion_statistics import SEARCH
 from shared.schema import CodecOptions
