@@ -13,7 +13,7 @@ says what is still and who is there.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.console import Progress, console
+from shared.console import console
 from shared.errors import UserError
 from shared.report.pages import table
 from shared.report.pictures import contact_sheet, png
 from shared.store.paths import write_whole
 from train.data.clips import Clips, clips_before
 from train.evaluate.clip_metrics import I3D_LOGITS, RealClips, real_clip_metrics
-from train.evaluate.make_clips import SHOWN_CLIPS, TrainedRun, write_tensors
+from train.evaluate.make_clips import (
+    SHOWN_CLIPS,
+    Part,
+    TrainedRun,
+    fill_parts,
+    plan_parts,
+    run_identity,
+    write_tensors,
+)
 from train.evaluate.metrics.consistency import change, still_pixels
 from train.evaluate.metrics.evaluation_networks import EvaluationNetworks, subject_features
 from train.evaluate.metrics.fvd import I3D, LOGITS, frechet, why_too_few
 from train.evaluate.protocols import Plan
 from train.evaluate.summary import NO_I3D, Figure
-from train.generate.generator import BATCH, batches, clips_for, generate_frames
+from train.generate.generator import BATCH, clips_for, generate_frames
 
 SCORES, VIDEOS, SHEET = "scores.json", "videos.safetensors", "videos.png"
 
@@ -75,7 +83,8 @@ def evaluate_long(
         frames: N of each video, at least two clips' worth.
         networks: the subject encoder among them.
         i3d: None: no FVD.
-        out: folder for scores, videos and a contact sheet.
+        out: folder for scores, videos and a contact sheet; videos that are there from a run of the
+            same options are not made again.
 
     Returns:
         The content of scores.json.
@@ -91,14 +100,15 @@ def evaluate_long(
         )
     real = real_clip_metrics(clips, networks, run.device, plan.windows, i3d)
     shown: list[Tensor] = []
-    parts: list[dict[str, NDArray[np.floating]]] = []
-    for rows, videos in _generate(run, clips, plan, frames):
-        truth = clips.frames(clips.batch(plan.clip[rows], _CPU))
+    found: list[dict[str, NDArray[np.floating]]] = []
+    for part in _generate(run, clips, plan, frames, out):
+        videos = part.tensors()["frames"]
+        truth = clips.frames(clips.batch(plan.clip[part.rows], _CPU))
         given = truth if run.space.takes_first_frame else videos[:, :length]
-        parts.append(_measure(videos, given, length, networks, i3d, run.device))
-        parts[-1]["drift_real"] = background_drift(truth, truth[:, 0], still_pixels(truth)).numpy()
+        found.append(_measure(videos, given, length, networks, i3d, run.device))
+        found[-1]["drift_real"] = background_drift(truth, truth[:, 0], still_pixels(truth)).numpy()
         shown += [videos] if len(shown) * BATCH < SHOWN_CLIPS else []
-    measured = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    measured = {name: np.concatenate([each[name] for each in found]) for name in found[0]}
     films = torch.cat(shown)[:SHOWN_CLIPS]
     scores = {
         "frames": frames,
@@ -109,7 +119,6 @@ def evaluate_long(
         "change_real": float(real.metrics["change"].mean()),
         f"fvd_{frames}": _long_fvd(clips, measured, frames, i3d),
     }
-    out.mkdir(parents=True, exist_ok=True)
     write_tensors(
         out / VIDEOS, {"frames": films, "clip": torch.from_numpy(plan.clip[: len(films)])}
     )
@@ -132,22 +141,28 @@ def _text(value: Figure) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3g}"
 
 
-def _generate(
-    run: TrainedRun, clips: Clips, plan: Plan, frames: int
-) -> Iterator[tuple[slice, Tensor]]:
-    """Rows of the plan, and their videos, uint8 (B, frames, 3, H, W), a batch at a time."""
+def _generate(run: TrainedRun, clips: Clips, plan: Plan, frames: int, out: Path) -> list[Part]:
+    """Make the videos of a plan that are not there yet, uint8 (B, frames, 3, H, W) in a part."""
     generator = run.generator
     if generator is None:
         raise UserError("--frames: this run has no denoiser; run first: dvdm-train diffusion")
     labels = [None if label < 0 else int(label) for label in clips.label[plan.clip]]
-    count = clips_for(frames, clips.store.options.frames, run.space.adds)
-    steps = batches(len(labels)) * sum(generator.steps(clip) for clip in range(count))
-    with Progress().bar("videos", steps, "steps") as bar:
-        for start in range(0, len(labels), BATCH):
-            rows = slice(start, start + BATCH)
-            first, seeds = clips.read("first_frame", plan.clip[rows]), plan.seed[rows].tolist()
-            made = generate_frames(generator, first, labels[rows], seeds, frames, on_step=bar)
-            yield rows, made.frames
+    store = clips.store.options
+    identity = f"{run_identity(run, clips, reconstruct=False)}, {frames} frames"
+    parts = plan_parts(out, plan, identity, BATCH)
+
+    def make(part: Part, advance: Callable[[int], object]) -> dict[str, Tensor]:
+        rows = part.rows
+        first, seeds = clips.read("first_frame", plan.clip[rows]), plan.seed[rows].tolist()
+        made = generate_frames(
+            generator, first, labels[rows], seeds, frames, on_step=lambda: advance(1)
+        )
+        return {"frames": made.frames}
+
+    steps = sum(generator.steps(n) for n in range(clips_for(frames, store.frames, run.space.adds)))
+    video_bytes = frames * 3 * store.size.pixels
+    fill_parts(parts, make, video_bytes, [steps] * len(parts), ("videos", "steps"))
+    return parts
 
 
 def _measure(

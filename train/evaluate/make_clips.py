@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,18 +168,19 @@ class Part:
         return load_file(self.path)
 
 
-def plan_parts(out: Path, plan: Plan, run_identity: str) -> list[Part]:
+def plan_parts(out: Path, plan: Plan, run_identity: str, size: int = PART_CLIPS) -> list[Part]:
     """Divide a plan into parts: rows, files, and the identity that a part must have.
 
     Args:
         out: folder of the evaluation.
         plan: clips to make.
         run_identity: see the function of that name.
+        size: clips in a part.
     """
     parts = []
-    for start in range(0, len(plan.clip), PART_CLIPS):
-        rows = slice(start, min(start + PART_CLIPS, len(plan.clip)))
-        path = out / "parts" / f"part-{start // PART_CLIPS:05d}.safetensors"
+    for start in range(0, len(plan.clip), size):
+        rows = slice(start, min(start + size, len(plan.clip)))
+        path = out / "parts" / f"part-{start // size:05d}.safetensors"
         content = [run_identity, plan.clip[rows].tolist(), plan.seed[rows].tolist(), start == 0]
         parts.append(Part(rows, path, _hash(content)))
     return parts
@@ -202,6 +204,49 @@ def make_parts(
     Raises:
         UserError: the disk has no room for them.
     """
+
+    def make(part: Part, advance: Callable[[int], object]) -> dict[str, Tensor]:
+        indices, seeds = plan.clip[part.rows], plan.seed[part.rows]
+        if reconstruct:
+            decoded = _reconstruct(run, clips, indices)
+        else:
+            decoded = _generate(run, clips, indices, seeds)
+        tensors = {"frames": decoded.frames}
+        if part is parts[0]:
+            tensors["unrefined"] = unrefined_frames(decoded)
+            tensors |= run.space.drawn_parts(decoded)
+            moved = run.space.moved(decoded.parts, decoded.frames[:, 0])
+            tensors |= {} if moved is None else {"moved": moved}
+        advance(part.clips)
+        return tensors | {"clip": torch.from_numpy(indices), "seed": torch.from_numpy(seeds)}
+
+    store = clips.store.options
+    clip_bytes = store.frames * 3 * store.size.pixels
+    return fill_parts(parts, make, clip_bytes, [part.clips for part in parts], ("clips", "clips"))
+
+
+def fill_parts(
+    parts: list[Part],
+    make: Callable[[Part, Callable[[int], object]], dict[str, Tensor]],
+    clip_bytes: int,
+    units: Sequence[int],
+    shown: tuple[str, str],
+) -> int:
+    """Write the parts that are missing or belong to another run.
+
+    Args:
+        parts: all of them.
+        make: gives the tensors of a part, and says how much of it is done meanwhile.
+        clip_bytes: size of a clip's frames.
+        units: of work, of each part.
+        shown: what the progress bar shows, and the name of its units.
+
+    Returns:
+        Number of parts that were there already.
+
+    Raises:
+        UserError: the disk has no room for them.
+    """
     wanted = [part for part in parts if not part.is_made()]
     if others := sum(part.path.exists() for part in wanted):
         console.print(f"{others} parts are of another run or other options; they are made anew")
@@ -209,26 +254,12 @@ def make_parts(
     folder.mkdir(parents=True, exist_ok=True)
     for torn in folder.glob(".part-*"):
         torn.unlink()
-    store = clips.store.options
-    missing = sum(part.clips for part in wanted)
-    _require_room(folder, missing * store.frames * 3 * store.size.pixels)
-    done = len(plan.clip) - missing
-    with Progress().bar("clips", len(plan.clip), "clips", done=done) as bar:
+    _require_room(folder, sum(part.clips for part in wanted) * clip_bytes)
+    done = sum(n for part, n in zip(parts, units, strict=True) if part not in wanted)
+    title, unit = shown
+    with Progress().bar(title, sum(units), unit, done=done) as bar:
         for part in wanted:
-            indices, seeds = plan.clip[part.rows], plan.seed[part.rows]
-            if reconstruct:
-                decoded = _reconstruct(run, clips, indices)
-            else:
-                decoded = _generate(run, clips, indices, seeds)
-            tensors = {"frames": decoded.frames}
-            if part is parts[0]:
-                tensors["unrefined"] = unrefined_frames(decoded)
-                tensors |= run.space.drawn_parts(decoded)
-                moved = run.space.moved(decoded.parts, decoded.frames[:, 0])
-                tensors |= {} if moved is None else {"moved": moved}
-            tensors |= {"clip": torch.from_numpy(indices), "seed": torch.from_numpy(seeds)}
-            write_tensors(part.path, tensors, {_IDENTITY: part.identity})
-            bar(part.clips)
+            write_tensors(part.path, make(part, bar), {_IDENTITY: part.identity})
     return len(parts) - len(wanted)
 
 

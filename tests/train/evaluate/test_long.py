@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from shared.store.store import Store
 from tests.train.stores import make_store
 from train.data.clips import Clips, clips_before
+from train.evaluate import long
 from train.evaluate.long import background_drift, chains_of, joined
 
 
@@ -48,9 +49,14 @@ def test_real_videos_are_joined_from_consecutive_clips(own_store: Store) -> None
 
 @pytest.mark.slow
 def test_the_command_scores_every_window(
-    run: Path, store: Store, cli: Callable[..., tuple[int, str, str]]
+    run: Path,
+    store: Store,
+    cli: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of a system that goes on from its last frame."""
+    """Of a system that goes on from its last frame; a second command makes what is missing."""
+    monkeypatch.setattr(long, "BATCH", 1)
+    generate = long.generate_frames
     asked = ("evaluate", "--run", run, "--store", store.path, "--count", "2", "--judge-steps", "4")
     code, _, err = cli(*asked, "--frames", "10")
     assert code == 0, err
@@ -64,6 +70,22 @@ def test_the_command_scores_every_window(
     assert scores["fvd_10"].startswith("not computed")
     assert load_file(out / "videos.safetensors")["frames"].shape == (2, 10, 3, 16, 16)
     assert (out / "videos.png").is_file()
+
+    # One video of two is lost; it alone is made again, and so again the same.
+    whole = {path.name: path.read_bytes() for path in (out / "parts").iterdir()}
+    assert len(whole) == 2
+    (out / "parts" / "part-00001.safetensors").write_bytes(b"cut")
+    made = []
+    monkeypatch.setattr(
+        long, "generate_frames", lambda *given, **more: made.append(1) or generate(*given, **more)
+    )
+    assert cli(*asked, "--frames", "10")[0] == 0
+    assert len(made) == 1
+    assert {path.name: path.read_bytes() for path in (out / "parts").iterdir()} == whole
+    assert json.loads((out / "scores.json").read_text()) == scores
+    assert cli(*asked, "--frames", "11")[0] == 0, "another length has a folder of its own"
+    assert len(made) == 3
+
     code, _, err = cli(*asked, "--frames", "5")
     assert code == 2
     assert "--frames 5: drift is measured over windows of 4 frames" in err
