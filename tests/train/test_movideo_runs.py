@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from shared.errors import UserError
 from shared.store.store import Store
 from tests.train.models.pretrained import make_depth_folder, make_vision_folder
 from tests.train.stores import make_store
+from train.evaluate.metrics.frames import psnr
 from train.generate.generator import load_generator
 from train.models.block_autoencoder import BlockAutoencoderOptions
 from train.models.flow_decoder import FlowDecoderOptions
@@ -195,7 +197,18 @@ def test_the_papers_way_runs_with_its_pretrained_networks(
     made = generator(first, [None, None], [5, 6])
     assert made.frames.shape == (2, 4, 3, 16, 16)
     assert made.frames[:, 2].equal(first)
-    code, _, err = cli("evaluate", "--run", run.root, "--store", own_store.path)
+    asked = ("evaluate", "--run", run.root, "--store", own_store.path, "--count", "2")
+    code, _, err = cli(*asked, "--judge-steps", "4")
+    assert code == 0, err
+    scores = json.loads((run.evaluation / "scores.json").read_text())
+    by_frame = scores["scores"]["psnr_by_frame"]
+    assert len(by_frame) == 3 and max(by_frame) < 100, "the given frame does not count"
+    kept = load_file(run.evaluation / "generated.safetensors")
+    assert kept["frames"][:, 2].equal(kept["real"][:, 2])
+    assert scores["psnr_first_frame"] == pytest.approx(
+        float(psnr(kept["real"][:, [2, 2, 2]], kept["real"][:, [0, 1, 3]]).mean())
+    )
+    code, _, err = cli(*asked, "--frames", "8")
     assert code == 2
     assert "space.key=centre" in err
 

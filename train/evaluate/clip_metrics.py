@@ -44,10 +44,13 @@ ClipMetrics = dict[str, NDArray[Any]]
 Always: warping_error, flicker (NaN without still pixels), change; vectors, int8, see
 `block_vectors`. With evaluation networks:
 gesture_features, gesture_logits, subject_features; with I3D: i3d_logits. Against real clips:
-real_change, and of each frame 0...T-1 squared_error, ssim and lpips, where they can be computed.
+real_change, and of each frame squared_error, ssim and lpips, where they can be computed: first of
+the given frame, then of the others in their order.
 """
 
 I3D_LOGITS = "i3d_logits"
+BY_FRAME = {"squared_error", "ssim", "lpips"}
+"""Metrics of single frames, shape (N, T)."""
 
 BATCH = 16
 """Clips in a batch."""
@@ -94,6 +97,7 @@ def clip_metrics(
     networks: EvaluationNetworks,
     device: torch.device,
     i3d: I3D | None = None,
+    given: int = 0,
 ) -> ClipMetrics:
     """Compute all metrics of a batch of clips.
 
@@ -104,6 +108,7 @@ def clip_metrics(
         networks: on `device`.
         device: to compute on.
         i3d: None: no logits for FVD.
+        given: index of the given frame.
     """
     clips = frames.to(device)
     truth = clips if real is None else real.to(device)
@@ -124,8 +129,16 @@ def clip_metrics(
             metrics["ssim"] = ssim(clips, truth)
         if why_no_lpips(FrameSize(*frames.shape[-2:])) is None:
             metrics["lpips"] = lpips(_lpips_network(device), clips, truth, device)
+    for name in BY_FRAME & metrics.keys():
+        metrics[name] = given_first(metrics[name], given)
     arrays = {name: tensor.cpu().numpy() for name, tensor in metrics.items()}
     return arrays if i3d is None else arrays | {I3D_LOGITS: i3d(frames)}
+
+
+def given_first(values: Tensor, given: int) -> Tensor:
+    """Values of frames, (N, T, ...), with those of the frame at an index before all others."""
+    others = [n for n in range(values.shape[1]) if n != given]
+    return values if given == 0 else values[:, [given, *others]]
 
 
 def real_clip_metrics(
@@ -170,18 +183,19 @@ def part_metrics(
     networks: EvaluationNetworks,
     i3d: I3D | None,
     device: torch.device,
+    given: int = 0,
 ) -> tuple[ClipMetrics, ClipMetrics]:
-    """Compute the metrics of all clips of a plan, and of the first ones' first frame repeated."""
+    """Compute the metrics of all clips of a plan, and of the first ones' given frame repeated."""
     made: list[ClipMetrics] = []
     repeated: list[ClipMetrics] = []
     with Progress().bar("metrics of clips", len(plan.clip), "clips") as bar:
         for part in parts:
             frames = part.tensors()["frames"]
             for rows, real in real_batches(clips, plan.clip[part.rows]):
-                made.append(clip_metrics(frames[rows], real, networks, device, i3d))
+                made.append(clip_metrics(frames[rows], real, networks, device, i3d, given))
                 if len(repeated) * BATCH < REPEATED_CLIPS:
-                    still = real[:, :1].expand_as(real)
-                    repeated.append(clip_metrics(still, real, networks, device))
+                    still = real[:, given : given + 1].expand_as(real)
+                    repeated.append(clip_metrics(still, real, networks, device, given=given))
                 bar(len(real))
     return concatenate(made), concatenate(repeated)
 

@@ -138,10 +138,10 @@ def evaluate_run(
     if run.generator is not None:
         changed = with_sampler(run.generator, name=sampler, steps=steps, guidance=guidance)
         run = replace(run, generator=changed, recipe=changed.recipe)
-    if run.space.given_index and not chosen.reconstruct:
+    if frames is not None and run.space.given_index:
         raise UserError(
-            f"{folder} is given the frame in the middle of a clip (space.key=centre), and protocols"
-            " begin with frame 0: train with space.key=first, or give --protocol reconstruction"
+            f"--frames: {folder} is given the frame in the middle of a clip (space.key=centre), and"
+            " such clips do not go on from each other: leave it out"
         )
     store = open_store(store_path)
     check_same_store({"store": run.store.model_dump(mode="json")}, store, folder)
@@ -210,7 +210,9 @@ def evaluate(
         clips, options.networks or out / "judges", device, options.network_options
     )
     real = real_clip_metrics(clips, networks, device, plan.windows, i3d)
-    metrics, repeated = part_metrics(parts, plan, clips, networks, i3d, device)
+    metrics, repeated = part_metrics(
+        parts, plan, clips, networks, i3d, device, run.space.given_index
+    )
     logits = metrics.get("gesture_logits")
     read_as = None if logits is None else logits.argmax(axis=1)
     shown = shown_clips(parts[0], plan, clips, read_as)

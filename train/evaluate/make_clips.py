@@ -266,10 +266,15 @@ def fill_parts(
 def _generate(
     run: TrainedRun, clips: Clips, indices: NDArray[np.int64], seeds: NDArray[np.int64]
 ) -> Decoded:
-    """Generate clips from the first frames and labels of stored ones."""
+    """Generate clips from the given frames and labels of stored ones."""
     assert run.generator is not None
     labels = [None if label < 0 else int(label) for label in clips.label[indices]]
-    return run.generator(clips.read("first_frame", indices), labels, seeds.tolist())
+    if run.space.given_index:
+        frames = clips.frames(clips.batch(indices, torch.device("cpu")))
+        given = frames[:, run.space.given_index]
+    else:
+        given = clips.read("first_frame", indices)
+    return run.generator(given, labels, seeds.tolist())
 
 
 def _reconstruct(run: TrainedRun, clips: Clips, indices: NDArray[np.int64]) -> Decoded:

@@ -23,6 +23,7 @@ from train.evaluate.clip_metrics import (
     RealClips,
     clip_metrics,
     concatenate,
+    given_first,
     real_batches,
 )
 from train.evaluate.make_clips import reconstruct, unrefined_frames
@@ -288,7 +289,7 @@ def overview(
     clips: Clips,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Gather the few figures that pages show first; PSNR in dB over frames 1...T-1.
+    """Gather the few figures that pages show first; PSNR in dB over all frames but the given one.
 
     Args:
         summary: of the generated clips.
@@ -305,21 +306,23 @@ def overview(
     real, restored = clips.frames(batch), reconstruct(space, clips, chosen, device)
     accuracy = summary.gesture_accuracy_real
     moved = space.moved(restored.parts, batch.first_frame)
+    given = space.given_index
+    repeated_frame = real[:, given : given + 1].expand_as(real)
     return {
         "clips": summary.clips,
         "read_as_asked": None if read_as is None else int((read_as == asked).sum()),
         "classifier_accuracy_real": None if isinstance(accuracy, str) else accuracy,
         "psnr_generated": summary.psnr,
         # Before the refining network, of the clips that are shown.
-        "psnr_unrefined": _mean_psnr(shown["unrefined"], shown["real"]),
+        "psnr_unrefined": _mean_psnr(shown["unrefined"], shown["real"], given),
         "psnr_first_frame": repeated.psnr,
         "motion_ratio": summary.motion_ratio,
         "motion_explains": motion_explains(shown.get("moved"), shown["frames"], shown["real"]),
         "motion_explains_restored": motion_explains(moved, unrefined_frames(restored), real),
         # What the target space and its autoencoder lose of real test clips; then its floors.
-        "psnr_reconstruction": _mean_psnr(unrefined_frames(restored), real),
+        "psnr_reconstruction": _mean_psnr(unrefined_frames(restored), real, given),
         "psnr_vectors_alone": _mean_psnr(vectors_alone(batch, clips), real),
-        "psnr_reconstruction_first_frame": _mean_psnr(real[:, :1].expand_as(real), real),
+        "psnr_reconstruction_first_frame": _mean_psnr(repeated_frame, real, given),
     }
 
 
@@ -363,12 +366,14 @@ def psnr_of_vectors_alone(clips: Clips, indices: NDArray[np.int64]) -> float:
     return total / len(indices)
 
 
-def _mean_psnr(frames: Tensor, truth: Tensor) -> float:
-    return float(psnr(frames[:, 1:], truth[:, 1:]).mean())
+def _mean_psnr(frames: Tensor, truth: Tensor, given: int = 0) -> float:
+    """Mean over all frames but the given one, dB."""
+    made, real = (given_first(films, given)[:, 1:] for films in (frames, truth))
+    return float(psnr(made, real).mean())
 
 
 def _psnr_by_frame(metrics: ClipMetrics) -> NDArray[np.float64]:
-    """PSNR of every frame, dB, shape (N, T); frame 0 is the given one, 100."""
+    """PSNR of every frame, dB, shape (N, T); the given one comes first, with 100."""
     return decibels(torch.from_numpy(metrics["squared_error"])).numpy()
 
 
