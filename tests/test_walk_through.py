@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import av
@@ -12,12 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import call_preprocess
+from tests.train.conftest import call_train
+
 CLIPS = os.environ.get("DVDM_TEST_CLIPS")
 
 SHORT = (
-    "autoencoder_training.seconds=5",
-    "diffusion_training.seconds=10",
-    "refiner_training.seconds=5",
+    "autoencoder_training.steps=10",
+    "diffusion_training.steps=10",
+    "refiner_training.steps=5",
     "denoiser.dim=16",
     "refiner.width=8",
     "sampler.steps=4",
@@ -32,23 +33,17 @@ def test_real_signs_reach_a_generated_clip(tmp_path: Path) -> None:
     for video in sorted(Path(str(CLIPS), "clips").glob("asl_*.mkv")):
         (root / video.name).symlink_to(video)
     extract = ("--size", 64, "--block", 8, "--stride", 3, "--reference", "first")
-    _call("preprocess", "run", "folder", "--root", root, "--out", store, *extract)
-    _call("preprocess", "verify", store, "--root", root, "--sample", 2)
+    assert call_preprocess("run", "folder", "--root", root, "--out", store, *extract) == 0
+    assert call_preprocess("verify", store, "--root", root, "--sample", 2) == 0
     overrides = [word for field in SHORT for word in ("--set", field)]
     for stage in ("vae", "encode", "diffusion"):
         where = ("--recipe", "ed_vdm_demo", "--store", store, "--out", run)
-        _call("train", stage, *where, *overrides)
+        assert call_train(stage, *where, *overrides) == 0
     first, made = tmp_path / "first.png", tmp_path / "made.mp4"
     with av.open(str(root / "asl_yes.mkv")) as container:
         Image.fromarray(next(container.decode(video=0)).to_ndarray(format="rgb24")).save(first)
-    _call("train", "sample", "--run", run, "--image", first, "--out", made)
+    assert call_train("sample", "--run", run, "--image", first, "--out", made) == 0
     with av.open(str(made)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(frames) == 16
     assert np.std(frames[0]) > 10
-
-
-def _call(package: str, *arguments: object) -> None:
-    command = [sys.executable, "-m", package, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

@@ -18,11 +18,12 @@ PARTS = {
     "vdm_demo": ["denoiser"],
     "ed_vdm_demo": ["denoiser", "autoencoder", "refiner"],
 }
+NARROW = {"vdm_demo": [], "ed_vdm_demo": ["autoencoder.hidden=16", "refiner.width=8"]}
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_every_network_of_a_recipe_is_measured_both_ways(name: str) -> None:
-    recipe = load_recipe(name, TINY)
+    recipe = load_recipe(name, [*TINY, *NARROW[name]])
     given = Namespace(batch=2, compile=False, rounds=1)
     found = dict(networks(recipe, 2, CPU))
     assert list(found) == PARTS[name]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from preprocess.options import codec_options, default_store
 from shared.errors import UserError
 from shared.manifest import load_manifest
+from tests.conftest import call_preprocess
 
 Cli = Callable[..., tuple[int, str, str]]
 OPTIONS = ("--size", 32, "--frames", 4, "--block", 8, "--workers", 1)
@@ -21,8 +20,7 @@ OPTIONS = ("--size", 32, "--frames", 4, "--block", 8, "--workers", 1)
 @pytest.fixture(scope="module")
 def store(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("stores") / "store"
-    command = ["run", "folder", "--root", folder, "--out", path, *OPTIONS]
-    subprocess.run([sys.executable, "-m", "preprocess", *map(str, command)], check=True)
+    assert call_preprocess("run", "folder", "--root", folder, "--out", path, *OPTIONS) == 0
     return path
 
 

@@ -173,3 +173,4 @@ def test_memory_of_a_real_long_video(real_clips: Path, tmp_path: Path) -> None:
     peak = peak_mb(tmp_path / "v" / "v.mp4", tmp_path / "store")
     print(peak)
     assert peak < 400
+    assert len(Store(tmp_path / "store")) == 1394 // 16

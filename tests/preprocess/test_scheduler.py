@@ -12,7 +12,7 @@ import pytest
 import preprocess.executor
 from preprocess.executor import ExecutorOptions, run_tasks
 from shared.errors import UserError
-from tests.clusters import Cluster, running_cluster, wait_until
+from tests.clusters import SECONDS, Cluster, running_cluster, wait_until
 from tests.stores import contents
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -100,6 +100,8 @@ def test_no_scheduler_is_a_clear_error(
 @pytest.mark.slow
 def test_workers_that_are_of_no_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """None at all; one that does not have the package; one that does not see the videos."""
+    from distributed import Client
+
     monkeypatch.setattr(preprocess.executor, "CONNECT_SECONDS", 1)
     with running_cluster(tmp_path, 0) as cluster:
         executor = ExecutorOptions(scheduler=cluster.address)
@@ -107,12 +109,12 @@ def test_workers_that_are_of_no_use(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             run_tasks(_double, [1, 2], executor)
         monkeypatch.setattr(preprocess.executor, "CONNECT_SECONDS", 30)
         cluster.start_worker()
+        with Client(cluster.address) as client:
+            client.wait_for_workers(1, timeout=SECONDS)
+            client.run(exec, "import sys; sys.modules['preprocess'] = None")
+            with pytest.raises(UserError, match=r"cannot import this package .*install"):
+                run_tasks(_double, [1, 2], executor)
+            client.run(exec, "import sys; del sys.modules['preprocess']")
         place = tmp_path / "only on another machine"
         with pytest.raises(UserError, match=r"does not see .*only on another machine"):
             run_tasks(_double, [1, 2], executor, places=[place])
-        cluster.kill_worker()
-        without = tmp_path / "without_package.py"
-        without.write_text("import sys\nsys.modules['preprocess'] = None\n")
-        cluster.start_worker("--preload", str(without))
-        with pytest.raises(UserError, match=r"cannot import this package .*install"):
-            run_tasks(_double, [1, 2], executor)

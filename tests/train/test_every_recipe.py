@@ -54,8 +54,11 @@ def test_recipes_without_text_need_no_labels(
         "movideo_demo",
     ],
 )
-def test_demo_recipes_train_and_sample_as_they_are(cli: Cli, tmp_path: Path, recipe: str) -> None:
-    """Networks, clips and grids in full; few steps of a clip each."""
+def test_demo_recipes_train_and_sample_as_they_are(
+    cli: Cli, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks, clips and grids in full; few steps of a clip each, and one clip in a preview."""
+    monkeypatch.setattr("train.stages.diffusion._PREVIEW_CLIPS", 1)
     options = CodecOptions(size=64, block=8, search_range=24, reference="first")
     # A clip to train on and one to test with.
     few: dict[str, Any] = {"labels": ("Go",), "subjects": ("a", "c")}

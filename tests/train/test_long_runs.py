@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,14 +19,14 @@ from train.trainer.monitor import read_metrics
 
 pytestmark = pytest.mark.slow
 
-STEPS = 80
+STEPS = 50
 LONG: Overrides = {
     "refiner": "null",
     "refiner.width": None,
     "diffusion_training.steps": str(STEPS),
     "diffusion_training.seconds": "null",
     "diffusion_training.batch": "5",
-    "diffusion_training.checkpoint_every": "7",
+    "diffusion_training.checkpoint_every": "9",
     "diffusion_training.log_every": "3",
     "sampler.steps": "1",
 }
@@ -66,10 +67,12 @@ def wait_for_a_checkpoint(process: subprocess.Popen, folder: Path) -> None:
         time.sleep(0.02)
 
 
-def prepare(store: Store, *runs: Path) -> None:
-    """Run the stages before diffusion, with few steps."""
-    for run in runs:
-        assert train_stages(store.path, run, LONG, stages=("vae", "encode")) == [0, 0]
+def train_undisturbed(store: Store, whole: Path, other: Path, changes: Overrides) -> None:
+    """All stages of `whole` in this process; those before diffusion are copied to `other`."""
+    on = ("--device", "cpu")
+    assert train_stages(store.path, whole, LONG, ("vae", "encode"), further=on) == [0, 0]
+    shutil.copytree(whole, other)
+    assert train_stages(store.path, whole, LONG | changes, ("diffusion",), further=on) == [0]
 
 
 def metrics_without_times(run: Path) -> list[dict[str, float]]:
@@ -81,12 +84,11 @@ def metrics_without_times(run: Path) -> list[dict[str, float]]:
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(store: Store, tmp_path: Path) -> None:
     """With Muon, which leaves a part of the weights to AdamW."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    prepare(store, whole, cut)
     changes: Overrides = {"diffusion_training.optimiser": "muon"}
-    finish(start(store, whole, changes, ALONE))
+    train_undisturbed(store, whole, cut, changes)
     process = start(store, cut, changes, ALONE)
     wait_for_a_checkpoint(process, cut / "diffusion")
-    time.sleep(random.uniform(0, 0.5))
+    time.sleep(random.uniform(0, 0.3))
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -104,8 +106,7 @@ def test_two_processes_train_and_stop_as_one_does(store: Store, tmp_path: Path) 
     """By our launcher, then, going on, by torchrun; bfloat16 rounds each slice in its own way:
     losses agree to a few per cent."""
     one, two = tmp_path / "one", tmp_path / "two"
-    prepare(store, one, two)
-    finish(start(store, one, {}, ALONE))
+    train_undisturbed(store, one, two, {})
     changes: Overrides = {"diffusion_training.accumulate": "2"}
     process = start(store, two, changes, ALONE, "--processes", "2")
     wait_for_a_checkpoint(process, two / "diffusion")

@@ -38,8 +38,8 @@ OPTIONS = TrainingOptions(
     weight_decay=0.01,
 )  # fmt: skip
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(  # seconds to import, once for all processes
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(  # seconds to import, once for all processes
     ["tests.train.toy", "torch.utils.tensorboard", "torch._dynamo", "safetensors.torch"]
 )
 
@@ -107,19 +107,23 @@ def weights(folder: Path, rank: int = 0) -> list[list[float]]:
     return json.loads((folder / f"weights-{rank}.json").read_text())
 
 
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def start(
     folder: Path, options: TrainingOptions, *, ranks: int = 1, step_seconds: float = 0
 ) -> list[BaseProcess]:
     """Train in processes of their own, one a rank, as torchrun would start them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    common = {"WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     started = []
     for rank in range(ranks):
         environment = {k: str(v) for k, v in (common | {"RANK": rank, "LOCAL_RANK": rank}).items()}
         arguments = (environment, folder, options, step_seconds)
-        started.append(_processes.Process(target=_train_as, args=arguments))
+        started.append(processes.Process(target=_train_as, args=arguments))
         started[-1].start()
     return started
 

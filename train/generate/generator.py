@@ -153,7 +153,7 @@ class Generator:
 def real_guidance(
     generator: Generator, clips: Clips, indices: NDArray[np.int64]
 ) -> dict[str, Tensor]:
-    """What a guide would make known, of real clips instead: the guide's x_0 of them, decoded.
+    """Make known what a guide would, from real clips: their x_0 in the guide's space, decoded.
 
     Args:
         generator: has a guide.

@@ -187,7 +187,7 @@ class _Alignment(nn.Module):
 
 
 def deformable_samples(picture: Tensor, flow: Tensor, offsets: Tensor, masks: Tensor) -> Tensor:
-    """What the nine taps of a modulated deformable 3x3 convolution see (Zhu et al. 2019).
+    """Samples under the nine taps of a modulated deformable 3x3 convolution (Zhu et al. 2019).
 
     A 1x1 convolution of them is the deformable convolution. Tap k of raster order is a sample at
     p + p_k + flow + offset_k, p_k from (-1, -1) to (1, 1), times its mask.

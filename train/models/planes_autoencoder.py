@@ -295,7 +295,7 @@ class Projection(nn.Module):
         self.recall = nn.Linear(channels, length * width) if recalls else None
 
     def forward(self, lines: Tensor, rest: Tensor) -> Tensor:
-        """Of the summary, and of what is left of the whole line where that is asked for."""
+        """Codes of lines, of their summaries and, where that is asked for, of all of a line."""
         found = self.head(self.summary(lines.flatten(0, 2))).unflatten(0, lines.shape[:3])
         return found if self.line is None else found + self.line(rest.flatten(-2))
 

@@ -152,7 +152,7 @@ class RegionPredictor(FlowPredictor):
         return Regions.of(self.heat_maps(picture))
 
     def heat_maps(self, picture: Tensor) -> Tensor:
-        """Where each region is, float32, shape (N, K, H / reduction, W / reduction); sum 1."""
+        """Heat map of each region, float32, shape (N, K, H / reduction, W / reduction); sum 1."""
         features = self.region_features(reduce(picture, self.options.reduction))
         with full_precision(picture.device):
             logits = self.region_maps(features.float()) / self.options.temperature

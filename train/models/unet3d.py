@@ -344,7 +344,7 @@ def _coordinates(x: Tensor) -> Tensor:
 
 
 def _token_network(options: UNet3DOptions, given: tuple[int, ...] | None) -> Tokens | None:
-    """What makes the tokens that places attend to; None where there are none."""
+    """Network of the tokens that places attend to; None where there are none."""
     if given is None and not options.patch:
         return None
     return Tokens(4 * options.dim, None if given is None else given[1], options.patch)
@@ -353,7 +353,7 @@ def _token_network(options: UNet3DOptions, given: tuple[int, ...] | None) -> Tok
 def _first_frame_network(
     options: UNet3DOptions, cell: int, features: tuple[int, ...] | None
 ) -> tuple[nn.Module, int]:
-    """What makes the first frame's maps on the folded grid, and the number of their channels."""
+    """Network of the first frame's maps on the folded grid, and their number of channels."""
     fold = options.fold
     if features is None:
         if not options.context:

@@ -183,7 +183,7 @@ class Space(ABC):
         return {name: decoded.parts[name] for name in self.draws}
 
     def moved(self, parts: Mapping[str, Tensor], first_frame: Tensor) -> Tensor | None:
-        """What motion alone makes of the first frames; None where the space has no motion.
+        """Clips that motion alone makes of the first frames; None where the space has no motion.
 
         Args:
             parts: of decoded clips, those of `draws` at least.
@@ -236,7 +236,7 @@ class Space(ABC):
 
     @property
     def takes_first_frame(self) -> bool:
-        """Whether clips begin with a given frame; False: they are generated from noise alone."""
+        """True if clips begin with a given frame; False: they are generated from noise alone."""
         return True
 
     @property

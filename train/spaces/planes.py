@@ -77,7 +77,7 @@ class PlanesSpace(Space):
 
     @property
     def takes_first_frame(self) -> bool:
-        """Whether clips begin with a given frame."""
+        """True if clips begin with a given frame."""
         return self.options.first_frame > 0
 
     @property
