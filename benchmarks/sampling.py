@@ -199,4 +199,4 @@ def show(costs: list[Cost], given: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, "train"))

@@ -207,4 +207,4 @@ def show(figures: list[Figure], device: torch.device) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, "train"))
