@@ -10,9 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(
-    path.stem
-    for path in (ROOT / "benchmarks").glob("*.py")
-    if "ArgumentParser" in path.read_text()
+    path.stem for path in (ROOT / "benchmarks").glob("*.py") if "ArgumentParser" in path.read_text()
 )
 
 

@@ -11,6 +11,7 @@ import json
 import platform
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -302,7 +303,7 @@ def _provenance(
         "command": own_command(),
         "hardware": processor(),
         "device": run.device.type,
-        "versions": {name: version(name) for name in _PACKAGES}
+        "versions": {name: version(name) for name in _PACKAGES if find_spec(name)}
         | {"python": platform.python_version()},
         "data_set": store.dataset,
         "split": split,
