@@ -80,8 +80,8 @@ def nearest_psnr(frames: Tensor, real: Tensor) -> float:
 def ssim(frames: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity of each frame (Wang et al. 2004, equation 13).
 
-    The mean over colours and pixels, windows seeing the frame mirrored at its edges: as torchmetrics
-    has it, whose import alone takes seconds.
+    The mean over colours and pixels, of a frame that is mirrored at its edges, as torchmetrics has
+    it, whose import alone takes seconds.
 
     Args:
         frames: uint8, shape (..., 3, H, W), sides at least `SSIM_WINDOW`.
