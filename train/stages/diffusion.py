@@ -6,12 +6,11 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from shared.errors import UserError
-from shared.report.pictures import contact_sheet
+from shared.report.pictures import contact_sheet, evenly_spaced
 from shared.store.export import ClipReader
 from train.data.batches import BatchSlice, generator_for
 from train.diffusion.objective import diffusion_loss, guided
@@ -111,7 +110,7 @@ def preview_clips(
 ) -> Preview:
     """Test clips, and clips generated from their first frames with the same seeds at each step."""
     test, space = encoded.clips.test, encoded.space
-    indices = test[np.linspace(0, len(test) - 1, _PREVIEW_CLIPS).astype(int)]
+    indices = test[evenly_spaced(len(test), _PREVIEW_CLIPS)]
     batch = encoded.clips.batch(indices, device)
     known = {name: value.to(device) for name, value in encoded.read(indices).items()}
     generator = generator_for(recipe.seed, 0)

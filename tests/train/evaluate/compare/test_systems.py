@@ -1,3 +1,5 @@
+"""The table of systems, and the plan that follows from it."""
+
 from __future__ import annotations
 
 from dataclasses import replace
