@@ -168,16 +168,16 @@ class Part:
         return load_file(self.path)
 
 
-def plan_parts(out: Path, plan: Plan, run_identity: str, size: int = PART_CLIPS) -> list[Part]:
+def plan_parts(out: Path, plan: Plan, run_identity: str, size: int | None = None) -> list[Part]:
     """Divide a plan into parts: rows, files, and the identity that a part must have.
 
     Args:
         out: folder of the evaluation.
         plan: clips to make.
         run_identity: see the function of that name.
-        size: clips in a part.
+        size: clips in a part; None: `PART_CLIPS`.
     """
-    parts = []
+    size, parts = size or PART_CLIPS, []
     for start in range(0, len(plan.clip), size):
         rows = slice(start, min(start + size, len(plan.clip)))
         path = out / "parts" / f"part-{start // size:05d}.safetensors"
