@@ -107,7 +107,8 @@ def fit(stage: Stage, *, clock: Callable[[], float] = time.monotonic) -> nn.Modu
     """
     check_same_config(stage.folder, stage.config)
     run = _Run(stage, world(), clock)
-    bar = Progress().bar(stage.title, _BAR_UNITS, "units")
+    done = int(_BAR_UNITS * run.progress)
+    bar = Progress().bar(stage.title, _BAR_UNITS, "units", done=done)
     with StopSignals() as signals, bar as progress, closing(run):
         while run.should_continue(signals.received):
             run.train_step()

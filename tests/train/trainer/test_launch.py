@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from train.trainer import launch as module
+from train.trainer import distributed as module
 from train.trainer.distributed import launch, usable_cores
 
 
