@@ -95,6 +95,9 @@ COMPENSATIONS: tuple[Compensation, ...] = get_args(Compensation)
 """`block`: a pixel moves with its block (the paper). `overlapped`: blends what the nearest four
 blocks' vectors predict. `interpolated`: moves by a vector interpolated between those four."""
 
+MAX_SIDE_PX = 4096
+"""Largest height and width of stored frames."""
+
 BLOCKS: tuple[int, ...] = (4, 8, 16, 32)
 """Allowed block sizes, pixels."""
 
@@ -171,10 +174,6 @@ def luma(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     # 256 * 255 + 128 still fits in 16 bits.
     total = red * np.uint16(77) + green * np.uint16(150) + blue * np.uint16(29) + np.uint16(128)
     return (total >> 8).astype(np.uint8)
-
-
-MAX_SIDE_PX = 4096
-"""Largest height and width of stored frames."""
 
 
 class FrameSize(NamedTuple):

@@ -36,6 +36,10 @@ from shared.report.pictures import (
 from shared.schema import ARRAYS, LARGE, CodecOptions, StoreAttributes
 from shared.store.store import Store
 
+SHEET_COLUMNS, MOTION_COLUMNS, MOTION_CLIPS = 6, 4, 3
+SHEETS_BYTES = 8_000_000
+"""Size of all contact sheets beyond which no more are drawn: a page has to stay small."""
+
 _MAX_NAMES = 40
 
 
@@ -189,11 +193,6 @@ def _protocol(found: Findings, name: str) -> str:
             value = ", ".join(map(str, value[:_MAX_NAMES])) + more
         fields.append(f"{key}: {value}")
     return "; ".join(fields)
-
-
-SHEET_COLUMNS, MOTION_COLUMNS, MOTION_CLIPS = 6, 4, 3
-SHEETS_BYTES = 8_000_000
-"""Size of all contact sheets beyond which no more are drawn: a page has to stay small."""
 
 
 @dataclass

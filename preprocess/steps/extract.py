@@ -25,6 +25,8 @@ from shared.store.partition import COLUMNS, PartitionWriter
 from shared.store.paths import Location, location
 from shared.store.store import Marker, read_marker
 
+_SEARCH = CodecOptions(**SEARCH)
+
 
 @dataclass(frozen=True)
 class PartitionTask:
@@ -150,9 +152,6 @@ def _columns(task: PartitionTask) -> dict[str, np.ndarray]:
 def _indices(values: list[str | None], known: tuple[str, ...]) -> list[int]:
     positions: dict[Any, int] = {value: index for index, value in enumerate(known)}
     return [positions.get(value, NO_INDEX) for value in values]
-
-
-_SEARCH = CodecOptions(**SEARCH)
 
 
 def reason_to_leave_out(clip: NDArray[np.uint8], options: CodecOptions) -> str:

@@ -14,16 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shared.conventions import NO_INDEX
 from shared.errors import UserError
 from shared.schema import ARRAYS, LARGE, TEST, TRAIN, ArraySpec, CodecOptions, StoreAttributes
 from train.data.motion_compensation import decode_clips
 
 if TYPE_CHECKING:  # zarr is slow to import, and sampling needs none
     from shared.store.export import ClipReader
-
-
-from shared.conventions import NO_INDEX
-from shared.store.export import ClipReader
 
 _IN_MEMORY_BYTES = 2 * 1024**3
 
@@ -179,6 +176,12 @@ class Clips:
     def frames(self, batch: ClipBatch) -> Tensor:
         """The clips' frames, exact: uint8, shape (B, T, 3, H, W)."""
         return stored_frames(batch, self.store.options)
+
+    def frame(self, indices: NDArray[np.int64], number: int) -> Tensor:
+        """One frame of each clip, by its index within the clip: uint8, (B, 3, H, W), on the CPU."""
+        if number == 0:
+            return self.read("first_frame", indices)
+        return self.frames(self.batch(indices, torch.device("cpu")))[:, number]
 
     def _cache(self, name: str) -> _MemoryCache | None:
         """The cache of an array, None if it does not fit into memory."""

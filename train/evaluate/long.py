@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.console import console
+from shared.console import Bar, console
 from shared.errors import UserError
 from shared.report.pages import table
 from shared.report.pictures import contact_sheet, png
@@ -151,12 +151,10 @@ def _generate(run: TrainedRun, clips: Clips, plan: Plan, frames: int, out: Path)
     identity = f"{run_identity(run, clips, reconstruct=False)}, {frames} frames"
     parts = plan_parts(out, plan, identity, BATCH)
 
-    def make(part: Part, advance: Callable[[int], object]) -> dict[str, Tensor]:
+    def make(part: Part, bar: Bar) -> dict[str, Tensor]:
         rows = part.rows
         first, seeds = clips.read("first_frame", plan.clip[rows]), plan.seed[rows].tolist()
-        made = generate_frames(
-            generator, first, labels[rows], seeds, frames, on_step=lambda: advance(1)
-        )
+        made = generate_frames(generator, first, labels[rows], seeds, frames, on_step=bar)
         return {"frames": made.frames}
 
     steps = sum(generator.steps(n) for n in range(clips_for(frames, store.frames, run.space.adds)))

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.console import Progress, byte_count, console
+from shared.console import Bar, Progress, byte_count, console
 from shared.errors import UserError
 from shared.schema import StoreAttributes
 from shared.store.paths import write_whole
@@ -205,7 +205,7 @@ def make_parts(
         UserError: the disk has no room for them.
     """
 
-    def make(part: Part, advance: Callable[[int], object]) -> dict[str, Tensor]:
+    def make(part: Part, bar: Bar) -> dict[str, Tensor]:
         indices, seeds = plan.clip[part.rows], plan.seed[part.rows]
         if reconstruct:
             decoded = _reconstruct(run, clips, indices)
@@ -217,7 +217,7 @@ def make_parts(
             tensors |= run.space.drawn_parts(decoded)
             moved = run.space.moved(decoded.parts, decoded.frames[:, 0])
             tensors |= {} if moved is None else {"moved": moved}
-        advance(part.clips)
+        bar(part.clips)
         return tensors | {"clip": torch.from_numpy(indices), "seed": torch.from_numpy(seeds)}
 
     store = clips.store.options
@@ -227,7 +227,7 @@ def make_parts(
 
 def fill_parts(
     parts: list[Part],
-    make: Callable[[Part, Callable[[int], object]], dict[str, Tensor]],
+    make: Callable[[Part, Bar], dict[str, Tensor]],
     clip_bytes: int,
     units: Sequence[int],
     shown: tuple[str, str],
@@ -236,7 +236,7 @@ def fill_parts(
 
     Args:
         parts: all of them.
-        make: gives the tensors of a part, and says how much of it is done meanwhile.
+        make: gives the tensors of a part, and counts its units on the bar.
         clip_bytes: size of a clip's frames.
         units: of work, of each part.
         shown: what the progress bar shows, and the name of its units.
@@ -269,11 +269,7 @@ def _generate(
     """Generate clips from the given frames and labels of stored ones."""
     assert run.generator is not None
     labels = [None if label < 0 else int(label) for label in clips.label[indices]]
-    if run.space.given_index:
-        frames = clips.frames(clips.batch(indices, torch.device("cpu")))
-        given = frames[:, run.space.given_index]
-    else:
-        given = clips.read("first_frame", indices)
+    given = clips.frame(indices, run.space.given_index)
     return run.generator(given, labels, seeds.tolist())
 
 

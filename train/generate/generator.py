@@ -166,10 +166,9 @@ def real_guidance(
     assert generator.guide is not None
     space, device = generator.guide.space, generator.device
     known = stored_and_derived(space, clips, indices, device)
-    frames = clips.frames(clips.batch(indices, torch.device("cpu")))
     made = generator.space.known_from_guide(space.decode(space.target(known), known))
     arrays = {name: value.cpu() for name, value in made.items()}
-    return {**arrays, "first_frame": frames[:, generator.space.given_index]}
+    return {**arrays, "first_frame": clips.frame(indices, generator.space.given_index)}
 
 
 def batches(count: int) -> int:

@@ -18,6 +18,10 @@ from torch import Tensor
 from shared.errors import UserError
 from train.models.autoencoder import weights_hash
 
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+"""Of CLIP's training pictures in [0, 1], by colour (Radford et al. 2021)."""
+
 
 def load_pretrained(title: str, name: str, load: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
     """Load a network and what prepares its input; the network then computes, and never learns.
@@ -119,11 +123,6 @@ class DepthModel:
         self._network.to(frames.device)
         found = self._network(pixels["pixel_values"].to(frames.device)).predicted_depth
         return F.interpolate(found[:, None], frames.shape[-2:], mode="bilinear")
-
-
-_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-"""Of CLIP's training pictures in [0, 1], by colour (Radford et al. 2021)."""
 
 
 class ImageTokens:

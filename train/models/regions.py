@@ -9,10 +9,6 @@ Differences from MRAA: group in place of batch normalisation; heat maps cover th
 orientation fades where a region is round (see `affine_between`), which also bounds the gradients;
 masks start with nearly all weight on the background, and the background at rest.
 
-Regions have to move along with random smooth deformations of a picture (`Deformation`): an affine
-map plus a thin-plate spline (Bookstein 1989), as in the first-order motion model (Siarohin et al.
-2019).
-
 Coordinates are in float32, under autocast too; x before y; their unit is half of the picture's
 longer side, their origin the picture's centre. Shapes: N pairs, K regions, P = h w cells.
 """
@@ -20,7 +16,6 @@ longer side, their origin the picture's centre. Shapes: N pairs, K regions, P = 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -30,6 +25,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as options_dataclass
 from torch import Tensor, nn
 
+from train.models.equivariance import random_deformation
 from train.models.flow_predictors import FLOW_CELL, FlowPredictor
 from train.models.hourglass import GROUPS, DownPath, Hourglass
 from train.models.layers import constant, full_precision, reduce, zero_initialise
@@ -348,62 +344,3 @@ def _warp(picture: Tensor, places: Tensor, padding: str = "border") -> Tensor:
 
 def _output(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 7, padding=3)
-
-
-_SIDE = 5
-"""Control points of the spline in each direction."""
-
-_TINY = 1e-12
-"""Squared distance below which r^2 log r is taken as zero."""
-
-
-@dataclass(frozen=True)
-class Deformation:
-    """T(p) = p + A p + b + sum_j w_j U(|p - c_j|), U(r) = r^2 log r.
-
-    Attributes:
-        affine: A and b, shape (N, 2, 3).
-        weights: w_j of the control points, shape (N, 25, 2); they form a regular 5x5 grid.
-    """
-
-    affine: Tensor
-    weights: Tensor
-
-    def __call__(self, points: Tensor) -> Tensor:
-        """T of points (N, P, 2), x before y."""
-        _, square, log = self._from_controls(points)
-        bend = (square * log)[..., None] / 2 * self.weights[:, None]  # (N, P, 25, 2)
-        matrix, shift = self.affine[:, None, :, :2], self.affine[:, None, :, 2]
-        return points + (matrix * points[..., None, :]).sum(-1) + shift + bend.sum(2)
-
-    def jacobian(self, points: Tensor) -> Tensor:
-        """Derivatives dT_i / dp_j at points (N, P, 2): shape (N, P, 2, 2)."""
-        away, _, log = self._from_controls(points)
-        slope = (log + 1)[..., None] * away  # (N, P, 25, 2), of U
-        bend = (self.weights[:, None, :, :, None] * slope[..., None, :]).sum(2)
-        return torch.eye(2, device=points.device) + self.affine[:, None, :, :2] + bend
-
-    def _from_controls(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Offsets from the control points, their squared lengths, and the logarithms of these."""
-        line = torch.linspace(-1, 1, _SIDE, device=points.device)
-        away = points[:, :, None] - torch.cartesian_prod(line, line)  # (N, P, 25, 2)
-        square = away.square().sum(-1)
-        return away, square, (square + _TINY).log()
-
-
-def random_deformation(
-    generators: Sequence[torch.Generator], affine: float = 0.05, spline: float = 0.005
-) -> Deformation:
-    """A deformation for each generator, on its device, from its numbers alone.
-
-    Args:
-        generators: one a row.
-        affine: standard deviation of the six numbers of A and b.
-        spline: standard deviation of the spline's weights.
-    """
-    draws = torch.stack(
-        [torch.randn(6 + 2 * _SIDE**2, generator=g, device=g.device) for g in generators]
-    )
-    return Deformation(
-        affine * draws[:, :6].unflatten(1, (2, 3)), spline * draws[:, 6:].unflatten(1, (-1, 2))
-    )

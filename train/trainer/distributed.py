@@ -29,6 +29,11 @@ from torch.nn.parallel import DistributedDataParallel
 from shared.console import EXIT_BY_SIGNAL, EXIT_USER_ERROR, hush
 from shared.errors import UserError
 
+_POLL_SECONDS = 0.1
+
+_PATIENCE_SECONDS = 10.0
+"""Time that the others have to end by themselves once one of them has failed."""
+
 
 @dataclass(frozen=True)
 class World:
@@ -165,12 +170,6 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device {name}: this machine has no CUDA device; use --device cpu")
     return device
-
-
-_POLL_SECONDS = 0.1
-
-_PATIENCE_SECONDS = 10.0
-"""Time that the others have to end by themselves once one of them has failed."""
 
 
 def usable_cores() -> int:

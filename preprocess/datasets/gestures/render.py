@@ -19,6 +19,9 @@ _CAMERA_STREAM, _NOISE_STREAM = 1, 2
 # Fraction of the camera's movement that pans; the rest zooms.
 _PAN_FRACTION = 0.7
 
+# Backdrops reach beyond the frame, for a moving camera.
+_FAR = 0.5
+
 _RANGES: dict[str, tuple[float, float]] = {
     "subjects": (1, 9999),
     "repetitions": (1, 9999),
@@ -167,10 +170,6 @@ def _with_noise(
 ) -> NDArray[np.uint8]:
     noise = rng.standard_normal(frames.shape, dtype=np.float32) * sigma
     return np.clip(np.rint(frames + noise), 0, 255).astype(np.uint8)
-
-
-# Backdrops reach beyond the frame, for a moving camera.
-_FAR = 0.5
 
 
 def draw_backdrop(canvas: Canvas, scene: Scene) -> None:

@@ -105,9 +105,8 @@ def ssim(frames: Tensor, truth: Tensor) -> Tensor:
 
 def _ssim(x: Tensor, y: Tensor) -> Tensor:
     """SSIM of grey levels (N, 3, H, W), shape (N,)."""
-    mean_x, mean_y, square_x, square_y, product = (
-        _window_means(values) for values in (x, y, x * x, y * y, x * y)
-    )
+    moments = torch.cat([x, y, x * x, y * y, x * y])
+    mean_x, mean_y, square_x, square_y, product = _window_means(moments).chunk(5)
     variance_x = (square_x - mean_x.square()).clamp_min(0)
     variance_y = (square_y - mean_y.square()).clamp_min(0)
     covariance = product - mean_x * mean_y
