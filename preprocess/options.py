@@ -44,18 +44,18 @@ CLIP_OPTIONS: dict[str, Any] = {
     "stride": Annotated[
         int | None,
         typer.Option(
-            help="Take every n-th frame; for windows. Default: the data set's; gestures 3, weizmann"
-            " 2, else 1"
+            help="Take every n-th frame; for windows, and as the largest n of random_stride."
+            " Default: the data set's; gestures 3, weizmann 2, else 1"
         ),
     ],
     "clips": Annotated[
         str | None,
         typer.Option(
-            metavar="windows|span|random_sorted|jittered",
+            metavar="windows|span|random_sorted|jittered|random_stride",
             help="Consecutive clips; one clip of evenly spaced frames of each video or segment; one"
-            " of frames drawn at random, in order; or one of evenly spaced frames, each moved at"
-            " random between its neighbours. Default: the data set's; natops, mhad and mug span,"
-            " else windows",
+            " of frames drawn at random, in order; one of evenly spaced frames, each moved at"
+            " random between its neighbours; or one of every n-th frame, n drawn up to --stride."
+            " Default: the data set's; natops, mhad and mug span, else windows",
         ),
     ],
     "hop": Annotated[
@@ -65,13 +65,11 @@ CLIP_OPTIONS: dict[str, Any] = {
             " overlap, no gap"
         ),
     ],
-    "seed": Annotated[
-        int | None, typer.Option(help="Seed of random_sorted and jittered. Default: 0")
-    ],
+    "seed": Annotated[int | None, typer.Option(help="Seed of the random --clips. Default: 0")],
     "draws": Annotated[
         int | None,
         typer.Option(
-            help="Clips that random_sorted or jittered draw of each video or segment. Default: 1"
+            help="Clips that the random --clips draw of each video or segment. Default: 1"
         ),
     ],
     "fps": Annotated[

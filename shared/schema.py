@@ -35,8 +35,8 @@ SCHEMA_VERSION = 2
 COLOUR = "RGB, full range; luma BT.601"
 
 FitName = Literal["crop", "pad", "stretch"]
-ClipPolicy = Literal["windows", "span", "random_sorted", "jittered"]
-RANDOM_POLICIES: tuple[ClipPolicy, ...] = ("random_sorted", "jittered")
+ClipPolicy = Literal["windows", "span", "random_sorted", "jittered", "random_stride"]
+RANDOM_POLICIES: tuple[ClipPolicy, ...] = ("random_sorted", "jittered", "random_stride")
 """Clip policies that draw frames at random, by a seed."""
 HdrName = Literal["tonemap", "refuse"]
 DeinterlaceName = Literal["off", "bwdif", "yadif"]
@@ -63,11 +63,13 @@ class CodecOptions(BaseModel):
     frames: int = Field(16, ge=2, le=4096)
     """Frames T in a clip, the first one included."""
     stride: int = Field(1, ge=1)
-    """Step between the video frames taken, 1: every frame; for the policy `windows` only."""
+    """Step between the video frames taken, 1: every frame; for the policies `windows` and
+    `random_stride`, which draws one up to it."""
     clips: ClipPolicy = "windows"
     """`windows`: consecutive clips; `span`: one clip of evenly spaced frames of each video or
     segment; `random_sorted`: one clip of frames drawn at random without repetition, in order;
-    `jittered`: one clip of the frames of `span`, each but the first and last moved at random."""
+    `jittered`: one clip of the frames of `span`, each but the first and last moved at random;
+    `random_stride`: one clip of every n-th frame, n and the place drawn at random."""
     hop: int | None = Field(None, ge=1)
     """Frames from one window's start to the next's; None: frames x stride, no overlap."""
     seed: int = Field(0, ge=0)
@@ -146,17 +148,20 @@ class CodecOptions(BaseModel):
         return crop
 
     @model_validator(mode="after")
-    def _windows_alone(self) -> CodecOptions:
-        if self.clips != "windows" and (self.stride != 1 or self.hop is not None):
-            raise ValueError(f"stride and hop belong to windows; clips is {self.clips}")
+    def _strided_alone(self) -> CodecOptions:
+        strided = ("windows", "random_stride")
+        if self.clips not in strided and self.stride != 1:
+            raise ValueError(f"stride belongs to {' and '.join(strided)}; clips is {self.clips}")
+        if self.clips != "windows" and self.hop is not None:
+            raise ValueError(f"hop belongs to windows; clips is {self.clips}")
         return self
 
     @model_validator(mode="after")
     def _random_alone(self) -> CodecOptions:
         if self.draws != 1 and self.clips not in RANDOM_POLICIES:
             raise ValueError(
-                f"--draws {self.draws}: draws belong to --clips {' and '.join(RANDOM_POLICIES)};"
-                f" clips is {self.clips}"
+                f"--draws {self.draws}: draws belong to --clips {', '.join(RANDOM_POLICIES)}; clips"
+                f" is {self.clips}"
             )
         return self
 

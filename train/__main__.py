@@ -200,6 +200,15 @@ def sample(
         ),
     ] = None,
     fps: Annotated[float, typer.Option("--fps", min=1, help="Frames a second.")] = 8,
+    stride: Annotated[
+        float | None,
+        typer.Option(
+            "--stride",
+            min=0.01,
+            help="Frames of a real video from one frame to the next: larger is faster motion; for"
+            " runs with space.stride=true.",
+        ),
+    ] = None,
     motion_from: Annotated[
         str | None,
         typer.Option(
@@ -213,7 +222,7 @@ def sample(
     """Generate videos from a picture and a text: mp4, GIF, contact sheet, and drawn motion."""
     from train.generate.sample import SampleOptions, sample_videos
 
-    options = SampleOptions(out, seed=seed, count=count, frames=frames, fps=fps)
+    options = SampleOptions(out, seed=seed, count=count, frames=frames, fps=fps, stride=stride)
     changes = {
         "name": sampler,
         "steps": steps,

@@ -139,6 +139,7 @@ class Model:
         seed: int = 0,
         frames: int | None = None,
         fps: float = 8.0,
+        stride: float | None = None,
         text_encoder: str | None = None,
         guidance: float | None = None,
         steps: int | None = None,
@@ -155,6 +156,8 @@ class Model:
             seed: of the noise.
             frames: of the video; None: as many as a clip has.
             fps: frames a second of its files.
+            stride: frames of a real video from one frame to the next, for a run that is conditioned
+                on it.
             text_encoder: where the run's text encoder is now; None: where it was.
             guidance, steps, sampler, eta: None: the run's.
             on_step: called after each sampling step with the number of steps done, and of all;
@@ -166,7 +169,7 @@ class Model:
         changes = {"guidance": guidance, "steps": steps, "name": sampler, "eta": eta}
         generator = with_sampler(self.generator, **changes)
         label = None if text is None else generator.label_index(text, text_encoder)
-        options = SampleOptions(label=label, seed=seed, frames=frames, fps=fps)
+        options = SampleOptions(label=label, seed=seed, frames=frames, fps=fps, stride=stride)
         given = Path(image) if isinstance(image, str) else image
         pixels, _ = first_pixels(generator, given)
         decoded = generate_videos(generator, pixels, options, on_step)

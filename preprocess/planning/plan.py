@@ -192,8 +192,9 @@ def choose_clips(sampled: Frames, options: CodecOptions, name: str) -> list[Fram
 
 
 def span(options: CodecOptions) -> int:
-    """Sampled frames that a clip spans, from its first to its last, both included."""
-    return (options.frames - 1) * options.stride + 1
+    """Fewest sampled frames that a clip spans, from its first to its last, both included."""
+    stride = 1 if options.clips == "random_stride" else options.stride
+    return (options.frames - 1) * stride + 1
 
 
 def _windows(sampled: Frames, options: CodecOptions, name: str) -> list[Frames]:
@@ -244,6 +245,20 @@ def _jittered(sampled: Frames, options: CodecOptions, name: str) -> list[Frames]
     return clips
 
 
+def _random_stride(sampled: Frames, options: CodecOptions, name: str) -> list[Frames]:
+    """Clips of every n-th frame: n is drawn among those up to `stride` that fit, then the place.
+
+    It is what MoVideo (Liang et al., ECCV 2024) does with a random frame rate.
+    """
+    gaps, clips = options.frames - 1, list[Frames]()
+    for draw in range(options.draws):
+        words = _random_words(options.seed, name, draw, 2).tolist()
+        stride = 1 + (words[0] * min(options.stride, (len(sampled) - 1) // gaps) >> 64)
+        start = words[1] * (len(sampled) - gaps * stride) >> 64
+        clips.append(sampled[start : start + gaps * stride + 1 : stride])
+    return clips
+
+
 def _random_words(seed: int, name: str, draw: int, count: int) -> NDArray[np.uint64]:
     """Random 64-bit numbers that seed, name and draw alone decide, shape (count,)."""
     text = f"{seed}\n{name}" + (f"\n{draw}" if draw else "")
@@ -257,6 +272,7 @@ _POLICIES: dict[ClipPolicy, Callable[[Frames, CodecOptions, str], list[Frames]]]
     "span": _span,
     "random_sorted": _random_sorted,
     "jittered": _jittered,
+    "random_stride": _random_stride,
 }
 
 

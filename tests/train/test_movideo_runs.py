@@ -149,8 +149,10 @@ def test_it_is_sampled_also_with_real_motion(
     assert code == 0, err
     assert "motion and first frames of clips" in said
     assert out.with_stem("v-1-flow").exists()
+    code, _, err = cli(*sample, "--image", picture, "--stride", "2")
+    assert code == 2 and "--stride 2: this run is not conditioned on it" in err
     for wrong, fault in (
-        (("--image", picture), "leave out --image and --frames"),
+        (("--image", picture), "leave out --image, --frames and --stride"),
         (("--text", "go", "--count", "9"), "test clips to begin with, not 9"),
     ):
         code, _, err = cli(*sample, *real, *wrong)
@@ -181,11 +183,11 @@ def test_it_is_scored_and_reported(
 
 
 def test_the_papers_way_runs_with_its_pretrained_networks(
-    own_store: Store, tmp_path: Path, first: Tensor, cli: Callable[..., tuple]
+    own_store: Store, tmp_path: Path, first: Tensor, picture: Path, cli: Callable[..., tuple]
 ) -> None:
-    """Key frame in the middle, DIS for RAFT, a depth model, CLIP's tokens, sizes of each clip."""
+    """Key frame in the middle, DIS for RAFT, depth model, CLIP's tokens, stride, sizes of clips."""
     estimates = {
-        "key": "centre", "flow": "dis", "depth": "model",
+        "key": "centre", "flow": "dis", "depth": "model", "stride": True,
         "depth_from": str(make_depth_folder(tmp_path / "depth")),
         "tokens": str(make_vision_folder(tmp_path / "clip")), "tokens_shape": (16, 16),
     }  # fmt: skip
@@ -197,6 +199,13 @@ def test_the_papers_way_runs_with_its_pretrained_networks(
     made = generator(first, [None, None], [5, 6])
     assert made.frames.shape == (2, 4, 3, 16, 16)
     assert made.frames[:, 2].equal(first)
+    for weight in generator.guide.network.parameters():
+        torch.nn.init.normal_(weight, std=0.1)  # some still are the zeros they began as
+    made = generator(first, [None, None], [5, 6])
+    faster = generator(first, [None, None], [5, 6], known={"stride": torch.full((2, 1), 4.0)})
+    assert not faster.parts["flow"].equal(made.parts["flow"])
+    sample = ("sample", "--run", run.root, "--image", picture, "--out", tmp_path / "v.mp4")
+    assert cli(*sample, "--stride", "4")[0] == 0
     asked = ("evaluate", "--run", run.root, "--store", own_store.path, "--count", "2")
     code, _, err = cli(*asked, "--judge-steps", "4")
     assert code == 0, err

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -119,14 +120,15 @@ class Clips:
         Args:
             store: a sealed store or a finished export.
             split: one of its split protocols; None takes the first.
-            derived: more arrays of the same clips, such as `latent`, by name.
+            derived: more arrays of the same clips, such as `latent`, by name. `stride` is there
+                always, see `_Stride`.
             in_memory_bytes: memory for all arrays; each is kept if it fits into what is left.
         """
         self.store = store
         self.train, self.test = split_clips(store, split)
         self.label = store.column("label").astype(np.int64)
         stored = {name: _StoredArray(store, name) for name in LARGE}
-        self._arrays: dict[str, ClipArray] = {**stored, **derived}
+        self._arrays: dict[str, ClipArray] = {**stored, "stride": _Stride(store), **derived}
         self._cached: dict[str, _MemoryCache | None] = {}
         self._bytes_left = in_memory_bytes
         self._lock = threading.Lock()
@@ -217,6 +219,24 @@ class _StoredArray:
     def _spec(self) -> ArraySpec:
         [spec] = [spec for spec in ARRAYS if spec.name == self.name]
         return spec
+
+
+@dataclass(frozen=True)
+class _Stride:
+    """Mean distance between a clip's frames, frames of its video, as a `ClipArray`."""
+
+    shape: ClassVar[tuple[int, ...]] = (1,)
+    dtype: ClassVar[np.dtype] = np.dtype(np.float32)
+    store: ClipReader
+
+    @cached_property
+    def values(self) -> NDArray[np.float32]:
+        """Of all clips, shape (N,)."""
+        index = self.store.column("frame_index")
+        return ((index[:, -1] - index[:, 0]) / (index.shape[1] - 1)).astype(np.float32)
+
+    def read_into(self, index: int, out: np.ndarray) -> None:
+        out[:] = self.values[index]
 
 
 class _MemoryCache:

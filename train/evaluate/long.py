@@ -44,7 +44,7 @@ from train.evaluate.metrics.evaluation_networks import EvaluationNetworks, subje
 from train.evaluate.metrics.fvd import I3D, LOGITS, frechet, why_too_few
 from train.evaluate.protocols import Plan
 from train.evaluate.summary import NO_I3D, Figure
-from train.generate.generator import BATCH, clips_for, generate_frames
+from train.generate.generator import BATCH, clips_for, generate_frames, given_clips
 
 SCORES, VIDEOS, SHEET = "scores.json", "videos.safetensors", "videos.png"
 
@@ -153,8 +153,9 @@ def _generate(run: TrainedRun, clips: Clips, plan: Plan, frames: int, out: Path)
 
     def make(part: Part, bar: Bar) -> dict[str, Tensor]:
         rows = part.rows
-        first, seeds = clips.read("first_frame", plan.clip[rows]), plan.seed[rows].tolist()
-        made = generate_frames(generator, first, labels[rows], seeds, frames, on_step=bar)
+        known = given_clips(run.space, clips, plan.clip[rows])
+        first, seeds = known.pop("first_frame"), plan.seed[rows].tolist()
+        made = generate_frames(generator, first, labels[rows], seeds, frames, bar, known)
         return {"frames": made.frames}
 
     steps = sum(generator.steps(n) for n in range(clips_for(frames, store.frames, run.space.adds)))

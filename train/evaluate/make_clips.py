@@ -26,7 +26,7 @@ from shared.schema import StoreAttributes
 from shared.store.paths import write_whole
 from train.data.clips import Clips
 from train.evaluate.protocols import Plan
-from train.generate.generator import Generator, load_generator
+from train.generate.generator import Generator, given_clips, load_generator
 from train.models.autoencoder import weights_hash
 from train.recipe import Recipe, recipe_from_dict
 from train.run import RunFolder
@@ -269,8 +269,8 @@ def _generate(
     """Generate clips from the given frames and labels of stored ones."""
     assert run.generator is not None
     labels = [None if label < 0 else int(label) for label in clips.label[indices]]
-    given = clips.frame(indices, run.space.given_index)
-    return run.generator(given, labels, seeds.tolist())
+    known = given_clips(run.space, clips, indices)
+    return run.generator(known.pop("first_frame"), labels, seeds.tolist(), known=known)
 
 
 def _reconstruct(run: TrainedRun, clips: Clips, indices: NDArray[np.int64]) -> Decoded:

@@ -161,14 +161,23 @@ def real_guidance(
         indices: of B clips.
 
     Returns:
-        Arrays by name, and the given frames as `first_frame`, shape (B, ...), on the CPU.
+        Arrays by name, those of `given_clips` among them, shape (B, ...), on the CPU.
     """
     assert generator.guide is not None
     space, device = generator.guide.space, generator.device
     known = stored_and_derived(space, clips, indices, device)
     made = generator.space.known_from_guide(space.decode(space.target(known), known))
     arrays = {name: value.cpu() for name, value in made.items()}
-    return {**arrays, "first_frame": clips.frame(indices, generator.space.given_index)}
+    return arrays | given_clips(generator.space, clips, indices)
+
+
+def given_clips(space: Space, clips: Clips, indices: NDArray[np.int64]) -> dict[str, Tensor]:
+    """What sampling is given of stored clips, shape (B, ...), on the CPU.
+
+    `first_frame`, the frame that the space takes, and the arrays that it `asks` for.
+    """
+    asked = {name: clips.read(name, indices) for name in space.asks}
+    return {**asked, "first_frame": clips.frame(indices, space.given_index)}
 
 
 def batches(count: int) -> int:
@@ -195,6 +204,7 @@ def generate_frames(
     seeds: Sequence[int],
     frames: int,
     on_step: Callable[[], object] = lambda: None,
+    known: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Decoded:
     """Videos of any length; the first clip is the one that the generator alone would give.
 
@@ -204,14 +214,14 @@ def generate_frames(
         label: index into the store's labels, or None; B of them.
         seeds: B of them.
         frames: N, at least 2.
-        on_step: as for the generator.
+        on_step, known: as for the generator.
 
     Returns:
         Frames uint8, shape (B, N, 3, H, W), and the space's parts, N or N-1 of each.
     """
     space, clip_frames = generator.space, generator.store.options.frames
     clips: list[Decoded] = []
-    known: dict[str, Tensor] = {"first_frame": first_frame}
+    known = {**known, "first_frame": first_frame}
     for clip in range(clips_for(frames, clip_frames, space.adds)):
         if clips:
             known = space.continue_from(clips[-1], known)

@@ -168,6 +168,7 @@ class SampleOptions:
         count: videos.
         frames: of each video; None: as many as a clip has.
         fps: frames a second of the files.
+        stride: distance between frames, for a run that is conditioned on it; None: not given.
     """
 
     out: Path = Path("samples/sample.mp4")
@@ -176,6 +177,7 @@ class SampleOptions:
     count: int = 1
     frames: int | None = None
     fps: float = 8.0
+    stride: float | None = None
 
     def __post_init__(self) -> None:
         if self.out.suffix.lower() != ".mp4":
@@ -277,8 +279,11 @@ def _generate_from_motion(
     named = f"--motion-from {store_path}"
     if generator.guide is None:
         raise UserError(f"{named}: this run has no guide that makes motion; leave it out")
-    if image is not None or options.frames is not None:
-        raise UserError(f"{named} gives first frames and length: leave out --image and --frames")
+    if (image, options.frames, options.stride) != (None, None, None):
+        raise UserError(
+            f"{named} gives first frames, length and stride: leave out --image, --frames and"
+            " --stride"
+        )
     store = open_store(store_path)
     check_same_store({"store": generator.store.model_dump(mode="json")}, store, run)
     clips = Clips(store, generator.recipe.split)
@@ -369,7 +374,19 @@ def generate_videos(
     options: SampleOptions,
     on_step: OnStep = lambda done, steps: None,
 ) -> Decoded:
-    """Videos of all seeds from one first frame, uint8 (1, 3, H, W): see `generate_frames`."""
+    """Videos of all seeds from one first frame, uint8 (1, 3, H, W): see `generate_frames`.
+
+    Raises:
+        UserError: a stride is given, and the run is not conditioned on it.
+    """
+    known = {}
+    if options.stride is not None:
+        if "stride" not in generator.space.asks:
+            raise UserError(
+                f"--stride {options.stride:g}: this run is not conditioned on it; leave it out, or"
+                " train a recipe with space.stride=true"
+            )
+        known["stride"] = torch.full((options.count, 1), options.stride)
     clip_frames = generator.store.options.frames
     frames = options.frames or clip_frames
     clips = clips_for(frames, clip_frames, generator.space.adds)
@@ -387,7 +404,8 @@ def generate_videos(
             [options.label] * options.count,
             options.seeds,
             frames,
-            on_step=step,
+            step,
+            known,
         )
 
 

@@ -173,7 +173,7 @@ class UNet3D(Denoiser):
         shapes: target (C, T, h, w); the first frame's encoder is strided by its cell. With a
             condition `features`, (C', h, w), on the target's grid, it takes these instead. All
             places attend to a condition `tokens`, (L, D). Any other of shape (C', T, h, w) is
-            concatenated to the target.
+            concatenated to the target, and one of shape (D,) is embedded as the time is.
         labels: number of label texts; index `labels` is the null condition.
         texts: embeddings of the label texts by a text encoder, shape (labels, D); without them an
             embedding of each label is learned.
@@ -260,6 +260,17 @@ class UNet3D(Denoiser):
         if options.output_block:
             self.output_block, last = ResidualBlock(last, widths[0], embedding), widths[0]
         self.output = nn.Sequential(norm(last), nn.SiLU(), zero_initialise(conv(last, channels)))
+        self.numbers = nn.ModuleDict(
+            {
+                name: nn.Sequential(
+                    nn.Linear(shape[0], embedding),
+                    nn.SiLU(),
+                    zero_initialise(nn.Linear(embedding, embedding)),
+                )
+                for name, shape in shapes.conditions
+                if len(shape) == 1
+            }
+        )
 
     def forward(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         """Prediction of the shape of `noisy`, (B, C, T, h, w).
@@ -283,6 +294,8 @@ class UNet3D(Denoiser):
         x = rearrange(x, "b c t h w -> (b t) c h w")  # (N, C, h, w)
         skip = x = self.input(x.contiguous(memory_format=torch.channels_last))
         condition = self._condition(t, label, time)
+        for name, network in self.numbers.items():
+            condition = condition + network(conditions[name]).repeat_interleave(time, dim=0)
         tokens = None
         if self.tokens is not None:
             tokens = self.tokens(conditions.get("tokens", conditions["first_frame"]))

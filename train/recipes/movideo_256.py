@@ -5,8 +5,11 @@ networks are readings of ours: LDM's widths (320 x 1, 2, 4, 4) for the video net
 them for the motion network ("we reduce the channel numbers by half"), CLIP ViT-L/14, DPT-large,
 RAFT, and LDM's autoencoder. For LPIPS of decoded frames give `decoder.perceptual=FILE`; S3D's
 features are left out. Differs: both networks train from scratch, where the paper's video
-network starts from a public latent diffusion model; frames per second are no condition; the key
-frame is kept as given. It was never trained. The label is never seen (`label_dropout=1`).
+network starts from a public latent diffusion model; the stride of a clip stands for its frames
+per second (where all videos have one rate they say the same: `--frames 17 --clips random_stride
+--stride 10` makes the paper's 3 to 30 a second of videos of 30), and is null in a tenth of the
+rows; the key frame is kept as given. It was never trained. The label is never seen
+(`label_dropout=1`).
 """
 
 from dataclasses import replace
@@ -32,6 +35,7 @@ _ESTIMATES: dict[str, Any] = {
     "depth_from": "Intel/dpt-large",
     "tokens": "openai/clip-vit-large-patch14",
     "tokens_shape": (256, 1024),
+    "stride": True,
 }
 
 _MOTION_NETWORK = UNet3DOptions(
@@ -47,6 +51,7 @@ MOTION = Recipe(
     denoiser=_MOTION_NETWORK,
     noise=NoiseOptions(schedule="linear", prediction="epsilon"),
     label_dropout=1.0,
+    condition_dropout={"stride": 0.1},
     diffusion_training=_TRAINING,
     sampler=SamplerOptions(name="ddim", steps=50, guidance=1.0),
 )
@@ -58,7 +63,7 @@ RECIPE = replace(
     autoencoder=LDM.autoencoder,
     autoencoder_training=LDM.autoencoder_training,
     denoiser=replace(_MOTION_NETWORK, dim=320),
-    condition_dropout={"warped": 0.5},
+    condition_dropout={"warped": 0.5, "stride": 0.1},
     decoder=FlowDecoderOptions(widths=(512, 256, 128), adversarial_weight=0.1, critic_width=64),
     decoder_training=TrainingOptions(steps=50_000, batch=8, learning_rate=1e-4),
     guide=MOTION,

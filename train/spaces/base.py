@@ -244,6 +244,14 @@ class Space(ABC):
         """Index of the given frame within a clip."""
         return 0
 
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """Names of stored arrays that sampling may be given besides; conditions are null without.
+
+        They are among `reads`.
+        """
+        return ()
+
     def drawn_known(
         self, known: dict[str, Tensor], generators: list[torch.Generator]
     ) -> dict[str, Tensor]:

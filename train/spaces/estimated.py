@@ -56,6 +56,10 @@ class EstimateOptions:
     a denoiser may learn its own (`denoiser.patch`)."""
     tokens_shape: tuple[int, int] = (256, 1024)
     """Number and width of the tokens; of CLIP ViT-L/14 by default."""
+    stride: bool = False
+    """Condition on the distance between the clip's frames, frames of its video, which stands for
+    the paper's frames a second where all videos have one rate. Give `condition_dropout.stride`,
+    too, to sample without one."""
 
     def __post_init__(self) -> None:
         if (self.depth == "none") != (self.depth_from is None):
@@ -119,7 +123,12 @@ class Estimates:
     def reads(self) -> tuple[str, ...]:
         """Names of the arrays that training reads."""
         first = () if self.key else ("first_frame",)
-        return (*first, *(array.name for array in self.arrays))
+        return (*first, *self.asks, *(array.name for array in self.arrays))
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """See `Space.asks`."""
+        return ("stride",) if self.options.stride else ()
 
     def key_frames(self, known: Known) -> Tensor:
         """The key frames, uint8, (B, 3, H, W): stored ones, or the frames given for them."""
@@ -134,6 +143,18 @@ class Estimates:
         cached = known.get("tokens")
         found = self._encoder(self.key_frames(known)) if cached is None else cached
         return {"tokens": found.float()}
+
+    def stride(self, known: Known) -> dict[str, Tensor]:
+        """`stride`: binary logarithm and a one, shape (B, 2), zeros where it is not known.
+
+        Nothing where the options do not ask for it.
+        """
+        if not self.options.stride:
+            return {}
+        stride = known.get("stride")
+        if stride is None:
+            return {"stride": torch.zeros(len(known["label"]), 2, device=known["label"].device)}
+        return {"stride": torch.cat([stride.log2(), torch.ones_like(stride)], dim=1)}
 
     def _key_frames(self, batch: ClipBatch) -> Tensor:
         return stored_frames(batch, self.store)[:, self.key].float()

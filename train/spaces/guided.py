@@ -6,8 +6,6 @@ cell, depth, the key frame's latents warped to every frame, and where they can b
 the space `motion`, at sampling. The network takes no label: what a text asks for comes through
 motion. In training the warped latents are zeros in some rows (`condition_dropout.warped`; 0.5 in
 the paper), which keeps the network from copying bad motion.
-
-Frames per second, a condition in the paper, are left out: a store has one rate.
 """
 
 from __future__ import annotations
@@ -99,8 +97,13 @@ class GuidedSpace(LatentSpace):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Key frame, latents, depth, flow, tokens."""
+        """Key frame, stride, latents, depth, flow, tokens."""
         return (*self.estimates.reads, "frame_latent")
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """The stride, where options ask for it."""
+        return self.estimates.asks
 
     def derived(self) -> tuple[Derived, ...]:
         """Latents of all frames, `frame_latent`, and those of `Estimates.arrays`."""
@@ -119,7 +122,7 @@ class GuidedSpace(LatentSpace):
         return known["frame_latent"].float().transpose(1, 2)
 
     def conditions(self, known: Known) -> dict[str, Tensor]:
-        """Key frame, as `first_frame`, and tokens; on x_0's grid `depth`, `warped`, `mask`.
+        """Key frame, as `first_frame`, tokens, stride; on x_0's grid `depth`, `warped`, `mask`.
 
         Raises:
             UserError: there is neither real motion nor a guide.
@@ -130,7 +133,7 @@ class GuidedSpace(LatentSpace):
             )
         frame = pad_to_blocks(normalise_frame(self.estimates.key_frames(known)), self.cell)
         found = {"label": torch.full_like(known["label"], -1), "first_frame": frame}
-        found |= self.estimates.key_tokens(known)
+        found |= self.estimates.key_tokens(known) | self.estimates.stride(known)
         if self.options.depth != "none":
             depth = self._on_latents(known["depth_map"]).unflatten(0, (-1, self.store.frames))
             found["depth"] = depth.transpose(1, 2)  # (B, 1, T, h, w)

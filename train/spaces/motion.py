@@ -90,20 +90,23 @@ class MotionSpace(Space):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Key frame, depth, flow, tokens."""
+        """Key frame, stride, depth, flow, tokens."""
         return self.estimates.reads
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """The stride, where options ask for it."""
+        return self.estimates.asks
 
     def derived(self) -> tuple[Derived, ...]:
         """See `Estimates.arrays`."""
         return self.estimates.arrays
 
     def conditions(self, known: Known) -> dict[str, Tensor]:
-        """Label; key frame, as `first_frame`; its tokens, where a CLIP vision model gives them."""
-        frame = normalise_frame(self.estimates.key_frames(known))
-        tokens = self.estimates.key_tokens(known)
-        return {
-            "label": known["label"], "first_frame": pad_to_blocks(frame, self.cell), **tokens
-        }  # fmt: skip
+        """Label; key frame, as `first_frame`; its tokens and the stride, where there are any."""
+        frame = pad_to_blocks(normalise_frame(self.estimates.key_frames(known)), self.cell)
+        further = self.estimates.key_tokens(known) | self.estimates.stride(known)
+        return {"label": known["label"], "first_frame": frame, **further}
 
     def example(self) -> dict[str, Tensor]:
         """With tokens, where there are any: their shape is an option."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import product
@@ -108,7 +109,7 @@ def test_the_plan_hash_notices_other_files_but_not_unused_ones() -> None:
     assert make_plan([video(size_bytes=2)], probes, options).hash != plain
 
 
-POLICIES = st.sampled_from(["windows", "span", "random_sorted", "jittered"])
+POLICIES = st.sampled_from(["windows", "span", "random_sorted", "jittered", "random_stride"])
 RANDOM = st.sampled_from(["random_sorted", "jittered"])
 
 
@@ -232,6 +233,42 @@ def test_jittered_frames_depend_on_seed_name_and_draw_alone() -> None:
     assert len({*drawn(), *drawn(seed=1), *drawn("a.mp4#1"), *drawn("b.mp4#0")}) == 8
 
 
+@given(st.integers(2, 20), st.integers(0, 200), st.integers(1, 12), st.integers(0, 99))
+def test_a_random_stride_is_one_that_fits(frames: int, more: int, stride: int, seed: int) -> None:
+    count = frames + more
+    options = policy_options("random_stride", frames, stride=stride, seed=seed, draws=3)
+    for clip in choose_clips(range(5, 5 + count), options, "a"):
+        [step] = set(np.diff(clip))
+        assert 1 <= step <= stride
+        assert len(clip) == frames and clip[0] >= 5 and clip[-1] < 5 + count
+
+
+def test_every_stride_and_place_that_fits_is_as_likely() -> None:
+    """Of 9 frames, 3 at stride 1 have 7 places, at 2 five, at 3 three, at 4 one."""
+    found = Counter(
+        choose_clips(range(9), policy_options("random_stride", 3, stride=9, seed=seed), "a")[0]
+        for seed in range(3000)
+    )
+    by_stride = {
+        stride: [n for clip, n in found.items() if clip[1] - clip[0] == stride]
+        for stride in range(1, 10)
+    }
+    assert [len(by_stride[stride]) for stride in range(1, 10)] == [7, 5, 3, 1, 0, 0, 0, 0, 0]
+    for counts in list(by_stride.values())[:4]:
+        assert sum(counts) == pytest.approx(750, abs=110)  # 4.6 standard deviations
+        assert counts == pytest.approx([750 / len(counts)] * len(counts), abs=75)
+
+
+def test_random_strides_depend_on_seed_name_and_draw_alone() -> None:
+    def drawn(name: str = "a.mp4#0", seed: int = 0) -> list[Frames]:
+        options = policy_options("random_stride", 5, stride=9, seed=seed, draws=2)
+        return choose_clips(range(100), options, name)
+
+    # Pinned: another draw would change existing stores.
+    assert drawn() == [range(58, 95, 9), range(23, 28)]
+    assert len({*drawn(), *drawn(seed=1), *drawn("a.mp4#1"), *drawn("b.mp4#0")}) == 8
+
+
 @given(RANDOM, st.integers(30, 60), st.integers(1, 5), st.integers(0, 5))
 def test_more_draws_leave_the_first_as_they_were(
     policy: ClipPolicy, count: int, draws: int, more: int
@@ -247,7 +284,7 @@ def test_more_draws_leave_the_first_as_they_were(
 def test_every_draw_is_a_clip_of_its_own_on_the_side_of_its_video() -> None:
     videos = [video("a.mp4"), video("b.mp4", (Segment(0, 20), Segment(20, 22), Segment(30, 60)))]
     probes = {"a.mp4": Probe(50, 8, 8), "b.mp4": Probe(60, 8, 8)}
-    for policy in ("random_sorted", "jittered"):
+    for policy in ("random_sorted", "jittered", "random_stride"):
         options = policy_options(policy, 4, draws=3)
         plan = make_plan(videos, probes, options, lambda of: [(n,) for n in range(len(of))])
         found = [(clip.video, clip.segment, clip.sides) for clip in plan.clips]
@@ -259,7 +296,7 @@ def test_every_draw_is_a_clip_of_its_own_on_the_side_of_its_video() -> None:
 
 def test_draws_are_for_random_policies() -> None:
     for policy in ("windows", "span"):
-        with pytest.raises(ValidationError, match="draws belong to --clips random_sorted and jitt"):
+        with pytest.raises(ValidationError, match="draws belong to --clips random_sorted, jittered, r"):
             policy_options(policy, draws=2)
         assert policy_options(policy, draws=1)
     with pytest.raises(ValidationError, match="greater than or equal to 1"):

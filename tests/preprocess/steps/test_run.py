@@ -331,6 +331,7 @@ def test_limit_spreads_over_the_data_set(folder: Path, tmp_path: Path, cli: Cli)
         ("--clips", "span"),
         ("--clips", "random_sorted", "--seed", 3),
         ("--clips", "jittered"),
+        ("--clips", "random_stride", "--stride", 4, "--draws", 2),
         ("--draws", 3, "--clips", "jittered", "--seed", 1),
         ("--draws", 2, "--clips", "random_sorted", "--fps", 15),
         ("--hop", 2, "--fit", "pad"),

@@ -149,6 +149,16 @@ def test_other_arrays_of_the_same_clips_are_read_alike(store: Store) -> None:
     assert list(tensors) == ["motion", "place", "label"]
 
 
+def test_the_stride_is_the_mean_distance_between_frames(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    index = np.array([[5, 6, 7, 8], [0, 3, 6, 9], [2, 2, 4, 7]], np.int32).repeat(4, axis=0)
+    with pytest.MonkeyPatch.context() as patch:
+        columns = {"split": store.column("split"), "label": store.column("label")}
+        patch.setattr(Store, "column", lambda _, name: (columns | {"frame_index": index})[name])
+        read = Clips(store, None).read("stride", [8, 0, 4])
+    assert read.tolist() == [[pytest.approx(5 / 3)], [1], [3]]
+
+
 def test_frames_are_scaled_to_minus_one_to_one() -> None:
     grey = torch.tensor([0, 127, 128, 255], dtype=torch.uint8)
     assert normalise_frame(grey).tolist() == pytest.approx([-1, -1 / 255, 1 / 255, 1], abs=1e-6)

@@ -324,6 +324,25 @@ def test_conditions_on_the_targets_grid_and_tokens_reach_the_prediction(options:
     )
 
 
+def test_numbers_start_without_effect_and_reach_every_frame() -> None:
+    plain = shapes()
+    more = replace(plain, conditions=(*plain.conditions, ("stride", (2,))))
+    torch.manual_seed(0)
+    net = UNet3D(OPTIONS, more, LABELS).eval()
+    arguments = with_condition(inputs(), stride=torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+    without = network()  # of the same weights: numbers draw theirs last
+    for either in (net, without):
+        torch.manual_seed(1)
+        torch.nn.init.normal_(either.output[-1].weight)
+    assert output(net, arguments).equal(output(without, inputs()))
+    perturb(net)
+    before = output(net, arguments)
+    faster = torch.tensor([[0.0, 0.0], [3.0, 1.0]])
+    after = output(net, with_condition(arguments, stride=faster))
+    assert after[0].equal(before[0])
+    assert ((after - before)[1].abs().amax(dim=(0, 2, 3)) > 1e-4).all(), "every frame"
+
+
 def test_tokens_have_places() -> None:
     torch.manual_seed(0)
     net = perturb(UNet3D(OPTIONS, guided_shapes(), LABELS).eval())
