@@ -11,6 +11,8 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_LINK_MODE ?= copy
 # Waiting threads sleep: spinning halves the speed on a machine that also does other work.
 export OMP_WAIT_POLICY ?= PASSIVE
+# Python keeps what it compiles, whatever the shell says: else every process compiles torch again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The variables that a user sets. Their values are data: they reach the recipes through the
 # environment, as "$$TEXT", and are never expanded by make nor read as shell text.

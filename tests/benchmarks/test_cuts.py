@@ -31,6 +31,7 @@ def test_precision_and_recall() -> None:
     assert score(lambda frames: [True, False, False], [(BLANK, [])]) == "1 wrong"
 
 
+@pytest.mark.slow
 def test_the_rendered_videos_are_what_they_are_called() -> None:
     """One of each kind, with a transition where it is said to be, and ours finding it."""
     fade, transitions = next(mixed(12, black=True))

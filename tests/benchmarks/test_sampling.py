@@ -32,6 +32,7 @@ def test_flop_equal_those_of_a_whole_sampling(recipe: str) -> None:
     assert found.seconds > found.seconds_decoding >= 0
 
 
+@pytest.mark.slow
 def test_guidance_takes_two_passes_a_step() -> None:
     generator = untrained("vdm_demo", TINY, torch.device("cpu"))
     plain, guided = (cost(generator, "", "dpm++", 20, guidance, 1).gflop for guidance in (1, 3))

@@ -21,6 +21,7 @@ PARTS = {
 NARROW = {"vdm_demo": [], "ed_vdm_demo": ["autoencoder.hidden=16", "refiner.width=8"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PARTS)
 def test_every_network_of_a_recipe_is_measured_both_ways(name: str) -> None:
     recipe = load_recipe(name, [*TINY, *NARROW[name]])

@@ -10,6 +10,7 @@ from benchmarks.unet import our_network, peer_network, unet_figures
 from shared.errors import UserError
 
 
+@pytest.mark.slow
 def test_both_networks_are_measured_in_turn() -> None:
     ours, (noisy, t) = our_network(8, 16)
     assert noisy.shape == (1, 3, 15, 16, 16)

@@ -166,6 +166,7 @@ def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path) -> None
     assert peaks[20_000] < peaks[1_024] + 20, peaks
 
 
+@pytest.mark.slow
 def test_memory_of_a_real_long_video(real_clips: Path, tmp_path: Path) -> None:
     """1394 frames of 768 x 432 pixels; each would be a megabyte."""
     (tmp_path / "v").mkdir()

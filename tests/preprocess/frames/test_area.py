@@ -192,6 +192,7 @@ def checksum() -> int:
     return total
 
 
+@pytest.mark.slow
 def test_a_lesser_processor_gives_the_same() -> None:
     """The kernels compiled for one with no vector instructions but the oldest."""
     done = subprocess.run(
