@@ -21,7 +21,8 @@ from shared.errors import UserError
 from shared.report.pictures import Film, animation, contact_sheet, gif, png
 from shared.schema import LARGE
 from shared.store.clips import StoredClips, looping_picture
-from train.data.clips import ClipBatch, Clips, open_store
+from shared.store.reader import open_path
+from train.data.clips import ClipBatch, Clips
 from train.generate.generator import Generator, load_generator, with_sampler
 from train.generate.sample import (
     GivenPicture,
@@ -296,7 +297,7 @@ class StoreDataset(torch.utils.data.Dataset[dict[str, Any]]):
     @cached_property
     def clips(self) -> Clips:
         """Clips of the store, opened in each process that reads from it."""
-        return Clips(open_store(self.path), self.split)
+        return Clips(open_path(self.path), self.split)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "clips"}

@@ -23,8 +23,9 @@ from PIL import Image
 from shared.errors import UserError
 from shared.picture_files import PictureError, read_picture
 from shared.report.serving import QUEUE, listen, new_page, sentence, serve_page
+from shared.store.reader import open_path
 from train.api import Model, Video, load
-from train.data.clips import Clips, open_store
+from train.data.clips import Clips
 from train.generate.generator import Generator
 
 MAX_PICTURE_BYTES = 20 * 2**20
@@ -291,7 +292,7 @@ def example_frames(store: str, folder: Path) -> list[tuple[str, str]]:
     Raises:
         UserError: there is no such store.
     """
-    reader = open_store(store)
+    reader = open_path(store)
     clips = Clips(reader, None)
     chosen = clips.test[:: max(1, len(clips.test) // _EXAMPLES)][:_EXAMPLES]
     pixels = clips.read("first_frame", chosen).permute(0, 2, 3, 1).numpy()  # (N, H, W, 3)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from shared.conventions import NO_INDEX
 from shared.motion_compensation import decode_clip
 from shared.schema import CodecOptions
-from shared.store.export import ClipReader, open_path
+from shared.store.reader import ClipReader, open_path
 
 _SHOWN = 6
 """Most clips of a store that a notebook shows."""

@@ -1,4 +1,4 @@
-"""Exports of a store as WebDataset tar shards, and the interface of all that clips are read from.
+"""Exports of a store as WebDataset tar shards.
 
 Next to `shard-000000.tar`, which any WebDataset reader takes, `shard-000000.json` holds the shard's
 columns and the offset of each entry in the tar, so that clips can be read in any order without a
@@ -13,7 +13,7 @@ from bisect import bisect_right
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,15 +21,12 @@ from shared.errors import StoreError
 from shared.schema import ARRAYS, LARGE, ArraySpec, CodecOptions, StoreAttributes
 from shared.store.paths import (
     Location,
-    location,
     read_existing,
     read_range,
-    require_reachable,
     sizes,
     storage_errors,
     write_whole,
 )
-from shared.store.store import Store
 
 DATASET = "dataset.json"
 FORMAT = "dvdm-webdataset-1"
@@ -197,58 +194,3 @@ def _fill_from_npy(out: np.ndarray, content: bytes) -> None:
     if not content.startswith(header) or len(content) != len(header) + out.nbytes:
         raise ValueError(f"it is not an npy file of {out.dtype} {out.shape}")
     out[...] = np.frombuffer(content, out.dtype, offset=len(header)).reshape(out.shape)
-
-
-class ClipReader(Protocol):
-    """Valid clips by position, of a store or an export.
-
-    Attributes:
-        path: of the store or export.
-        attributes: its content and the options that made it.
-    """
-
-    path: Location
-    attributes: StoreAttributes
-
-    @property
-    def options(self) -> CodecOptions:
-        """The options that shaped the bytes."""
-
-    def __len__(self) -> int:
-        """Number of valid clips."""
-
-    def column(self, name: str) -> np.ndarray:
-        """A whole small array: label, video, frame_index, split..., clip axis first."""
-
-    def clip(self, name: str, index: int, out: np.ndarray | None = None) -> np.ndarray:
-        """One clip's entry of a large array: first_frame, motion or residual.
-
-        Args:
-            name: of the array.
-            index: among the valid clips.
-            out: C-contiguous array of the entry's shape and dtype, to fill and return instead of a
-                new one.
-
-        Raises:
-            StoreError: the file is missing or damaged.
-        """
-
-
-def open_clips(path: Location) -> ClipReader:
-    """Open the sealed store or the finished export at a location.
-
-    Raises:
-        StoreError: there is neither, or it is not finished.
-    """
-    return Export(path) if (path / DATASET).exists() else Store(path)
-
-
-def open_path(path: str) -> ClipReader:
-    """Open a sealed store or a finished export, local or on S3.
-
-    Raises:
-        UserError: there is none, or it cannot be reached.
-    """
-    place = location(path)
-    require_reachable(place)
-    return open_clips(place)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -18,10 +18,8 @@ from torch import Tensor
 from shared.conventions import NO_INDEX
 from shared.errors import UserError
 from shared.schema import ARRAYS, LARGE, TEST, TRAIN, ArraySpec, CodecOptions, StoreAttributes
+from shared.store.reader import ClipReader
 from train.data.motion_compensation import decode_clips
-
-if TYPE_CHECKING:  # zarr is slow to import, and sampling needs none
-    from shared.store.export import ClipReader
 
 _IN_MEMORY_BYTES = 2 * 1024**3
 
@@ -271,13 +269,6 @@ def stored_frames(batch: ClipBatch, options: CodecOptions) -> Tensor:
 def normalise_frame(first_frame: Tensor) -> Tensor:
     """Scale uint8 grey levels to [-1, 1]."""
     return first_frame.float() / 127.5 - 1
-
-
-def open_store(path: str) -> ClipReader:
-    """Open a sealed store or a finished export: see `shared.store.export.open_path`."""
-    from shared.store.export import open_path
-
-    return open_path(path)
 
 
 def check_same_store(config: dict[str, Any], store: ClipReader, folder: Path) -> None:

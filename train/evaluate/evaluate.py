@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from shared.console import console, shell_command
 from shared.errors import UserError
 from shared.report.pages import write_page
-from shared.store.export import ClipReader
 from shared.store.paths import write_whole
-from train.data.clips import Clips, check_same_store, open_store
+from shared.store.reader import ClipReader, open_path
+from train.data.clips import Clips, check_same_store
 from train.evaluate.clip_metrics import part_metrics, real_clip_metrics
 from train.evaluate.deviations import deviations
 from train.evaluate.long import evaluate_long, print_windows
@@ -144,7 +144,7 @@ def evaluate_run(
             f"--frames: {folder} is given the frame in the middle of a clip (space.key=centre), and"
             " such clips do not go on from each other: leave it out"
         )
-    store = open_store(store_path)
+    store = open_path(store_path)
     check_same_store({"store": run.store.model_dump(mode="json")}, store, folder)
     if out is None:
         evaluations = RunFolder(folder).evaluation

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from shared.errors import UserError
 from shared.schema import StoreAttributes
-from shared.store.export import ClipReader
+from shared.store.reader import ClipReader, open_path
 from train.data.batches import generator_for
-from train.data.clips import Clips, check_same_store, open_store
+from train.data.clips import Clips, check_same_store
 from train.diffusion.objective import Denoise, guided
 from train.diffusion.samplers import bounded, sample
 from train.models import build_denoiser
@@ -298,7 +298,7 @@ def load_with_store(
     Raises:
         UserError: one of them is missing, or they do not belong together.
     """
-    generator, store = load_generator(run, device), open_store(store_path)
+    generator, store = load_generator(run, device), open_path(store_path)
     check_same_store({"store": generator.store.model_dump(mode="json")}, store, run)
     return generator, store
 

@@ -32,7 +32,8 @@ from shared.report.pictures import (
     png,
 )
 from shared.schema import CodecOptions, FitName
-from train.data.clips import Clips, check_same_store, open_store
+from shared.store.reader import open_path
+from train.data.clips import Clips, check_same_store
 from train.generate.generator import (
     Generator,
     batches,
@@ -284,7 +285,7 @@ def _generate_from_motion(
             f"{named} gives first frames, length and stride: leave out --image, --frames and"
             " --stride"
         )
-    store = open_store(store_path)
+    store = open_path(store_path)
     check_same_store({"store": generator.store.model_dump(mode="json")}, store, run)
     clips = Clips(store, generator.recipe.split)
     fitting = clips.test

@@ -21,7 +21,8 @@ from torch import Tensor
 from shared.conventions import grid_shape
 from shared.errors import UserError
 from shared.schema import CodecOptions
-from train.data.clips import ClipBatch, open_store, stored_frames
+from shared.store.reader import open_path
+from train.data.clips import ClipBatch, stored_frames
 from train.data.motion_compensation import vectors_at
 from train.models.optical_flow import DisFlow, FlowEstimator
 from train.models.pretrained import DepthModel, ImageTokens
@@ -223,7 +224,7 @@ class Estimates:
     def _depth_identity(self) -> str:
         source: Any = self.options.depth_from
         if self.options.depth == "layers":
-            return f"layers-{open_store(source).attributes.plan_hash}-{self.options.cell}"
+            return f"layers-{open_path(source).attributes.plan_hash}-{self.options.cell}"
         return f"model-{self._depth_model.identity}-{self.options.cell}"
 
     def _tokens_identity(self) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from shared.console import Progress, console
 from shared.errors import UserError
 from shared.schema import LARGE, CodecOptions
-from shared.store.export import ClipReader
+from shared.store.reader import ClipReader
 from train.data.batches import BatchSlice
 from train.data.clips import ClipBatch, Clips
 from train.models import AUTOENCODERS, build_autoencoder

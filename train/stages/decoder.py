@@ -9,7 +9,7 @@ from torch import Tensor
 
 from shared.errors import UserError
 from shared.schema import LARGE
-from shared.store.export import ClipReader
+from shared.store.reader import ClipReader
 from train.data.batches import BatchSlice
 from train.data.clips import ClipBatch, normalise_frame, stored_frames
 from train.models.flow_decoder import FlowDecoder, FlowDecoderOptions

@@ -29,12 +29,12 @@ from zarr.storage import MemoryStore
 from shared.console import Progress, console
 from shared.errors import StoreError, UserError
 from shared.schema import LARGE
-from shared.store.export import ClipReader
 from shared.store.paths import Location, read_existing, storage_errors, write_whole
+from shared.store.reader import ClipReader, open_path
 from shared.store.shards import ShardedArray
 from shared.store.store import checksum
 from train.data.batches import read_ahead
-from train.data.clips import ClipBatch, Clips, on_device, open_store
+from train.data.clips import ClipBatch, Clips, on_device
 from train.spaces.base import Derived, Space
 
 SHARD_CLIPS = 256
@@ -76,7 +76,7 @@ def source_clips(clips: Clips, array: Derived) -> Clips:
     """
     if array.companion is None:
         return clips
-    own, other = clips.store, open_store(array.companion)
+    own, other = clips.store, open_path(array.companion)
     there = dict(other.attributes.options)
     differing = [name for name, value in own.attributes.options if there[name] != value]
     for name in ("video", "segment", "frame_index"):

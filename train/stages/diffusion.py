@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from shared.errors import UserError
 from shared.report.pictures import contact_sheet, evenly_spaced
-from shared.store.export import ClipReader
+from shared.store.reader import ClipReader
 from train.data.batches import BatchSlice, generator_for
 from train.diffusion.objective import diffusion_loss, guided
 from train.diffusion.samplers import sample

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shared.console import console
 from shared.errors import UserError
-from shared.store.export import ClipReader
+from shared.store.reader import ClipReader
 from train.data.batches import BatchSlice
 from train.diffusion.distillation import distillation_loss
 from train.diffusion.objective import Denoise, guided

@@ -18,7 +18,7 @@ from torch import Tensor
 from shared.console import Progress
 from shared.errors import UserError
 from shared.schema import CodecOptions
-from shared.store.export import ClipReader
+from shared.store.reader import ClipReader
 from train.data.batches import BatchSlice, read_ahead
 from train.data.clips import (
     ClipArray,

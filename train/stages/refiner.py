@@ -18,7 +18,7 @@ from torch import Tensor
 
 from shared.console import Progress
 from shared.schema import LARGE
-from shared.store.export import ClipReader
+from shared.store.reader import ClipReader
 from train.data.batches import BatchSlice, batch_at, generator_for
 from train.data.clips import ClipBatch, normalise_frame, on_device, stored_frames
 from train.diffusion.objective import guided, renoise_and_denoise

@@ -11,9 +11,9 @@ import torch
 
 from shared.console import console, errors, shell_command
 from shared.errors import UserError
-from shared.store.export import ClipReader
 from shared.store.lock import hold
-from train.data.clips import open_store, untrained_labels
+from shared.store.reader import ClipReader, open_path
+from train.data.clips import untrained_labels
 from train.recipe import Recipe, store_warning
 from train.run import RunFolder
 from train.stages.autoencoder import train_autoencoder
@@ -77,7 +77,7 @@ def run_stage(
         processes: number of them on this machine, or `auto`, see `process_count`.
         start: another run, see `RunFolder`.
     """
-    store = open_store(store_path)
+    store = open_path(store_path)
     run = RunFolder(out, None if start is None else RunFolder(start))
     chosen = own_device(choose_device(device))
     count = process_count(processes, stage, recipe, chosen)

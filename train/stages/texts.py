@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from shared.errors import UserError
-from shared.store.export import ClipReader
+from shared.store.reader import ClipReader
 from train.models.text_encoder import TextEncoder, TextIdentity
 from train.recipe import Recipe
 from train.run import RunFolder

@@ -14,7 +14,7 @@ import preprocess.steps.export
 from preprocess.steps.export import ExportTask, export_partition
 from shared.conventions import FrameSize
 from shared.errors import StoreError
-from shared.store.export import open_clips
+from shared.store.reader import open_clips
 from shared.store.store import Store
 from tests.s3 import new_place, s3_endpoint
 from tests.stores import contents

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.store.export import open_clips
+from shared.store.reader import open_clips
 from shared.store.store import Store
 from tests.stores import contents
 

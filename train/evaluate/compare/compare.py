@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from shared.console import Progress, console
 from shared.errors import UserError
 from shared.report.pictures import evenly_spaced
-from shared.store.export import ClipReader
 from shared.store.layout import ATTRIBUTE, METADATA
-from train.data.clips import open_store, split_clips
+from shared.store.reader import ClipReader, open_path
+from train.data.clips import split_clips
 from train.evaluate.compare.jobs import Comparison, RunJob, Setup, train_run
 from train.evaluate.compare.page import write_output
 from train.evaluate.compare.plan import (
@@ -220,7 +220,7 @@ def _open(paths: Sequence[str]) -> dict[str, ClipReader]:
     """
     opened = {}
     for path in dict.fromkeys(paths):
-        opened[path] = open_store(path)
+        opened[path] = open_path(path)
     base = opened[paths[0]]
     for path, store in opened.items():
         columns = ("video", "frame_index", "label", "subject", "split")

@@ -22,7 +22,8 @@ from torch import Tensor
 from shared.schema import StoreAttributes
 from shared.store.lock import hold
 from shared.store.paths import write_whole
-from train.data.clips import Clips, open_store
+from shared.store.reader import open_path
+from train.data.clips import Clips
 from train.evaluate.compare.plan import Run, SystemCost
 from train.evaluate.compare.systems import CompareOptions, System
 from train.evaluate.make_clips import load_run, make_parts, plan_parts, run_identity
@@ -92,7 +93,7 @@ class RunJob:
 
     def facts(self) -> dict[str, Any]:
         """Settings that the result depends on, as JSON holds them."""
-        store = open_store(self.run.store).attributes.model_dump(mode="json")
+        store = open_path(self.run.store).attributes.model_dump(mode="json")
         recipe = self.run.load_recipe().to_dict()
         facts = {"recipe": recipe, "store": store, "chosen": list(self.setup.chosen)}
         return facts | ({"samples": self.setup.samples} if self.setup.samples > 1 else {})
@@ -148,7 +149,7 @@ def train_run(job: RunJob) -> None:
 
 def _train(stage: str, recipe: Recipe, job: RunJob) -> None:
     device = torch.device(job.setup.device)
-    train_stage(stage, recipe, open_store(job.run.store), RunFolder(job.folder), device, World())
+    train_stage(stage, recipe, open_path(job.run.store), RunFolder(job.folder), device, World())
 
 
 def _take_stages(source: Path, target: Path, *, denoiser: bool) -> None:
@@ -161,7 +162,7 @@ def _take_stages(source: Path, target: Path, *, denoiser: bool) -> None:
 def _generate(job: RunJob) -> None:
     """Generate the chosen clips; the noise of each depends on the run's seed and its place."""
     trained = load_run(job.folder, torch.device(job.setup.device))
-    clips = Clips(open_store(job.run.store), job.setup.split)
+    clips = Clips(open_path(job.run.store), job.setup.split)
     starts = job.setup.starts
     seeds = _SEED_STRIDE * job.run.seed + np.arange(len(starts))
     plan = Plan(clips.test, len(clips.test), starts, seeds)

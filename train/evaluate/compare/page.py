@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from shared.report.pages import render, table, write_page
 from shared.report.pictures import Film, Picture, animation, contact_sheet, evenly_spaced, png
 from shared.store.paths import write_whole
-from train.data.clips import Clips, open_store
+from shared.store.reader import open_path
+from train.data.clips import Clips
 from train.evaluate.compare.jobs import Comparison, generated_clips
 from train.evaluate.compare.results import (
     MeanStd,
@@ -191,7 +192,7 @@ def shown_clips(comparison: Comparison) -> list[tuple[str, Films]]:
     setup = comparison.setup
     count = len(setup.chosen)
     places = np.linspace(0, count - 1, min(_CLIPS, count) + 2)[1:-1].round().astype(int)
-    clips = Clips(open_store(setup.store), setup.split)
+    clips = Clips(open_path(setup.store), setup.split)
     batch = clips.batch(np.array(setup.chosen)[places], torch.device("cpu"))
     made = {
         job.run.system: generated_clips(job.folder).numpy()

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from shared.store.paths import write_whole
-from train.data.clips import Clips, open_store, split_clips
+from shared.store.reader import open_path
+from train.data.clips import Clips, split_clips
 from train.evaluate.clip_metrics import RealClips, real_clip_metrics
 from train.evaluate.compare.jobs import GENERATED, RunJob, Setup, cpu_seconds, generated_clips
 from train.evaluate.compare.plan import SystemCost, stage_tflop
@@ -39,7 +40,7 @@ _FIRST_FRAMES = 3
 @cache
 def _evaluation(setup: Setup) -> tuple[Clips, EvaluationNetworks, RealClips]:
     """Load the real clips and their metrics, once a process; train the networks if need be."""
-    clips, device = Clips(open_store(setup.store), setup.split), torch.device(setup.device)
+    clips, device = Clips(open_path(setup.store), setup.split), torch.device(setup.device)
     options = EvaluationNetworkOptions.of(setup.judge_steps)
     networks = train_evaluation_networks(clips, setup.out / "judges", device, options)
     return clips, networks, real_clip_metrics(clips, networks, device)
@@ -62,7 +63,7 @@ def score_run(job: RunJob) -> None:
     _, networks, _ = _evaluation(setup)
     scores = _scores(setup, generated_clips(job.folder))
     # Through the space of this run's own store, with the refining network where there is one.
-    space, own = load_run(job.folder, device).space, Clips(open_store(job.run.store), setup.split)
+    space, own = load_run(job.folder, device).space, Clips(open_path(job.run.store), setup.split)
     reconstructed: list[Tensor] = []
     for start in range(0, len(setup.chosen), _BATCH):
         indices = np.array(setup.chosen[start : start + _BATCH])
@@ -196,7 +197,7 @@ def bound_rows(out: Path) -> list[Row]:
 def ceilings(setup: Setup) -> str:
     """State in a sentence how well the networks read all real test clips."""
     real, networks = _read(setup.out / BOUNDS)["real"], list[str]()
-    _, test = split_clips(open_store(setup.store), setup.split)
+    _, test = split_clips(open_path(setup.store), setup.split)
     if not isinstance(label := real["gesture_accuracy_real"], str):
         networks.append(f"the label is read right in {_percent(label):.1f}%")
     if not isinstance(person := real["subject_accuracy_real"], str):

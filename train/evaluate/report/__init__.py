@@ -9,7 +9,7 @@ from shared.errors import UserError
 from shared.report.pages import prepare_page, write_page
 from shared.report.pictures import png
 from shared.schema import StoreAttributes
-from shared.store.export import ClipReader
+from shared.store.reader import ClipReader
 from train.data.clips import Clips
 from train.evaluate.report.page import Page, render_page
 from train.evaluate.report.pictures import choose_films, draw_data, draw_generated
