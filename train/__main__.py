@@ -305,6 +305,13 @@ def evaluate(
     sampler: Sampler = None,
     steps: SamplingSteps = None,
     guidance: Guidance = None,
+    real_motion: Annotated[
+        bool,
+        typer.Option(
+            "--real-motion",
+            help="Give the network the real clips' motion in place of its guide's (MoVideo).",
+        ),
+    ] = False,
     judge_steps: Annotated[
         int,
         typer.Option("--judge-steps", min=1, help="Training steps of the classifiers."),
@@ -317,7 +324,7 @@ def evaluate(
     evaluate_run(
         run, store, out, protocol=protocol, count=count, samples=samples, seed=seed, i3d=i3d,
         judges=judges, judge_steps=judge_steps, device=device, frames=frames,
-        sampler=sampler, steps=steps, guidance=guidance,
+        sampler=sampler, steps=steps, guidance=guidance, real_motion=real_motion,
     )  # fmt: skip
 
 

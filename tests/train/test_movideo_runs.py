@@ -18,8 +18,9 @@ from shared.errors import UserError
 from shared.store.store import Store
 from tests.train.models.pretrained import make_depth_folder, make_vision_folder
 from tests.train.stores import make_store
+from train.data.clips import Clips
 from train.evaluate.metrics.frames import psnr
-from train.generate.generator import load_generator
+from train.generate.generator import load_generator, real_guidance
 from train.models.block_autoencoder import BlockAutoencoderOptions
 from train.models.flow_decoder import FlowDecoderOptions
 from train.recipe import Recipe
@@ -168,6 +169,13 @@ def test_real_motion_needs_a_run_with_a_guide(
     assert "this run has no guide that makes motion" in err
 
 
+def real_flow(run: RunFolder, store: Store, clips: Tensor) -> Tensor:
+    """Flow of stored clips into their key frame, as the guide's space decodes it."""
+    generator = load_generator(run.root, CPU)
+    known = real_guidance(generator, Clips(store, None), clips.numpy())
+    return known["flow_pair"][:, 1:, :2]
+
+
 @pytest.mark.slow
 def test_it_is_scored_and_reported(
     run: RunFolder, own_store: Store, cli: Callable[..., tuple]
@@ -176,6 +184,23 @@ def test_it_is_scored_and_reported(
     code, _, err = cli("evaluate", *scoring)
     assert code == 0, err
     assert json.loads((run.evaluation / "scores.json").read_text())
+    code, _, err = cli("evaluate", *scoring, "--real-motion")
+    assert code == 0, err
+    made, real = (
+        load_file(folder / "generated.safetensors")
+        for folder in (run.evaluation, run.evaluation / "motion-real")
+    )
+    assert real["clip"].equal(made["clip"]) and not real["flow"].equal(made["flow"])
+    again = real_flow(run, own_store, real["clip"])
+    assert real["flow"].equal(again)
+    for wrong, fault in (
+        (("--frames", 8), "leave it or --frames 8 out"),
+        (("--protocol", "reconstruction"), "leave it or --protocol reconstruction out"),
+    ):
+        code, _, err = cli("evaluate", *scoring, "--real-motion", *wrong)
+        assert code == 2 and fault in err
+    code, _, err = cli("evaluate", *scoring[2:], "--run", run.guide.root, "--real-motion")
+    assert code == 2 and "has no guide that makes motion" in err
     code, _, err = cli("report", run.root, "--store", own_store.path)
     assert code == 0, err
     page = (run.report / "index.html").read_text()

@@ -109,6 +109,7 @@ def evaluate_run(
     sampler: str | None = None,
     steps: int | None = None,
     guidance: float | None = None,
+    real_motion: bool = False,
 ) -> dict[str, Any]:
     """Run the command `evaluate`, its options by name; print the scores, and return them.
 
@@ -125,6 +126,8 @@ def evaluate_run(
         device: auto, cpu, cuda or cuda:N.
         frames: of longer videos, which are scored window by window instead; None: clips.
         sampler, steps, guidance: None: the run's; others go into a folder of their own.
+        real_motion: give the network the real clips' motion, where the run has a guide; into a
+            folder of its own, too.
 
     Raises:
         UserError: an option is wrong, the store is not the run's, or see `evaluate`.
@@ -133,12 +136,15 @@ def evaluate_run(
     options = EvaluateOptions(chosen, seed, i3d, judges, EvaluationNetworkOptions.of(judge_steps))
     run = load_run(folder, choose_device(device), reconstruct=chosen.reconstruct)
     given = {"sampler": sampler, "steps": steps, "guidance": guidance}
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes: dict[str, object] = {n: value for n, value in given.items() if value is not None}
     if changes and chosen.reconstruct:
         raise UserError(f"--{min(changes)}: --protocol {protocol} samples nothing; leave it out")
     if run.generator is not None:
         changed = with_sampler(run.generator, name=sampler, steps=steps, guidance=guidance)
         run = replace(run, generator=changed, recipe=changed.recipe)
+    if real_motion:
+        _check_real_motion(run, folder, protocol, frames)
+        run, changes = replace(run, real_motion=True), changes | {"motion": "real"}
     if frames is not None and run.space.given_index:
         raise UserError(
             f"--frames: {folder} is given the frame in the middle of a clip (space.key=centre), and"
@@ -166,6 +172,15 @@ def evaluate_run(
         markup=False,
     )
     return scores
+
+
+def _check_real_motion(run: TrainedRun, folder: Path, protocol: str, frames: int | None) -> None:
+    """Refuse `--real-motion` where no clip has any to give."""
+    if run.generator is None or run.generator.guide is None:
+        raise UserError(f"--real-motion: {folder} has no guide that makes motion; leave it out")
+    if frames is not None or protocol_named(protocol).reconstruct:
+        other = "--protocol reconstruction" if frames is None else f"--frames {frames}"
+        raise UserError(f"--real-motion is for generated clips; leave it or {other} out")
 
 
 def _evaluate_videos(

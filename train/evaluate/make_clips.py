@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from shared.schema import StoreAttributes
 from shared.store.paths import write_whole
 from train.data.clips import Clips
 from train.evaluate.protocols import Plan
-from train.generate.generator import Generator, given_clips, load_generator
+from train.generate.generator import Generator, given_clips, load_generator, real_guidance
 from train.models.autoencoder import weights_hash
 from train.recipe import Recipe, recipe_from_dict
 from train.run import RunFolder
@@ -56,6 +56,7 @@ class TrainedRun:
         recipe: choices that matter at sampling.
         device: of the networks.
         generator: None where no denoiser was trained: such a run can only reconstruct.
+        real_motion: the guide's conditions are those of the real clips, not generated.
     """
 
     store: StoreAttributes
@@ -63,6 +64,7 @@ class TrainedRun:
     recipe: Recipe
     device: torch.device
     generator: Generator | None
+    real_motion: bool = False
 
 
 def load_run(folder: Path, device: torch.device, *, reconstruct: bool = False) -> TrainedRun:
@@ -102,6 +104,8 @@ def run_identity(run: TrainedRun, clips: Clips, *, reconstruct: bool) -> str:
         "device": run.device.type,
         "restored": reconstruct,
     }
+    if run.real_motion:
+        content["motion"] = "real"
     return _hash(content)
 
 
@@ -267,10 +271,15 @@ def _generate(
     run: TrainedRun, clips: Clips, indices: NDArray[np.int64], seeds: NDArray[np.int64]
 ) -> Decoded:
     """Generate clips from the given frames and labels of stored ones."""
-    assert run.generator is not None
+    generator = run.generator
+    assert generator is not None
     labels = [None if label < 0 else int(label) for label in clips.label[indices]]
-    known = given_clips(run.space, clips, indices)
-    return run.generator(known.pop("first_frame"), labels, seeds.tolist(), known=known)
+    if run.real_motion:
+        known = real_guidance(generator, clips, indices)
+        generator = replace(generator, guide=None)
+    else:
+        known = given_clips(run.space, clips, indices)
+    return generator(known.pop("first_frame"), labels, seeds.tolist(), known=known)
 
 
 def _reconstruct(run: TrainedRun, clips: Clips, indices: NDArray[np.int64]) -> Decoded:
