@@ -387,7 +387,7 @@ SPACES: dict[str, tuple[str, str, Overrides]] = {
 
 WIDE = FrameSize(16, 32)
 
-QUICK = ("latent", "vectors, filled in", "codec, closed loop, contextual")
+QUICK = ("latent", "vectors, filled in")
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ def counts(store: Path, protocol: str) -> tuple[int, int]:
     return len(train), len(test)
 
 
+@pytest.mark.slow
 def test_mhad_of_full_size(tiny: Path, tmp_path: Path, cli: Cli) -> None:
     absent = {(8, 1, 4), (23, 6, 4), (27, 8, 4)}
     root, store = tmp_path / "mhad", tmp_path / "store"
@@ -153,6 +154,7 @@ def test_mhad_of_full_size(tiny: Path, tmp_path: Path, cli: Cli) -> None:
     assert "602 train, 259 test" in cli("inspect", store)[1]
 
 
+@pytest.mark.slow
 def test_natops_of_full_size(
     tiny: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

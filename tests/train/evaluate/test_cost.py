@@ -162,6 +162,7 @@ def test_levels_that_do_not_fit_are_named(cli: Callable[..., tuple[int, str, str
     assert "4x4 grid cannot be halved 3 times" in err
 
 
+@pytest.mark.slow
 def test_wide_and_tall_clips_cost_the_same() -> None:
     small = ["designed_for.frames=3", "denoiser.mults=[1, 2]", "denoiser.blocks=1"]
     (wide, one, coder), (tall, other, turned) = (
@@ -182,6 +183,7 @@ def test_on_a_gpu_memory_is_measured() -> None:
     assert cost.denoiser.training_bytes <= PAPER["ed_vdm_128"].gigabytes * 1e9
 
 
+@pytest.mark.slow
 def test_a_guide_is_paid_for_and_the_decoder_along_the_flow_is_counted() -> None:
     small = [
         f"{path}denoiser.{field}={value}"
