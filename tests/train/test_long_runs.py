@@ -117,6 +117,8 @@ def test_two_processes_train_and_stop_as_one_does(store: Store, tmp_path: Path) 
     saved = load_state(checkpoints(two / "diffusion")[-1])["step"]
     assert saved < STEPS
     assert finish(start(store, two, changes, TORCHRUN)).count("diffusion: done") == 1
+    # Once more, there is nothing to do, and the processes agree on it.
+    assert finish(start(store, two, changes, ALONE, "--processes", "2")).count("done, in") == 1
     lines = list(zip(metrics_without_times(one), metrics_without_times(two), strict=True))
     assert [a["step"] for a, _ in lines] == [b["step"] for _, b in lines]
     for a, b in lines:

@@ -126,10 +126,13 @@ class RunningMeans:
         return dict(zip(self._sums, sums.tolist(), strict=True))
 
     def restore(self, state: dict[str, list[float]], device: torch.device) -> None:
-        """Continue from `state`: on rank 0 alone, since it holds the sums of all ranks."""
-        if self._world.is_main:
-            pairs = torch.tensor(list(state.values()), dtype=torch.float64, device=device)
-            self._sums = dict(zip(state, pairs, strict=True))
+        """Continue from `state`, which holds the sums of all ranks: rank 0 has them, others zeros.
+
+        All have the same names, so that ranks that take no further step still add up alike.
+        """
+        pairs = torch.tensor(list(state.values()), dtype=torch.float64, device=device)
+        held = pairs if self._world.is_main else torch.zeros_like(pairs)
+        self._sums = dict(zip(state, held, strict=True))
 
     def pop(self) -> dict[str, float]:
         """Return the means without names that no row had, and reset. All ranks must call it."""

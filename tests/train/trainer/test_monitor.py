@@ -166,8 +166,14 @@ def test_sums_outlive_their_process_bit_for_bit(values: list[float], cut: int) -
 
 
 def test_only_rank_0_continues_from_the_sums_of_all() -> None:
+    """The others have zeros of the same names: a finished stage saves without another step."""
     follower = RunningMeans(World(rank=1, size=2))
-    follower.restore({"loss": [3.0, 1.0]}, CPU)
+    follower.restore({"loss": [3.0, 1.0], "l1": [1.0, 1.0]}, CPU)
+    assert {n: pair.tolist() for n, pair in follower._sums.items()} == {
+        "loss": [0, 0],
+        "l1": [0, 0],
+    }
+    follower.restore({}, CPU)
     assert not follower._sums
 
 
