@@ -40,7 +40,7 @@ RECIPE: Recipe = replace(
     diffusion_training=replace(ED_VDM.diffusion_training, steps=400),
     refiner=None,
     decoder=FlowDecoderOptions(adversarial_weight=0.005),
-    decoder_training=replace(ED_VDM.refiner_training, steps=150),
+    decoder_training=replace(ED_VDM.refiner_training, steps=100),
     sampler=replace(ED_VDM.sampler, guidance=1.0),
     guide=MOTION,
 )
