@@ -30,6 +30,8 @@ from train.models.raft import RaftFlow
 from train.options import STRICT
 from train.spaces.base import Derived, Known
 
+_LEAST_STRIDE = 0.01
+
 FlowSource = Literal["dis", "raft", "store"]
 DepthSource = Literal["none", "layers", "model"]
 
@@ -155,7 +157,9 @@ class Estimates:
         stride = known.get("stride")
         if stride is None:
             return {"stride": torch.zeros(len(known["label"]), 2, device=known["label"].device)}
-        return {"stride": torch.cat([stride.log2(), torch.ones_like(stride)], dim=1)}
+        # A clip by time may be one frame again and again.
+        size = stride.clamp_min(_LEAST_STRIDE).log2()
+        return {"stride": torch.cat([size, torch.ones_like(stride)], dim=1)}
 
     def _key_frames(self, batch: ClipBatch) -> Tensor:
         return stored_frames(batch, self.store)[:, self.key].float()

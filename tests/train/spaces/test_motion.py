@@ -60,6 +60,18 @@ def test_the_stores_vectors_are_flow_into_frame_0() -> None:
         motion_space(codec_options(16, "previous"), flow="store")
 
 
+def test_the_stride_is_a_logarithm_or_null() -> None:
+    """Also that of one frame again and again, which clips by time may be."""
+    space = motion_space(flow="store", stride=True)
+    frame = torch.zeros(3, 3, *STORE.size, dtype=torch.uint8)
+    known = {"first_frame": frame, "label": torch.zeros(3, dtype=torch.long)}
+    assert not space.conditions(known)["stride"].any()
+    stride = space.conditions(known | {"stride": torch.tensor([[1.0], [4.0], [0.0]])})["stride"]
+    assert stride[:2].tolist() == [[0, 1], [2, 1]]
+    assert stride.isfinite().all()
+    assert "stride" not in motion_space(flow="store").conditions(known)
+
+
 def test_depth_is_drawn_where_it_is_not_left_out() -> None:
     assert list(motion_space(flow="store").draws) == ["flow"]
     assert list(motion_space(flow="store", depth="layers", depth_from="x").draws) == [
