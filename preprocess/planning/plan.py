@@ -250,7 +250,8 @@ def _random_stride(sampled: Frames, options: CodecOptions, name: str) -> list[Fr
 
     It is what MoVideo (Liang et al., ECCV 2024) does with a random frame rate.
     """
-    gaps, clips = options.frames - 1, list[Frames]()
+    gaps = options.frames - 1
+    clips: list[Frames] = []
     for draw in range(options.draws):
         words = _random_words(options.seed, name, draw, 2).tolist()
         stride = 1 + (words[0] * min(options.stride, (len(sampled) - 1) // gaps) >> 64)

@@ -51,7 +51,7 @@ def open_clips(path: Location) -> ClipReader:
     Raises:
         StoreError: there is neither, or it is not finished.
     """
-    # Here, because zarr is slow to import, and sampling needs none.
+    # Here, because zarr is slow to import, and recipes and their costs need none.
     from shared.store.export import DATASET, Export
     from shared.store.store import Store
 

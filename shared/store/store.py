@@ -248,18 +248,9 @@ class Store:
             ) from error
 
     def clip(self, name: str, index: int, out: np.ndarray | None = None) -> np.ndarray:
-        """One valid clip's entry of a large array (first_frame, motion, residual).
+        """One clip's entry of a large array: see `shared.store.reader.ClipReader.clip`.
 
         Only the bytes of that entry are read. Threads may read at the same time.
-
-        Args:
-            name: of the array.
-            index: among the valid clips.
-            out: C-contiguous array of the entry's shape and dtype, to fill and return instead of a
-                new one.
-
-        Raises:
-            StoreError: the file is missing or damaged.
         """
         array = self._large[name]
         entry = np.empty(array.shape, array.dtype) if out is None else out

@@ -119,7 +119,7 @@ class Clips:
             store: a sealed store or a finished export.
             split: one of its split protocols; None takes the first.
             derived: more arrays of the same clips, such as `latent`, by name. `stride` is there
-                always, see `_Stride`.
+                always: the mean distance between a clip's frames, frames of its video, shape (1,).
             in_memory_bytes: memory for all arrays; each is kept if it fits into what is left.
         """
         self.store = store

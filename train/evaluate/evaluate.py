@@ -143,7 +143,7 @@ def evaluate_run(
         changed = with_sampler(run.generator, name=sampler, steps=steps, guidance=guidance)
         run = replace(run, generator=changed, recipe=changed.recipe)
     if real_motion:
-        _check_real_motion(run, folder, protocol, frames)
+        _check_real_motion(run, folder, chosen, frames)
         run, changes = replace(run, real_motion=True), changes | {"motion": "real"}
     if frames is not None and run.space.given_index:
         raise UserError(
@@ -174,12 +174,14 @@ def evaluate_run(
     return scores
 
 
-def _check_real_motion(run: TrainedRun, folder: Path, protocol: str, frames: int | None) -> None:
+def _check_real_motion(
+    run: TrainedRun, folder: Path, protocol: Protocol, frames: int | None
+) -> None:
     """Refuse `--real-motion` where no clip has any to give."""
     if run.generator is None or run.generator.guide is None:
         raise UserError(f"--real-motion: {folder} has no guide that makes motion; leave it out")
-    if frames is not None or protocol_named(protocol).reconstruct:
-        other = "--protocol reconstruction" if frames is None else f"--frames {frames}"
+    if frames is not None or protocol.reconstruct:
+        other = f"--protocol {protocol.name}" if frames is None else f"--frames {frames}"
         raise UserError(f"--real-motion is for generated clips; leave it or {other} out")
 
 

@@ -94,8 +94,7 @@ def stored_and_derived(
     space: Space, clips: Clips, indices: NDArray[np.int64], device: torch.device
 ) -> dict[str, Tensor]:
     """Arrays of stored clips by name: stored ones, and those that a space derives, computed now."""
-    asked = {name: clips.read(name, indices).to(device) for name in space.asks}
-    known: dict[str, Tensor] = {**vars(clips.batch(indices, device)), **asked}
+    known = on_device(clips.tensors((*LARGE, *space.asks), indices), device)
     for array in space.derived():
         known[array.name] = array.compute(source_clips(clips, array).batch(indices, device))
     return known
