@@ -7,11 +7,13 @@ the frame. So a backward flow, sampled at the frame that is to be made.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.errors import UserError
@@ -69,13 +71,19 @@ class DisFlow(FlowEstimator):
         self.identity = "dis"
 
     def estimate(self, frames: Tensor, others: Tensor) -> Tensor:
-        """Flow between the frames' luma, pair by pair."""
+        """Flow between the frames' luma, as many pairs at a time as there are cores."""
         self._cv2.setNumThreads(1)  # it searches in as many stripes as threads, and cuts at them
         weights = torch.tensor([0.299, 0.587, 0.114], device=frames.device)
         lumas = (
             torch.einsum("nchw,c->nhw", x, weights).round().byte().cpu().numpy()
             for x in (frames, others)
         )
-        search = self._cv2.DISOpticalFlow_create(self._cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        found = [search.calc(one, other, None) for one, other in zip(*lumas, strict=True)]
+        with ThreadPoolExecutor() as pool:  # OpenCV lets other threads run
+            found = list(pool.map(self._between, *lumas))
         return torch.from_numpy(np.stack(found)).movedim(-1, 1).to(frames.device)
+
+    def _between(self, frame: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float32]:
+        # A search holds buffers that two threads must not share.
+        search = self._cv2.DISOpticalFlow_create(self._cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        found: NDArray[np.float32] = search.calc(frame, other, None)
+        return found
