@@ -66,7 +66,7 @@ class ClipCritic(nn.Module):
 
     def __init__(self, axes: Literal[2, 3], width: int = 64) -> None:
         super().__init__()
-        convolution: Any = nn.Conv2d if axes == 2 else nn.Conv3d
+        convolution: Any = nn.Conv2d if axes == 2 else _Convolution3d
         # Three frames rather than four: clips need not be as long as pictures are wide.
         strided: dict[str, Any] = {
             "kernel_size": (3, 4, 4)[3 - axes :], "stride": 2, "padding": 1
@@ -87,6 +87,22 @@ class ClipCritic(nn.Module):
             shown = F.leaky_relu(norm(layer(shown)), 0.2)
             outputs.append(shown)
         return [*outputs, self.verdict(shown)]
+
+
+class _Convolution3d(nn.Conv3d):
+    """A convolution of clips, of fewer frames than the kernel has, too.
+
+    Of these oneDNN's gradient of the weights reads memory that was never written, in bfloat16 on
+    CPUs (PyTorch 2.13), so that they get their zeros here.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Features (N, C, T, H, W) of clips of the same layout."""
+        if input.shape[2] >= self.kernel_size[0]:
+            return super().forward(input)
+        frames, down, across = map(int, self.padding)
+        padded = F.pad(input, (0, 0, 0, 0, frames, frames))
+        return F.conv3d(padded, self.weight, self.bias, self.stride, (0, down, across))
 
 
 def adversarial_losses(

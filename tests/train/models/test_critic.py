@@ -4,9 +4,10 @@ from typing import Literal
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.models.critic import ClipCritic, PatchCritic, adversarial_losses
+from train.models.critic import ClipCritic, PatchCritic, _Convolution3d, adversarial_losses
 from train.trainer.optimisers import hidden_weights
 
 
@@ -91,3 +92,24 @@ def test_clips_and_pictures_are_judged_patch_by_patch(
     assert all(weight.grad is None for weight in net.parameters())
     for_critic.backward()
     assert sum(w.grad is not None and bool(w.grad.any()) for w in net.parameters()) > 10
+
+
+@pytest.mark.parametrize("time", [1, 2, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_clips_shorter_than_the_kernel_have_gradients_in_bfloat16(time: int, stride: int) -> None:
+    """oneDNN's are of memory never written, on CPUs that compute bfloat16."""
+    torch.manual_seed(0)
+    net = _Convolution3d(16, 16, 3, stride, padding=1)
+    clips = torch.randn(2, 16, time, 8, 8)
+    found = []
+    for enabled in (False, True):
+        torch.full((300_000,), torch.nan)  # what is allocated next may hold it
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            output = net(clips)
+        (gradient,) = torch.autograd.grad(output.square().sum(), net.weight)
+        found.append((output, gradient))
+    (output, gradient), (rounded, close) = found
+    plain = F.conv3d(clips, net.weight, net.bias, stride, 1)
+    assert torch.allclose(output, plain, atol=1e-5)
+    assert (rounded - output).norm() < 0.02 * output.norm()
+    assert (close - gradient).norm() < 0.02 * gradient.norm()
