@@ -26,17 +26,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import cpu_seconds, least_in_turn
 from shared.console import run_command
-from train.evaluate.cost import FUSED_ATTENTION
+from train.evaluate.cost import FUSED_ATTENTION, autoencoder_pass
 from train.evaluate.cost import denoiser_pass as denoising_case
-from train.models.autoencoder import Autoencoder
 from train.models.refiner import Refiner
 from train.recipe import Recipe
 from train.recipes import load_recipe
 from train.trainer.distributed import choose_device
 from train.trainer.monitor import computes_bfloat16, processor
-
-_EXAMPLES = 4
-"""Pictures per clip in an autoencoder's training step."""
 
 _WINDOW = 6
 """Frames per clip in a refiner's training step."""
@@ -97,19 +93,15 @@ def arguments() -> argparse.Namespace:
 
 def networks(recipe: Recipe, batch: int, device: torch.device) -> Iterator[tuple[str, Network]]:
     """The networks that a recipe trains, by name."""
-    case, autoencoder = denoising_case(recipe)
+    case, _ = denoising_case(recipe)
     noisy, t, conditions = case.shapes.zeros()
     given = {"noisy": noisy, "t": t, **conditions}
     noise = {n: noise_like(x.expand(batch, *x.shape[1:])).to(device) for n, x in given.items()}
     target, times = noise.pop("noisy"), noise.pop("t")
     unet = case.network().to(device)
     yield "denoiser", Network(unet, lambda: unet(target, times, noise).float().square().mean())
-    if autoencoder is not None:
-        coder = filled(autoencoder, device)
-        sides = (case.shapes.cell * cells for cells in case.shapes.x0[2:])
-        picture = torch.randn(batch * _EXAMPLES, 3, *sides).to(device)
-        context = picture.repeat(1, len(coder.context), 1, 1) if coder.context else None
-        yield "autoencoder", Network(coder, lambda: coder.loss(picture, context)["loss"])
+    if recipe.autoencoder is not None:
+        yield "autoencoder", Network(*autoencoder_pass(recipe, batch, device))
     if recipe.refiner is not None:
         refiner = Refiner(recipe.refiner).to(device)
         frames = torch.randn(batch, _WINDOW, 3, *recipe.designed_for.frame_size).to(device)
@@ -120,14 +112,6 @@ def networks(recipe: Recipe, batch: int, device: torch.device) -> Iterator[tuple
 def noise_like(tensor: Tensor) -> Tensor:
     """Noise of a tensor's shape; integer tensors, such as labels, are returned as they are."""
     return torch.randn(tensor.shape) if tensor.is_floating_point() else tensor
-
-
-def filled(network: Autoencoder, device: torch.device) -> Autoencoder:
-    """Give a network on the meta device small random weights."""
-    network = network.to_empty(device=device)
-    for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.02)
-    return network
 
 
 def figures_of(

@@ -25,7 +25,7 @@ from shared.conventions import grid_shape, motion_channels
 from shared.report.pages import table
 from shared.schema import CodecOptions
 from train.data.batches import BatchSlice
-from train.data.clips import ClipBatch
+from train.data.clips import ClipBatch, on_device
 from train.models import build_autoencoder, build_denoiser
 from train.models.autoencoder import Autoencoder
 from train.models.denoiser import Denoiser, DenoiserInput
@@ -361,16 +361,32 @@ def autoencoder_training_gflop(recipe: Recipe) -> float:
     """
     if recipe.autoencoder is None:
         return 0.0
+    clips = recipe.autoencoder_training.batch
+    _, loss = autoencoder_pass(recipe, clips, torch.device("cpu"))
+    with FlopCounterMode(display=False, custom_mapping=FUSED_ATTENTION) as counter:
+        loss().backward()
+    return counter.get_total_flops() / GIGA / clips
+
+
+def autoencoder_pass(
+    recipe: Recipe, clips: int, device: torch.device
+) -> tuple[Autoencoder, Callable[[], Tensor]]:
+    """A recipe's untrained autoencoder, and its loss in a training step on clips of noise.
+
+    Args:
+        recipe: with an autoencoder.
+        clips: in the batch.
+        device: for the network and the clips.
+    """
     store = stored_as(recipe.designed_for)
     cell = SPACES[recipe.space.kind].latent_cell(recipe.space, store)
-    network = build_autoencoder(recipe.autoencoder, cell, store)
-    space, clips = build_space(recipe.space, store, network), recipe.autoencoder_training.batch
+    network = build_autoencoder(recipe.autoencoder, cell, store).to(device)
+    space = build_space(recipe.space, store, network)
     part = BatchSlice(0, 0, clips, clips)
-    generators = part.generators(recipe.seed, torch.device("cpu"))
-    examples = space.examples(_noise(store, clips), generators)
-    with FlopCounterMode(display=False, custom_mapping=FUSED_ATTENTION) as counter:
-        space.loss(network, examples, part, generators)["loss"].backward()
-    return counter.get_total_flops() / GIGA / clips
+    generators = part.generators(recipe.seed, device)
+    noise = ClipBatch(**on_device(vars(_noise(store, clips)), device))
+    examples = space.examples(noise, generators)
+    return network, lambda: space.loss(network, examples, part, generators)["loss"]
 
 
 def _noise(store: CodecOptions, clips: int) -> ClipBatch:
