@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,16 @@ def test_few_tasks_are_submitted_at_a_time(
 def test_what_a_task_raises_comes_back(cluster: Cluster) -> None:
     with pytest.raises(TypeError):
         run_tasks(_double, [None, None], ExecutorOptions(scheduler=cluster.address))  # type: ignore[list-item]
+
+
+def test_two_extractions_at_a_time_do_not_meet() -> None:
+    """Dask serves its state at port 8787, and warns of one that is taken."""
+    with socket.socket() as other, warnings.catch_warnings():
+        with suppress(OSError):  # taken already
+            other.bind(("", 8787))
+            other.listen()
+        warnings.simplefilter("error")
+        assert run_tasks(_double, range(4), ExecutorOptions(workers=2)) == [0, 2, 4, 6]
 
 
 def test_no_scheduler_is_a_clear_error(
