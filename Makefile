@@ -95,7 +95,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 SHORT := $(filter short,$(value BUDGET))
 demo: setup  ## render, preprocess, train, generate, show: [DATA=videos BUDGET=short]
 	@$(if $(filter-out short,$(value BUDGET)),$(error BUDGET=$(value BUDGET): short, or leave it out))
-	@$(MAKE) --no-print-directory _demo DEMO=demo$(if $(value DATA),-own)$(SHORT:%=-%) SUBJECTS=32 \
+	@$(MAKE) --no-print-directory _demo DEMO=demo$(if $(value DATA),-own)$(SHORT:%=-%) SUBJECTS=64 \
 	  DEMO_RECIPE=ed_vdm_filled_$(or $(SHORT),demo) JUDGE_STEPS=120
 
 demo-tiny: setup  ## the same at its smallest, two minutes, to see that all works

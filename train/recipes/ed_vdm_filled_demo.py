@@ -21,6 +21,6 @@ RECIPE: Recipe = replace(
     ),
     autoencoder=FlowAutoencoderOptions(predictor="store"),
     autoencoder_training=replace(LFDM.autoencoder_training, steps=300),
-    diffusion_training=replace(LFDM.diffusion_training, steps=400),
-    sampler=replace(LFDM.sampler, steps=4),
+    diffusion_training=replace(LFDM.diffusion_training, steps=700),
+    sampler=replace(LFDM.sampler, steps=3),
 )

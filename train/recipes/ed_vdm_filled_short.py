@@ -9,5 +9,5 @@ RECIPE: Recipe = replace(
     DEMO,
     name="ed_vdm_filled_short",
     autoencoder_training=replace(DEMO.autoencoder_training, steps=75),
-    diffusion_training=replace(DEMO.diffusion_training, steps=100),
+    diffusion_training=replace(DEMO.diffusion_training, steps=175),
 )
