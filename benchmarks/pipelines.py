@@ -47,6 +47,8 @@ def pipeline_figures(hd: Path, small: list[Path], videos: list[Path]) -> Iterato
     yield from skipping_figures(small)
     with tempfile.TemporaryDirectory() as folder:
         yield from _again(Path(folder), [hd])
+        yield _over_decoding(Path(folder), "720p", [hd] * 6, 1.2)
+        yield _over_decoding(Path(folder), "all files", videos, 1.35)
         yield _end_to_end(Path(folder), videos)
 
 
@@ -215,6 +217,27 @@ def _again(folder: Path, videos: list[Path]) -> Iterator[Figure]:
         "/s",
         searching / rewriting,
         1.5,
+        at_most=True,
+    )
+
+
+def _over_decoding(folder: Path, title: str, videos: list[Path], target: float) -> Figure:
+    """Compare a first extraction with decoding every frame of the same files, and no more."""
+    name = f"{title} over decoding".replace(" ", "-")
+    _run(folder, name, videos)  # everything is warm from here on
+    clips = len(Store(folder / name))
+    ours, alone = least_in_turn(
+        2 * ROUNDS,
+        lambda: _into_new(folder, lambda place: _run(place, "first", videos)),
+        lambda: cpu_seconds(lambda: sum(1 for video in videos for _ in _frames(video))),
+    )
+    return Figure(
+        f"{title}: CPU a clip of an extraction, over decoding alone",
+        1000 * ours / clips,
+        1000 * alone / clips,
+        "ms",
+        ours / alone,
+        target,
         at_most=True,
     )
 

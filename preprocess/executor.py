@@ -146,7 +146,7 @@ def _local_cluster(workers: int) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             dashboard_address=None,
-            # Even then it serves its state, by default at a port that one extraction alone can have.
+            # Even so it serves its state, by default at a port that one extraction alone can have.
             scheduler_kwargs={"dashboard_address": ":0"},
             silence_logs=logging.CRITICAL,
         )

@@ -157,7 +157,8 @@ def chroma_cosited(frame: VideoFrame) -> tuple[bool, bool]:
     """
     name, steps = frame.format.name, SUBSAMPLING[frame.format.name]
     height = 32 if frame.height != 32 else 34  # one of the same size would be the same
-    ramp = frame.reformat(width=32, height=height, format=name)
+    # Its pixels do not matter, and filters for a large frame would cost milliseconds.
+    ramp = frame.reformat(width=32, height=height, format=name, interpolation="POINT")
     for axis, plane in enumerate(ramp.planes[1:]):
         places = np.indices((plane.height, plane.line_size), np.uint8)[axis]
         plane.update((places.clip(0, 31) * np.uint8(8)).tobytes())

@@ -23,7 +23,7 @@ _WITHOUT_ZEROS = (
 )
 """Decoders of codecs whose payload never holds 64 zeros, whatever the picture."""
 
-_HOLE, _FILLED_HOLE = re.compile(rb"\0{64}"), re.compile(rb"\0{64,}(?![\0\1])")
+_HOLE, _FILLED_HOLE = bytes(64), re.compile(rb"\0{64,}(?![\0\1])")
 """A run of zeros; one that is not the stuffing that may precede a start code."""
 
 _STANDALONE = (0x01, *range(0xD0, 0xDA), 0xFF)
@@ -65,11 +65,13 @@ def has_hole(codec: str, packet: bytes, extradata: bytes | None = None) -> bool:
 def _has_zeros(codec: str, packet: bytes) -> bool:
     payload = packet.rstrip(b"\0")
     if codec in ("mjpeg", "amv"):
-        return any(_HOLE.search(scan) for scan in _lossy_scans(payload))
+        return any(_HOLE in scan for scan in _lossy_scans(payload))
     if codec not in _WITHOUT_ZEROS:
         return False
+    if _HOLE not in payload:
+        return False
     stuffed = codec.startswith("mpeg") or packet.startswith((_START, b"\0" + _START))
-    return bool((_FILLED_HOLE if stuffed else _HOLE).search(payload))
+    return not stuffed or bool(_FILLED_HOLE.search(payload))
 
 
 def without_metadata(codec: str, packet: bytes, extradata: bytes | None = None) -> bytes:

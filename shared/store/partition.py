@@ -99,8 +99,9 @@ class PartitionWriter:
         files = {}
         with scratch_folder(self._path, f"{UNFINISHED}{self._partition:05d}-") as scratch:
             for name, chunks in self._shards(columns).items():
-                files[name] = _write_chunks(scratch / name, chunks)
-                put_in_place(scratch / name, self._path / name)
+                written = scratch / name.replace("/", ".")  # no folders to make and remove
+                files[name] = _write_chunks(written, chunks)
+                put_in_place(written, self._path / name)
         marker = Marker(self._partition, files, int(columns["valid"].sum()), rejects)
         write_whole(self._path / marker_name(self._partition), as_json(asdict(marker)))
         return marker
@@ -176,7 +177,6 @@ def _buffers(files: dict[str, bytes]) -> dict[str, Buffer]:
 
 def _write_chunks(path: Path, chunks: list[bytes]) -> str:
     """Write a file from chunks, without joining them in memory, and return its SHA-256."""
-    path.parent.mkdir(parents=True)
     digest = hashlib.sha256()
     with path.open("wb") as file:
         for chunk in chunks:
