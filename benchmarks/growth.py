@@ -84,7 +84,7 @@ def by_cluster(base: Path, count: int) -> Used:
     address = json.loads(file.read_bytes())["address"]
     driver = _used(subprocess.Popen(_command(base, count, "--scheduler", address), **_QUIET))
     for process in (*workers, scheduler):
-        process.terminate()
+        process.kill()  # a worker that is asked to end may wait for a scheduler that has
     others = [_used(process, expected=None) for process in (*workers, scheduler)]
     return Used(
         driver.cpu + sum(other.cpu for other in others),
