@@ -2,9 +2,9 @@
 
 Differs from the paper's (`movideo_256`): the key frame is the first one; no depth, and flow by
 OpenCV; flows are standardised over the training split; learned features of patches for a CLIP
-vision model's tokens, v-prediction, small networks, DPM-Solver++; and these additions of ours: the
-first frame's features next to the target, and in the motion network the label with its learned map
-(`layout`) and guidance 1.5, without which no text would be followed.
+vision model's tokens, v-prediction, small networks, two steps of DPM-Solver++; and these additions
+of ours: the first frame's features next to the target, and in the motion network the label with its
+learned map (`layout`) and guidance 1.5, without which no text would be followed.
 """
 
 from dataclasses import replace
@@ -27,6 +27,7 @@ MOTION: Recipe = replace(
     denoiser=replace(ED_VDM.denoiser, dim=48, fold=2, patch=8),
     diffusion_training=replace(ED_VDM.diffusion_training, steps=200),
     refiner=None,
+    sampler=replace(ED_VDM.sampler, steps=2),
 )
 
 RECIPE: Recipe = replace(
@@ -41,7 +42,7 @@ RECIPE: Recipe = replace(
     refiner=None,
     decoder=FlowDecoderOptions(adversarial_weight=0.005),
     decoder_training=replace(ED_VDM.refiner_training, steps=100),
-    sampler=replace(ED_VDM.sampler, guidance=1.0),
+    sampler=replace(ED_VDM.sampler, steps=2, guidance=1.0),
     guide=MOTION,
 )
 """Its guide generates motion first."""
