@@ -94,7 +94,7 @@ def test_what_is_left_out_and_why(root: Path, plain: Path, tmp_path: Path, cli: 
             ("still.mkv", STILL, 0),
         )
     ]
-    assert "4, 8 left out\n" in out.replace("  ", "")
+    assert any(line.split() == ["clips", "4,", "8", "left", "out"] for line in out.splitlines())
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
     for reason, clips, file in ((CUT, "2", "cut"), (FAST, "3", "fast"), (STILL, "3", "still")):
         assert [clips, "1", reason, f"'{file}.mkv'"] in rows
