@@ -32,11 +32,10 @@ WORKERS = 4
 
 @dataclass(frozen=True)
 class Used:
-    """CPU seconds of all processes, and peak memory of the driver and of the largest worker, MB."""
+    """CPU seconds of processes, and the peak memory of the largest one, MB."""
 
     cpu: float
-    driver: float
-    worker: float | None = None
+    memory: float
 
 
 def main() -> None:
@@ -55,48 +54,52 @@ def main() -> None:
         for title, run in (("one process", alone), (f"{WORKERS} workers of Dask", by_cluster)):
             if given.alone and run is by_cluster:
                 continue
-            fewer, before = FEWEST, run(base, FEWEST)
+            fewer, before = FEWEST, _cpu(run(base, FEWEST))
             for count in map(int, given.clips.split(",")):
-                used = run(base, count)
-                each = (used.cpu - before.cpu) / (count - fewer)
-                worker = "" if used.worker is None else f"{used.worker:.0f}"
-                row = f"{count:,}", f"{1000 * each:.2f}", f"{1 / each:.0f}", f"{used.driver:.0f}"
-                table.add_row(title, *row, worker)
-                fewer, before = count, used
+                driver, *others = run(base, count)
+                cpu = _cpu([driver, *others])
+                each = (cpu - before) / (count - fewer)
+                workers = f"{max(worker.memory for worker in others[1:]):.0f}" if others else ""
+                row = f"{count:,}", f"{1000 * each:.2f}", f"{1 / each:.0f}", f"{driver.memory:.0f}"
+                table.add_row(title, *row, workers)
+                fewer, before = count, cpu
     Console(width=120).print(table)
 
 
-def alone(base: Path, count: int) -> Used:
+def alone(base: Path, count: int) -> list[Used]:
     """Extract so many clips in one process."""
-    return _used(subprocess.Popen(_command(base, count, "--workers", "1"), **_QUIET))
+    return [_extraction(base, count, "--workers", "1")]
 
 
-def by_cluster(base: Path, count: int) -> Used:
-    """Extract so many clips by workers of one thread each, started for it."""
+def by_cluster(base: Path, count: int) -> list[Used]:
+    """Extract so many clips by a cluster of its own; the driver, the scheduler and the workers."""
     file = base / f"scheduler-{count}.json"
     dask = [sys.executable, "-m", "dask"]
     named = ["--scheduler-file", str(file)]
-    scheduler = subprocess.Popen([*dask, "scheduler", "--port", "0", "--no-show", *named], **_QUIET)
     worker = [*dask, "worker", *named, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
-    workers = [subprocess.Popen(worker, **_QUIET) for _ in range(WORKERS)]
-    while not file.exists():
-        time.sleep(0.1)
-    address = json.loads(file.read_bytes())["address"]
-    driver = _used(subprocess.Popen(_command(base, count, "--scheduler", address), **_QUIET))
-    for process in (*workers, scheduler):
-        process.kill()  # a worker that is asked to end may wait for a scheduler that has
-    others = [_used(process, expected=None) for process in (*workers, scheduler)]
-    return Used(
-        driver.cpu + sum(other.cpu for other in others),
-        driver.driver,
-        max(other.driver for other in others[:-1]),
-    )
+    scheduler = [*dask, "scheduler", "--port", "0", "--no-show", *named]
+    cluster = [subprocess.Popen(part, **_QUIET) for part in (scheduler, *[worker] * WORKERS)]
+    try:
+        while not file.exists():
+            if cluster[0].poll() is not None:
+                raise SystemExit(f"{' '.join(scheduler)} ended with {cluster[0].returncode}")
+            time.sleep(0.1)
+        address = json.loads(file.read_bytes())["address"]
+        driver = _extraction(base, count, "--scheduler", address)
+    finally:
+        for process in cluster:
+            process.kill()  # a worker that is asked to end may wait for a scheduler that has
+    return [driver, *map(_used, cluster)]
+
+
+def _cpu(processes: list[Used]) -> float:
+    return sum(process.cpu for process in processes)
 
 
 _QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
-def _command(base: Path, count: int, *how: str) -> list[str]:
+def _extraction(base: Path, count: int, *how: str) -> Used:
     """Extract `count` links to the rendered files, made where they are not there yet."""
     root = base / f"videos-{count}"
     if not root.exists():
@@ -109,15 +112,17 @@ def _command(base: Path, count: int, *how: str) -> list[str]:
     out = tempfile.mkdtemp(dir=base)
     options = ["--size", str(SIZE), "--frames", str(FRAMES), "--block", "8"]
     run = [sys.executable, "-m", "preprocess", "run", "folder", "--root", str(root)]
-    return [*run, "--out", f"{out}/store", *options, *how]
+    process = subprocess.Popen([*run, "--out", f"{out}/store", *options, *how], **_QUIET)
+    used = _used(process)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(run)} ended with {process.returncode}")
+    return used
 
 
-def _used(process: subprocess.Popen[bytes], expected: int | None = 0) -> Used:
+def _used(process: subprocess.Popen[bytes]) -> Used:
     """Wait for a process; what it and its children used."""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    if expected is not None and process.returncode != expected:
-        raise SystemExit(f"{' '.join(map(str, process.args))} ended with {process.returncode}")
     return Used(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 

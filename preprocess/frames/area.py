@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange
+from av.video.reformatter import ColorRange, Interpolation
 from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -158,7 +158,7 @@ def chroma_cosited(frame: VideoFrame) -> tuple[bool, bool]:
     name, steps = frame.format.name, SUBSAMPLING[frame.format.name]
     height = 32 if frame.height != 32 else 34  # one of the same size would be the same
     # Its pixels do not matter, and filters for a large frame would cost milliseconds.
-    ramp = frame.reformat(width=32, height=height, format=name, interpolation="POINT")
+    ramp = frame.reformat(width=32, height=height, format=name, interpolation=Interpolation.POINT)
     for axis, plane in enumerate(ramp.planes[1:]):
         places = np.indices((plane.height, plane.line_size), np.uint8)[axis]
         plane.update((places.clip(0, 31) * np.uint8(8)).tobytes())

@@ -66,9 +66,7 @@ def _has_zeros(codec: str, packet: bytes) -> bool:
     payload = packet.rstrip(b"\0")
     if codec in ("mjpeg", "amv"):
         return any(_HOLE in scan for scan in _lossy_scans(payload))
-    if codec not in _WITHOUT_ZEROS:
-        return False
-    if _HOLE not in payload:
+    if codec not in _WITHOUT_ZEROS or _HOLE not in payload:
         return False
     stuffed = codec.startswith("mpeg") or packet.startswith((_START, b"\0" + _START))
     return not stuffed or bool(_FILLED_HOLE.search(payload))
