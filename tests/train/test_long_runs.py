@@ -88,7 +88,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(store: Store, tmp_
     train_undisturbed(store, whole, cut, changes)
     process = start(store, cut, changes, ALONE)
     wait_for_a_checkpoint(process, cut / "diffusion")
-    time.sleep(random.uniform(0, 0.3))
+    time.sleep(random.uniform(0, 0.1))
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
