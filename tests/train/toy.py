@@ -118,20 +118,28 @@ def start(
     folder: Path, options: TrainingOptions, *, ranks: int = 1, step_seconds: float = 0
 ) -> list[BaseProcess]:
     """Train in processes of their own, one a rank, as torchrun would start them."""
+    return start_ranks(ranks, train, folder, options, step_seconds)
+
+
+def start_ranks(
+    ranks: int, function: Callable[..., object], *arguments: object
+) -> list[BaseProcess]:
+    """Call a function in processes of their own, in which `process_group` joins the others."""
     common = {"WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     started = []
     for rank in range(ranks):
         environment = {k: str(v) for k, v in (common | {"RANK": rank, "LOCAL_RANK": rank}).items()}
-        arguments = (environment, folder, options, step_seconds)
-        started.append(processes.Process(target=_train_as, args=arguments))
+        started.append(processes.Process(target=_call_as, args=(environment, function, *arguments)))
         started[-1].start()
     return started
 
 
-def _train_as(environment: dict[str, str], *arguments: object) -> None:
+def _call_as(
+    environment: dict[str, str], function: Callable[..., object], *arguments: object
+) -> None:
     os.environ.update(environment)
     try:
-        train(*arguments)  # type: ignore[arg-type]
+        function(*arguments)
     except StoppedError as stopped:
         sys.exit(128 + stopped.signal)
 

@@ -68,6 +68,25 @@ class World:
         dist.all_reduce(total)
         return total
 
+    def exchange(self, tensors: Sequence[Tensor], owners: Sequence[int]) -> list[Tensor]:
+        """Give every rank the tensors of all. All must call it.
+
+        Args:
+            tensors: of the same shapes and dtype on all ranks.
+            owners: rank whose value of each is taken.
+        """
+        taken = list(tensors)
+        if self.size == 1:
+            return taken
+        for rank in sorted(set(owners)):
+            theirs = [index for index, owner in enumerate(owners) if owner == rank]
+            joined = torch.cat([tensors[index].flatten() for index in theirs])
+            dist.broadcast(joined, src=rank)
+            parts = joined.split([tensors[index].numel() for index in theirs])
+            for index, part in zip(theirs, parts, strict=True):
+                taken[index] = part.view(tensors[index].shape)
+        return taken
+
     def barrier(self) -> None:
         """Wait until every rank has come this far."""
         self.all_reduce_max(0)

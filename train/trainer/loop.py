@@ -153,7 +153,7 @@ class _Run:
         self._seconds_before = 0.0
         world.broadcast_weights(self.network)
         self.ema = Ema(self.network, options.ema)
-        self.optimisers = make_optimisers(self.network, options)
+        self.optimisers = make_optimisers(self.network, options, world)
         self.means, self.non_finite = RunningMeans(world), NonFiniteMonitor(world, stage.device)
         self._resume()
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import overload
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from train.trainer.distributed import World
 from train.trainer.schedule import TrainingOptions
+
+_ALONE = World()
 
 _MUON_RATE = 20.0
 """Muon's learning rate as a multiple of AdamW's: its updates have unit spectral norm."""
@@ -46,11 +49,12 @@ class Ema:
 
 
 def make_optimisers(
-    network: nn.Module, options: TrainingOptions
+    network: nn.Module, options: TrainingOptions, world: World
 ) -> dict[str, torch.optim.Optimizer]:
     """The optimisers that together cover a network's parameters, by name.
 
-    Each parameter group keeps its rate as `full_rate` too, for schedules to scale.
+    Each parameter group keeps its rate as `full_rate` too, for schedules to scale. All ranks of
+    `world` must call it, and step together.
     """
     hidden = hidden_weights(network) if options.optimiser == "muon" else []
     by_muon = {id(weight) for weight in hidden}
@@ -64,7 +68,7 @@ def make_optimisers(
         )
     }
     if hidden:
-        optimisers["muon"] = Muon(hidden, lr=_MUON_RATE * options.learning_rate)
+        optimisers["muon"] = Muon(hidden, lr=_MUON_RATE * options.learning_rate, world=world)
     for optimiser in optimisers.values():
         for group in optimiser.param_groups:
             group["full_rate"] = group["lr"]
@@ -100,17 +104,22 @@ class Muon(torch.optim.Optimizer):
 
     torch.optim.Muon would not do: it takes 2-D weights only, and computes in bfloat16, which CPUs
     without such instructions emulate. This one also takes convolution kernels, flattened to
-    (outputs, rest), and computes in the weights' own precision.
+    (outputs, rest), and computes in the weights' own precision. Each rank orthogonalises its share
+    of the matrices, and gives it to the others.
 
     Args:
         parameters: weights of two or more axes.
         lr: learning rate; an update's spectral norm, times sqrt(outputs / inputs) if that is
             above one.
         momentum: decay of the gradients' running mean; Nesterov.
+        world: the ranks that train together; weights and gradients must be the same on all.
     """
 
-    def __init__(self, parameters: list[Tensor], lr: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self, parameters: list[Tensor], lr: float, momentum: float = 0.95, world: World = _ALONE
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
+        self._world = world
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -122,19 +131,41 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             raise ValueError("Muon takes no closure: compute the gradients before step()")
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._update(weight, weight.grad, group["lr"], group["momentum"])
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            # Every rank keeps all means: a checkpoint is whole, and serves any number of ranks.
+            updates = [self._mean(weight, weight.grad, group["momentum"]) for weight in weights]
+            owners = share_out([_squares_work(update) for update in updates], self._world.size)
+            mine = [
+                orthogonalise(update) if owner == self._world.rank else update
+                for update, owner in zip(updates, owners, strict=True)
+            ]
+            for weight, update in zip(weights, self._world.exchange(mine, owners), strict=True):
+                stretch = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+                weight.add_(update.view_as(weight), alpha=-group["lr"] * stretch)
         return None
 
-    def _update(self, weight: Tensor, gradient: Tensor, rate: float, momentum: float) -> None:
+    def _mean(self, weight: Tensor, gradient: Tensor, momentum: float) -> Tensor:
+        """Nesterov's running mean of a weight's gradient, shape (outputs, rest)."""
         state = self.state[weight]
         if "mean" not in state:
             state["mean"] = torch.zeros_like(weight)
         mean = state["mean"].lerp_(gradient, 1 - momentum)
-        update = torch.lerp(gradient, mean, momentum).flatten(1)  # (outputs, rest)
-        stretch = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
-        weight.add_(orthogonalise(update).view_as(weight), alpha=-rate * stretch)
+        return torch.lerp(gradient, mean, momentum).flatten(1)
+
+
+def _squares_work(matrix: Tensor) -> int:
+    """Multiplications of `orthogonalise`: 17 of squares, two of squares with the matrix."""
+    short, long = sorted(matrix.shape)
+    return short**2 * (17 * short + 2 * long)
+
+
+def share_out(work: Sequence[int], ranks: int) -> list[int]:
+    """Rank of each piece of work: the largest first, each to the rank that has least so far."""
+    load, owners = [0] * ranks, [0] * len(work)
+    for piece in sorted(range(len(work)), key=lambda piece: -work[piece]):
+        owners[piece] = load.index(min(load))
+        load[owners[piece]] += work[piece]
+    return owners
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
@@ -145,14 +176,19 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     small squares instead of X itself.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
+
+    def quintic(gram: Tensor) -> Tensor:
+        identity = torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
+        return torch.addmm(a * identity + b * gram, gram, gram, alpha=c)
+
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix  # (min(M, N), max(M, N))
     x = x / (x.norm() + 1e-7)
     gram = x @ x.T
-    identity = product = torch.eye(len(gram), device=x.device, dtype=x.dtype)
-    for _ in range(steps):
-        q = torch.addmm(a * identity + b * gram, gram, gram, alpha=c)
-        product = q @ product
+    q = product = quintic(gram)
+    for _ in range(steps - 1):
         gram = q @ gram @ q
+        q = quintic(gram)
+        product = q @ product
     x = product @ x
     return x.T if tall else x
