@@ -266,6 +266,29 @@ def stored_frames(batch: ClipBatch, options: CodecOptions) -> Tensor:
     return decode_clips(batch.first_frame, batch.motion, batch.residual, options.codec)
 
 
+def chosen_frames(batch: ClipBatch, options: CodecOptions, steps: Tensor) -> Tensor:
+    """Decode some frames of each stored clip, exactly.
+
+    Where all frames are predicted from frame 0, no other one is decoded.
+
+    Args:
+        batch: as the store holds it.
+        options: of the store.
+        steps: indices of the frames, int64, on the batch's device, shape (B, K).
+
+    Returns:
+        uint8, shape (B, K, 3, H, W).
+    """
+    rows = torch.arange(len(steps), device=steps.device)[:, None]
+    if options.reference != "first":
+        return stored_frames(batch, options)[rows, steps]
+    later = (steps - 1).clamp_min(0)
+    residual, motion = batch.residual[rows, later], batch.motion[rows, later]
+    decoded = decode_clips(batch.first_frame, motion, residual, options.codec)[:, 1:]
+    given = (steps == 0)[..., None, None, None]
+    return torch.where(given, batch.first_frame[:, None], decoded)
+
+
 def normalise_frame(first_frame: Tensor) -> Tensor:
     """Scale uint8 grey levels to [-1, 1]."""
     return first_frame.float() / 127.5 - 1

@@ -20,7 +20,7 @@ from shared.conventions import grid_shape
 from shared.errors import UserError
 from shared.schema import CodecOptions
 from train.data.batches import BatchSlice
-from train.data.clips import ClipBatch, normalise_frame, stored_frames
+from train.data.clips import ClipBatch, chosen_frames, normalise_frame, stored_frames
 from train.data.motion_compensation import vectors_at
 from train.models.autoencoder import weights_hash
 from train.models.flow_autoencoder import FlowAutoencoder
@@ -130,13 +130,14 @@ class FlowSpace(Space):
 
     def examples(self, batch: ClipBatch, generators: list[torch.Generator]) -> Pairs:
         """A pair of frames of each clip, drawn by its generator."""
-        frames = normalise_frame(stored_frames(batch, self.store))  # (B, T, 3, H, W)
         from_first = self.options.pairs == "first"
-        drawn = torch.stack([_draw_pair(frames.shape[1], g, from_first) for g in generators])
-        rows = torch.arange(len(frames), device=frames.device)
-        reference, driving = frames[rows, drawn[:, 0]], frames[rows, drawn[:, 1]]
+        drawn = torch.stack([_draw_pair(self.store.frames, g, from_first) for g in generators])
+        frames = chosen_frames(batch, self.store, drawn[:, 1:] if from_first else drawn)
+        driving = normalise_frame(frames[:, -1])
+        reference = normalise_frame(batch.first_frame if from_first else frames[:, 0])
         vectors = None
         if from_first and self.store.reference == "first":
+            rows = torch.arange(len(drawn), device=drawn.device)
             vectors = self._vectors(batch)[rows, drawn[:, 1] - 1]
         if self.options.augment:
             reference, driving, vectors = _augment(reference, driving, vectors, generators)

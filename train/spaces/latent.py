@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shared.conventions import grid_shape
 from shared.schema import CodecOptions
-from train.data.clips import ClipBatch, normalise_frame, stored_frames
+from train.data.clips import ClipBatch, chosen_frames, normalise_frame, stored_frames
 from train.models.autoencoder import Autoencoder
 from train.models.layers import pad_to_blocks
 from train.options import STRICT
@@ -63,10 +63,10 @@ class LatentSpace(CompressedSpace):
 
     def pictures(self, batch: ClipBatch, *, closed_loop: bool = False) -> tuple[Tensor, None]:
         """Four evenly spaced frames of each clip; there is no loop and no context."""
-        frames = stored_frames(batch, self.store)
-        steps = torch.linspace(0, frames.shape[1] - 1, min(_EXAMPLES, frames.shape[1])).long()
-        # By numbers of the host: indices in a tensor would have to be copied to the device.
-        shown = torch.stack([frames[:, step] for step in steps.tolist()], dim=1)
+        first, last = batch.first_frame, self.store.frames - 1
+        parts = min(_EXAMPLES - 1, last)
+        steps = torch.arange(parts + 1, device=first.device) * last // parts
+        shown = chosen_frames(batch, self.store, steps.expand(len(first), -1))
         return self._pictures(shown), None
 
     def compress(self, batch: ClipBatch) -> Tensor:

@@ -15,8 +15,16 @@ from shared.conventions import REFERENCES, FrameSize, Reference
 from shared.errors import UserError
 from shared.schema import NEITHER
 from shared.store.store import Store
+from tests.train.spaces.clips import codec_options, stored
 from tests.train.stores import LABELS, OPTIONS, SUBJECTS, make_store, write_store
-from train.data.clips import ClipBefore, Clips, clips_before, normalise_frame, split_clips
+from train.data.clips import (
+    ClipBefore,
+    Clips,
+    chosen_frames,
+    clips_before,
+    normalise_frame,
+    split_clips,
+)
 
 
 @pytest.mark.parametrize(("protocol", "column"), [("subjects", "subject"), ("videos", "video")])
@@ -57,6 +65,20 @@ def test_a_side_without_clips_is_an_error(tmp_path: Path) -> None:
 
 
 CPU = torch.device("cpu")
+
+
+@given(
+    st.sampled_from(REFERENCES),
+    st.lists(st.lists(st.integers(0, 3), min_size=2, max_size=2), min_size=3, max_size=3),
+)
+def test_chosen_frames_are_those_of_the_whole_clips(
+    reference: Reference, steps: list[list[int]]
+) -> None:
+    options = codec_options(reference=reference, unit=2, compensation="interpolated")
+    batch, clips = stored(options, count=3)
+    chosen = chosen_frames(batch, options, torch.tensor(steps))
+    for frames, row, clip in zip(chosen, steps, clips, strict=True):
+        assert torch.equal(frames, clip[row])
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
