@@ -167,7 +167,7 @@ compare: setup  ## the target spaces side by side, an hour or more: [STORE=... S
 	    $(PY) -m preprocess reblock $(COMPARE)/stores/previous-cost0 --reference $$reference \
 	      --motion-cost $$cost --search-range $$range --out $(COMPARE)/stores/$$reference-cost$$cost; \
 	  done; \
-	  for cost in 0.9 2.5; do \
+	  for cost in 0.9 1.5; do \
 	    $(PY) -m preprocess reblock $(COMPARE)/stores/previous-cost0 $(SMOOTH) --motion-cost $$cost \
 	      --out $(COMPARE)/stores/smooth-cost$$cost; \
 	  done; \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import tempfile
 from collections.abc import Callable, Iterator
@@ -74,9 +75,22 @@ def _decoding(hd: Path, frames: int) -> Iterator[Figure]:
     name = "720p: decode + resize, frames a CPU second, against"
     yield Figure(f"{name} decode alone", frames / ours, frames / alone, "/s", alone / ours, 0.85)
     yield Figure(f"{name} an ffmpeg pipe", frames / ours, frames / pipe, "/s", pipe / ours, 1.1)
+    if importlib.util.find_spec("decord"):
+        ours, peer = least_in_turn(
+            3 * ROUNDS,
+            lambda: cpu_seconds(lambda: _all(hd, frames)),
+            lambda: cpu_seconds(lambda: _decord(hd)),
+        )
+        yield Figure(f"{name} decord", frames / ours, frames / peer, "/s", peer / ours, 1)
 
 
 LONG_FRAMES = 300
+
+
+def _decord(video: Path) -> None:
+    decord = importlib.import_module("decord")
+    for _ in decord.VideoReader(str(video), width=SIZE, height=SIZE, num_threads=1):
+        pass
 
 
 def skipping_figures(videos: list[Path]) -> Iterator[Figure]:

@@ -174,7 +174,7 @@ def test_training_makes_the_store_that_its_recipe_wants_with_the_users_own_optio
     store = default_store(load_manifest("gestures"), named, 2)
     assert (
         str(store) == "stores/gestures-size64-crop0x90x10x80-block4-unit4-referencefirst"
-        "-compensationinterpolated-methodvariational-motioncost2.5-limit2"
+        "-compensationinterpolated-methodvariational-motioncost1.5-limit2"
     )
     assert "--out" not in extraction
     assert {call[call.index("--store") + 1] for call in stages} == {str(store)}

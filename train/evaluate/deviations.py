@@ -34,6 +34,9 @@ def deviations(recipe: dict[str, Any], store: CodecOptions) -> list[str]:
         ),
         "vectors are generated alone, without residuals": space["kind"] == "vectors",
         "vectors and occlusion are generated without residuals, and the decoder fills in": given,
+        "the decoder also learns from what it draws where frame 0 shows enough": (
+            kind == "flow" and autoencoder.get("drawn_weight")
+        ),
         "vectors are in fractions of a pixel": codec and store.vector_unit > 1,
         "pixels are predicted by the vectors of the nearest four blocks, averaged": (
             codec and store.compensation == "overlapped"

@@ -71,6 +71,9 @@ class FlowAutoencoderOptions:
     warped_weight: Weight = 0.5
     """Weight of the same loss of the warped pixels alone, so that Omega does not do F's work; an
     addition of ours."""
+    drawn_weight: Weight = 0.0
+    """Weight of the same loss of what Omega draws before the warped pixels are blended in, from
+    which it learns also where these are good; an addition of ours."""
     smoothness: Weight = 0.002
     """Weight of the flow's total variation, pixels; an addition of ours."""
     vector_weight: Weight = 0.0
@@ -129,6 +132,11 @@ class FlowAutoencoder(Autoencoder):
         are computed once.
         """
         assert context is not None
+        made, _ = self._decode(latent, context)
+        return made
+
+    def _decode(self, latent: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """See `decode`; and what Omega draws alone, of the same shape."""
         height, width = context.shape[-2:]
         padded = pad_to_multiple(context, FLOW_CELL)
         each = len(latent) // len(context)
@@ -136,8 +144,8 @@ class FlowAutoencoder(Autoencoder):
             x.repeat_interleave(each, dim=0) for x in (padded, *self.encoder(padded))
         )
         flow, visible = latent[:, :2], latent[:, 2:].clamp(0, 1)
-        made = self.decoder(still, features, flow, visible)
-        return made[..., :height, :width]
+        made, drawn = self.decoder(still, features, flow, visible)
+        return made[..., :height, :width], drawn[..., :height, :width]
 
     def example_pass(
         self, size: FrameSize, frames: int
@@ -171,24 +179,24 @@ class FlowAutoencoder(Autoencoder):
         options = self.options
         latent = self.encode(driving, reference, vectors)
         flow = latent[:, :2]
-        made = self.decode(latent, reference)
-        if options.train == "decoder" or self.predictor.given:
-            loss = self._distance(made, driving).mean()
-            return {"loss": loss, "reconstruction": loss.detach()}
-        height, width = driving.shape[-2:]
-        whole = resize_field(flow, FLOW_CELL)[..., :height, :width]
-        warped = warp(reference, whole)
-        parts = {
-            "reconstruction": self._distance(made, driving),
-            "warped": options.warped_weight * self._distance(warped, driving),
-            "smoothness": options.smoothness * total_variation(flow),
-            "equivariance": self.predictor.equivariance_loss(driving, generators),
-        }
-        if vectors is not None and options.vector_weight:
-            fading = max(0.0, 1 - step / max(1, options.vector_steps))
-            moved = (vectors != 0).any(dim=1, keepdim=True)
-            away = ((flow - vectors).abs() * moved).mean(dim=(1, 2, 3))
-            parts["vectors"] = fading * options.vector_weight * away
+        made, drawn = self._decode(latent, reference)
+        parts = {"reconstruction": self._distance(made, driving)}
+        if options.drawn_weight:
+            parts["drawn"] = options.drawn_weight * self._distance(drawn, driving)
+        if options.train == "all" and not self.predictor.given:
+            height, width = driving.shape[-2:]
+            whole = resize_field(flow, FLOW_CELL)[..., :height, :width]
+            warped = warp(reference, whole)
+            parts |= {
+                "warped": options.warped_weight * self._distance(warped, driving),
+                "smoothness": options.smoothness * total_variation(flow),
+                "equivariance": self.predictor.equivariance_loss(driving, generators),
+            }
+            if vectors is not None and options.vector_weight:
+                fading = max(0.0, 1 - step / max(1, options.vector_steps))
+                moved = (vectors != 0).any(dim=1, keepdim=True)
+                away = ((flow - vectors).abs() * moved).mean(dim=(1, 2, 3))
+                parts["vectors"] = fading * options.vector_weight * away
         losses = {name: part.mean() for name, part in parts.items()}
         return {"loss": torch.stack(list(losses.values())).sum()} | {
             name: value.detach() for name, value in losses.items()
@@ -232,8 +240,8 @@ class Decoder(nn.Module):
 
     def forward(
         self, reference: Tensor, features: list[Tensor], flow: Tensor, visible: Tensor
-    ) -> Tensor:
-        """Picture in [-1, 1], float32.
+    ) -> tuple[Tensor, Tensor]:
+        """Picture in [-1, 1], and what is drawn of it before warped pixels are blended in; float32.
 
         Args:
             reference: shape (N, 3, H, W).
@@ -246,8 +254,10 @@ class Decoder(nn.Module):
             x = self.up[level](F.interpolate(x, scale_factor=2))
             if self.skips:
                 x = _blended(features[level], x, flow, visible, factor)
-        made = 2 * torch.sigmoid(self.output(x).float()) - 1
-        return _blended(reference, made, flow, visible, FLOW_CELL) if self.skips else made
+        drawn = 2 * torch.sigmoid(self.output(x).float()) - 1
+        if not self.skips:
+            return drawn, drawn
+        return _blended(reference, drawn, flow, visible, FLOW_CELL), drawn
 
 
 class Scaled(nn.Module):

@@ -2,7 +2,8 @@
 
 Motion first: x_0 is the store's vectors into frame 0, from fields fitted to whole frames, and for
 every cell how far frame 0 shows it. The decoder warps frame 0 by the vectors and fills in what it
-does not show, as latent flow's decoder does (`lfdm_demo`), whose flow predictor it does without.
+does not show, as latent flow's decoder does (`lfdm_demo`), whose flow predictor it does without. It
+learns from what it draws everywhere, too, not only from what it fills in (`drawn_weight`).
 """
 
 from dataclasses import replace
@@ -17,10 +18,10 @@ RECIPE: Recipe = replace(
     designed_for=ClipShape(
         size=64,
         block=4,
-        vectors=VectorSearch(24, "first", 2.5, "variational", "interpolated", vector_unit=4),
+        vectors=VectorSearch(24, "first", 1.5, "variational", "interpolated", vector_unit=4),
     ),
-    autoencoder=FlowAutoencoderOptions(predictor="store"),
-    autoencoder_training=replace(LFDM.autoencoder_training, steps=300),
-    diffusion_training=replace(LFDM.diffusion_training, steps=700),
+    autoencoder=FlowAutoencoderOptions(predictor="store", drawn_weight=0.5),
+    autoencoder_training=replace(LFDM.autoencoder_training, steps=450),
+    diffusion_training=replace(LFDM.diffusion_training, steps=800),
     sampler=replace(LFDM.sampler, steps=3),
 )

@@ -8,6 +8,6 @@ from train.recipes.ed_vdm_filled_demo import RECIPE as DEMO
 RECIPE: Recipe = replace(
     DEMO,
     name="ed_vdm_filled_short",
-    autoencoder_training=replace(DEMO.autoencoder_training, steps=75),
-    diffusion_training=replace(DEMO.diffusion_training, steps=175),
+    autoencoder_training=replace(DEMO.autoencoder_training, steps=112),
+    diffusion_training=replace(DEMO.diffusion_training, steps=200),
 )

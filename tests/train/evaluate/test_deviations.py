@@ -28,6 +28,7 @@ def test_compensation_is_a_deviation_of_the_codec_alone(compensation: str) -> No
     [
         ("ed_vdm_vectors_demo", "vectors are generated alone"),
         ("ed_vdm_filled_demo", "the decoder fills in"),
+        ("ed_vdm_filled_demo", "from what it draws"),
     ],
 )
 def test_what_takes_the_stores_vectors_names_how_they_were_made(recipe: str, clause: str) -> None:

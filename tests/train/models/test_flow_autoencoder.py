@@ -110,7 +110,11 @@ def test_total_variation_is_the_mean_step_between_neighbours() -> None:
 
 def pair_losses(rows: slice, step: int = 0, weight: float = 0.1) -> dict[str, Tensor]:
     options = FlowAutoencoderOptions(
-        widths=(8, 8, 16), dense=SMALL.dense, vector_weight=weight, vector_steps=10
+        widths=(8, 8, 16),
+        dense=SMALL.dense,
+        vector_weight=weight,
+        vector_steps=10,
+        drawn_weight=0.5,
     )
     learner = network(options)
     with torch.no_grad():
@@ -139,6 +143,27 @@ def test_the_pull_towards_vectors_fades_and_ends() -> None:
     assert pulls[1] == pytest.approx(pulls[0] / 2)
     assert pulls[2:] == [0, 0]
     assert "vectors" not in pair_losses(slice(None), weight=0.0)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_what_is_drawn_learns_where_the_warp_shows_all_with_its_own_weight_alone(
+    weight: float,
+) -> None:
+    options = FlowAutoencoderOptions(
+        widths=(8, 8, 16), predictor="store", store=SMALL.dense, drawn_weight=weight
+    )
+    learner = network(options)
+    with torch.no_grad():
+        learner.predictor.output[-1].bias.fill_(30.0)  # visible everywhere
+    reference, vectors = noise(2, 3, 32, 32), torch.zeros(2, 2, 8, 8)
+    losses = learner.pair_loss(reference, reference, [], vectors=vectors, step=0)
+    losses["loss"].backward()
+    gradient = learner.decoder.output.weight.grad
+    assert gradient is not None
+    assert (float(gradient.abs().max()) > 1e-4) == (weight > 0)
+    assert float(losses["loss"]) == pytest.approx(
+        float(losses["reconstruction"] + losses.get("drawn", torch.zeros(()))), rel=1e-5
+    )
 
 
 def test_it_learns_the_flow_of_a_square_that_moves() -> None:
