@@ -23,5 +23,4 @@ RECIPE: Recipe = replace(
     autoencoder=FlowAutoencoderOptions(predictor="store", drawn_weight=0.5),
     autoencoder_training=replace(LFDM.autoencoder_training, steps=450),
     diffusion_training=replace(LFDM.diffusion_training, steps=800),
-    sampler=replace(LFDM.sampler, steps=3),
 )
