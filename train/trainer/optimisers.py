@@ -13,8 +13,6 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from train.trainer.distributed import World
 from train.trainer.schedule import TrainingOptions
 
-_ALONE = World()
-
 _MUON_RATE = 20.0
 """Muon's learning rate as a multiple of AdamW's: its updates have unit spectral norm."""
 
@@ -68,7 +66,7 @@ def make_optimisers(
         )
     }
     if hidden:
-        optimisers["muon"] = Muon(hidden, lr=_MUON_RATE * options.learning_rate, world=world)
+        optimisers["muon"] = Muon(hidden, _MUON_RATE * options.learning_rate, world)
     for optimiser in optimisers.values():
         for group in optimiser.param_groups:
             group["full_rate"] = group["lr"]
@@ -111,12 +109,12 @@ class Muon(torch.optim.Optimizer):
         parameters: weights of two or more axes.
         lr: learning rate; an update's spectral norm, times sqrt(outputs / inputs) if that is
             above one.
-        momentum: decay of the gradients' running mean; Nesterov.
         world: the ranks that train together; weights and gradients must be the same on all.
+        momentum: decay of the gradients' running mean; Nesterov.
     """
 
     def __init__(
-        self, parameters: list[Tensor], lr: float, momentum: float = 0.95, world: World = _ALONE
+        self, parameters: list[Tensor], lr: float, world: World, momentum: float = 0.95
     ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
         self._world = world
