@@ -66,31 +66,28 @@ def _all(video: Path, frames: int) -> None:
 
 
 def _decoding(hd: Path, frames: int) -> Iterator[Figure]:
-    ours, alone, pipe = least_in_turn(
-        3 * ROUNDS,
-        lambda: cpu_seconds(lambda: _all(hd, frames)),
-        lambda: cpu_seconds(lambda: sum(1 for _ in _frames(hd))),
-        lambda: ffmpeg.scaled_seconds(hd, SIZE),
-    )
-    name = "720p: decode + resize, frames a CPU second, against"
-    yield Figure(f"{name} decode alone", frames / ours, frames / alone, "/s", alone / ours, 0.85)
-    yield Figure(f"{name} an ffmpeg pipe", frames / ours, frames / pipe, "/s", pipe / ours, 1.1)
+    peers = {
+        "decode alone": (lambda: cpu_seconds(lambda: sum(1 for _ in _frames(hd))), 0.85),
+        "an ffmpeg pipe": (lambda: ffmpeg.scaled_seconds(hd, SIZE), 1.1),
+    }
     if importlib.util.find_spec("decord"):
-        ours, peer = least_in_turn(
-            3 * ROUNDS,
-            lambda: cpu_seconds(lambda: _all(hd, frames)),
-            lambda: cpu_seconds(lambda: _decord(hd)),
-        )
-        yield Figure(f"{name} decord", frames / ours, frames / peer, "/s", peer / ours, 1)
-
-
-LONG_FRAMES = 300
+        peers["decord"] = lambda: cpu_seconds(lambda: _decord(hd)), 1
+    measures = [measure for measure, _ in peers.values()]
+    ours, *theirs = least_in_turn(
+        3 * ROUNDS, lambda: cpu_seconds(lambda: _all(hd, frames)), *measures
+    )
+    for (name, (_, target)), peer in zip(peers.items(), theirs, strict=True):
+        title = f"720p: decode + resize, frames a CPU second, against {name}"
+        yield Figure(title, frames / ours, frames / peer, "/s", peer / ours, target)
 
 
 def _decord(video: Path) -> None:
     decord = importlib.import_module("decord")
     for _ in decord.VideoReader(str(video), width=SIZE, height=SIZE, num_threads=1):
         pass
+
+
+LONG_FRAMES = 300
 
 
 def skipping_figures(videos: list[Path]) -> Iterator[Figure]:

@@ -5,9 +5,11 @@ from dataclasses import replace
 from train.recipe import Recipe
 from train.recipes.ed_vdm_filled_demo import RECIPE as DEMO
 
+_AUTOENCODER, _DIFFUSION = DEMO.autoencoder_training, DEMO.diffusion_training
+
 RECIPE: Recipe = replace(
     DEMO,
     name="ed_vdm_filled_short",
-    autoencoder_training=replace(DEMO.autoencoder_training, steps=112),
-    diffusion_training=replace(DEMO.diffusion_training, steps=200),
+    autoencoder_training=replace(_AUTOENCODER, steps=_AUTOENCODER.steps // 4),
+    diffusion_training=replace(_DIFFUSION, steps=_DIFFUSION.steps // 4),
 )
