@@ -32,6 +32,7 @@ from train.models.flow_predictors import (
     Width,
     pad_to_multiple,
 )
+from train.models.layers import doubled, sampling_order
 from train.models.perceptual import PerceptualLoss, pyramid_loss
 from train.models.regions import RegionPredictor, RegionsOptions
 from train.models.warp import resize_field, warp
@@ -222,7 +223,7 @@ class Encoder(nn.Module):
 
     def forward(self, picture: Tensor) -> list[Tensor]:
         """Features (N, C, H, W), (N, C', H/2, W/2), (N, C'', H/4, W/4)."""
-        found = [self.input(picture)]
+        found = [self.input(sampling_order(picture))]
         for level in self.down:
             found.append(F.avg_pool2d(level(found[-1]), 2))
         return found
@@ -249,9 +250,10 @@ class Decoder(nn.Module):
             flow: pixels, shape (N, 2, H/4, W/4).
             visible: 1 where the reference shows it, shape (N, 1, H/4, W/4).
         """
-        x = self.blocks(visible * warp(features[-1], flow / FLOW_CELL))  # equation 5
+        warped = visible * warp(features[-1], flow / FLOW_CELL)  # equation 5
+        x = self.blocks(sampling_order(warped))
         for level, factor in ((1, 2), (0, 4)):
-            x = self.up[level](F.interpolate(x, scale_factor=2))
+            x = self.up[level](doubled(x))
             if self.skips:
                 x = _blended(features[level], x, flow, visible, factor)
         drawn = 2 * torch.sigmoid(self.output(x).float()) - 1
@@ -278,7 +280,7 @@ def _blended(still: Tensor, decoded: Tensor, flow: Tensor, visible: Tensor, fact
     """m W(still, f) + (1 - m) decoded, at `factor` times the flow's size."""
     mask = resize_field(visible, factor)
     moved = warp(still, resize_field(flow, factor) * (factor / FLOW_CELL))
-    return mask * moved + (1 - mask) * decoded
+    return torch.lerp(decoded, sampling_order(moved.to(decoded.dtype)), mask.to(decoded.dtype))
 
 
 def total_variation(field: Tensor) -> Tensor:

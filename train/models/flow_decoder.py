@@ -24,7 +24,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from train.models.critic import ClipCritic, adversarial_losses
-from train.models.layers import full_precision, two_convolutions, zero_initialise
+from train.models.layers import doubled, full_precision, two_convolutions, zero_initialise
 from train.models.perceptual import Lpips
 from train.models.warp import pixel_grid, resize_field, warp
 from train.options import STRICT
@@ -102,8 +102,7 @@ class FlowDecoder(nn.Module):
         x = self.input(latents.flatten(0, 1))  # (N, C, h, w)
         for index, stage in enumerate(self.stages):
             if index:
-                large = F.interpolate(x, scale_factor=2, mode="nearest")
-                x = self.grow[index - 1](large)
+                x = self.grow[index - 1](doubled(x))
             cell = self.cell >> index
             side = (x.shape[-2], x.shape[-1])
             field = flow_on_grid(flows.flatten(0, 1), flow_cell, cell, side)

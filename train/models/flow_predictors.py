@@ -12,7 +12,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from train.models.layers import two_convolutions, zero_initialise
+from train.models.layers import doubled, sampling_order, two_convolutions, zero_initialise
 from train.models.warp import resize_field, warp
 from train.options import STRICT
 
@@ -111,13 +111,13 @@ class DenseFlow(FlowPredictor):
         """Numbers of each cell, float32, shape (N, 3 or 1, H/4, W/4)."""
         rows, columns = (side // FLOW_CELL for side in reference.shape[-2:])
         both = pad_to_multiple(torch.cat([reference, driving], dim=1), _FOLD << len(self.down) - 1)
-        x = self.input(F.pixel_unshuffle(both, _FOLD))  # (N, C, H/2, W/2)
+        x = self.input(sampling_order(F.pixel_unshuffle(both, _FOLD)))  # (N, C, H/2, W/2)
         skips = []
         for index, level in enumerate(self.down):
             x = level(F.avg_pool2d(x, 2) if index else x)
             skips.append(x)
         for level, skip in zip(reversed(self.up), reversed(skips[1:-1]), strict=True):
-            x = level(torch.cat([F.interpolate(x, scale_factor=2), skip], dim=1))
+            x = level(torch.cat([doubled(x), skip], dim=1))
         return self.output(x).float()[..., :rows, :columns]
 
 

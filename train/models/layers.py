@@ -38,6 +38,20 @@ def zero_initialise(layer: Layer) -> Layer:
     return layer
 
 
+def sampling_order(x: Tensor) -> Tensor:
+    """The same (N, C, h, w), where nothing is learned from it with a place's channels side by side.
+
+    CPUs enlarge and convolve that a fifth to ten times faster; but they normalise groups of such
+    channels slowly in the backward pass, which takes away what training would gain.
+    """
+    return x if torch.is_grad_enabled() else x.contiguous(memory_format=torch.channels_last)
+
+
+def doubled(x: Tensor) -> Tensor:
+    """Each place four times: (N, C, h, w) to (N, C, 2 h, 2 w)."""
+    return F.interpolate(sampling_order(x), scale_factor=2.0, mode="nearest")
+
+
 def two_convolutions(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     """Two normalised 3x3 convolutions, the first strided: the body of a residual block."""
     return nn.Sequential(

@@ -23,7 +23,7 @@ from shared.errors import UserError
 from train.models.attention import Attention
 from train.models.conditions import LabelMap
 from train.models.denoiser import Conditions, Denoiser, DenoiserInput
-from train.models.layers import zero_initialise
+from train.models.layers import doubled, zero_initialise
 from train.models.planes_autoencoder import join_planes, split_planes
 from train.models.text_encoder import LabelEmbedding
 from train.options import STRICT
@@ -234,7 +234,7 @@ class ResidualBlock(nn.Module):
     def _scaled(self, x: Tensor) -> Tensor:
         if self.scale == "half":
             return F.avg_pool2d(x, 2)
-        return F.interpolate(x, scale_factor=2.0) if self.scale == "double" else x
+        return doubled(x) if self.scale == "double" else x
 
 
 def _norm(width: int) -> nn.GroupNorm:

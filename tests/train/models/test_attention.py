@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.train import naive
-from train.models.attention import SpatialAttention, TemporalAttention, attention, linear_attention
+from train.models.attention import (
+    CrossAttention,
+    SpatialAttention,
+    TemporalAttention,
+    attention,
+    linear_attention,
+)
 
 
 def triple(*shape: int, seed: int = 0) -> Tensor:
@@ -59,6 +65,28 @@ def test_linear_attention_is_its_formula(heads: int, length: int, numbers: int, 
         for m in range(heads):
             expected = naive.linear_attention(query[n, m], key[n, m], value[n, m])
             assert torch.allclose(result[n, m], expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_module_gives_each_head_its_rows_of_queries_then_keys_then_values() -> None:
+    """Which rows are whose is part of every saved network."""
+    torch.manual_seed(0)
+    heads, numbers, x, tokens = 3, 4, torch.randn(2, 5, 16), torch.randn(2, 7, 6)
+    own, cross = SpatialAttention(16, heads, numbers, 99), CrossAttention(16, 6, heads, numbers)
+    given = (
+        (own, own.qkv.weight.split(12), own.norm(x)),
+        (cross, (cross.query.weight, *cross.key_value.weight.split(12)), tokens),
+    )
+    for module, weights, others in given:
+        torch.nn.init.normal_(module.output.weight)
+        seen = []
+        for head in range(heads):
+            query, key, value = (w[head * numbers : (head + 1) * numbers] for w in weights)
+            logits = module.norm(x) @ query.T @ (others @ key.T).transpose(1, 2) / numbers**0.5
+            seen.append(logits.softmax(-1) @ (others @ value.T))
+        expected = module.output(torch.cat(seen, dim=-1))
+        found = module(x) if module is own else module(x, tokens)
+        assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_linear_attention_averages_values() -> None:

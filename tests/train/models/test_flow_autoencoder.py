@@ -57,6 +57,13 @@ def test_a_uniform_flow_moves_a_square_exactly() -> None:
     assert torch.allclose(found[square], driving[square], atol=1e-4)
 
 
+def test_it_decodes_alike_where_it_learns_and_where_it_does_not() -> None:
+    latent, reference = noise(6, 3, 8, 8), noise(2, 3, 32, 32)
+    learning = network().decode(latent, reference)
+    with torch.no_grad():
+        assert torch.allclose(network().decode(latent, reference), learning, atol=1e-5)
+
+
 @torch.no_grad()
 def test_what_is_occluded_is_decoded_and_what_is_visible_is_warped() -> None:
     reference = noise(1, 3, 32, 32)

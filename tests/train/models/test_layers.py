@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from train.models.layers import reduce
+from train.models.layers import doubled, reduce
 
 
 def reduced_slowly(picture: Tensor, factor: int) -> Tensor:
@@ -74,3 +74,10 @@ def test_it_is_in_float32_under_autocast() -> None:
 def test_factor_one_changes_nothing() -> None:
     picture = torch.rand(1, 3, 5, 7)
     assert reduce(picture, 1).equal(picture)
+
+
+@pytest.mark.parametrize("learning", [True, False])
+def test_doubled_shows_each_place_four_times(learning: bool) -> None:
+    picture = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    with torch.set_grad_enabled(learning):
+        assert torch.equal(doubled(picture), torch.kron(picture, torch.ones(2, 2)))
