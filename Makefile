@@ -150,12 +150,11 @@ train: setup  ## train a recipe: DATASET=natops RECIPE=ed_vdm_64 [ROOT=folder SE
 cost: setup  ## parameters, GFLOP and memory of the paper's systems
 	@$(PY) -m train cost
 
-# The comparison's stores but the first, which all are made from: reference:cost:range.
+# The comparison's stores of whole blocks but the first, which they are made from:
+# reference:cost:range. Others are those that recipes were designed for.
 COMPARE ?= compare
 COMPARE_SET ?=
 COMPARED = previous:0.3:16 previous:5:16 either:5:24 first:5:24
-SMOOTH = --method variational --compensation interpolated --reference first --search-range 24 \
-  --vector-unit 4 --block 4
 # On the clips of STORE and, searched differently, of STORES; without them on rendered gestures.
 compare: setup  ## the target spaces side by side, an hour or more: [STORE=... STORES="..."]
 	@stores=(--store "$$STORE"); \
@@ -167,9 +166,9 @@ compare: setup  ## the target spaces side by side, an hour or more: [STORE=... S
 	    $(PY) -m preprocess reblock $(COMPARE)/stores/previous-cost0 --reference $$reference \
 	      --motion-cost $$cost --search-range $$range --out $(COMPARE)/stores/$$reference-cost$$cost; \
 	  done; \
-	  for cost in 0.9 1.5; do \
-	    $(PY) -m preprocess reblock $(COMPARE)/stores/previous-cost0 $(SMOOTH) --motion-cost $$cost \
-	      --out $(COMPARE)/stores/smooth-cost$$cost; \
+	  for recipe in ed_vdm_vectors_demo ed_vdm_filled_demo; do \
+	    $(PY) -m preprocess run gestures --root $(COMPARE)/data --out $(COMPARE)/stores/$$recipe \
+	      $$($(PY) -m train extraction --recipe $$recipe); \
 	  done; \
 	fi; \
 	read -ra more <<< "$$STORES"; \

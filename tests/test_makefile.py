@@ -280,12 +280,10 @@ def test_a_store_that_is_there_is_not_made_again(make: Make) -> None:
 def test_compare_renders_clips_unless_it_is_given_a_store(make: Make) -> None:
     [call] = make.calls("compare", STORE="real", STORES="real-first  real-0")
     assert call[3:7] == ["--store", "real", "--store=real-first", "--store=real-0"]
-    render, run, *reblocked, compare = make.calls("compare")
-    assert [render[2], run[2], *(call[2] for call in reblocked)] == [
-        "render",
-        "run",
-        *["reblock"] * 6,
-    ]
+    *made, compare = make.calls("compare")
+    assert [call[2] for call in made] == ["render", "run", *["reblock"] * 4, *["run"] * 2]
+    for call, recipe in zip(made[-2:], ("ed_vdm_vectors_demo", "ed_vdm_filled_demo"), strict=True):
+        assert " ".join(call).endswith(designed_for(recipe).extraction_flags)
     assert compare[1:] == ["train", "compare", "--data", "compare/stores", "--out", "compare"]
 
 
