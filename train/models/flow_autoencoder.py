@@ -90,6 +90,11 @@ class FlowAutoencoderOptions:
             raise ValueError(
                 "pixel_weight: without `perceptual` the loss is that of pixels already"
             )
+        if self.drawn_weight and not self.skips:
+            raise ValueError(
+                "drawn_weight: without `skips` no warped pixels are blended in, and all that is"
+                " drawn is in the loss already"
+            )
 
 
 class FlowAutoencoder(Autoencoder):

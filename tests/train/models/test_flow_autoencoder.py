@@ -202,3 +202,5 @@ def test_it_learns_the_flow_of_a_square_that_moves() -> None:
 def test_options_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ValueError, match="pixel_weight"):
         FlowAutoencoderOptions(pixel_weight=1.0)
+    with pytest.raises(ValueError, match=r"drawn_weight.*skips"):
+        FlowAutoencoderOptions(drawn_weight=0.5, skips=False)
