@@ -7,12 +7,14 @@ the ranks agree on it once per step, between CPUs, so that no GPU waits for it. 
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -142,8 +144,21 @@ def process_group(device: torch.device) -> Iterator[World]:
         hush()
     try:
         yield joined
+    except BaseException as error:
+        _clear_frames(error)
+        raise
     finally:
+        # Wrapped networks first: one that goes after the group takes the group's threads with it
+        # while it holds Python's lock, which such a thread may be waiting for, and neither ends.
+        gc.collect()
         dist.destroy_process_group()
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Let go of what the functions that an error has left still hold."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def own_device(device: torch.device) -> torch.device:

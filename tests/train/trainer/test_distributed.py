@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 from pydantic import TypeAdapter
 
 from shared.errors import UserError
-from tests.train.toy import EXACT, OPTIONS, start, train, weights
+from tests.train.toy import EXACT, OPTIONS, start, start_ranks, train, weights
 from train.trainer.checkpoint import checkpoints, load_state
 from train.trainer.distributed import World, own_device, process_group, world
 from train.trainer.monitor import read_metrics
@@ -74,6 +75,37 @@ def test_a_wall_clock_budget_ends_all_ranks_at_the_same_step(tmp_path: Path) -> 
         process.join()
         assert process.exitcode == 0
     assert weights(tmp_path, 0) == weights(tmp_path, 1)
+
+
+def leave_by_an_error(how: str) -> None:
+    """Exit with 0 if no wrapped network outlives the group."""
+    wrapped = []
+
+    def train_and_fail(joined: World) -> None:
+        network = joined.wrap(torch.nn.Linear(1, 1))
+        network(torch.ones(1, 1)).sum().backward()
+        wrapped.append(weakref.ref(network))
+        raise UserError("first")
+
+    def train_and_stop(joined: World) -> None:
+        try:
+            train_and_fail(joined)
+        except UserError:
+            raise KeyboardInterrupt from None
+
+    try:
+        with process_group(torch.device("cpu")) as joined:
+            (train_and_fail if how == "error" else train_and_stop)(joined)
+    except (UserError, KeyboardInterrupt):
+        sys.exit(0 if wrapped[0]() is None else 1)
+
+
+@pytest.mark.parametrize("how", ["error", "stop"])
+def test_no_wrapped_network_outlives_its_group(how: str) -> None:
+    """One that does may never end: its destructor waits for a thread that waits for Python."""
+    for process in start_ranks(2, leave_by_an_error, how):
+        process.join()
+        assert process.exitcode == 0
 
 
 def test_a_single_process_needs_no_group() -> None:
