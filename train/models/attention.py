@@ -112,7 +112,7 @@ def _split_heads(joined: Tensor, parts: int, heads: int) -> list[Tensor]:
     """`parts` tensors (N, M, L, D) from one of shape (N, L, parts M D).
 
     Cut before the axes are moved: the backward pass of one rearranged tensor would copy all parts
-    in an order that CPUs do slowly, a sixth of a step in bfloat16.
+    in an order that CPUs do slowly, a seventh of a step in bfloat16.
     """
     cut = joined.chunk(parts, dim=-1)
     return [rearrange(part, "n l (m d) -> n m l d", m=heads) for part in cut]
