@@ -42,10 +42,11 @@ def extract(
     """
     from pathlib import Path
 
-    from preprocess.executor import ExecutorOptions, available_cpus
+    from preprocess.executor import ExecutorOptions
     from preprocess.options import CLIP_OPTIONS, SEARCH_OPTIONS
     from preprocess.pipeline import extract
     from shared.console import Progress
+    from shared.cores import usable_cores
     from shared.errors import UserError
 
     known = CLIP_OPTIONS | SEARCH_OPTIONS
@@ -53,7 +54,7 @@ def extract(
         raise UserError(f"{unknown[0]}: no option; there are {', '.join(known)}")
     if root is None and Path(videos).is_dir():
         videos, root = "folder", str(videos)
-    executor = ExecutorOptions(workers or available_cpus())
+    executor = ExecutorOptions(workers or usable_cores())
     return extract(
         str(videos), None if out is None else str(out), options, root=root, executor=executor,
         limit=limit, any_name=any_name, progress=Progress(),

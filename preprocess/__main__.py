@@ -339,8 +339,8 @@ def render(
 ) -> None:
     """Render the embedded data set: a figure performing the 24 signals, as H.264 files."""
     from preprocess.datasets.gestures.dataset import render as render_videos
-    from preprocess.executor import available_cpus
     from shared.console import Progress
+    from shared.cores import usable_cores
 
     given = {
         "subjects": subjects,
@@ -353,7 +353,7 @@ def render(
         "outfits": outfits,
         "depth": depth,
     }
-    summary = render_videos(root, given, workers or available_cpus(), Progress())
+    summary = render_videos(root, given, workers or usable_cores(), Progress())
     console = PlainConsole()
     console.print(
         f"{summary.videos} videos in {root}: {summary.rendered} rendered in"
@@ -409,11 +409,12 @@ def _reachable(text: str) -> Location:
 
 
 def _executor(workers: int | None, scheduler: str | None) -> ExecutorOptions:
-    from preprocess.executor import ExecutorOptions, available_cpus
+    from preprocess.executor import ExecutorOptions
+    from shared.cores import usable_cores
 
     if workers and scheduler:
         raise UserError("--workers is for this machine; with --scheduler its own workers are used")
-    return ExecutorOptions(workers or available_cpus(), scheduler)
+    return ExecutorOptions(workers or usable_cores(), scheduler)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from shared.console import console, errors, shell_command
+from shared.cores import usable_cores
 from shared.errors import UserError
 from shared.store.lock import hold
 from shared.store.reader import ClipReader, open_path
@@ -30,7 +31,6 @@ from train.trainer.distributed import (
     local_rank,
     own_device,
     process_group,
-    usable_cores,
 )
 from train.trainer.signals import stoppable
 

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from shared.console import EXIT_BY_SIGNAL, EXIT_USER_ERROR, hush
+from shared.cores import usable_cores
 from shared.errors import UserError
 
 _POLL_SECONDS = 0.1
@@ -190,6 +191,8 @@ def sync_gradients(module: nn.Module, now: bool) -> AbstractContextManager[objec
 def choose_device(name: str) -> torch.device:
     """The device by name; `auto` takes CUDA where there is one.
 
+    Torch counts the computer's cores, not the container's: its threads are cut to those here.
+
     Raises:
         UserError: the name is unknown or the device is absent.
     """
@@ -203,14 +206,8 @@ def choose_device(name: str) -> torch.device:
         raise UserError(f"--device {name}: must be auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device {name}: this machine has no CUDA device; use --device cpu")
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
     return device
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def launch(count: int, command: Sequence[str]) -> int:

@@ -17,8 +17,9 @@ from pydantic import TypeAdapter
 
 from shared.errors import UserError
 from tests.train.toy import EXACT, OPTIONS, start, start_ranks, train, weights
+from train.trainer import distributed
 from train.trainer.checkpoint import checkpoints, load_state
-from train.trainer.distributed import World, own_device, process_group, world
+from train.trainer.distributed import World, choose_device, own_device, process_group, world
 from train.trainer.monitor import read_metrics
 from train.trainer.schedule import TrainingOptions
 
@@ -133,3 +134,17 @@ def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(UserError, match="which has 2 GPUs: lower --nproc-per-node"):
         own_device(gpu)
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 1), (3, 3), (64, 4)])
+def test_no_more_threads_than_the_container_has_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, expected: int
+) -> None:
+    monkeypatch.setattr(distributed, "usable_cores", lambda: cores)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        choose_device("cpu")
+        assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from shared.cores import usable_cores
 from train.trainer import distributed as module
-from train.trainer.distributed import launch, usable_cores
+from train.trainer.distributed import launch
 
 
 def script(text: str) -> list[str]:
