@@ -116,6 +116,12 @@ def run(
             f"{outcome.interlaced} {kind} interlaced, and --deinterlace is off: moving edges show"
             " combs; --deinterlace bwdif makes whole frames"
         )
+    if outcome.hides_alpha:
+        have = "file has" if outcome.hides_alpha == 1 else "files have"
+        PlainConsole(stderr=True, soft_wrap=True).print(
+            f"{outcome.hides_alpha} {have} transparency beside VP8 or VP9, which is not decoded:"
+            " clips show what it hides; `ffmpeg -c:v libvpx-vp9 -i FILE -c:v ffv1 OUT.mkv` keeps it"
+        )
     origin = ("videos", f"{outcome.videos} in {outcome.root}"), *outcome.notes
     _print_summary(outcome.store, outcome.made, origin, ("--root", outcome.root))
 

@@ -70,6 +70,7 @@ class Outcome:
         made: clips made by this run; None if the store was complete before.
         left_out: split protocols whose list files are missing.
         interlaced: videos that say they are interlaced, whose clips are made as they are.
+        hides_alpha: videos with transparency that is not decoded.
         notes: heading and text of each kind of file that was not looked at.
     """
 
@@ -79,6 +80,7 @@ class Outcome:
     made: PartitionResult | None
     left_out: tuple[str, ...] = ()
     interlaced: int = 0
+    hides_alpha: int = 0
     notes: tuple[tuple[str, str], ...] = ()
 
 
@@ -164,8 +166,9 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
     made = fill_store(job, extraction.executor, progress)
     off = extraction.options.deinterlace == "off" and extraction.options.filter is None
     interlaced = sum(probe.interlaced for probe in probes.values()) if off else 0
+    hidden = sum(probe.hides_alpha for probe in probes.values())
     root, store = extraction.root, extraction.store
-    return Outcome(root, store, len(videos), made, left_out, interlaced, discovery.notes)
+    return Outcome(root, store, len(videos), made, left_out, interlaced, hidden, discovery.notes)
 
 
 def plan_attributes(

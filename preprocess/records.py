@@ -87,6 +87,7 @@ class Probe:
         damage: broken or missing parts that show without decoding; empty if there are none.
         times: of the frames; None if they were not asked for.
         interlaced: the file says that its frames are stored as two fields.
+        hides_alpha: it has transparency that is not decoded.
     """
 
     frames: int
@@ -95,6 +96,7 @@ class Probe:
     damage: str = ""
     times: Times | None = None
     interlaced: bool = False
+    hides_alpha: bool = False
 
 
 @dataclass(frozen=True)

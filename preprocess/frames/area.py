@@ -1,4 +1,4 @@
-"""Shrinking by exact area averaging, for the frames that ncosited all video files have.
+"""Shrinking by exact area averaging, for the frames that nearly all video files have.
 
 Each pixel of the small picture covers a rectangle of the frame; its Y, U and V are the means over
 it, of luma and of chroma samples where these lie, and RGB follows from these means by the frame's
@@ -42,6 +42,11 @@ MAX_RATIO = 256
 
 TILE = 32
 """Sides of scratch arrays are multiples of this: a cache line of 16-bit numbers."""
+
+# Rounding that is the same on every processor, so that a store can be verified on another; and
+# colour for each pixel: without that, pairs have one colour, and all are two grey levels too dark.
+EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
+"""Flags of FFmpeg's scaler."""
 
 _PART = 8
 """Side of the squares that are transposed together in 16 or 32 bits; 16 in 8 bits."""

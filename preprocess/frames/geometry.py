@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from preprocess.frames.area import FrameFormat, ResizeWindow, Shrinker, can_shrink
+from preprocess.frames.area import EXACT, FrameFormat, ResizeWindow, Shrinker, can_shrink
 from preprocess.frames.hdr import HdrMapper, describe_hdr
+from preprocess.frames.transparency import over_black
 from shared.conventions import FrameSize
 from shared.schema import CodecOptions, DeinterlaceName, FitName, HdrName
 
@@ -25,10 +26,6 @@ MAX_PIXELS = 8192 * 8192
 
 _SIDE_DATA_KINDS = 64
 """More kinds of side data than FFmpeg has."""
-
-# Rounding that is the same on every processor, so that a store can be verified on another; and
-# colour for each pixel: without that, pairs have one colour, and all are two grey levels too dark.
-_EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,8 @@ class Geometry:
             gets black bars at the side that is too short (`pad`), or is distorted (`stretch`).
         box: part of the upright frame to use, in square pixels; None uses all of it.
         as_shown: show frames as players do: mirrored where the file asks for it, stretched to
-            square pixels, HDR mapped to SDR. Stores made before that have it false: turned only.
+            square pixels, HDR mapped to SDR, transparency over black. Stores made before that have
+            it false: turned only.
         hdr: map frames of high dynamic range or wide gamut to SDR, or refuse them.
         deinterlace: FFmpeg's filter for interlaced frames, or off.
         filter: chain of filters of an ffmpeg program, for its decoder; empty for none.
@@ -245,7 +243,7 @@ class FrameFitter:
 
     def __init__(self, geometry: Geometry) -> None:
         self._geometry = geometry
-        self._reformatter = VideoReformatter()
+        self._reformatter, self._transparency = VideoReformatter(), VideoReformatter()
         self._prepared: tuple[Any, ...] | None = None
 
     def __call__(
@@ -267,6 +265,8 @@ class FrameFitter:
         shown = self._geometry.as_shown
         orientation = orientation or Orientation.of(frame, mirrors=shown)
         aspect = pixel_aspect if shown else Fraction(1)
+        if shown:
+            frame = over_black(frame, self._transparency)
         colours = frame.color_trc, frame.color_primaries
         form = FrameFormat.of(frame), orientation, aspect, colours
         if form != self._prepared:
@@ -333,7 +333,7 @@ class FrameFitter:
             format="rgb48le" if self._mapper else "rgb24",
             # Matrix and range of the source are the frame's own; BT.601 where it names none.
             dst_color_range=ColorRange.JPEG,
-            interpolation=interpolation | _EXACT,
+            interpolation=interpolation | EXACT,
             threads=1,
         )
         pixels = converted.to_ndarray()

@@ -26,6 +26,7 @@ from preprocess.frames.geometry import display_matrix
 from preprocess.sources.bitstream import LeadingPictures, Picture, PictureReader
 from preprocess.sources.clock import MAX_REORDERED
 from preprocess.sources.media import (
+    ContainerCrop,
     PixelAspect,
     collect_ffmpeg_errors,
     is_end,
@@ -209,13 +210,14 @@ def decode_selected(
         if stream is None:
             raise DoubtError
         decoder = _SelectiveDecoder(container, stream, known, selection)
+        crop = ContainerCrop(container, stream)
         due = iter(wanted)
         following = next(due, None)
         for index, frame in decoder:
             if following is not None and index > following:
                 raise DoubtError
             if index == following:
-                yield index, frame, decoder.pixel_aspect(frame)
+                yield index, crop(frame), decoder.pixel_aspect(frame)
                 following = next(due, None)
     if following is not None:
         raise DoubtError

@@ -34,6 +34,7 @@ from preprocess.frames.geometry import FrameFitter, Geometry, Orientation
 from preprocess.records import DecodeError
 from preprocess.sources import independent_decode
 from preprocess.sources.media import (
+    ContainerCrop,
     collect_ffmpeg_errors,
     message,
     open_container,
@@ -215,6 +216,7 @@ class _Frames:
             if stream is None:
                 raise DecodeError("no video stream", 0)
             self._unit = Fraction(stream.time_base or 1)
+            self._crop = ContainerCrop(container, stream)
             command = _command(path, stream, geometry)
         self._filter = geometry.filter
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -247,7 +249,9 @@ class _Frames:
                 break
             self._check_time(index, said)
             self.count += 1
-            yield index, self._coloured(frame, said.colours), said.aspect
+            shown = self._coloured(frame, said.colours)
+            # Programs before 7.1 give out whole frames; a filter's may be of any size.
+            yield index, shown if self._filter else self._crop(shown), said.aspect
         self._check_end()
 
     def _damaged(self, reason: str) -> DecodeError:

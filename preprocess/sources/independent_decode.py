@@ -50,6 +50,7 @@ from preprocess.frames.hdr import (
 )
 from preprocess.sources.bitstream import LeadingPictures
 from preprocess.sources.media import (
+    ContainerCrop,
     PixelAspect,
     collect_ffmpeg_errors,
     packet_without_metadata,
@@ -125,7 +126,7 @@ def _frames_from(path: Location, position: int | None) -> Iterator[tuple[VideoFr
         stream.thread_type = "SLICE"
         name = stream.codec_context.codec.name
         stream.codec_context.options = {"err_detect": strictness(name)}
-        aspects, leads = PixelAspect(stream), _Leads()
+        aspects, leads, crop = PixelAspect(stream), _Leads(), ContainerCrop(container, stream)
         repeated = deque[int]()
         shown: VideoFrame | None = None
         opening = LeadingPictures(name, stream.codec_context.extradata)
@@ -151,8 +152,8 @@ def _frames_from(path: Location, position: int | None) -> Iterator[tuple[VideoFr
                 while shown and repeated and repeated[0] < (frame.pts or 0):
                     repeated.popleft()
                     yield shown, aspects.value
-                shown = frame
-                yield frame, aspects.value
+                shown = crop(frame)
+                yield shown, aspects.value
         if shown:
             yield from [(shown, aspects.value)] * len(repeated)
 
@@ -317,6 +318,8 @@ def fit_frame(
     """
     width = max(1, floor(frame.width * aspect + HALF)) if geometry.as_shown else frame.width
     turn = _axes(turned_as or frame, geometry)
+    if geometry.as_shown:
+        frame = _without_alpha(frame)
     if geometry.box:
         return fit_independently(
             _upright(_scaled(frame, width, frame.height, geometry), turn), geometry
@@ -325,6 +328,31 @@ def fit_frame(
         size = geometry.size
         geometry = replace(geometry, size=FrameSize(size.width, size.height))
     return _upright(_middle_of_scaled(frame, width, geometry), turn).transpose(2, 0, 1)
+
+
+def _without_alpha(frame: VideoFrame) -> VideoFrame:
+    """Composite over black as `preprocess.frames.transparency`, in floating-point numbers."""
+    alpha = [part for part in frame.format.components if part.is_alpha]
+    if not alpha and frame.format.name != "pal8":
+        return frame
+    deep = bool(alpha) and alpha[0].bits > 8
+    flags = Interpolation.BITEXACT | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+    rgba = frame.reformat(
+        format="rgba64le" if deep else "rgba", dst_color_range="JPEG", interpolation=flags
+    )
+    samples = rgba.to_ndarray().astype(np.float64)  # (H, W, 4)
+    full = 65535 if deep else 255
+    opacity = samples[..., 3] / full
+    if (opacity == 1).all():
+        return frame
+    shown = np.rint(samples[..., :3] * opacity[..., None])
+    black = (
+        VideoFrame.from_ndarray(shown.astype(np.uint16), format="rgb48le")
+        if deep
+        else VideoFrame.from_ndarray(shown.astype(np.uint8), format="rgb24")
+    )
+    black.color_trc, black.color_primaries = frame.color_trc, frame.color_primaries
+    return black
 
 
 def fit_independently(rgb: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ like an exception.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ import av
 import av.logging
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.filter import Graph
 from av.packet import Packet
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from preprocess.frames.geometry import MAX_PIXELS
@@ -45,6 +48,9 @@ _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"uuid"
 
 _INTERLACED_ORDERS = range(2, 6)
 """FFmpeg's AV_FIELD_TT, BB, TB and BT; 0 is unknown, 1 progressive."""
+
+_CROPPING = re.compile(r"Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)")
+"""FFmpeg's words for columns left and right, rows above and below that are not to be shown."""
 
 _log = threading.RLock()
 
@@ -181,6 +187,79 @@ class PixelAspect:
             return ""
         before, now = (f"{a.numerator}:{a.denominator}" for a in (self.value, coded))
         return f"{ASPECT_CHANGES} from {before} to {now}"
+
+
+class ContainerCrop:
+    """Cuts a stream's frames to the part that its container asks to show.
+
+    That is `clap` of MP4 and QuickTime, `PixelCrop` of Matroska. FFmpeg's programs do so since 7.1;
+    PyAV does not, and knows of it by the description that FFmpeg prints alone.
+
+    Attributes:
+        width: pixels that are shown.
+        height: pixels that are shown.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self._coded = stream.codec_context.width, stream.codec_context.height
+        self.width, self.height = self._coded
+        self._left = self._top = 0
+        self._graph: tuple[str, Graph] | None = None
+        if container.format.name.split(",")[0] not in ("mov", "matroska"):
+            return
+        _, _, described = _description(container).partition(f"Stream #0:{stream.index}")
+        cut = _CROPPING.search(described.split("Stream #0:")[0])
+        if cut is None:
+            return
+        left, right, top, bottom = map(int, cut.groups())
+        width, height = self.width - left - right, self.height - top - bottom
+        if width > 0 and height > 0:
+            self.width, self.height, self._left, self._top = width, height, left, top
+
+    def __call__(self, frame: VideoFrame) -> VideoFrame:
+        """Cut a frame of the stream; one of another size than the stream states stays as it is."""
+        whole = (self.width, self.height) == self._coded
+        if whole or (frame.width, frame.height) != self._coded:
+            return frame
+        if self._graph is None or self._graph[0] != frame.format.name:
+            self._graph = frame.format.name, self._cutting(frame)
+        graph = self._graph[1]
+        graph.push(frame)
+        cut = graph.pull()
+        assert isinstance(cut, VideoFrame)
+        return cut
+
+    def _cutting(self, frame: VideoFrame) -> Graph:
+        graph = Graph()
+        graph.threads = 1
+        source = graph.add_buffer(
+            width=frame.width,
+            height=frame.height,
+            format=frame.format,
+            time_base=frame.time_base or Fraction(1, 25),
+        )
+        part = f"{self.width}:{self.height}:{self._left}:{self._top}:exact=1"
+        graph.link_nodes(source, graph.add("crop", part), graph.add("buffersink")).configure()
+        return graph
+
+
+def _description(container: InputContainer) -> str:
+    """What FFmpeg prints of a file."""
+    with _log:
+        before = av.logging.get_level()
+        av.logging.set_level(av.logging.INFO)
+        try:
+            return str(container.dumps_format())  # type: ignore[attr-defined]
+        finally:
+            av.logging.set_level(before)
+
+
+def hides_alpha(stream: VideoStream) -> bool:
+    """Test whether a stream has transparency that FFmpeg's decoder does not give out: VP8 and VP9.
+
+    WebM has it in a second stream, beside each packet.
+    """
+    return stream.metadata.get("alpha_mode") == "1"
 
 
 def packet_without_metadata(packet: Packet, stream: VideoStream) -> Packet | None:

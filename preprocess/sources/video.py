@@ -28,9 +28,11 @@ from preprocess.sources.independent_decode import decode_independently
 from preprocess.sources.media import (
     ASPECT_CHANGES,
     CUT,
+    ContainerCrop,
     PixelAspect,
     collect_ffmpeg_errors,
     cut_short,
+    hides_alpha,
     is_end,
     is_interlaced,
     is_shown,
@@ -109,7 +111,8 @@ def _probe_stream(
 ) -> Probe | str:
     if stream.codec_context is None:
         return "no decoder for its codec"
-    width, height = stream.codec_context.width, stream.codec_context.height
+    part = ContainerCrop(container, stream)
+    width, height = part.width, part.height
     if geometry.as_shown:
         width = displayed_width(width, PixelAspect(stream).value)
     # Rotation is known once a frame is decoded: refused here is what is unfit either way round.
@@ -130,7 +133,8 @@ def _probe_stream(
     if not frames:
         return damage[0] if damage else "no frame in it"
     found = damage[0] if damage else ""
-    return Probe(frames, width, height, found, interlaced=is_interlaced(stream))
+    interlaced, hidden = is_interlaced(stream), hides_alpha(stream)
+    return Probe(frames, width, height, found, interlaced=interlaced, hides_alpha=hidden)
 
 
 def times(path: Location) -> Times | str:
@@ -342,7 +346,7 @@ class CleanFrames:
         self.pixel_aspect = Fraction(1)
         self._path, self._container, self._stream = path, container, stream
         context = stream.codec_context
-        self._aspects = PixelAspect(stream)
+        self._aspects, self._crop = PixelAspect(stream), ContainerCrop(container, stream)
         self._leading = LeadingPictures(context.codec.name, context.extradata)
         self._index = 0
         self._sound, self._usable = True, True
@@ -447,7 +451,7 @@ class CleanFrames:
             self._usable = False
             return []
         self.pixel_aspect = self._aspects.value
-        return [frame for frame in frames or () if self._accept(frame)]
+        return [self._crop(frame) for frame in frames or () if self._accept(frame)]
 
     def _attempt(self, packet: Packet) -> tuple[list[VideoFrame] | None, list[str]]:
         """Frames that the decoder gives out, None if it refuses the packet; and what it logs."""

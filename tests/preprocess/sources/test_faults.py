@@ -326,6 +326,59 @@ def test_exif_orientation_of_a_motion_jpeg(orientation: int, tmp_path: Path) -> 
     whole(path, 6, Geometry(24, "stretch"))
 
 
+def cropped_matroska(path: Path, video: np.ndarray, pixels: str) -> Path:
+    """A Matroska file with 16 columns at the left and 8 rows at the bottom that are not shown.
+
+    PyAV cannot write these elements: they take the place of the container's words on colour.
+    """
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=20, options={"qp": "0", "g": "5"})
+        stream.height, stream.width = video.shape[1:3]
+        stream.pix_fmt = pixels
+        stream.codec_context.color_primaries = stream.codec_context.color_trc = 1
+        for pts, picture in enumerate(video):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = pts
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    content = bytearray(path.read_bytes())
+    colour = content.index(b"\x55\xb0")
+    rest = content[colour + 2] - 0x80 + 3 - 8
+    crop = b"\x54\xcc\x81\x10" + b"\x54\xaa\x81\x08"  # left, bottom
+    void = bytes([0xEC, 0x80 + rest - 2]) + bytes(rest - 2)
+    content[colour : colour + 8 + rest] = crop + void
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv444p", "yuv420p10le"])
+@pytest.mark.parametrize("ending", ["mkv", "mov"])
+def test_what_a_container_crops_is_not_shown(ending: str, pixels: str, tmp_path: Path) -> None:
+    """`PixelCrop` of Matroska, `clap` of QuickTime, against a file of the part that is shown.
+
+    Grey where chroma has fewer samples: at the edge of the part they would be made of both sides.
+    """
+    video = VIDEO[:20]
+    if "420" in pixels:
+        video = np.repeat(video[..., :1], 3, axis=-1)
+    path = cropped_matroska(tmp_path / "v.mkv", video, pixels)
+    if ending == "mov":
+        path = remux(path, tmp_path / "v.mov", lambda n, packet: [packet])
+        assert b"clap" in path.read_bytes()
+    part = np.ascontiguousarray(video[:, :-8, 16:])
+    plain = write_video(
+        tmp_path / "w.mkv", part, codec="libx264", pixels=pixels, options={"qp": "0"}
+    )
+    found = probe(path, GEOMETRY)
+    assert isinstance(found, Probe)
+    assert (found.width, found.height) == (80, 56)
+    for geometry in (Geometry(24, "stretch"), Geometry(80, "stretch")):
+        expected = whole(plain, 20, geometry)
+        assert whole(path, 20, geometry) == expected
+        some = dict(decode(path, [3, 11, 18], geometry))
+        assert [frame.tobytes() for frame in some.values()] == [expected[n] for n in some]
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "pixels", "options"),
     [

@@ -24,6 +24,7 @@ from tests.conftest import moving_square, write_video
 from tests.preprocess.frames.test_deinterlace import combs, interlaced_video
 from tests.preprocess.frames.test_geometry import quadrants, with_matrix
 from tests.preprocess.frames.test_hdr import hdr_video
+from tests.preprocess.frames.test_transparency import half_hidden, write_transparent
 from tests.preprocess.sources.test_dependencies import (
     FRAMES,
     GEOMETRY,
@@ -34,6 +35,7 @@ from tests.preprocess.sources.test_dependencies import (
     outcome,
     place,
 )
+from tests.preprocess.sources.test_faults import cropped_matroska
 
 __all__ = ["place"]  # a fixture
 
@@ -65,7 +67,9 @@ def test_frames_are_turned_and_coloured_alike(tmp_path: Path) -> None:
     with_matrix(mirrored, (-1, 0, 0, 1))
     hdr = hdr_video(tmp_path / "hdr.mp4", 16, "yuv420p10le")
     full = write_video(tmp_path / "f.avi", quadrants(64, 96), codec="mjpeg", pixels="yuvj422p")
-    for path in (turned, mirrored, hdr, full):
+    hidden = write_transparent(tmp_path / "a.mov", half_hidden(), "png", "rgba")
+    cropped = cropped_matroska(tmp_path / "c.mkv", quadrants(64, 96).repeat(4, 0), "yuv420p")
+    for path in (turned, mirrored, hdr, full, hidden, cropped):
         for size in (16, 64):
             count = len(list(video.decode_independently(path, Geometry(size))))
             ours = contents(ffmpeg.decode(path, range(count), Geometry(size)))

@@ -13,9 +13,10 @@ from preprocess.options import codec_options
 from shared.manifest import load_manifest
 from shared.schema import CodecOptions, StoreAttributes
 from shared.store.store import Store
-from tests.conftest import write_video
+from tests.conftest import moving_square, write_video
 from tests.preprocess.frames.test_deinterlace import interlaced_video
 from tests.preprocess.frames.test_geometry import quadrants, with_matrix
+from tests.preprocess.frames.test_transparency import half_hidden, write_transparent
 
 Cli = Callable[..., tuple[int, str, str]]
 OPTIONS = ("--size", 32, "--frames", 4, "--block", 8, "--workers", 1)
@@ -86,6 +87,15 @@ def test_interlaced_files_are_counted_unless_they_are_made_whole(tmp_path: Path,
     assert "interlaced" not in err
     assert recorded(tmp_path / "whole")["deinterlace"] == "yadif"
     assert cli("verify", tmp_path / "whole", "--root", tmp_path / "videos")[0] == 0
+
+
+def test_files_whose_transparency_is_not_decoded_are_counted(tmp_path: Path, cli: Cli) -> None:
+    root = tmp_path / "videos"
+    write_video(root / "plain.webm", moving_square(6, 48, 48), codec="libvpx-vp9")
+    write_transparent(root / "v.webm", half_hidden(), "libvpx-vp9", "yuva420p")
+    code, _, err = cli("run", "folder", "--root", root, *OPTIONS, "--out", tmp_path / "store")
+    assert code == 0
+    assert "1 file has transparency beside VP8 or VP9, which is not decoded" in err
 
 
 @pytest.mark.parametrize(
