@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from av.error import FFmpegError
 from av.filter import Graph
 from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
@@ -326,16 +327,22 @@ class FrameFitter:
         self, frame: VideoFrame, width: int, height: int, interpolation: Interpolation
     ) -> NDArray[np.uint8]:
         """Convert to RGB and scale, shape (height, width, 3)."""
-        converted = self._reformatter.reformat(
-            frame,
-            width=width,
-            height=height,
-            format="rgb48le" if self._mapper else "rgb24",
-            # Matrix and range of the source are the frame's own; BT.601 where it names none.
-            dst_color_range=ColorRange.JPEG,
-            interpolation=interpolation | EXACT,
-            threads=1,
-        )
+        try:
+            converted = self._reformatter.reformat(
+                frame,
+                width=width,
+                height=height,
+                format="rgb48le" if self._mapper else "rgb24",
+                # Matrix and range of the source are the frame's own; BT.601 where it names none.
+                dst_color_range=ColorRange.JPEG,
+                interpolation=interpolation | EXACT,
+                threads=1,
+            )
+        except FFmpegError as error:
+            raise ValueError(
+                f"FFmpeg cannot convert its colours to RGB: {frame.format.name} by the matrix"
+                f" {int(frame.colorspace)} of ITU-T H.273 ({error.strerror})"
+            ) from None
         pixels = converted.to_ndarray()
         if self._mapper:
             return self._mapper(np.asarray(pixels, np.uint16))

@@ -325,3 +325,20 @@ def test_the_box_is_of_the_upright_picture(real_clips: Path, by: FitName) -> Non
         assert np.argmin(errors) == 0
         assert np.array_equal(boxed, next(decode_independently(path, whole))[1])
         assert np.array_equal(plain, next(decode_independently(path, Geometry(48, by)))[1])
+
+
+@pytest.mark.parametrize("matrix", [8, 14])  # YCgCo, ICtCp
+def test_colours_that_ffmpeg_cannot_convert_are_named(matrix: int, tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=20)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv444p"
+        stream.codec_context.colorspace = matrix
+        for pts in range(4):
+            frame = av.VideoFrame(64, 48, "yuv444p")
+            frame.colorspace, frame.pts = matrix, pts
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(DecodeError, match=f"colours to RGB: yuv444p by the matrix {matrix} of"):
+        list(decode(path, [0], Geometry(24)))
+    assert not list(decode_independently(path, Geometry(24)))
