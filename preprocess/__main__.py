@@ -110,18 +110,9 @@ def run(
         PlainConsole(stderr=True).print(
             f"Split {name} left out: its lists are not below {outcome.root}"
         )
-    if outcome.interlaced:
-        kind = "file says it is" if outcome.interlaced == 1 else "files say they are"
-        PlainConsole(stderr=True, soft_wrap=True).print(
-            f"{outcome.interlaced} {kind} interlaced, and --deinterlace is off: moving edges show"
-            " combs; --deinterlace bwdif makes whole frames"
-        )
-    if outcome.hides_alpha:
-        have = "file has" if outcome.hides_alpha == 1 else "files have"
-        PlainConsole(stderr=True, soft_wrap=True).print(
-            f"{outcome.hides_alpha} {have} transparency beside VP8 or VP9, which is not decoded:"
-            " clips show what it hides; `ffmpeg -c:v libvpx-vp9 -i FILE -c:v ffv1 OUT.mkv` keeps it"
-        )
+    for remark, names in outcome.remarks.items():
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        PlainConsole(stderr=True, soft_wrap=True).print(f"{names[0]!r}{others}: {remark}")
     origin = ("videos", f"{outcome.videos} in {outcome.root}"), *outcome.notes
     _print_summary(outcome.store, outcome.made, origin, ("--root", outcome.root))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from preprocess.options import codec_options, default_store
 from preprocess.planning.discover import discover
 from preprocess.planning.plan import Plan, make_plan
 from preprocess.planning.splits import read_lists, sides, usable_splits
-from preprocess.records import Probe, Reject, Video
+from preprocess.records import Probe, Reject, Video, printable
 from preprocess.sources import ProbeTask, ffmpeg, probe_many
 from preprocess.steps.extract import PartitionTask, extract_partition
 from preprocess.steps.fill import (
@@ -69,8 +69,7 @@ class Outcome:
         videos: number that follow the layout, after the limit.
         made: clips made by this run; None if the store was complete before.
         left_out: split protocols whose list files are missing.
-        interlaced: videos that say they are interlaced, whose clips are made as they are.
-        hides_alpha: videos with transparency that is not decoded.
+        remarks: names of the videos that each remark holds for, see `Probe`.
         notes: heading and text of each kind of file that was not looked at.
     """
 
@@ -79,8 +78,7 @@ class Outcome:
     videos: int
     made: PartitionResult | None
     left_out: tuple[str, ...] = ()
-    interlaced: int = 0
-    hides_alpha: int = 0
+    remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[tuple[str, str], ...] = ()
 
 
@@ -164,11 +162,12 @@ def run(extraction: Extraction, progress: Progress) -> Outcome:
     attributes = plan_attributes(extraction, splits, plan)
     job = partition_job(extraction, attributes, plan, earlier)
     made = fill_store(job, extraction.executor, progress)
-    off = extraction.options.deinterlace == "off" and extraction.options.filter is None
-    interlaced = sum(probe.interlaced for probe in probes.values()) if off else 0
-    hidden = sum(probe.hides_alpha for probe in probes.values())
+    remarks: dict[str, tuple[str, ...]] = {}
+    for name, probe in sorted(probes.items()):
+        for remark in probe.remarks:
+            remarks[remark] = (*remarks.get(remark, ()), printable(name))
     root, store = extraction.root, extraction.store
-    return Outcome(root, store, len(videos), made, left_out, interlaced, hidden, discovery.notes)
+    return Outcome(root, store, len(videos), made, left_out, remarks, discovery.notes)
 
 
 def plan_attributes(

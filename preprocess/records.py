@@ -86,8 +86,8 @@ class Probe:
         height: pixels.
         damage: broken or missing parts that show without decoding; empty if there are none.
         times: of the frames; None if they were not asked for.
-        interlaced: the file says that its frames are stored as two fields.
-        hides_alpha: it has transparency that is not decoded.
+        remarks: what its clips may show that nobody wants, and the remedy; alike for all videos
+            of the kind.
     """
 
     frames: int
@@ -95,8 +95,7 @@ class Probe:
     height: int
     damage: str = ""
     times: Times | None = None
-    interlaced: bool = False
-    hides_alpha: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

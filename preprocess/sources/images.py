@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,6 +19,14 @@ from shared.store.paths import Location
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 """Endings of the files that are frames."""
+
+_REGULAR = 0.8
+"""Part of the steps from number to number that must be equal, for another one to be a gap."""
+
+_UNNUMBERED = (
+    "some frames have no number in their names, and come by the alphabet; move away what is none"
+)
+_JUMPS = "numbers of frames jump, as if some were missing; clips take what is there for neighbours"
 
 
 def find(root: Path, files: Iterable[str]) -> Iterator[Found | Reject]:
@@ -50,7 +60,9 @@ def probe(path: Location, geometry: Geometry) -> Probe | str:
         width, height = picture_size(files[0], max_pixels=MAX_PIXELS)
     except (OSError, PictureError) as error:
         return f"its first frame cannot be opened: {error}"
-    return refusal(width, height, geometry) or Probe(len(files), width, height)
+    numbers = [_numbers(file.name) for file in files]
+    unfit = _twins(files, numbers) or refusal(width, height, geometry)
+    return unfit or Probe(len(files), width, height, remarks=_remarks(numbers))
 
 
 def times(path: Location) -> Times | str:
@@ -122,6 +134,40 @@ def _read(file: Location, geometry: Geometry) -> NDArray[np.uint8]:
     if reason:
         raise PictureError(reason)
     return rgb
+
+
+def _numbers(name: str) -> tuple[int, ...]:
+    """Numbers in a file's name."""
+    return tuple(int(part) for part in re.findall(r"[0-9]+", name.rpartition(".")[0]))
+
+
+def _twins(files: list[Location], numbers: list[tuple[int, ...]]) -> str:
+    """Two frames of one number, in words: pictures and masks, or two cameras; empty if none are."""
+    known: dict[tuple[int, ...], str] = {}
+    for file, number in zip(files, numbers, strict=True):
+        twin = known.setdefault(number, file.name)
+        if number and twin != file.name:
+            pair = f"{printable(twin)} and {printable(file.name)}"
+            return f"{pair} have the same number; give pictures of each kind a folder of their own"
+    return ""
+
+
+def _remarks(numbers: list[tuple[int, ...]]) -> tuple[str, ...]:
+    remarks = [_JUMPS] if _jumps(numbers) else []
+    if any(numbers) and not all(numbers):
+        remarks.append(_UNNUMBERED)
+    return tuple(remarks)
+
+
+def _jumps(numbers: list[tuple[int, ...]]) -> bool:
+    """Test whether frames that are numbered in equal steps lack some of them."""
+    steps = Counter(
+        tuple(b - a for a, b in zip(one, other, strict=False))
+        for one, other in pairwise(filter(None, numbers))
+    )
+    usual, times = steps.most_common(1)[0] if steps else ((), 0)
+    # Some names are times, which have no step of their own.
+    return len(steps) > 1 and any(usual) and times >= _REGULAR * steps.total()
 
 
 def _natural(name: str) -> tuple[list[tuple[int, str]], str]:

@@ -22,7 +22,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from preprocess.frames.geometry import MAX_PIXELS
+from preprocess.frames.geometry import MAX_PIXELS, Geometry
 from preprocess.sources.bitstream import (
     LeadingPictures,
     count_avi_chunks,
@@ -51,6 +51,17 @@ _INTERLACED_ORDERS = range(2, 6)
 
 _CROPPING = re.compile(r"Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)")
 """FFmpeg's words for columns left and right, rows above and below that are not to be shown."""
+
+_COMBS = (
+    "interlaced, and --deinterlace is off: moving edges show combs; --deinterlace bwdif makes whole"
+    " frames"
+)
+
+# WebM has it in a second stream, beside each packet; FFmpeg's own decoders leave it alone.
+_HIDDEN = (
+    "transparency of VP8 or VP9, which is not decoded: clips show what it hides; `ffmpeg -c:v"
+    " libvpx-vp9 -i FILE -c:v ffv1 OUT.mkv` (libvpx for VP8) keeps it"
+)
 
 _log = threading.RLock()
 
@@ -254,12 +265,14 @@ def _description(container: InputContainer) -> str:
             av.logging.set_level(before)
 
 
-def hides_alpha(stream: VideoStream) -> bool:
-    """Test whether a stream has transparency that FFmpeg's decoder does not give out: VP8 and VP9.
-
-    WebM has it in a second stream, beside each packet.
-    """
-    return stream.metadata.get("alpha_mode") == "1"
+def remarks_on(stream: VideoStream, geometry: Geometry) -> tuple[str, ...]:
+    """Remarks on a stream that is used nevertheless, see `Probe`."""
+    found = []
+    if is_interlaced(stream) and geometry.deinterlace == "off" and not geometry.filter:
+        found.append(_COMBS)
+    if stream.metadata.get("alpha_mode") == "1":
+        found.append(_HIDDEN)
+    return tuple(found)
 
 
 def packet_without_metadata(packet: Packet, stream: VideoStream) -> Packet | None:

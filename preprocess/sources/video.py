@@ -32,9 +32,7 @@ from preprocess.sources.media import (
     PixelAspect,
     collect_ffmpeg_errors,
     cut_short,
-    hides_alpha,
     is_end,
-    is_interlaced,
     is_shown,
     make_strict,
     message,
@@ -42,6 +40,7 @@ from preprocess.sources.media import (
     packet_damage,
     packet_without_metadata,
     read_packets,
+    remarks_on,
     video_stream,
 )
 from shared.store.paths import Location
@@ -133,8 +132,7 @@ def _probe_stream(
     if not frames:
         return damage[0] if damage else "no frame in it"
     found = damage[0] if damage else ""
-    interlaced, hidden = is_interlaced(stream), hides_alpha(stream)
-    return Probe(frames, width, height, found, interlaced=interlaced, hides_alpha=hidden)
+    return Probe(frames, width, height, found, remarks=remarks_on(stream, geometry))
 
 
 def times(path: Location) -> Times | str:

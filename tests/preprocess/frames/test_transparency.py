@@ -134,8 +134,8 @@ def test_transparency_beside_vp9_is_known(tmp_path: Path) -> None:
     path = write_transparent(tmp_path / "v.webm", half_hidden(), "libvpx-vp9", "yuva420p")
     found = probe(path, Geometry(SIDE))
     assert isinstance(found, Probe)
-    assert found.hides_alpha
+    assert [text[:19] for text in found.remarks] == ["transparency of VP8"]
     plain = write_video(tmp_path / "w.webm", moving_square(4, SIDE, SIDE), codec="libvpx-vp9")
     found = probe(plain, Geometry(SIDE))
     assert isinstance(found, Probe)
-    assert not found.hides_alpha
+    assert not found.remarks

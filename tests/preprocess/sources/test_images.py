@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from preprocess.frames.geometry import Box, Geometry
@@ -63,6 +65,50 @@ def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
     folder = write_frames(tmp_path / "v")
     (folder / "._frame7.png").write_bytes(b"\0\5\x16\7")
     assert images.probe(folder, Geometry(20)) == Probe(6, 30, 20)
+
+
+@pytest.mark.parametrize("twin", ["frame9.jpg", "frame9_mask.png", "left9.png", "frame09.png"])
+def test_two_pictures_of_one_number_are_refused(twin: str, tmp_path: Path) -> None:
+    """They are two videos, whose frames would come in turn or one video after the other."""
+    folder = write_frames(tmp_path / "v")
+    Image.new("RGB", (30, 20)).save(folder / twin)
+    found = images.probe(folder, Geometry(20))
+    assert isinstance(found, str)
+    assert {"frame9.png", twin} < set(found.split())
+    assert "have the same number; give pictures of each kind a folder" in found
+
+
+def test_a_cover_among_the_frames_is_remarked_on(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "v")
+    Image.new("RGB", (30, 20)).save(folder / "cover.png")
+    found = images.probe(folder, Geometry(20))
+    assert isinstance(found, Probe)
+    assert [text[:26] for text in found.remarks] == ["some frames have no number"]
+    for file in folder.glob("frame*"):
+        file.rename(
+            folder
+            / (file.stem.translate(dict(zip(b"0123456789", "abcdefghij", strict=True))) + ".png")
+        )
+    assert images.probe(folder, Geometry(20)) == Probe(7, 30, 20)
+
+
+def test_frames_that_are_missing_are_remarked_on(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "v", frames=12)
+    (folder / "frame7.png").unlink()
+    (folder / "frame18.png").unlink()
+    assert images.probe(folder, Geometry(20)) == Probe(10, 30, 20)
+    (folder / "frame12.png").unlink()
+    found = images.probe(folder, Geometry(20))
+    assert isinstance(found, Probe)
+    assert [text[:22] for text in found.remarks] == ["numbers of frames jump"]
+
+
+@given(st.lists(st.integers(2, 99), min_size=3, max_size=20, unique=True))
+def test_times_in_names_are_no_gaps(steps: list[int]) -> None:
+    """Numbers without a usual step; nor is every second frame, or every fifth."""
+    numbers = [(1305031102, n) for n in np.cumsum(steps).tolist()]
+    assert not images._jumps(numbers)
+    assert not images._jumps([(3, 5 * n) for n in range(20)])
 
 
 def test_what_is_no_image_is_named(tmp_path: Path) -> None:

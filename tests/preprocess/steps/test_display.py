@@ -81,7 +81,7 @@ def test_interlaced_files_are_counted_unless_they_are_made_whole(tmp_path: Path,
     command = ("run", "folder", "--root", tmp_path / "videos", *OPTIONS, "--out")
     code, _, err = cli(*command, tmp_path / "combed")
     assert code == 0
-    assert "1 file says it is interlaced, and --deinterlace is off" in err
+    assert "'v.mpg': interlaced, and --deinterlace is off" in err
     code, _, err = cli(*command, tmp_path / "whole", "--deinterlace", "yadif")
     assert code == 0
     assert "interlaced" not in err
@@ -95,7 +95,7 @@ def test_files_whose_transparency_is_not_decoded_are_counted(tmp_path: Path, cli
     write_transparent(root / "v.webm", half_hidden(), "libvpx-vp9", "yuva420p")
     code, _, err = cli("run", "folder", "--root", root, *OPTIONS, "--out", tmp_path / "store")
     assert code == 0
-    assert "1 file has transparency beside VP8 or VP9, which is not decoded" in err
+    assert "'v.webm': transparency of VP8 or VP9, which is not decoded" in err
 
 
 @pytest.mark.parametrize(
