@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from typing import Any
 
 import numpy as np
@@ -23,14 +25,16 @@ OTHER_FILES = "(other files)"
 
 _EXAMPLES = 3
 
+_NUMBER = re.compile(r"[0-9]+")
+
 
 @dataclass(frozen=True)
 class Rejected:
     """Files that were rejected, cut short or used in part for one reason.
 
     Attributes:
-        reason: in words.
-        files: number of files.
+        reason: in words; … for numbers that are not the same for all.
+        rejects: one for each file.
         lost: clips that were planned and not made.
         kept: clips made of clips planned.
         usable_frames: of damaged videos; 0 if none was damaged.
@@ -38,11 +42,16 @@ class Rejected:
     """
 
     reason: str
-    files: int
+    rejects: tuple[Reject, ...]
     lost: int
     kept: str
     usable_frames: int
     examples: str
+
+    @property
+    def files(self) -> int:
+        """Number of files."""
+        return len(self.rejects)
 
 
 def describe(path: Location) -> dict[str, Any]:
@@ -180,21 +189,25 @@ def _selected(rejects: Sequence[Reject]) -> list[Reject]:
 
 
 def by_reason(rejects: Sequence[Reject]) -> list[Rejected]:
-    """Group rejects by reason, the most frequent first."""
-    groups: dict[str, list[Reject]] = {}
+    """Group rejects by reason, whatever its numbers, the most frequent first."""
+    groups: dict[tuple[str, ...], list[Reject]] = {}
     for reject in rejects:
-        groups.setdefault(reject.reason, []).append(reject)
-    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    return [_rejected(reason, group) for reason, group in ordered]
+        groups.setdefault(tuple(_NUMBER.split(reject.reason)), []).append(reject)
+    rows = [_rejected(group) for group in groups.values()]
+    return sorted(rows, key=lambda row: (-row.files, row.reason))
 
 
-def _rejected(reason: str, group: list[Reject]) -> Rejected:
+def _rejected(group: list[Reject]) -> Rejected:
+    words = _NUMBER.split(group[0].reason)
+    numbers = zip(*(_NUMBER.findall(reject.reason) for reject in group), strict=True)
+    shown = [same[0] if len(set(same)) == 1 else "…" for same in numbers]
+    reason = "".join(chain.from_iterable(zip_longest(words, shown, fillvalue="")))
     names = ", ".join(repr(reject.file) for reject in group[:_EXAMPLES])
     planned = sum(reject.clips_planned for reject in group)
     made = sum(reject.clips_made for reject in group)
     return Rejected(
         reason,
-        len(group),
+        tuple(group),
         planned - made,
         f"{made} of {planned}" if planned else "0",
         sum(reject.frames_recovered for reject in group),

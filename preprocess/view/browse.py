@@ -166,8 +166,7 @@ class Browser:
         """Rejected files, all or those of one reason."""
         if reason == ALL:
             return self.rejects
-        chosen = self._by_reason[reason].reason
-        return [reject for reject in self.rejects if reject.reason == chosen]
+        return list(self._by_reason[reason].rejects)
 
     @cached_property
     def _by_reason(self) -> list[Rejected]:

@@ -4,6 +4,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from preprocess.records import Reject
+from preprocess.summary import by_reason
 from tests.conftest import moving_square, write_video
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -30,3 +32,20 @@ def test_names_that_mean_something_elsewhere(tmp_path: Path, cli: Cli) -> None:
     assert not (tmp_path / "x").exists()
     code, out, err = cli("inspect", store)
     assert code == 0 and "[bold]café" in out, err
+
+
+def test_reasons_that_differ_in_numbers_are_one() -> None:
+    """A line for each would fill the terminal, where thousands of videos are too short."""
+    rejects = [
+        *(Reject(f"{n}.mp4", f"{n} frames; one clip at stride 1 needs 16", "plan") for n in (3, 7)),
+        Reject("a", "frame 8, 0008.png: not an image of a known kind", "extract", 5, 3, 40),
+        Reject("b", "frame 9, 0009.png: not an image of a known kind", "extract", 4, 3, 50),
+        Reject("c", "the file is empty", "discover"),
+    ]
+    rows = by_reason(rejects)
+    assert [(row.files, row.reason, row.kept, row.usable_frames) for row in rows] == [
+        (2, "frame …, ….png: not an image of a known kind", "6 of 9", 90),
+        (2, "… frames; one clip at stride 1 needs 16", "0", 0),
+        (1, "the file is empty", "0", 0),
+    ]
+    assert rows[1].rejects == tuple(rejects[:2])
