@@ -114,20 +114,27 @@ def collect_ffmpeg_errors() -> Iterator[list[str]]:
     An `FFmpegError` does not leave the context: it becomes the last of the errors.
     """
     errors: list[str] = []
-    # The log's level belongs to the process.
-    with _log:
-        before = av.logging.get_level(), av.logging.get_skip_repeated()
-        av.logging.set_level(av.logging.ERROR)
-        av.logging.set_skip_repeated(False)
+    with _logging(av.logging.ERROR):
         try:
             with av.logging.Capture() as lines:
                 yield errors
         except FFmpegError as error:
             lines.append((av.logging.ERROR, "", message(error)))
+        errors += [text.strip().rstrip(".") for _, _, text in lines]
+
+
+@contextmanager
+def _logging(level: int) -> Iterator[None]:
+    """Let FFmpeg log every message down to a level; the log's settings belong to the process."""
+    with _log:
+        before = av.logging.get_level(), av.logging.get_skip_repeated()
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(False)
+        try:
+            yield
         finally:
             av.logging.set_level(before[0])
             av.logging.set_skip_repeated(before[1])
-        errors += [text.strip().rstrip(".") for _, _, text in lines]
 
 
 def read_packets(
@@ -256,13 +263,8 @@ class ContainerCrop:
 
 def _description(container: InputContainer) -> str:
     """What FFmpeg prints of a file."""
-    with _log:
-        before = av.logging.get_level()
-        av.logging.set_level(av.logging.INFO)
-        try:
-            return str(container.dumps_format())  # type: ignore[attr-defined]
-        finally:
-            av.logging.set_level(before)
+    with _logging(av.logging.INFO):
+        return str(container.dumps_format())  # type: ignore[attr-defined]
 
 
 def remarks_on(stream: VideoStream, geometry: Geometry) -> tuple[str, ...]:
