@@ -37,6 +37,9 @@ def deviations(recipe: dict[str, Any], store: CodecOptions) -> list[str]:
         "the decoder also learns from what it draws where frame 0 shows enough": (
             kind == "flow" and autoencoder.get("drawn_weight")
         ),
+        "occlusion is found from the errors of the vectors' prediction": (
+            given and autoencoder["store"].get("errors")
+        ),
         "vectors are in fractions of a pixel": codec and store.vector_unit > 1,
         "pixels are predicted by the vectors of the nearest four blocks, averaged": (
             codec and store.compensation == "overlapped"

@@ -29,6 +29,7 @@ from train.models.flow_predictors import (
     DenseFlowOptions,
     FlowPredictor,
     StoreVectors,
+    StoreVectorsOptions,
     Width,
     pad_to_multiple,
 )
@@ -56,7 +57,7 @@ class FlowAutoencoderOptions:
     """F: a U-Net on both frames, the regions of MRAA, as in LFDM's code, or the store's vectors
     into frame 0 with a U-Net for the occlusion, an addition of ours."""
     dense: DenseFlowOptions = DenseFlowOptions()
-    store: DenseFlowOptions = DenseFlowOptions(widths=(16, 24, 32))
+    store: StoreVectorsOptions = StoreVectorsOptions()
     regions: RegionsOptions = RegionsOptions()
     widths: tuple[Width, Width, Width] = (24, 48, 72)
     """Channels of Phi and Omega at 1/1, 1/2 and 1/4 of the frame's size; z has the last."""

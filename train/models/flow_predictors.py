@@ -121,6 +121,16 @@ class DenseFlow(FlowPredictor):
         return self.output(x).float()[..., :rows, :columns]
 
 
+@dataclass(frozen=True, config=STRICT)
+class StoreVectorsOptions(DenseFlowOptions):
+    """Options of `StoreVectors`; `reach` is not used."""
+
+    widths: Annotated[tuple[Width, ...], Field(min_length=2)] = (16, 24, 32)
+    errors: bool = False
+    """The U-Net sees by how much the vectors fail, |prediction - frame|, in place of what they
+    predict: a sum of products of its weights would have to find that first. An addition of ours."""
+
+
 class StoreVectors(DenseFlow):
     """The store's vectors as flow; the U-Net sees what they predict, and finds the occlusion.
 
@@ -128,7 +138,12 @@ class StoreVectors(DenseFlow):
     not show.
     """
 
+    options_type = StoreVectorsOptions
     given = True
+
+    def __init__(self, options: StoreVectorsOptions) -> None:
+        super().__init__(options)
+        self.errors = options.errors
 
     def forward(
         self, reference: Tensor, driving: Tensor, vectors: Tensor | None = None
@@ -136,8 +151,9 @@ class StoreVectors(DenseFlow):
         """See `FlowPredictor.forward`."""
         assert vectors is not None
         predicted = warp(reference, resize_field(vectors, FLOW_CELL))  # (N, 3, H, W)
+        seen = (predicted - driving).abs() if self.errors else predicted
         # Half visible at first: a decoder that is hardly seen would hardly learn.
-        return vectors.float(), torch.sigmoid(self.cells(predicted, driving))
+        return vectors.float(), torch.sigmoid(self.cells(seen, driving))
 
 
 class Block(nn.Module):

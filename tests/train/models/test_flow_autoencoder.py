@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,11 +14,20 @@ from train.models.flow_autoencoder import (
     FlowAutoencoderOptions,
     total_variation,
 )
-from train.models.flow_predictors import DenseFlow, DenseFlowOptions, FlowPredictor
+from train.models.flow_predictors import (
+    DenseFlow,
+    DenseFlowOptions,
+    FlowPredictor,
+    StoreVectorsOptions,
+)
 from train.models.warp import resize_field, warp
 
 CPU = torch.device("cpu")
-SMALL = FlowAutoencoderOptions(widths=(8, 8, 16), dense=DenseFlowOptions(widths=(8, 8, 16)))
+SMALL = FlowAutoencoderOptions(
+    widths=(8, 8, 16),
+    dense=DenseFlowOptions(widths=(8, 8, 16)),
+    store=StoreVectorsOptions(widths=(8, 8, 16)),
+)
 
 
 def network(options: FlowAutoencoderOptions = SMALL) -> FlowAutoencoder:
@@ -157,7 +168,7 @@ def test_what_is_drawn_learns_where_the_warp_shows_all_with_its_own_weight_alone
     weight: float,
 ) -> None:
     options = FlowAutoencoderOptions(
-        widths=(8, 8, 16), predictor="store", store=SMALL.dense, drawn_weight=weight
+        widths=(8, 8, 16), predictor="store", store=SMALL.store, drawn_weight=weight
     )
     learner = network(options)
     with torch.no_grad():
@@ -171,6 +182,24 @@ def test_what_is_drawn_learns_where_the_warp_shows_all_with_its_own_weight_alone
     assert float(losses["loss"]) == pytest.approx(
         float(losses["reconstruction"] + losses.get("drawn", torch.zeros(()))), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("errors", [False, True])
+def test_with_errors_the_occlusion_depends_on_the_frame_and_how_far_the_vectors_fail(
+    errors: bool,
+) -> None:
+    """Two references whose predictions are as far from the frame, above and below it."""
+    options = replace(SMALL, predictor="store", store=replace(SMALL.store, errors=errors))
+    learner = network(options)
+    torch.nn.init.normal_(learner.predictor.output[-1].weight)
+    driving, error = noise(1, 3, 32, 32) / 2, noise(1, 3, 32, 32) / 4
+    above, below = (
+        learner.encode(driving, driving + sign * error, torch.zeros(1, 2, 8, 8)) for sign in (1, -1)
+    )
+    assert torch.equal(above[:, :2], torch.zeros(1, 2, 8, 8))
+    assert torch.allclose(above, below, atol=1e-4) == errors
+    exact = learner.encode(driving, driving, torch.zeros(1, 2, 8, 8))
+    assert not torch.allclose(above, exact, atol=1e-2)
 
 
 def test_it_learns_the_flow_of_a_square_that_moves() -> None:

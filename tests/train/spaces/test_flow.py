@@ -11,7 +11,7 @@ from tests.train.spaces.clips import codec_options, stored
 from train.data.batches import split_batch
 from train.data.clips import ClipBatch
 from train.models.flow_autoencoder import FlowAutoencoder, FlowAutoencoderOptions
-from train.models.flow_predictors import DenseFlowOptions
+from train.models.flow_predictors import DenseFlowOptions, StoreVectorsOptions
 from train.spaces.flow import FlowSpace, FlowSpaceOptions
 
 CPU = torch.device("cpu")
@@ -168,7 +168,7 @@ def test_another_autoencoder_is_another_space() -> None:
 
 FROM_FIRST = FlowSpaceOptions(pairs="first")
 STORE_OPTIONS = FlowAutoencoderOptions(
-    predictor="store", widths=(8, 8, 16), store=DenseFlowOptions(widths=(8, 8, 16))
+    predictor="store", widths=(8, 8, 16), store=StoreVectorsOptions(widths=(8, 8, 16))
 )
 
 
