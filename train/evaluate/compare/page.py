@@ -188,17 +188,17 @@ def protocol(comparison: Comparison) -> list[str]:
 
 
 def shown_clips(comparison: Comparison) -> list[tuple[str, Films]]:
-    """Test clips of different labels: the real one, then each system's at seed 0."""
+    """Test clips of different labels: the real one, then each system's at its first seed."""
     setup = comparison.setup
     count = len(setup.chosen)
     places = np.linspace(0, count - 1, min(_CLIPS, count) + 2)[1:-1].round().astype(int)
     clips = Clips(open_path(setup.store), setup.split)
     batch = clips.batch(np.array(setup.chosen)[places], torch.device("cpu"))
-    made = {
-        job.run.system: generated_clips(job.folder).numpy()
-        for job in comparison.jobs
-        if job.run.seed == 0 and "equal_flops" in job.run.tables
+    equal = [job for job in comparison.jobs if "equal_flops" in job.run.tables]
+    first = {
+        job.run.system: job for job in sorted(equal, key=lambda job: job.run.seed, reverse=True)
     }
+    made = {name: generated_clips(job.folder).numpy() for name, job in first.items()}
     # Of the two of ours, the better one.
     hidden = "codec-first" if "codec-filter" in made else None
     names = [name for name in comparison.systems if name in made and name != hidden]
