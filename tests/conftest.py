@@ -53,7 +53,7 @@ def write_video(
     gop: int = 12,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Write uint8 (T, H, W, 3) to a file, with a key frame every `gop` frames."""
+    """Write uint8 (T, H, W, 3), or 4 with alpha, to a file, a key frame every `gop` frames."""
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,9 @@ def write_video(
         stream.height, stream.width = video.shape[1:3]
         stream.pix_fmt = pixels
         for pts, picture in enumerate(video):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                picture, format="rgba" if video.shape[-1] == 4 else "rgb24"
+            )
             frame.pts = pts
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

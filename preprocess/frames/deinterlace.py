@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
 from typing import Any
 
 from av.error import BlockingIOError as NothingYetError
 from av.error import EOFError as EndError
-from av.filter import Graph
 from av.video.frame import VideoFrame
 
+from preprocess.frames.filters import filter_graph
 from shared.schema import DeinterlaceName
 
 
@@ -51,19 +50,8 @@ class _Weaver:
         self.form = frame.width, frame.height, frame.format.name
         self._skips_first = skips_first
         self._indices: deque[int] = deque()
-        self._graph = Graph()
-        self._graph.threads = 1
-        source = self._graph.add_buffer(
-            width=frame.width,
-            height=frame.height,
-            format=frame.format,
-            time_base=frame.time_base or Fraction(1, 25),
-        )
-        weaving = self._graph.add(method, "mode=send_frame:parity=auto:deint=interlaced")
-        sink = self._graph.add("buffersink")
-        source.link_to(weaving)
-        weaving.link_to(sink)
-        self._graph.configure()
+        weaving = "mode=send_frame:parity=auto:deint=interlaced"
+        self._graph = filter_graph(frame, method, weaving)
 
     def push(self, index: int, frame: VideoFrame) -> Iterator[tuple[int, VideoFrame]]:
         """Give a frame; yields those that have both neighbours now."""

@@ -30,6 +30,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from preprocess.frames.filters import filter_graph
 from preprocess.frames.geometry import FrameFitter, Geometry, Orientation
 from preprocess.records import DecodeError
 from preprocess.sources import independent_decode
@@ -367,18 +368,8 @@ def _shown(about: re.Match[str], colours: re.Match[str], unit: Fraction) -> _Sho
 def _colouring(frame: VideoFrame, colours: tuple[str, ...]) -> Graph:
     """Graph that states colours, by the names that `showinfo` has for them."""
     chroma, span, space, primaries, transfer = colours
-    graph = Graph()
-    graph.threads = 1
-    source = graph.add_buffer(
-        width=frame.width,
-        height=frame.height,
-        format=frame.format,
-        time_base=frame.time_base or Fraction(1, 25),
-    )
-    stated = graph.add(
-        "setparams",
+    stated = (
         f"range={span}:colorspace={space}:color_primaries={primaries}:color_trc={transfer}"
-        f":chroma_location={chroma}",
+        f":chroma_location={chroma}"
     )
-    graph.link_nodes(source, stated, graph.add("buffersink")).configure()
-    return graph
+    return filter_graph(frame, "setparams", stated)

@@ -22,6 +22,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from preprocess.frames.filters import filter_graph
 from preprocess.frames.geometry import MAX_PIXELS, Geometry
 from preprocess.sources.bitstream import (
     LeadingPictures,
@@ -240,25 +241,13 @@ class ContainerCrop:
         if whole or (frame.width, frame.height) != self._coded:
             return frame
         if self._graph is None or self._graph[0] != frame.format.name:
-            self._graph = frame.format.name, self._cutting(frame)
+            part = f"{self.width}:{self.height}:{self._left}:{self._top}:exact=1"
+            self._graph = frame.format.name, filter_graph(frame, "crop", part)
         graph = self._graph[1]
         graph.push(frame)
         cut = graph.pull()
         assert isinstance(cut, VideoFrame)
         return cut
-
-    def _cutting(self, frame: VideoFrame) -> Graph:
-        graph = Graph()
-        graph.threads = 1
-        source = graph.add_buffer(
-            width=frame.width,
-            height=frame.height,
-            format=frame.format,
-            time_base=frame.time_base or Fraction(1, 25),
-        )
-        part = f"{self.width}:{self.height}:{self._left}:{self._top}:exact=1"
-        graph.link_nodes(source, graph.add("crop", part), graph.add("buffersink")).configure()
-        return graph
 
 
 def _description(container: InputContainer) -> str:

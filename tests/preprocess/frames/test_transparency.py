@@ -34,17 +34,7 @@ def half_hidden(opacity: int = 0) -> NDArray[np.uint8]:
 
 def write_transparent(path: Path, video: NDArray[np.uint8], codec: str, pixels: str) -> Path:
     """Write uint8 (T, H, W, 4) to a file."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=Fraction(20))
-        stream.height, stream.width = video.shape[1:3]
-        stream.pix_fmt = pixels
-        stream.codec_context.options = OPTIONS.get(codec, {})
-        for pts, picture in enumerate(video):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgba")
-            frame.pts = pts
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+    return write_video(path, video, codec=codec, pixels=pixels, options=OPTIONS.get(codec))
 
 
 @pytest.mark.parametrize(
