@@ -331,16 +331,8 @@ def cropped_matroska(path: Path, video: np.ndarray, pixels: str) -> Path:
 
     PyAV cannot write these elements: they take the place of the container's words on colour.
     """
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=20, options={"qp": "0", "g": "5"})
-        stream.height, stream.width = video.shape[1:3]
-        stream.pix_fmt = pixels
-        stream.codec_context.color_primaries = stream.codec_context.color_trc = 1
-        for pts, picture in enumerate(video):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts = pts
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    options = {"qp": "0", "color_primaries": "bt709", "color_trc": "bt709"}
+    write_video(path, video, codec="libx264", pixels=pixels, gop=5, options=options)
     content = bytearray(path.read_bytes())
     colour = content.index(b"\x55\xb0")
     rest = content[colour + 2] - 0x80 + 3 - 8
